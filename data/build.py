@@ -1,0 +1,147 @@
+"""Build a dataset of aligned patches from an xView2 release.
+
+On a laptop: `pre2post build --source xbd --out d512`
+"""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from data.card import write_card
+from data.destination import check_destination, whole_folder
+from data.errors import DataError
+from data.manifest import Tally, describe, write_manifest
+from data.parallel import default_workers, ordered_map
+from data.release import Release, SceneFiles, find_release
+from data.report import inspect
+from data.rows import SceneTask, build_scene
+from data.shards import ShardWriter
+from data.splits import SPLITS, SplitBy, assign_splits
+from data.survey import EventSurvey, survey_events, survey_scene
+from data.tiles import check_size
+
+
+def build(
+    *,
+    source: Path,
+    out: Path,
+    size: int = 512,
+    split_by: SplitBy = "official",
+    seed: int = 0,
+    workers: int | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+) -> None:
+    """Cut an xView2 release into aligned pre/post patches with masks, captions and metadata.
+
+    The result is a folder of Parquet shards that `datasets.load_dataset` opens, with a card (README.md), counts and
+    everything left out (dataset.json), and pictures (report.html). Scenes that cannot be read are left out and
+    named with their reason. The same source and options give the same bytes, however many workers build them.
+
+    Args:
+        source: The release: a folder with any of train, tier1, tier3, test, hold, each with images/ and labels/,
+            or a folder that holds images/ and labels/ itself.
+        out: The folder to write. It appears only when it is whole.
+        size: Side of a patch in pixels, a multiple of 8. A margin narrower than a patch is left out.
+        split_by: `official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the
+            scene's name. `event`: whole disasters are held out, which tells how a model does on an unseen one.
+        seed: Which scenes or events are held out; not used by `official`.
+        workers: Processes; by default as many as there are processors.
+        overwrite: Replace a dataset that an earlier build wrote to `out`.
+        strict: Stop at the first scene that cannot be used.
+    """
+    check_size(size)
+    if workers is not None and workers < 1:
+        raise DataError(f"workers is {workers}; expected 1 or more, or leave it out to use all processors.")
+    check_destination(out, overwrite)
+    release = find_release(source)
+    _check_first_image(release.scenes[0], size)
+    splits = assign_splits(release.scenes, split_by, seed)
+    settings = {"source": source.resolve().name, "size": size, "split_by": split_by, "seed": seed}
+    with whole_folder(out) as folder:
+        manifest = _write(folder, release, splits, settings, workers or default_workers(), strict)
+    print(summary(manifest, out))
+
+
+def _write(
+    folder: Path, release: Release, splits: dict[str, str], settings: dict[str, Any], workers: int, strict: bool
+) -> dict[str, Any]:
+    tally = Tally()
+    for scene_id, reason in release.incomplete:
+        _reject(tally, scene_id, reason, strict)
+    events = _survey(release, workers)
+    ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
+    tasks = [SceneTask(scene, settings["size"], events[scene.event]) for scene in ordered]
+    (folder / "data").mkdir()
+    with ShardWriter(folder / "data") as shards:
+        results = ordered_map(build_scene, tasks, workers)
+        for result in tqdm(results, desc="building", total=len(tasks), unit="scene"):
+            scene_id = result.scene.scene_id
+            if result.quarantine and strict:
+                _reject(tally, scene_id, result.quarantine, strict)
+            tally.add(splits[scene_id], result)
+            if not result.quarantine:
+                shards.add_scene(splits[scene_id], result.rows)
+        if not tally.events:
+            raise DataError(f"none of {len(tasks)} scenes could be used. The first: {tally.quarantine[0]['reason']}")
+        described = shards.finish()
+    manifest = describe(tally, settings, described, release.unrecognised)
+    write_manifest(folder, manifest)
+    write_card(folder, manifest)
+    inspect(folder)
+    return manifest
+
+
+def _survey(release: Release, workers: int) -> dict[str, EventSurvey]:
+    surveys = ordered_map(survey_scene, release.scenes, workers)
+    return survey_events(tqdm(surveys, desc="reading labels", total=len(release.scenes), unit="scene"))
+
+
+def _reject(tally: Tally, scene_id: str, reason: str, strict: bool) -> None:
+    if strict:
+        raise DataError(f"{scene_id}: {reason} Stopped at once, as --strict asks.")
+    tally.reject(scene_id, reason)
+
+
+def _check_first_image(scene: SceneFiles, size: int) -> None:
+    """Find a size that no scene can satisfy before an hour has gone by."""
+    try:
+        with Image.open(scene.pre_image) as image:
+            width, height = image.size
+    except (UnidentifiedImageError, OSError):
+        return  # this scene will be quarantined; the others tell for themselves
+    if size > min(width, height):
+        raise DataError(
+            f"size is {size}, but {scene.pre_image} has {width} x {height} px. Use --size {min(width, height) // 8 * 8} "
+            "or less."
+        )
+
+
+def summary(manifest: dict[str, Any], out: Path) -> str:
+    """What a person wants to know when the build is done."""
+    scenes = sum(part["scenes"] for part in manifest["splits"].values())
+    patches = sum(part["patches"] for part in manifest["splits"].values())
+    lines = [f"Built {out}: {patches:,} patches of {scenes:,} scenes of {len(manifest['events'])} events."]
+    for split, part in manifest["splits"].items():
+        buildings = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in part["buildings"].items())
+        lines.append(f"  {split}: {part['scenes']:,} scenes, {part['patches']:,} patches; buildings: {buildings}")
+    notes = {
+        "scenes without labels": manifest["scenes_without_labels"],
+        "scenes with one label": manifest["scenes_with_one_label"],
+        "scenes whose xy and lng_lat disagree, located by their event": manifest["georeference"]["not_used"],
+        "files with other names, not read": manifest["unrecognised_files"],
+    }
+    lines += [f"  {len(names)} {what}: {_some(names)}" for what, names in notes.items() if names]
+    if manifest["margin_buildings"]:
+        lines.append(f"  {manifest['margin_buildings']:,} buildings in the margin left out")
+    polygons = manifest["polygons"]
+    if any(polygons.values()):
+        lines.append(f"  polygons: {polygons['repaired']} repaired, {polygons['dropped']} without area dropped")
+    lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
+    return "\n".join([*lines, f"  look at {out / 'report.html'}"])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more (dataset.json)" if len(names) > 6 else "")

@@ -1,0 +1,81 @@
+"""The dataset card: tells `datasets.load_dataset` which files are data, and a person what they are looking at."""
+
+from pathlib import Path
+from typing import Any
+
+from data.events import EVENTS
+from data.manifest import CLASSES
+
+XBD_NOTE = """\
+Made from xBD (Gupta et al. 2019, [arXiv:1911.09296](https://arxiv.org/abs/1911.09296)), imagery by Maxar, licence
+[CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/): not for commercial use, attribution required,
+derived data under the same licence."""
+OTHER_NOTE = "The licence of the source applies to this dataset too."
+
+COLUMNS = """\
+| column | what |
+|---|---|
+| `pre`, `post` | RGB PNG of the same ground before and after the event |
+| `damage_mask` | 0 background, 1 no damage, 2 minor, 3 major, 4 destroyed, 255 not assessable; null without post label |
+| `change_mask` | 0..255 true strength of change; null but in simulated data |
+| `captions` | list of `style`, `target` (`pre` or `post`), `text` |
+| `metadata_pre`, `metadata_post` | lon, lat, metres per pixel, cloud fraction, year, month, day; NaN = unknown |
+| `location_source` | `tile`: fitted to the scene's own polygons; `event`: mean of its event; `unknown` |
+| `transform`, `crs_wkt` | affine map from patch pixels to degrees (a, b, c, d, e, f); empty unless `tile` |
+| `counts` | buildings per damage class whose centroid lies in the patch; null without post label |
+| `buildings` | polygons in patch pixels (x right, y down), clipped, with damage; `counted` as in `counts` |
+| `nodata_fraction` | share of pixels that are exactly black in either image |
+| `shift_px` | (dy, dx) by which post must move to lie on pre, estimated |"""
+
+
+def write_card(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write README.md for the dataset described by `manifest`."""
+    from_xbd = any(event in EVENTS for event in manifest["events"])
+    build = manifest["build"]
+    parts = [
+        _front_matter(manifest["splits"], from_xbd),
+        f"# Pre- and post-disaster patches of {build['size']} x {build['size']} px",
+        XBD_NOTE if from_xbd else OTHER_NOTE,
+        "```python\nimport datasets\n\ndataset = datasets.load_dataset(FOLDER, split="
+        f'"{next(iter(manifest["splits"]))}")\n```',
+        f"Built by pre2post {manifest['pre2post_version']} from `{build['source']}`, split by {build['split_by']} "
+        f"(seed {build['seed']}). Everything that was counted or left out: `dataset.json`; with pictures: `report.html`.",
+        "## Splits",
+        _count_table("split", manifest["splits"]),
+        "## Events",
+        _count_table("event", event_totals(manifest["events"])),
+        f"## Columns\n\n{COLUMNS}",
+    ]
+    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _front_matter(splits: dict[str, Any], from_xbd: bool) -> str:
+    lines = ["---"]
+    lines += ["license: cc-by-nc-sa-4.0"] * from_xbd
+    lines += ["tags:", "- remote-sensing", "- disaster", "- pre2post"]
+    lines += ["configs:", "- config_name: default", "  data_files:"]
+    for split in splits:
+        lines += [f"  - split: {split}", f"    path: data/{split}-*.parquet"]
+    return "\n".join([*lines, "---"])
+
+
+def event_totals(events: dict[str, Any]) -> dict[str, Any]:
+    """The counts of every event over all splits."""
+    totals = {}
+    for event, entry in events.items():
+        parts = list(entry["splits"].values())
+        totals[event] = {
+            "scenes": sum(part["scenes"] for part in parts),
+            "patches": sum(part["patches"] for part in parts),
+            "buildings": {name: sum(part["buildings"][name] for part in parts) for name in CLASSES},
+        }
+    return totals
+
+
+def _count_table(kind: str, counts: dict[str, Any]) -> str:
+    names = [name.replace("_", " ") for name in CLASSES]
+    lines = [f"| {kind} | scenes | patches | " + " | ".join(names) + " |", "|---|" + "---:|" * (2 + len(names))]
+    for key, part in counts.items():
+        numbers = [part["scenes"], part["patches"], *part["buildings"].values()]
+        lines.append(f"| {key} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""Where a scene lies: an affine map from scene pixels to degrees, fitted to the label polygons.
+
+xBD gives every polygon twice, in pixels (`xy`) and in degrees (`lng_lat`). Over one scene the map between the two
+is affine to about 0.02 px. Pixel coordinates are rasterio's: (0, 0) is the outer corner of the top-left pixel.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio import Affine
+from rasterio.crs import CRS
+
+WGS84_WKT = CRS.from_epsg(4326).to_wkt()
+# A worse fit means that xy and lng_lat do not describe the same ground; such a georeference is not used.
+MAX_RESIDUAL_PX = 2.0
+
+_SEMI_MAJOR_M = 6_378_137.0  # WGS84
+_ECCENTRICITY_SQUARED = 6.694379990141e-3
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Scene pixels to degrees (longitude, latitude)."""
+
+    affine: Affine
+    residual_px: float  # largest distance between a vertex and its fitted place
+
+
+@dataclass(frozen=True)
+class Location:
+    """What is known of the place of a scene or patch. Unknown numbers are NaN."""
+
+    source: str  # "tile": from its own polygons; "event": mean of the event's other scenes; "unknown"
+    lon: float
+    lat: float
+    pixel_size_m: float
+    affine: Affine | None  # only with source "tile": an event's mean place is no georeference
+
+
+UNKNOWN = Location("unknown", math.nan, math.nan, math.nan, None)
+
+
+def fit_georeference(control_points: NDArray[np.float64]) -> Georeference | None:
+    """Least-squares affine map through (x, y, lon, lat) points; None where they do not fix one."""
+    if len(control_points) < 3:
+        return None
+    # Centred, so that degrees keep their last digits in the normal equations.
+    centre = control_points.mean(axis=0)
+    pixels, degrees = np.hsplit(control_points - centre, 2)
+    linear, _, rank, _ = np.linalg.lstsq(pixels, degrees, rcond=1e-6)
+    if rank < 2 or abs(np.linalg.det(linear)) < 1e-16:
+        return None
+    residual = (degrees - pixels @ linear) @ np.linalg.inv(linear)
+    (a, d), (b, e) = linear
+    c, f = centre[2:] - centre[:2] @ linear
+    return Georeference(Affine(a, b, c, d, e, f), float(np.linalg.norm(residual, axis=1).max()))
+
+
+def metres_per_degree(lat: float) -> tuple[float, float]:
+    """Metres per degree of longitude and of latitude on the WGS84 ellipsoid."""
+    sin_squared = math.sin(math.radians(lat)) ** 2
+    prime_vertical = _SEMI_MAJOR_M / math.sqrt(1 - _ECCENTRICITY_SQUARED * sin_squared)
+    meridian = prime_vertical * (1 - _ECCENTRICITY_SQUARED) / (1 - _ECCENTRICITY_SQUARED * sin_squared)
+    return math.radians(prime_vertical * math.cos(math.radians(lat))), math.radians(meridian)
+
+
+def pixel_size_m(affine: Affine, lat: float) -> float:
+    """Side of a pixel in metres: the geometric mean of its two axes, which differ away from the equator."""
+    per_lon, per_lat = metres_per_degree(lat)
+    x_axis = math.hypot(affine.a * per_lon, affine.d * per_lat)
+    y_axis = math.hypot(affine.b * per_lon, affine.e * per_lat)
+    return math.sqrt(x_axis * y_axis)
+
+
+def window_affine(affine: Affine, row: int, col: int) -> Affine:
+    """The affine map of a window whose top-left corner stands at (col, row) of the scene."""
+    a, b, c, d, e, f = affine[:6]
+    return Affine(a, b, a * col + b * row + c, d, e, d * col + e * row + f)
+
+
+def locate(affine: Affine, width: int, height: int) -> Location:
+    """The location of a window whose own pixels `affine` maps to degrees."""
+    lon = affine.a * width / 2 + affine.b * height / 2 + affine.c
+    lat = affine.d * width / 2 + affine.e * height / 2 + affine.f
+    return Location("tile", lon, lat, pixel_size_m(affine, lat), affine)
+
+
+def mean_location(locations: Sequence[Location]) -> Location:
+    """The location that a scene without polygons takes from its event; longitudes averaged across the date line."""
+    if not locations:
+        return UNKNOWN
+    angles = np.radians([place.lon for place in locations])
+    lon = math.degrees(math.atan2(np.sin(angles).mean(), np.cos(angles).mean()))
+    lat = float(np.mean([place.lat for place in locations]))
+    return Location("event", lon, lat, float(np.mean([place.pixel_size_m for place in locations])), None)

@@ -1,0 +1,135 @@
+"""`dataset.json`: what a built dataset was made from, what is in it, and what was left out and why."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.geo import MAX_RESIDUAL_PX
+from data.rows import SceneResult
+from data.schema import FEATURES
+from data.splits import SPLITS
+
+FORMAT = "pre2post-dataset"
+FORMAT_VERSION = 1
+FILE_NAME = "dataset.json"
+
+CLASSES = tuple(FEATURES["counts"])
+
+
+class Tally:
+    """Adds up the scenes of a build."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.events: dict[str, dict[str, Any]] = {}
+        self.labels: dict[str, list[str]] = {"both": [], "post": [], "pre": [], "none": []}
+        self.quarantine: list[dict[str, str]] = []
+        self.location_sources = {"tile": 0, "event": 0, "unknown": 0}
+        self.poor_georeference: list[str] = []
+        self.residuals: list[float] = []
+        self.digests: dict[str, str] = {}
+        self.margin = self.repaired = self.dropped = 0
+        self.nodata: list[float] = []
+        self.shift: list[float] = []
+
+    def reject(self, scene_id: str, reason: str) -> None:
+        """Note a scene that is not in the dataset."""
+        self.quarantine.append({"scene_id": scene_id, "reason": reason})
+
+    def add(self, split: str, result: SceneResult) -> None:
+        """Add a scene, or its quarantine."""
+        self.digests |= result.digests
+        scene = result.scene
+        if result.quarantine:
+            self.reject(scene.scene_id, result.quarantine)
+            return
+        self.labels[scene.labels].append(scene.scene_id)
+        self.location_sources[result.rows[0]["location_source"]] += 1
+        self.margin += result.margin_buildings
+        self.repaired += result.repaired_polygons
+        self.dropped += result.dropped_polygons
+        if result.residual_px is not None and result.residual_px > MAX_RESIDUAL_PX:
+            self.poor_georeference.append(scene.scene_id)
+        elif result.residual_px is not None:
+            self.residuals.append(result.residual_px)
+        entry = self.events.setdefault(scene.event, {"disaster_type": result.rows[0]["disaster_type"], "splits": {}})
+        part = entry["splits"].setdefault(split, _no_counts())
+        part["scenes"] += 1
+        for row in result.rows:
+            self._add_row(part, row)
+
+    def _add_row(self, part: dict[str, Any], row: dict[str, Any]) -> None:
+        part["patches"] += 1
+        for name, number in row["counts"].items():
+            part["buildings"][name] += number or 0
+        self.nodata.append(row["nodata_fraction"])
+        self.shift.append(float(np.hypot(*row["shift_px"])))
+
+    def per_split(self) -> dict[str, dict[str, Any]]:
+        """The events' counts added up per split."""
+        splits = {split: _no_counts() for split in SPLITS}
+        for entry in self.events.values():
+            for split, part in entry["splits"].items():
+                total = splits[split]
+                total["scenes"] += part["scenes"]
+                total["patches"] += part["patches"]
+                for name in CLASSES:
+                    total["buildings"][name] += part["buildings"][name]
+        return {split: total for split, total in splits.items() if total["scenes"]}
+
+
+def describe(
+    tally: Tally, settings: dict[str, Any], shards: list[dict[str, Any]], unrecognised: Iterable[str]
+) -> dict[str, Any]:
+    """The content of dataset.json. No dates and no output path: the same source gives the same bytes."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "pre2post_version": version("pre2post"),
+        "fingerprint": _combine({shard["file"]: shard["sha256"] for shard in shards}),
+        "source_fingerprint": _combine(tally.digests),
+        "build": settings,
+        "splits": tally.per_split(),
+        "events": dict(sorted(tally.events.items())),
+        "labels": {kind: len(scenes) for kind, scenes in tally.labels.items()},
+        "scenes_without_labels": sorted(tally.labels["none"]),
+        "scenes_with_one_label": sorted(tally.labels["pre"] + tally.labels["post"]),
+        "location_sources": tally.location_sources,
+        "georeference": {
+            "largest_residual_px": round(max(tally.residuals, default=0.0), 4),
+            "not_used": sorted(tally.poor_georeference),
+        },
+        "polygons": {"repaired": tally.repaired, "dropped": tally.dropped},
+        "margin_buildings": tally.margin,
+        "statistics": {"nodata_fraction": _spread(tally.nodata), "shift_px": _spread(tally.shift)},
+        "quarantine": sorted(tally.quarantine, key=lambda entry: entry["scene_id"]),
+        "unrecognised_files": sorted(unrecognised),
+        "shards": shards,
+    }
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Write dataset.json."""
+    (folder / FILE_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _no_counts() -> dict[str, Any]:
+    return {"scenes": 0, "patches": 0, "buildings": dict.fromkeys(CLASSES, 0)}
+
+
+def _combine(digests: dict[str, str]) -> str:
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    known = np.array([value for value in values if not np.isnan(value)])
+    if not known.size:
+        return {}
+    numbers = {"median": np.median(known), "p95": np.percentile(known, 95), "max": known.max()}
+    return {name: round(float(number), 4) for name, number in numbers.items()}

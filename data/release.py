@@ -1,0 +1,122 @@
+"""Find the scenes of an xView2 release: which pre and post images and labels belong together.
+
+Layout: `<root>/{train,tier1,tier3,test,hold}/{images,labels}/`, any subset, or one folder that directly
+holds `images/` and `labels/`. Names: `hurricane-michael_00000106_pre_disaster.png` and `.json`.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import DataError
+
+OFFICIAL_SPLITS = ("train", "tier1", "tier3", "test", "hold")
+IMAGE_NAME = re.compile(r"(?P<scene_id>(?P<event>[a-z0-9-]+)_\d{8})_(?P<phase>pre|post)_disaster\.png")
+LAYOUT = (
+    "expected an xView2 release, SOURCE/{train,tier1,tier3,test,hold}/images/EVENT_00000000_{pre,post}_disaster.png "
+    "(any subset of these splits), or a folder that directly holds images/ and labels/"
+)
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """The files of one scene; what the release does not have is None."""
+
+    scene_id: str
+    event: str
+    official_split: str  # the release folder; "" if SOURCE directly holds images/
+    pre_image: Path
+    post_image: Path
+    pre_label: Path | None
+    post_label: Path | None
+    change: Path | None  # true strength of change, simulated releases only
+
+    @property
+    def labels(self) -> str:
+        """Which label files the scene has, in the words of the `labels` column."""
+        if self.pre_label:
+            return "both" if self.post_label else "pre"
+        return "post" if self.post_label else "none"
+
+    def files(self) -> list[Path]:
+        """Every file there is, in a fixed order."""
+        parts = (self.pre_image, self.post_image, self.pre_label, self.post_label, self.change)
+        return [path for path in parts if path is not None]
+
+
+@dataclass(frozen=True)
+class Release:
+    """What was found below a source folder."""
+
+    scenes: tuple[SceneFiles, ...]  # sorted by scene id
+    incomplete: tuple[tuple[str, str], ...]  # (scene id, why it cannot be used)
+    unrecognised: tuple[str, ...]  # files in images/ whose names are not xView2 names
+
+
+def find_release(source: Path) -> Release:
+    """List the scenes below `source`, or say what is wrong with the folder."""
+    if not source.is_dir():
+        state = "is a file, not a folder" if source.exists() else "does not exist"
+        raise DataError(f"source {source} {state}; {LAYOUT}. Check --source.")
+    scenes: dict[str, SceneFiles] = {}
+    incomplete: list[tuple[str, str]] = []
+    unrecognised: list[str] = []
+    for official_split, folder in _split_folders(source):
+        phases, strange = _images_by_scene(folder / "images")
+        unrecognised += [f"{folder.name}/images/{name}" for name in strange]
+        for scene_id, images in sorted(phases.items()):
+            missing = [phase for phase in ("pre", "post") if phase not in images]
+            if missing:
+                expected = folder / "images" / f"{scene_id}_{missing[0]}_disaster.png"
+                incomplete.append((scene_id, f"the {missing[0]} image is missing: expected {expected}"))
+            elif scene_id in scenes:
+                other = scenes[scene_id].official_split
+                incomplete.append((scene_id, f"the scene is in {other} and in {official_split}; {other} is used"))
+            else:
+                scenes[scene_id] = _scene_files(folder, scene_id, official_split)
+    if not scenes:
+        raise DataError(f"no pre/post pairs in {source}: {LAYOUT}. Found: {_what_is_there(source, unrecognised)}.")
+    ordered = tuple(scenes[scene_id] for scene_id in sorted(scenes))
+    return Release(scenes=ordered, incomplete=tuple(sorted(incomplete)), unrecognised=tuple(unrecognised))
+
+
+def _split_folders(source: Path) -> list[tuple[str, Path]]:
+    splits = [(name, source / name) for name in OFFICIAL_SPLITS if (source / name / "images").is_dir()]
+    if not splits and (source / "images").is_dir():
+        return [(source.name if source.name in OFFICIAL_SPLITS else "", source)]
+    return splits
+
+
+def _images_by_scene(folder: Path) -> tuple[dict[str, set[str]], list[str]]:
+    phases: dict[str, set[str]] = {}
+    strange = []
+    for path in sorted(folder.iterdir()):
+        match = IMAGE_NAME.fullmatch(path.name)
+        if match:
+            phases.setdefault(match["scene_id"], set()).add(match["phase"])
+        elif not path.name.startswith("."):
+            strange.append(path.name)
+    return phases, strange
+
+
+def _scene_files(folder: Path, scene_id: str, official_split: str) -> SceneFiles:
+    def if_there(path: Path) -> Path | None:
+        return path if path.is_file() else None
+
+    return SceneFiles(
+        scene_id=scene_id,
+        event=scene_id.rsplit("_", 1)[0],
+        official_split=official_split,
+        pre_image=folder / "images" / f"{scene_id}_pre_disaster.png",
+        post_image=folder / "images" / f"{scene_id}_post_disaster.png",
+        pre_label=if_there(folder / "labels" / f"{scene_id}_pre_disaster.json"),
+        post_label=if_there(folder / "labels" / f"{scene_id}_post_disaster.json"),
+        change=if_there(folder / "change" / f"{scene_id}_change.png"),
+    )
+
+
+def _what_is_there(source: Path, unrecognised: list[str]) -> str:
+    if unrecognised:
+        return f"{len(unrecognised)} image files with other names or without a partner, e.g. {unrecognised[0]}"
+    names = sorted(path.name + "/" * path.is_dir() for path in source.iterdir())
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"

@@ -1,0 +1,76 @@
+"""`report.html` in a built dataset: what is in it, with pictures.
+
+On a laptop: `pre2post inspect d512`
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from data.captions import damage_ratio
+from data.dataset import read_manifest
+from data.report_charts import histogram
+from data.report_gallery import choose, gallery
+from data.report_page import page
+from data.schema import DAMAGE_VALUES
+
+LARGEST_SHIFT_PX = 16.0  # of the histogram; larger ones join its last bar
+_COLUMNS = ["patch_id", "event", "counts", "nodata_fraction", "shift_px"]
+
+
+def inspect(dataset: Path) -> None:
+    """Write report.html into a built dataset: counts, what was left out, distributions, pictures.
+
+    Args:
+        dataset: The folder that `pre2post build` wrote.
+    """
+    manifest = read_manifest(dataset)
+    rows = [row for shard in manifest["shards"] for row in _read(dataset, shard)]
+    html = page(manifest, _charts(rows), gallery(dataset, choose(rows)))
+    partial = dataset / ".report.html.partial"
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(dataset / "report.html")
+
+
+def _read(folder: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(folder / shard["file"], columns=_COLUMNS).to_pylist()
+    for row in rows:
+        classes = {name: row["counts"][name.replace("-", "_")] or 0 for name in DAMAGE_VALUES}
+        row["ratio"] = damage_ratio(classes)
+        row["total"] = sum(classes.values())
+        row["damaged"] = classes["minor-damage"] + 2 * classes["major-damage"] + 3 * classes["destroyed"]
+        row |= {"split": shard["split"], "file": shard["file"]}
+    return rows
+
+
+def _charts(rows: list[dict[str, Any]]) -> list[str]:
+    ratios = [row["ratio"] for row in rows if row["ratio"] is not None]
+    nodata = [row["nodata_fraction"] for row in rows]
+    shifts = [math.hypot(*row["shift_px"]) for row in rows if not math.isnan(row["shift_px"][0])]
+    damaged, black = [ratio for ratio in ratios if ratio > 0], [share for share in nodata if share > 0]
+    return [
+        histogram(
+            "Mean damage of a patch",
+            f"0 intact, 1 all destroyed; {len(ratios) - len(damaged):,} of {len(ratios):,} patches with buildings "
+            "are at 0 and not drawn",
+            damaged,
+            0,
+            1,
+        ),
+        histogram(
+            "Pixels without data",
+            f"share of a patch; {len(nodata) - len(black):,} of {len(nodata):,} patches are at 0 and not drawn",
+            black,
+            0,
+            1,
+        ),
+        histogram(
+            "Shift between pre and post",
+            "estimated, in pixels; buildings lean with the view, so small ones are usual",
+            shifts,
+            0,
+            LARGEST_SHIFT_PX,
+        ),
+    ]

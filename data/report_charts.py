@@ -1,0 +1,63 @@
+"""The charts of the report: stacked bars and histograms, as HTML and inline SVG."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+# Damage classes in the order and colours of the whole page.
+CLASS_COLOURS = {
+    "no_damage": "#5fa777",
+    "minor_damage": "#f0c24b",
+    "major_damage": "#ec8b3a",
+    "destroyed": "#c9302c",
+    "un_classified": "#9aa1ab",
+}
+HISTOGRAM_BINS = 32
+
+
+def legend() -> str:
+    """The colours of the damage classes."""
+    items = (
+        f'<span><i style="background:{colour}"></i>{name.replace("_", " ")}</span>'
+        for name, colour in CLASS_COLOURS.items()
+    )
+    return f'<p class="legend">{"".join(items)}</p>'
+
+
+def stacked_bar(counts: Mapping[str, int]) -> str:
+    """Shares of the damage classes as one bar of full width."""
+    total = sum(counts.values())
+    if not total:
+        return '<div class="bar"></div>'
+    parts = (
+        f'<i style="width:{100 * counts[name] / total:.2f}%;background:{colour}" '
+        f'title="{name.replace("_", " ")}: {counts[name]:,}"></i>'
+        for name, colour in CLASS_COLOURS.items()
+        if counts[name]
+    )
+    return f'<div class="bar">{"".join(parts)}</div>'
+
+
+def histogram(title: str, note: str, values: Sequence[float], low: float, high: float) -> str:
+    """Counts of values between `low` and `high`; larger ones join the last bar."""
+    heading = f"<h3>{escape(title)}</h3><p>{escape(note)}</p>"
+    if not values:
+        return f'<figure>{heading}<p class="none">nothing to show</p></figure>'
+    counts, edges = np.histogram(np.clip(values, low, high), bins=HISTOGRAM_BINS, range=(low, high))
+    width, height, base = 320, 110, 92
+    step, scale = width / HISTOGRAM_BINS, 84 / counts.max()
+    bars = "".join(
+        f'<rect x="{i * step + 0.75:.2f}" y="{base - count * scale:.2f}" width="{step - 1.5:.2f}" '
+        f'height="{count * scale:.2f}" rx="1"><title>{edges[i]:.3g} to {edges[i + 1]:.3g}: {count:,}</title></rect>'
+        for i, count in enumerate(counts)
+        if count
+    )
+    over = "+" if max(values) > high else ""
+    ticks = (
+        f'<text x="0" y="{height - 3}">{low:g}</text>'
+        f'<text x="{width / 2}" y="{height - 3}" text-anchor="middle">{(low + high) / 2:g}</text>'
+        f'<text x="{width}" y="{height - 3}" text-anchor="end">{high:g}{over}</text>'
+    )
+    axis = f'<line x1="0" y1="{base}" x2="{width}" y2="{base}"/>'
+    return f'<figure>{heading}<svg viewBox="0 0 {width} {height}">{bars}{axis}{ticks}</svg></figure>'

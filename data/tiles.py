@@ -1,0 +1,82 @@
+"""Cut a scene into patches: the windows, the polygons in each, and which patch counts which building."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from data.errors import DataError
+from data.labels import Building, polygonal
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of a scene, in pixels."""
+
+    row: int  # top edge
+    col: int  # left edge
+    size: int
+
+
+@dataclass(frozen=True)
+class PatchBuilding:
+    """The part of a building that lies in a patch."""
+
+    building: Building
+    wkt: str  # patch pixels; POLYGON EMPTY if only the centroid of a bent building lies here
+    counted: bool
+
+
+def check_size(size: int) -> None:
+    """Stop on a patch size that no latent diffusion model can take."""
+    if size < 8 or size % 8:
+        raise DataError(f"size is {size}; the VAE needs a positive multiple of 8. Try --size 512 or --size 256.")
+
+
+def grid(height: int, width: int, size: int) -> list[Window]:
+    """The whole windows of the non-overlapping grid; a margin narrower than `size` is left out."""
+    rows, cols = range(0, height - size + 1, size), range(0, width - size + 1, size)
+    return [Window(row, col, size) for row in rows for col in cols]
+
+
+def place_buildings(
+    buildings: Sequence[Building], windows: Sequence[Window], height: int, width: int
+) -> tuple[list[list[PatchBuilding]], int]:
+    """The buildings of every window, and how many buildings only the margin counts.
+
+    A building counts in the window of its centroid. Polygons may reach past the scene, so the centroid is first
+    moved to the nearest scene pixel: patches and margin together count every building exactly once.
+    """
+    polygons = np.array([building.polygon for building in buildings], dtype=object)
+    centroids = shapely.get_coordinates(shapely.centroid(polygons)) if len(polygons) else np.empty((0, 2))
+    cols, rows = np.clip(np.floor(centroids), 0, (width - 1, height - 1)).T
+    placed, counted_anywhere = [], np.zeros(len(polygons), dtype=bool)
+    for window in windows:
+        in_rows = (window.row <= rows) & (rows < window.row + window.size)
+        counted = in_rows & (window.col <= cols) & (cols < window.col + window.size)
+        counted_anywhere |= counted
+        placed.append(_clip(buildings, polygons, counted, window))
+    return placed, int((~counted_anywhere).sum())
+
+
+def _clip(
+    buildings: Sequence[Building], polygons: NDArray[np.object_], counted: NDArray[np.bool_], window: Window
+) -> list[PatchBuilding]:
+    frame = shapely.box(window.col, window.row, window.col + window.size, window.row + window.size)
+    clipped = []
+    for i in np.flatnonzero(shapely.intersects(polygons, frame) | counted):
+        part = polygonal(shapely.intersection(polygons[i], frame))
+        if part.is_empty and not counted[i]:
+            continue  # it only touches the frame
+        wkt = _patch_wkt(part, window)
+        clipped.append(PatchBuilding(buildings[i], wkt, bool(counted[i])))
+    return clipped
+
+
+def _patch_wkt(part: shapely.Geometry, window: Window) -> str:
+    if part.is_empty:
+        return "POLYGON EMPTY"
+    moved = shapely.transform(part, lambda xy: xy - (window.col, window.row))
+    return str(shapely.to_wkt(moved, rounding_precision=2))  # 0.01 px

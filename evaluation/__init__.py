@@ -1,0 +1,1 @@
+"""How good generated images are: metrics against the real post image, and a report to look at."""

@@ -1,0 +1,1 @@
+"""Post-disaster images from a trained ControlNet: one image or a whole split."""

@@ -1,0 +1,5 @@
+"""The one error of this room."""
+
+
+class GenerateError(ValueError):
+    """An input or option from which no image can be made. The message names it, what was expected and the mend."""

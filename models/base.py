@@ -1,0 +1,132 @@
+"""The frozen base: VAE, text encoder, tokenizer, UNet and noise schedule of one diffusers folder.
+
+Everything about the base (prediction type, scaling factor, text width, resolution) is read from its own config files.
+Its parts are loaded one by one, so that a trainer with a filled cache never holds the VAE or the text encoder.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from models.checkpoint import file_sha256
+
+TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
+PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class BaseError(ValueError):
+    """A base folder that cannot be used; the message names the file and the mend."""
+
+
+def load_base(path_or_id: str | Path) -> "Base":
+    """Open a Stable Diffusion 1.x/2.x base.
+
+    Args:
+        path_or_id: a diffusers folder, a hub id, or `tiny` for the base that ships with the project.
+
+    Raises:
+        BaseError: the folder lacks a part, or the hub has no such id or cannot be reached.
+    """
+    name = str(path_or_id)
+    folder = TINY if name == "tiny" else Path(name)
+    if not folder.is_dir():
+        folder = _download(name)
+    _check_complete(folder)
+    return Base(name, folder)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base folder whose parts are loaded on demand, frozen and in eval mode."""
+
+    name: str  # as the user wrote it
+    folder: Path
+
+    def load_vae(self, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
+        """The image autoencoder: (B, 3, H, W) in [-1, 1] <-> (B, C, H/8, W/8)."""
+        return _frozen(AutoencoderKL.from_pretrained(self.folder, subfolder="vae", torch_dtype=dtype))
+
+    def load_text_encoder(self, dtype: torch.dtype = torch.float32) -> CLIPTextModel:
+        """The text encoder: (B, 77) token ids -> last hidden state (B, 77, cross_attention_dim)."""
+        return _frozen(CLIPTextModel.from_pretrained(self.folder, subfolder="text_encoder", dtype=dtype))
+
+    def load_tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer of the text encoder."""
+        return CLIPTokenizer.from_pretrained(self.folder, subfolder="tokenizer")
+
+    def load_unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
+        """The denoiser."""
+        return _frozen(UNet2DConditionModel.from_pretrained(self.folder, subfolder="unet", torch_dtype=dtype))
+
+    def load_noise_schedule(self) -> DDPMScheduler:
+        """The forward process: alphas and prediction type, for training."""
+        return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler")
+
+    def load_sampler(self) -> DDIMScheduler:
+        """The reverse process for generation: DDIM on the base's own noise schedule."""
+        return DDIMScheduler.from_pretrained(self.folder, subfolder="scheduler")
+
+    @cached_property
+    def resolution(self) -> int:
+        """Side of the images that the UNet was made for, px."""
+        return int(self.config("unet")["sample_size"]) * self.vae_scale_factor
+
+    @cached_property
+    def vae_scale_factor(self) -> int:
+        """Pixels per latent cell along one axis."""
+        return 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
+
+    def config(self, part: str) -> dict[str, Any]:
+        """The config file of one part, as on disk."""
+        config: dict[str, Any] = json.loads((self.folder / part / "config.json").read_text())
+        return config
+
+    def weights_hash(self, part: str) -> str:
+        """SHA-256 over one part's config and weight files: what caches and checkpoints are tied to."""
+        digest = hashlib.sha256()
+        for path in [self.folder / part / "config.json", *sorted((self.folder / part).glob("*.safetensors"))]:
+            digest.update(file_sha256(path).encode())
+        return digest.hexdigest()
+
+
+def _frozen(module: Module) -> Module:
+    return module.requires_grad_(False).eval()
+
+
+def _download(name: str) -> Path:
+    try:
+        return Path(DiffusionPipeline.download(name, use_safetensors=True))
+    except Exception as error:  # the hub client raises many kinds; all mean the same to the user
+        raise BaseError(
+            f"{name}: neither a folder here nor a base that the Hugging Face hub gives "
+            f"({type(error).__name__}: {error}). Check the spelling, or download it where there is a network "
+            "and pass the folder."
+        ) from error
+
+
+def _check_complete(folder: Path) -> None:
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise BaseError(f"{folder}: not a complete diffusers folder, it lacks {', '.join(missing)}/. Expected {PARTS}.")
+    for part in WEIGHTED_PARTS:
+        if not (folder / part / "config.json").is_file():
+            raise BaseError(f"{folder / part}: config.json is missing. Copy the whole diffusers folder again.")
+        if not list((folder / part).glob("*.safetensors")):
+            has_bin = list((folder / part).glob("*.bin"))
+            mend = (
+                "Only .bin weights are there; nothing is unpickled here: save the base again with safe_serialization."
+                if has_bin
+                else "Copy the whole diffusers folder again."
+            )
+            raise BaseError(f"{folder / part}: no .safetensors weights. {mend}")

@@ -1,0 +1,151 @@
+"""The checkpoint folder: what is in it, how it becomes whole, which one is the newest that can be trusted.
+
+    checkpoints/step-00001000/
+        controlnet/             plain diffusers folder
+        ema/                    the same, averaged; only with ema_decay > 0
+        optimizer.safetensors   moments, named after the parameters
+        state.json              step, base, dataset fingerprint, whole config, versions
+        MANIFEST.json           SHA-256 and size of every other file; written last
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "MANIFEST.json"
+STATE = "state.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file and the mend."""
+
+
+def step_folder(checkpoints: Path, step: int) -> Path:
+    """`checkpoints/step-00001000`."""
+    return checkpoints / f"step-{step:08d}"
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[[Path], None]) -> None:
+    """Write a checkpoint so that it is either whole or absent.
+
+    Args:
+        folder: the final folder; replaced if it is there already.
+        state: written to state.json.
+        write_files: writes weights and moments into the folder it is given.
+
+    Raises:
+        OSError: the disk is full or not writable; nothing is left behind.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        write_files(partial)
+        (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
+        files = {str(path.relative_to(partial)): _describe(path) for path in _files(partial)}
+        (partial / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
+        for path in _files(partial):
+            _flush(path)
+        _flush(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    _flush(folder.parent)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """state.json of a checkpoint folder."""
+    path = folder / STATE
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: not a checkpoint, it has no {STATE}. Expected a folder like step-00001000.")
+    state: dict[str, Any] = json.loads(path.read_text())
+    return state
+
+
+def fault_of(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None if every file is as its manifest says."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return f"{MANIFEST} is missing"
+    try:
+        files = json.loads(manifest.read_text())
+    except json.JSONDecodeError:
+        return f"{MANIFEST} is not JSON"
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _describe(path) != expected:
+            return f"{name} differs from its hash in {MANIFEST}"
+    return None
+
+
+def steps_in(checkpoints: Path) -> list[Path]:
+    """The checkpoint folders, oldest first, whole or not."""
+    return sorted(path for path in checkpoints.glob("step-*") if re.fullmatch(r"step-\d+", path.name))
+
+
+def newest_valid(checkpoints: Path, report: Callable[[str], None] = print) -> Path | None:
+    """The newest checkpoint whose files are intact; every broken one passed over is reported with its fault."""
+    for folder in reversed(steps_in(checkpoints)):
+        fault = fault_of(folder)
+        if fault is None:
+            return folder
+        report(f"{folder}: passed over, {fault}.")
+    return None
+
+
+def resolve_checkpoint(path: Path) -> Path:
+    """Turn what a user names into one intact checkpoint folder.
+
+    Args:
+        path: a checkpoint folder, or a run folder (its newest valid checkpoint is meant).
+
+    Raises:
+        CheckpointError: there is none, or the one that was named is broken.
+    """
+    if (path / "checkpoints").is_dir():
+        folder = newest_valid(path / "checkpoints")
+        if folder is None:
+            raise CheckpointError(f"{path / 'checkpoints'}: no valid checkpoint in it. Train longer or name another run.")
+        return folder
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such folder. Expected a run folder or one of its checkpoints/step-*.")
+    read_state(path)
+    if fault := fault_of(path):
+        raise CheckpointError(f"{path}: damaged, {fault}. Use another checkpoint of the run.")
+    return path
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _describe(path: Path) -> dict[str, str | int]:
+    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's contents."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Force a file's contents, or a folder's entries, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

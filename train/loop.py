@@ -1,0 +1,222 @@
+"""The training loop. It owns no random state: step n always consumes the same examples with the same noise."""
+
+import json
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from data.dataset import fingerprint, open_dataset
+from data.sampler import OrdinalBatches
+from models import controlnet_from_unet, load_base
+from models.checkpoint import step_folder
+from train.config import Config
+from train.examples import Examples, prepare_examples
+from train.interrupt import EXIT_INTERRUPTED, Interrupt, ignore_signals
+from train.objective import denoising_loss
+from train.retention import delete_old
+from train.run_folder import METRICS, check_same_experiment, describe, find_start, open_run_folder
+from train.schedules import ema_decay, learning_rate
+from train.state import TrainState, new_state
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class TrainingError(RuntimeError):
+    """A run that must not go on; the message says where it stands."""
+
+
+def train(config: Config) -> int:
+    """Train as the config says, from the newest checkpoint if there is one.
+
+    Returns:
+        The exit status: 0, or 75 if it was interrupted and has saved a checkpoint.
+    """
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no", "bf16": "bf16"}[config.train.precision],
+        log_with=list(config.run.trackers),
+        project_dir=config.run.out,
+    )
+
+    # Look at everything that can be wrong before any weight is loaded.
+    start = find_start(config)
+    base, dataset = load_base(config.model.base), open_dataset(config.data.dataset, config.data.split)
+    identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": fingerprint(config.data.dataset)}
+    step = check_same_experiment(start, config, **identity) if start else 0
+    batches = OrdinalBatches(
+        first_step=step,
+        last_step=config.train.steps,
+        global_batch=config.train.global_batch,
+        micro_batch=config.train.micro_batch,
+        rank=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+    )
+    if accelerator.is_main_process:
+        open_run_folder(config, step)
+    accelerator.init_trackers("tracker", config={})
+    accelerator.wait_for_everyone()
+
+    # Data: everything the frozen encoders say is computed once; then they are let go.
+    schedule = base.load_noise_schedule()
+    examples = prepare_examples(accelerator, config, base, schedule, dataset)
+    loader = data_loader(examples, batches, config.run.workers)
+
+    # Networks: the frozen UNet in the compute type, the trained ControlNet in float32.
+    unet = base.load_unet(DTYPES[config.train.precision]).to(accelerator.device)
+    controlnet = controlnet_from_unet(unet, vae_scale_factor=base.vae_scale_factor, seed=config.train.seed)
+    controlnet.to(accelerator.device).train()
+    if config.model.gradient_checkpointing:
+        controlnet.enable_gradient_checkpointing()
+    state = new_state(
+        controlnet,
+        learning_rate=config.train.learning_rate,
+        weight_decay=config.train.weight_decay,
+        keep_ema=config.train.ema_decay > 0,
+    )
+    if start:
+        state.load(start, step)
+        accelerator.print(f"going on from {start}")
+    description = describe(config, resolution=examples.resolution, **identity)
+    return run_steps(accelerator, config, unet, state, schedule, loader, description)
+
+
+def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> DataLoader[dict[str, Tensor]]:
+    """Micro-batches in the order of their ordinals, prefetched by processes that leave signals to the loop."""
+    return DataLoader(
+        examples,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=ignore_signals,
+    )
+
+
+def run_steps(
+    accelerator: Accelerator,
+    config: Config,
+    unet: UNet2DConditionModel,
+    state: TrainState,
+    schedule: DDPMScheduler,
+    loader: DataLoader[dict[str, Tensor]],
+    description: dict[str, Any],
+) -> int:
+    """Optimizer steps from `state.step` to the end; see `train` for what is returned."""
+    settings, interrupt = config.train, Interrupt()
+    controlnet = accelerator.prepare_model(state.controlnet)
+    per_process = settings.global_batch // accelerator.num_processes
+    micro_batches = iter(loader)
+    log = MetricsLog(accelerator, config)
+    bar = tqdm(
+        total=settings.steps, initial=state.step, desc="train", unit="step", disable=not accelerator.is_main_process
+    )
+
+    while state.step < settings.steps:
+        # One optimizer step over this process's share of the global batch.
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(
+                state.step,
+                peak=settings.learning_rate,
+                steps=settings.steps,
+                warmup_steps=settings.warmup_steps,
+                decay_steps=settings.decay_steps,
+            )
+        accumulation = per_process // settings.micro_batch
+        for micro_step in range(accumulation):
+            batch = {name: x.to(accelerator.device, non_blocking=True) for name, x in next(micro_batches).items()}
+            with nullcontext() if micro_step == accumulation - 1 else accelerator.no_sync(controlnet):
+                losses = denoising_loss(unet, controlnet, schedule, batch)
+                accelerator.backward(losses.sum() / per_process)
+            log.add(losses, batch["fingerprint"])
+        grad_norm = nn.utils.clip_grad_norm_(state.controlnet.parameters(), settings.max_grad_norm)
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        if state.ema:
+            state.update_ema(ema_decay(state.step, limit=settings.ema_decay))
+        state.step += 1
+        bar.update()
+
+        # Report, save, stop. Several processes agree on a stop at log points, where they meet anyway.
+        finished, stop = state.step == settings.steps, interrupt.requested
+        if finished or state.step % config.run.log_every == 0:
+            stop = log.write(state, grad_norm, stop, bar)
+        elif accelerator.num_processes > 1:
+            stop = False
+        if finished or stop or state.step % config.run.save_every == 0:
+            save(accelerator, config, state, description)
+        if stop and not finished:
+            accelerator.print(f"\nInterrupted after step {state.step}; saved. Run the same command again to go on.")
+            accelerator.end_training()
+            return EXIT_INTERRUPTED
+    bar.close()
+    accelerator.end_training()
+    return 0
+
+
+def save(accelerator: Accelerator, config: Config, state: TrainState, description: dict[str, Any]) -> None:
+    """Write a checkpoint, then delete the oldest ones beyond `run.keep_last`."""
+    checkpoints = config.run.out / "checkpoints"
+    if accelerator.is_main_process:
+        state.save(step_folder(checkpoints, state.step), description)
+        delete_old(checkpoints, config.run.keep_last)
+    accelerator.wait_for_everyone()
+
+
+class MetricsLog:
+    """Sums on the device between log points; reads them, over all processes, only there (law 8)."""
+
+    def __init__(self, accelerator: Accelerator, config: Config) -> None:
+        self.accelerator, self.config = accelerator, config
+        self._reset()
+
+    def add(self, losses: Tensor, fingerprints: Tensor) -> None:
+        """Count one micro-batch."""
+        self.loss_sum += losses.detach().double().sum()
+        self.fingerprint_sum += fingerprints.sum()
+        self.examples += len(losses)
+
+    def write(self, state: TrainState, grad_norm: Tensor, stop: bool, bar: "tqdm[Any]") -> bool:
+        """Append a line to metrics.jsonl and to the trackers.
+
+        Returns:
+            Whether any process was asked to stop.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        totals = torch.stack([self.loss_sum, torch.full_like(self.loss_sum, float(stop))])
+        loss_sum, stops = self.accelerator.reduce(totals, "sum").tolist()
+        examples = self.examples * self.accelerator.num_processes
+        metrics = {
+            "step": state.step,
+            "loss": loss_sum / examples,
+            "learning_rate": state.optimizer.param_groups[0]["lr"],
+            "grad_norm": grad_norm.item(),
+            "examples_per_second": examples / (time.perf_counter() - self.started),
+            # Equal for equal examples, noise and timesteps, whatever the number of processes, workers, micro-batches.
+            "fingerprint": f"{self.accelerator.reduce(self.fingerprint_sum, 'sum').item():x}",
+        }
+        self._reset()
+        if not all(torch.isfinite(torch.tensor([metrics["loss"], metrics["grad_norm"]]))):
+            raise TrainingError(
+                f"step {state.step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}. Nothing was saved "
+                f"since the last checkpoint in {self.config.run.out / 'checkpoints'}. Lower train.learning_rate, or "
+                "train.precision fp32."
+            )
+        if self.accelerator.is_main_process:
+            with (self.config.run.out / METRICS).open("a") as file:
+                file.write(json.dumps(metrics) + "\n")
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
+        self.accelerator.log(numbers, step=state.step)
+        bar.set_postfix(loss=f"{metrics['loss']:.4f}")
+        return stops > 0
+
+    def _reset(self) -> None:
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        self.fingerprint_sum = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)
+        self.examples, self.started = 0, time.perf_counter()

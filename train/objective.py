@@ -1,0 +1,52 @@
+"""The denoising loss of a ControlNet beside a frozen UNet."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (the name everyone knows)
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+
+
+def denoising_loss(
+    unet: UNet2DConditionModel, controlnet: nn.Module, schedule: DDPMScheduler, batch: dict[str, Tensor]
+) -> Tensor:
+    """Mean squared error of the base's own prediction type, per example.
+
+    Args:
+        unet: frozen, in any float type.
+        controlnet: trained; its residuals are cast to the UNet's type.
+        schedule: noise schedule and prediction type of the base.
+        batch: what `Examples` gives, with a leading axis B, on the device.
+
+    Returns:
+        (B,) float32.
+    """
+    latents, noise, timesteps = batch["latents"], batch["noise"], batch["timestep"]
+    noisy = schedule.add_noise(latents, noise, timesteps)
+    states = batch["encoder_hidden_states"]
+    down, mid = controlnet(
+        noisy, timesteps, states, controlnet_cond=batch["pre_pixels"].float() / 255, return_dict=False
+    )
+    (predicted,) = unet(
+        noisy.to(unet.dtype),
+        timesteps,
+        states.to(unet.dtype),
+        down_block_additional_residuals=[residual.to(unet.dtype) for residual in down],
+        mid_block_additional_residual=mid.to(unet.dtype),
+        return_dict=False,
+    )
+    target = prediction_target(schedule, latents, noise, timesteps)
+    return F.mse_loss(predicted.float(), target, reduction="none").mean(dim=(1, 2, 3))
+
+
+def prediction_target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What the network should say: the noise, the velocity (Salimans and Ho 2022, appendix D) or the clean latents."""
+    match schedule.config.prediction_type:
+        case "epsilon":
+            return noise
+        case "v_prediction":
+            velocity: Tensor = schedule.get_velocity(latents, noise, timesteps)
+            return velocity
+        case "sample":
+            return latents
+        case other:
+            raise ValueError(f"scheduler/scheduler_config.json: prediction_type is {other!r}; expected epsilon, v_prediction or sample.")  # fmt: skip
