@@ -13,13 +13,13 @@ from data.card import write_card
 from data.destination import check_destination, whole_folder
 from data.errors import DataError
 from data.manifest import Tally, describe, write_manifest
-from data.parallel import default_workers, ordered_map
+from data.parallel import WorkerPool, default_workers
 from data.release import Release, SceneFiles, find_release
 from data.report import inspect
 from data.rows import SceneTask, build_scene
 from data.shards import ShardWriter
 from data.splits import SPLITS, SplitBy, assign_splits
-from data.survey import EventSurvey, survey_events, survey_scene
+from data.survey import survey_events, survey_scene
 from data.tiles import check_size
 
 
@@ -60,30 +60,30 @@ def build(
     _check_first_image(release.scenes[0], size)
     splits = assign_splits(release.scenes, split_by, seed)
     settings = {"source": source.resolve().name, "size": size, "split_by": split_by, "seed": seed}
-    with whole_folder(out) as folder:
-        manifest = _write(folder, release, splits, settings, workers or default_workers(), strict)
+    with whole_folder(out) as folder, WorkerPool(workers or default_workers()) as pool:
+        manifest = _write(folder, release, splits, settings, pool, strict)
     print(summary(manifest, out))
 
 
 def _write(
-    folder: Path, release: Release, splits: dict[str, str], settings: dict[str, Any], workers: int, strict: bool
+    folder: Path, release: Release, splits: dict[str, str], settings: dict[str, Any], pool: WorkerPool, strict: bool
 ) -> dict[str, Any]:
     tally = Tally()
     for scene_id, reason in release.incomplete:
         _reject(tally, scene_id, reason, strict)
-    events = _survey(release, workers)
+    surveys = pool.map(survey_scene, release.scenes)
+    events = survey_events(tqdm(surveys, desc="reading labels", total=len(release.scenes), unit="scene"))
     ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
     tasks = [SceneTask(scene, settings["size"], events[scene.event]) for scene in ordered]
     (folder / "data").mkdir()
     with ShardWriter(folder / "data") as shards:
-        results = ordered_map(build_scene, tasks, workers)
-        for result in tqdm(results, desc="building", total=len(tasks), unit="scene"):
-            scene_id = result.scene.scene_id
+        for result in tqdm(pool.map(build_scene, tasks), desc="building", total=len(tasks), unit="scene"):
+            split = splits[result.scene.scene_id]
             if result.quarantine and strict:
-                _reject(tally, scene_id, result.quarantine, strict)
-            tally.add(splits[scene_id], result)
+                _reject(tally, result.scene.scene_id, result.quarantine, strict)
+            tally.add(split, result)
             if not result.quarantine:
-                shards.add_scene(splits[scene_id], result.rows)
+                shards.add_scene(split, result.rows)
         if not tally.events:
             raise DataError(f"none of {len(tasks)} scenes could be used. The first: {tally.quarantine[0]['reason']}")
         described = shards.finish()
@@ -92,11 +92,6 @@ def _write(
     write_card(folder, manifest)
     inspect(folder)
     return manifest
-
-
-def _survey(release: Release, workers: int) -> dict[str, EventSurvey]:
-    surveys = ordered_map(survey_scene, release.scenes, workers)
-    return survey_events(tqdm(surveys, desc="reading labels", total=len(release.scenes), unit="scene"))
 
 
 def _reject(tally: Tally, scene_id: str, reason: str, strict: bool) -> None:
@@ -114,8 +109,8 @@ def _check_first_image(scene: SceneFiles, size: int) -> None:
         return  # this scene will be quarantined; the others tell for themselves
     if size > min(width, height):
         raise DataError(
-            f"size is {size}, but {scene.pre_image} has {width} x {height} px. Use --size {min(width, height) // 8 * 8} "
-            "or less."
+            f"size is {size}, but {scene.pre_image} has {width} x {height} px. "
+            f"Use --size {min(width, height) // 8 * 8} or less."
         )
 
 
@@ -123,19 +118,21 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
     """What a person wants to know when the build is done."""
     scenes = sum(part["scenes"] for part in manifest["splits"].values())
     patches = sum(part["patches"] for part in manifest["splits"].values())
-    lines = [f"Built {out}: {patches:,} patches of {scenes:,} scenes of {len(manifest['events'])} events."]
+    events = _count(len(manifest["events"]), "event")
+    lines = [f"Built {out}: {_count(patches, 'patch')} of {_count(scenes, 'scene')} of {events}."]
     for split, part in manifest["splits"].items():
         buildings = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in part["buildings"].items())
-        lines.append(f"  {split}: {part['scenes']:,} scenes, {part['patches']:,} patches; buildings: {buildings}")
+        lines.append(f"  {split}: {_count(part['patches'], 'patch')} of {_count(part['scenes'], 'scene')}; {buildings}")
     notes = {
-        "scenes without labels": manifest["scenes_without_labels"],
-        "scenes with one label": manifest["scenes_with_one_label"],
-        "scenes whose xy and lng_lat disagree, located by their event": manifest["georeference"]["not_used"],
-        "files with other names, not read": manifest["unrecognised_files"],
+        "without labels": manifest["scenes_without_labels"],
+        "with one label only": manifest["scenes_with_one_label"],
+        "whose xy and lng_lat disagree, located by their event": manifest["georeference"]["not_used"],
     }
-    lines += [f"  {len(names)} {what}: {_some(names)}" for what, names in notes.items() if names]
+    lines += [f"  {_count(len(names), 'scene')} {what}: {_some(names)}" for what, names in notes.items() if names]
+    if strange := manifest["unrecognised_files"]:
+        lines.append(f"  {_count(len(strange), 'file')} with other names not read: {_some(strange)}")
     if manifest["margin_buildings"]:
-        lines.append(f"  {manifest['margin_buildings']:,} buildings in the margin left out")
+        lines.append(f"  left out in the margin: {_count(manifest['margin_buildings'], 'building')}")
     polygons = manifest["polygons"]
     if any(polygons.values()):
         lines.append(f"  polygons: {polygons['repaired']} repaired, {polygons['dropped']} without area dropped")
@@ -145,3 +142,8 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more (dataset.json)" if len(names) > 6 else "")
+
+
+def _count(number: int, noun: str) -> str:
+    plural = "" if number == 1 else "es" if noun.endswith("h") else "s"
+    return f"{number:,} {noun}{plural}"

@@ -16,7 +16,7 @@ COLUMNS = """\
 | column | what |
 |---|---|
 | `pre`, `post` | RGB PNG of the same ground before and after the event |
-| `damage_mask` | 0 background, 1 no damage, 2 minor, 3 major, 4 destroyed, 255 not assessable; null without post label |
+| `damage_mask` | 0 background, 1 no damage, 2 minor, 3 major, 4 destroyed, 255 unknown; null without post label |
 | `change_mask` | 0..255 true strength of change; null but in simulated data |
 | `captions` | list of `style`, `target` (`pre` or `post`), `text` |
 | `metadata_pre`, `metadata_post` | lon, lat, metres per pixel, cloud fraction, year, month, day; NaN = unknown |
@@ -39,7 +39,7 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
         "```python\nimport datasets\n\ndataset = datasets.load_dataset(FOLDER, split="
         f'"{next(iter(manifest["splits"]))}")\n```',
         f"Built by pre2post {manifest['pre2post_version']} from `{build['source']}`, split by {build['split_by']} "
-        f"(seed {build['seed']}). Everything that was counted or left out: `dataset.json`; with pictures: `report.html`.",
+        f"(seed {build['seed']}). What was counted and left out: `dataset.json`; with pictures: `report.html`.",
         "## Splits",
         _count_table("split", manifest["splits"]),
         "## Events",
@@ -64,18 +64,19 @@ def event_totals(events: dict[str, Any]) -> dict[str, Any]:
     totals = {}
     for event, entry in events.items():
         parts = list(entry["splits"].values())
-        totals[event] = {
-            "scenes": sum(part["scenes"] for part in parts),
-            "patches": sum(part["patches"] for part in parts),
-            "buildings": {name: sum(part["buildings"][name] for part in parts) for name in CLASSES},
-        }
+        sums = {name: sum(part[name] for part in parts) for name in ("scenes", "patches", "labelled_patches")}
+        totals[event] = sums | {"buildings": {name: sum(part["buildings"][name] for part in parts) for name in CLASSES}}
     return totals
 
 
+def count_cells(part: dict[str, Any]) -> list[str]:
+    """Scenes, patches and buildings per class for a table; without any label a dash, not 0."""
+    counts = [f"{number:,}" if part["labelled_patches"] else "-" for number in part["buildings"].values()]
+    return [f"{part['scenes']:,}", f"{part['patches']:,}", *counts]
+
+
 def _count_table(kind: str, counts: dict[str, Any]) -> str:
-    names = [name.replace("_", " ") for name in CLASSES]
+    names = [name.replace("_", "-") for name in CLASSES]
     lines = [f"| {kind} | scenes | patches | " + " | ".join(names) + " |", "|---|" + "---:|" * (2 + len(names))]
-    for key, part in counts.items():
-        numbers = [part["scenes"], part["patches"], *part["buildings"].values()]
-        lines.append(f"| {key} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
+    lines += [f"| {key} | " + " | ".join(count_cells(part)) + " |" for key, part in counts.items()]
     return "\n".join(lines)

@@ -38,11 +38,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
     out = out.absolute()
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
+        _make(partial)
         yield partial
         _move(partial, out)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
                 f"the disk of {out.parent} is full. Nothing was left behind; free space, or name another --out."
             ) from error
@@ -51,9 +51,21 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _make(partial: Path) -> None:
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {partial} ({error.strerror}). Name another --out.") from error
+
+
 def _move(partial: Path, out: Path) -> None:
     replaced = out.with_name(f".{out.name}.replaced-{os.getpid()}")
     if out.exists():
         out.rename(replaced)
-    partial.rename(out)
+    try:
+        partial.rename(out)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(out)
+        raise
     shutil.rmtree(replaced, ignore_errors=True)

@@ -9,6 +9,9 @@ from PIL import Image, UnidentifiedImageError
 
 from data.errors import DataError
 
+# Two per cent larger than level 6, and written three times as fast: most of a build's time is spent here.
+PNG_COMPRESS_LEVEL = 3
+
 
 def decode_rgb(content: bytes, path: Path) -> NDArray[np.uint8]:
     """(height, width, 3) uint8. Most xBD files mark (0, 0, 0) as transparent (tRNS): that is ignored."""
@@ -29,7 +32,7 @@ def decode_grey(content: bytes, path: Path) -> NDArray[np.uint8]:
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """PNG bytes of an RGB or grey array, with no other chunk than the pixels need."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", compress_level=PNG_COMPRESS_LEVEL)
     return buffer.getvalue()
 
 

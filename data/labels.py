@@ -131,7 +131,8 @@ def _subtype(feature: object, path: Path, where: str) -> str:
 def _polygon(feature: dict[str, Any], path: Path, where: str) -> Polygon | MultiPolygon:
     wkt = feature.get("wkt")
     try:
-        geometry = shapely.force_2d(shapely.from_wkt(wkt))
+        with np.errstate(invalid="ignore"):  # NaN is reported below, with its place
+            geometry = shapely.force_2d(shapely.from_wkt(wkt))
     except (shapely.GEOSException, TypeError) as error:
         raise DataError(f"{path}: {where}.wkt is {_short(wkt)}: {error}. Expected POLYGON ((x y, ...)).") from None
     if not isinstance(geometry, Polygon | MultiPolygon) or geometry.is_empty:

@@ -65,6 +65,7 @@ class Tally:
 
     def _add_row(self, part: dict[str, Any], row: dict[str, Any]) -> None:
         part["patches"] += 1
+        part["labelled_patches"] += row["damage_mask"] is not None
         for name, number in row["counts"].items():
             part["buildings"][name] += number or 0
         self.nodata.append(row["nodata_fraction"])
@@ -76,8 +77,8 @@ class Tally:
         for entry in self.events.values():
             for split, part in entry["splits"].items():
                 total = splits[split]
-                total["scenes"] += part["scenes"]
-                total["patches"] += part["patches"]
+                for name in ("scenes", "patches", "labelled_patches"):
+                    total[name] += part[name]
                 for name in CLASSES:
                     total["buildings"][name] += part["buildings"][name]
         return {split: total for split, total in splits.items() if total["scenes"]}
@@ -119,7 +120,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
 
 def _no_counts() -> dict[str, Any]:
-    return {"scenes": 0, "patches": 0, "buildings": dict.fromkeys(CLASSES, 0)}
+    return {"scenes": 0, "patches": 0, "labelled_patches": 0, "buildings": dict.fromkeys(CLASSES, 0)}
 
 
 def _combine(digests: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Run a function over many tasks in worker processes: results in order, little memory, safe to interrupt."""
+"""Worker processes: results in the order of the tasks, little memory, safe to interrupt."""
 
 import multiprocessing
 import os
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from types import TracebackType
 from typing import TypeVar
 
 from data.errors import DataError
@@ -21,27 +22,45 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def ordered_map(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """Yield the results in the order of the tasks; one worker means this very process."""
-    workers = min(workers, len(tasks))
-    if workers <= 1:
-        yield from map(function, tasks)
-        return
-    # Spawned, not forked: pyarrow and GDAL have threads here, and a fork would copy their locks.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_parent)
-    try:
+class WorkerPool:
+    """Processes for as long as the `with` block lasts; one worker means this very process."""
+
+    def __init__(self, workers: int) -> None:
+        """Start nothing yet: processes start with the first tasks."""
+        self._workers = workers
+        # Spawned, not forked: pyarrow and GDAL have threads here, and a fork would copy their locks.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(workers, context, _leave_interrupts_to_parent) if workers > 1 else None
+
+    def __enter__(self) -> "WorkerPool":
+        """The pool itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop what has not begun, wait for what has."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Yield the results in the order of the tasks, with no more than two tasks a worker under way."""
+        if self._pool is None:
+            yield from map(function, tasks)
+            return
         queue, remaining = deque[Future[Result]](), iter(tasks)
-        for task in islice(remaining, 2 * workers):
-            queue.append(pool.submit(function, task))
-        while queue:
-            yield queue.popleft().result()
-            queue.extend(pool.submit(function, task) for task in islice(remaining, 1))
-    except BrokenProcessPool:
-        raise DataError(
-            f"one of {workers} worker processes was killed, most likely for want of memory. Try --workers {workers // 2}."
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            for task in islice(remaining, 2 * self._workers):
+                queue.append(self._pool.submit(function, task))
+            while queue:
+                yield queue.popleft().result()
+                for task in islice(remaining, 1):
+                    queue.append(self._pool.submit(function, task))
+        except BrokenProcessPool:
+            raise DataError(
+                f"one of {self._workers} worker processes was killed, most likely for want of memory. "
+                f"Try --workers {self._workers // 2}."
+            ) from None
 
 
 def _leave_interrupts_to_parent() -> None:

@@ -8,8 +8,8 @@ from PIL import Image
 def resize_rgb(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
     """An image as (resolution, resolution, 3) uint8 RGB.
 
-    Whole-number reduction is the mean of each block (BOX): exact, and the same rule for masks. Anything else is
-    LANCZOS. An image that has the size already keeps its pixels.
+    Whole-number reduction is the mean of each block (BOX), anything else LANCZOS. An image that has the size already
+    keeps its pixels.
     """
     image = image.convert("RGB")
     if image.size != (resolution, resolution):

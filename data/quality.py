@@ -21,8 +21,10 @@ def shift_px(pre: NDArray[np.uint8], post: NDArray[np.uint8]) -> tuple[float, fl
 
     Phase correlation of edges: colour and brightness of the two dates differ, edges mostly stay.
     """
-    pre_edges, post_edges = (sobel(rgb2gray(image)) for image in (pre, post))
+    pre_edges, post_edges = (sobel(rgb2gray(image)) for image in (pre, post))  # type: ignore[no-untyped-call]
     if not pre_edges.any() or not post_edges.any():
         return math.nan, math.nan
-    (dy, dx), _, _ = phase_cross_correlation(pre_edges, post_edges, upsample_factor=UPSAMPLE_FACTOR)
+    (dy, dx), _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
+        pre_edges, post_edges, upsample_factor=UPSAMPLE_FACTOR
+    )
     return float(dy), float(dx)

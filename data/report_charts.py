@@ -19,7 +19,7 @@ HISTOGRAM_BINS = 32
 def legend() -> str:
     """The colours of the damage classes."""
     items = (
-        f'<span><i style="background:{colour}"></i>{name.replace("_", " ")}</span>'
+        f'<span><i style="background:{colour}"></i>{name.replace("_", "-")}</span>'
         for name, colour in CLASS_COLOURS.items()
     )
     return f'<p class="legend">{"".join(items)}</p>'
@@ -32,7 +32,7 @@ def stacked_bar(counts: Mapping[str, int]) -> str:
         return '<div class="bar"></div>'
     parts = (
         f'<i style="width:{100 * counts[name] / total:.2f}%;background:{colour}" '
-        f'title="{name.replace("_", " ")}: {counts[name]:,}"></i>'
+        f'title="{name.replace("_", "-")}: {counts[name]:,}"></i>'
         for name, colour in CLASS_COLOURS.items()
         if counts[name]
     )

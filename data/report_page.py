@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from data.card import event_totals
+from data.card import count_cells, event_totals
 from data.report_charts import legend, stacked_bar
 
 STYLE = """
@@ -55,8 +55,8 @@ def page(manifest: dict[str, Any], charts: list[str], gallery: str) -> str:
     events = event_totals(manifest["events"])
     body = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>pre2post {escape(manifest['pre2post_version'])}, split by {escape(build['split_by'])}, seed {build['seed']}, "
-        f"fingerprint <code>{escape(manifest['fingerprint'][:12])}</code></p>",
+        f"<p>pre2post {escape(manifest['pre2post_version'])}, split by {escape(build['split_by'])}, "
+        f"seed {build['seed']}, fingerprint <code>{escape(manifest['fingerprint'][:12])}</code></p>",
         _figures(manifest),
         f"<h2>Splits</h2>{legend()}{_count_table(manifest['splits'])}",
         f"<h2>Events</h2>{_count_table(events, _where(manifest['events']))}",
@@ -86,11 +86,10 @@ def _figures(manifest: dict[str, Any]) -> str:
 
 def _count_table(counts: dict[str, Any], notes: dict[str, str] | None = None) -> str:
     names = list(next(iter(counts.values()))["buildings"])
-    heads = ["", *(["split"] if notes else []), "scenes", "patches", *(name.replace("_", " ") for name in names), ""]
+    heads = ["", *(["split"] if notes else []), "scenes", "patches", *(name.replace("_", "-") for name in names), ""]
     rows = []
     for key, part in counts.items():
-        cells = [escape(key), *([escape(notes[key])] if notes else [])]
-        cells += [f"{number:,}" for number in (part["scenes"], part["patches"], *part["buildings"].values())]
+        cells = [escape(key), *([escape(notes[key])] if notes else []), *count_cells(part)]
         rows.append([*cells, stacked_bar(part["buildings"])])
     return _table(heads, rows)
 

@@ -111,7 +111,7 @@ def _decode(task: SceneTask, contents: dict[Path, bytes], result: SceneResult) -
         mask=damage_mask(labels["post"].buildings, height, width) if "post" in labels else None,
         change=change,
         location=locate(fit.affine, width, height) if fit and exact else task.event.location,
-        disaster_type=next((l.disaster_type for l in labels.values() if l.disaster_type), task.event.disaster_type),
+        disaster_type=next(filter(None, (label.disaster_type for label in labels.values())), task.event.disaster_type),
     )
 
 

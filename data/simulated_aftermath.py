@@ -10,14 +10,15 @@ from data.simulated_disaster import Force
 from data.simulated_paint import SIZE_PX, Floats, cover, grain, noise, polygon_at, ramp, tinted
 from data.simulated_place import Place
 
-MUD_WATER = (134.0, 112.0, 82.0)
+MUD_WATER = (116.0, 84.0, 53.0)
 SILT = (158.0, 136.0, 104.0)
 CHAR = (44.0, 38.0, 35.0)
 ASH = (176.0, 170.0, 163.0)
 DUST = (176.0, 164.0, 146.0)
 DEBRIS = (188.0, 176.0, 158.0)
-DEAD_PLANTS = (138.0, 116.0, 84.0)
-SURGE_MUD = (112.0, 98.0, 78.0)
+DEAD_PLANTS = (148.0, 122.0, 86.0)
+SURGE_MUD = ((92.0, 76.0, 60.0), (160.0, 136.0, 110.0))  # wet on pale ground, silvery on dark ground
+PALE_GROUND = 100.0  # mean value of the grass above which ground counts as pale
 SURGE_WATER = (92.0, 90.0, 76.0)
 LAHAR = (70.0, 62.0, 58.0)
 TEPHRA = (138.0, 134.0, 130.0)
@@ -73,7 +74,6 @@ def ravage(rng: np.random.Generator, place: Place, force: Force, classes: NDArra
     if force.severity == 0:
         return surface
     per_pixel = np.concatenate([[-1], classes])[place.building_ids]
-    # A crown over a roof hides it, in the image as in reality; the class is drawn on the roof that shows.
     ruins = Ruins(place, force, rng, grain(rng, 1.0), noise(rng, 48, 4), per_pixel)
     paint = {
         "flooding": _paint_flood, "wind": _paint_wind, "fire": _paint_fire, "earthquake": _paint_earthquake,
@@ -98,7 +98,7 @@ def _rubble(ruins: Ruins, surface: Surface, spill_px: float, colour: ArrayLike, 
     """Destroyed buildings become heaps of coarse grains that spill over the old outline."""
     gone = ruins.of(DESTROYED)
     heap = np.maximum(ramp(gaussian_filter(gone, spill_px) + 0.08 * ruins.rough, 0.22, 0.4), gone)
-    pieces = contrast * (0.5 * grain(ruins.rng, 0.7) + 0.6 * grain(ruins.rng, 1.8))
+    pieces = np.float32(contrast) * (0.5 * grain(ruins.rng, 0.7) + 0.6 * grain(ruins.rng, 1.8))
     surface.level(heap, np.clip(0.7 + 0.3 * ruins.rough, 0, 2))
     surface.lay(tinted(colour, pieces), heap)
     return heap
@@ -107,17 +107,17 @@ def _rubble(ruins: Ruins, surface: Surface, spill_px: float, colour: ArrayLike, 
 def _scatter(ruins: Ruins, source: Floats) -> Floats:
     """Pieces of a metre or so, dense where `source` is, none where it is not."""
     pieces = (grain(ruins.rng, 1.0) > 2.9 - 3.6 * np.sqrt(source)) & (source > 0.012)
-    return gaussian_filter(pieces.astype(np.float32), 0.5)
+    return np.asarray(gaussian_filter(pieces.astype(np.float32), 0.5), np.float32)
 
 
 def _break_roofs(ruins: Ruins, surface: Surface, inside: ArrayLike, *, minor: float, major: float) -> None:
     """Tear holes into roofs: `minor` and `major` are the shares of the roof that go."""
-    holes = ruins.rng.permutation(len(ruins.place.buildings) + 1)[ruins.place.building_ids]
     lumps = gaussian_filter(ruins.rng.standard_normal((SIZE_PX, SIZE_PX), np.float32), 3.2)
-    lumps = lumps / lumps.std() + 0.2 * (holes % 3 - 1).astype(np.float32)
+    lumps = lumps / lumps.std()
+    roof_shows = ruins.place.tree_ids == 0  # not under a crown
     for damage, share in ((MINOR, minor), (MAJOR, major)):
         cut = float(np.sqrt(2) * _inverse_erf(1 - 2 * share))
-        torn = ruins.of(damage) * ramp(lumps, cut - 0.1, cut + 0.1)
+        torn = ruins.of(damage) * ramp(lumps, cut - 0.1, cut + 0.1) * roof_shows
         surface.lay(tinted(inside, 0.3 * ruins.rough), torn)
         surface.level(torn, 1.5)
 
@@ -131,13 +131,12 @@ def _inverse_erf(value: float) -> float:
 
 def _paint_flood(ruins: Ruins, surface: Surface) -> None:
     """Brown water over the low ground; crowns and roofs stand out until it is too deep."""
-    depth, place = ruins.force.reach, ruins.place
-    wet = ramp(depth, 0.0, 0.12)
+    depth, wet, place = ruins.force.depth_m, ruins.force.reach, ruins.place
     crowns = (place.tree_ids > 0) * ramp(place.tree_m - depth, 0.5, 2.0)
     out = np.maximum(ruins.standing, crowns)
     silt = ramp(depth, -0.35, -0.05) * (1 - wet) * (1 - out) * (1 - (ruins.classes >= 0))
     surface.lay(tinted(SILT, 0.06 * ruins.patchy), silt * 0.75)
-    drift = 0.035 * noise(ruins.rng, 6, 4) + 0.02 * ruins.rough
+    drift = 0.055 * noise(ruins.rng, 6, 4) + 0.02 * ruins.rough
     murk = tinted(MUD_WATER, drift - 0.16 * ramp(depth, 0.3, 3.0))
     opaque = wet * (0.86 + 0.14 * ramp(depth, 0.1, 0.8))
     surface.lay(murk, opaque * (1 - out))
@@ -154,11 +153,11 @@ def _paint_fire(ruins: Ruins, surface: Surface) -> None:
     ground = burnt * fuel * (1 - (ruins.classes >= 0)) * (1 - place.terrain.water)
     pale = ramp(noise(ruins.rng, 14, 5, 0.65), 0.6, 2.2)
     char = tinted(CHAR, 0.2 * ruins.patchy + 0.12 * ruins.rough)
-    cover(char, ASH, pale * 0.45)
+    cover(char, ASH, pale * 0.5)
     feet = np.clip(burnt * 0.97, 0, 1)
     crowns = _fell_trees(ruins, surface, feet, 2.0)
     surface.lay(char, ground * 0.93)
-    scorched = tinted((70, 56, 46), 0.25 * ruins.rough)
+    scorched = tinted((102, 82, 68), 0.25 * ruins.rough)
     surface.lay(scorched, crowns * ramp(ruins.rough + 0.5 * ruins.patchy, -0.3, 0.9) * 0.75)
     heap = _rubble(ruins, surface, 2.0, (196, 188, 178), 0.2)
     soot = ramp(gaussian_filter(ruins.of(MINOR, MAJOR), 5), 0.08, 0.3) * (1 - (ruins.classes >= 0)) * (1 - heap)
@@ -172,7 +171,8 @@ def _paint_wind(ruins: Ruins, surface: Surface) -> None:
     stripped = ramp(force, 0.22, 0.6)
     crowns = _fell_trees(ruins, surface, stripped, 0.6)
     land = (1 - place.terrain.water) * (1 - (ruins.classes >= 0))
-    surface.lay(tinted(DEAD_PLANTS, 0.1 * ruins.patchy + 0.08 * ruins.rough), stripped * np.clip(0.25 + place.green, 0, 1) * (1 - place.road) * land * 0.8)
+    plants = np.clip(0.25 + place.green, 0, 1) * (1 - place.road) * land
+    surface.lay(tinted(DEAD_PLANTS, 0.1 * ruins.patchy + 0.08 * ruins.rough), stripped * plants * 0.9)
     streaks = gaussian_filter(ruins.rng.standard_normal((SIZE_PX, SIZE_PX), np.float32), (0.7, 2.6))
     streaks /= streaks.std()
     trunks = tinted((96, 80, 62), 0.3 * streaks)
@@ -233,20 +233,22 @@ def _pitch_tents(ruins: Ruins, surface: Surface) -> None:
 
 def _paint_tsunami(ruins: Ruins, surface: Surface) -> None:
     """Mud and standing water, plants torn away, bare slabs, a line of debris where the surge ended."""
-    depth, place = ruins.force.reach, ruins.place
-    wet = ramp(depth, 0.0, 0.15) * (1 - place.terrain.water)
+    depth, place = ruins.force.depth_m, ruins.place
+    wet = ruins.force.reach * (1 - place.terrain.water)
     crowns = (place.tree_ids > 0).astype(np.float32)
     gone = _fell_trees(ruins, surface, ramp(depth, 0.4, 1.6), 0.0)
     free = (1 - ruins.standing) * (1 - np.clip(crowns - gone, 0, 1))
-    mud = tinted(SURGE_MUD, 0.09 * ruins.patchy + 0.06 * ruins.rough)
-    pools = ramp(noise(ruins.rng, 14, 4) - 1.4 * ramp(place.terrain.rise_m, 0, 3) + 0.5 * ramp(depth, 0.5, 2.5), 0.2, 0.5)
+    tone = SURGE_MUD[int(np.mean(place.climate.grass) < PALE_GROUND)]
+    mud = tinted(tone, 0.09 * ruins.patchy + 0.06 * ruins.rough)
+    hollow = 0.5 * ramp(depth, 0.5, 2.5) - 1.4 * ramp(place.terrain.rise_m, 0, 3)
+    pools = ramp(noise(ruins.rng, 14, 4) + hollow, 0.2, 0.5)
     cover(mud, SURGE_WATER, pools * 0.85)
     surface.level(wet * free)
     surface.lay(mud, wet * free * (0.95 - 0.4 * place.road))
     surface.lay(tinted(SLAB, 0.08 * ruins.rough), ruins.of(DESTROYED) * 0.6 * (1 - pools * 0.6))
     litter = ramp(depth, -0.25, 0.05) * ramp(depth, 0.75, 0.3)
-    speck = ramp(ruins.rough + 0.4 * ruins.patchy, 0.2, 0.7)
-    surface.lay(tinted((92, 74, 56), 0.4 * grain(ruins.rng, 0.8)), litter * speck * free * (1 - place.terrain.water) * 0.85)
+    speck = ramp(ruins.rough + 0.4 * ruins.patchy, 0.2, 0.7) * (1 - place.terrain.water)
+    surface.lay(tinted((92, 74, 56), 0.4 * grain(ruins.rng, 0.8)), litter * speck * free * 0.85)
     surface.lay(DEBRIS, _scatter(ruins, gaussian_filter(ruins.of(DESTROYED), 22)) * wet * free)
     turbid = place.terrain.water * ramp(place.terrain.shore_px, -220, 0) * min(1.0, 0.35 + ruins.force.severity)
     surface.lay(tinted((118, 108, 84), 0.03 * ruins.patchy), turbid * 0.85)
@@ -255,7 +257,7 @@ def _paint_tsunami(ruins: Ruins, surface: Surface) -> None:
 
 def _paint_volcano(ruins: Ruins, surface: Surface) -> None:
     """Grey ash over everything, thicker uphill; a dark flow with ropes along the valley buries what it meets."""
-    ash, place, depth = ruins.force.reach, ruins.place, ruins.force.cover_m
+    ash, place, depth = ruins.force.reach, ruins.place, ruins.force.depth_m
     crowns = (place.tree_ids > 0).astype(np.float32)
     hold = 1 - 0.3 * crowns - 0.25 * (ruins.classes >= 0) - 0.5 * place.terrain.water
     surface.lay(tinted(TEPHRA, 0.05 * ruins.patchy + 0.03 * ruins.rough), ramp(ash, 0.0, 0.85) * 0.93 * hold)

@@ -51,8 +51,9 @@ class Building:
 
 
 def place_houses(
-    rng: np.random.Generator, climate: Climate, streets: Grid, street_half_px: float, wanted: Floats, taken: NDArray[np.bool_]
-) -> list[Building]:
+    rng: np.random.Generator, climate: Climate, streets: Grid, street_half_px: float, wanted: Floats,
+    taken: NDArray[np.bool_],
+) -> list[Building]:  # fmt: skip
     """Houses in rows along the streets, where `wanted` is high and nothing stands yet."""
     houses: list[Building] = []
     for p, q, side, lot in _lots(rng, streets):
@@ -102,14 +103,15 @@ def _house(
     wings = [Wing(*centre, length / 2, depth / 2, angle)]
     along, side = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     if rng.random() < 0.35:
-        offset = rng.choice([-1, 1]) * length * 0.27 * along + rng.choice([-1, 1]) * depth * 0.4 * side
-        wings.append(Wing(*(np.array(centre) + offset), depth * 0.55, length * 0.21, angle + np.pi / 2))
+        x, y = np.array(centre) + rng.choice([-1, 1]) * length * 0.27 * along + rng.choice([-1, 1]) * depth * 0.4 * side
+        wings.append(Wing(x, y, depth * 0.55, length * 0.21, angle + np.pi / 2))
     choice = int(rng.integers(len(climate.roofs)))
     colour, weakness = climate.roofs[choice]
     shade = rng.uniform(0.82, 1.15)
     way = np.array(to_street)
     beside = np.array([-way[1], way[0]]) / np.hypot(*way) * length * rng.uniform(-0.4, 0.4)
-    drive = Wing(*(np.array(centre) + beside + way / 2), float(np.hypot(*way)) / 2, 3.5, float(np.arctan2(way[1], way[0])))
+    x, y = np.array(centre) + beside + way / 2
+    drive = Wing(x, y, float(np.hypot(*way)) / 2, 3.5, float(np.arctan2(way[1], way[0])))
     return _building(
         wings,
         (colour[0] * shade, colour[1] * shade, colour[2] * shade),
@@ -126,8 +128,8 @@ def hall(
     """A big flat-roofed building: a shop, a school, a factory."""
     wings = [Wing(*centre, size[0] / 2, size[1] / 2, angle)]
     if rng.random() < 0.4:
-        shift = np.array([np.cos(angle), np.sin(angle)]) * size[0] * 0.3
-        wings.append(Wing(*(np.array(centre) + shift), size[0] * 0.2, size[1] * 0.62, angle))
+        x, y = np.array(centre) + np.array([np.cos(angle), np.sin(angle)]) * size[0] * 0.3
+        wings.append(Wing(x, y, size[0] * 0.2, size[1] * 0.62, angle))
     grey = rng.uniform(120, 215)
     tint = rng.uniform(-8, 8)
     return _building(
@@ -139,11 +141,13 @@ def hall(
 def farmstead(rng: np.random.Generator, climate: Climate, centre: tuple[float, float]) -> list[Building]:
     """A house with one to three barns around a yard."""
     angle = rng.uniform(0, np.pi)
-    found: list[Building | None] = [_house(rng, climate, centre, angle, (rng.uniform(24, 34), 19), (40 * np.cos(angle), 40 * np.sin(angle)))]
+    yard = (40 * np.cos(angle), 40 * np.sin(angle))
+    found: list[Building | None] = [_house(rng, climate, centre, angle, (rng.uniform(24, 34), 19), yard)]
     for _ in range(int(rng.integers(1, 4))):
         turn = rng.uniform(0, 2 * np.pi)
         spot = (centre[0] + 58 * np.cos(turn), centre[1] + 58 * np.sin(turn))
-        found.append(hall(rng, spot, angle + rng.choice([0, np.pi / 2]), (rng.uniform(34, 64), rng.uniform(20, 30)), climate))
+        size = (rng.uniform(34, 64), rng.uniform(20, 30))
+        found.append(hall(rng, spot, angle + rng.choice([0, np.pi / 2]), size, climate))
     return [building for building in found if building is not None]
 
 

@@ -30,7 +30,7 @@ CLASS_JITTER = 0.035  # buildings differ a little in ways no image shows
 
 DROWNED_M = 2.2  # depth of a flood of force 1
 SWEPT_M = 2.6  # depth of a surge of force 1
-BURIED_M = 4.0  # thickness of a lahar of force 1
+BURIED_M = 2.5  # thickness of a lahar of force 1
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Force:
     kind: str  # disaster type
     severity: float  # 0..1
     damage: Floats  # force on buildings, see THRESHOLDS
-    cover_m: Floats  # depth of water, surge or lahar; 0 for the dry disasters
-    reach: Floats  # 0..1, how strongly plants and ground are touched: burnt, blown, shaken, ash-covered
+    depth_m: Floats  # of water, surge or lahar over the ground; negative where the ground stands higher
+    reach: Floats  # 0..1, how strongly plants and ground are burnt, blown, shaken or covered with ash
 
 
 def draw_severity(rng: np.random.Generator) -> float:
@@ -60,8 +60,8 @@ def unleash(rng: np.random.Generator, place: Place, kind: str, severity: float) 
         "flooding": _flood, "wind": _wind, "fire": _fire, "earthquake": _earthquake,
         "tsunami": _tsunami, "volcano": _volcano,
     }  # fmt: skip
-    damage, cover_m, reach = fields[kind](rng, place, severity)
-    return Force(kind, severity, *(np.asarray(field, np.float32) for field in (damage, cover_m, reach)))
+    damage, depth_m, reach = fields[kind](rng, place, severity)
+    return Force(kind, severity, *(np.asarray(field, np.float32) for field in (damage, depth_m, reach)))
 
 
 Fields = tuple[Floats, Floats, Floats]
@@ -74,7 +74,7 @@ def _flood(rng: np.random.Generator, place: Place, severity: float) -> Fields:
     depth = level - place.terrain.rise_m + 0.06 * noise(rng, 10, 3)
     # Scene relief differs; scaled so that the deepest flooded ground of a severe scene drowns houses.
     depth = depth * np.float32((0.8 + 2.4 * severity) / max(level, 0.3))
-    return np.clip(depth, 0, None) / DROWNED_M + 0.22 * ramp(depth, -0.12, 0.05), np.clip(depth, 0, None), depth
+    return np.clip(depth, 0, None) / DROWNED_M + 0.22 * ramp(depth, -0.12, 0.05), depth, ramp(depth, 0, 0.12)
 
 
 def _wind(rng: np.random.Generator, place: Place, severity: float) -> Fields:
@@ -123,7 +123,7 @@ def _tsunami(rng: np.random.Generator, place: Place, severity: float) -> Fields:
     head = place.terrain.rise_m + 0.004 * inland
     runup = float(np.quantile(head[dry], 0.15 + 0.6 * severity))
     depth = (runup - head + 0.12 * noise(rng, 10, 4)) * np.float32((1.2 + 3.2 * severity) / max(runup, 0.5))
-    return np.clip(depth, 0, None) / SWEPT_M + 0.2 * ramp(depth, -0.1, 0.1), np.clip(depth, 0, None), depth
+    return np.clip(depth, 0, None) / SWEPT_M + 0.2 * ramp(depth, -0.1, 0.1), depth, ramp(depth, 0, 0.15)
 
 
 def _volcano(rng: np.random.Generator, place: Place, severity: float) -> Fields:
@@ -132,7 +132,7 @@ def _volcano(rng: np.random.Generator, place: Place, severity: float) -> Fields:
     depth = (level - place.terrain.rise_m) * 0.6 + 0.35 * noise(rng, 9, 4)
     uphill = ramp(place.terrain.along_px, -SIZE_PX / 1.7, SIZE_PX / 1.7)
     ash = np.clip((0.12 + 0.95 * severity) * (0.35 + 0.75 * uphill) + 0.05 * noise(rng, 6, 4), 0, 1)
-    return np.maximum(np.clip(depth, 0, None) / BURIED_M * 1.6, 0.5 * ash), np.clip(depth, 0, None), ash
+    return np.maximum(np.clip(depth, 0, None) / BURIED_M, 0.5 * ash), depth, ash
 
 
 def classify(rng: np.random.Generator, place: Place, force: Force) -> NDArray[np.int64]:
@@ -140,11 +140,9 @@ def classify(rng: np.random.Generator, place: Place, force: Force) -> NDArray[np
     count = len(place.buildings)
     if count == 0 or force.severity == 0:
         return np.zeros(count, np.int64)
-    inside = place.building_ids.ravel()
-    pixels = np.bincount(inside, minlength=count + 1)[1:]
-    mean = np.bincount(inside, force.damage.ravel(), count + 1)[1:] / np.maximum(pixels, 1)
+    mean = place.mean_by_building(force.damage)
     weakness = np.array([building.weakness for building in place.buildings])
     # Water and mud take every house alike; shaking, storm and fire find the weak ones.
-    spread = {"earthquake": 1.1, "wind": 0.6, "fire": 0.25}.get(force.kind, 0.0)
+    spread = {"earthquake": 0.9, "wind": 0.6, "fire": 0.25}.get(force.kind, 0.0)
     felt = mean * (1 + spread * (weakness - 0.5)) + rng.normal(0, CLASS_JITTER, count) * (mean > 0.1)
     return np.digitize(felt, THRESHOLDS).astype(np.int64)

@@ -92,9 +92,7 @@ def _event(
     name: str, climate: Climate, lon: float, lat: float, pre: tuple[str, str], post: tuple[str, str], tone: Colour
 ) -> Event:
     kind = next(kind for kind in DISASTER_TYPES if name.endswith(kind))
-    return Event(
-        name=name, disaster_type=kind, climate=climate, lon=lon, lat=lat, pre=pre, post=post, tone_pre=tone
-    )
+    return Event(name=name, disaster_type=kind, climate=climate, lon=lon, lat=lat, pre=pre, post=post, tone_pre=tone)
 
 
 WV2, WV3, GEOEYE = "WORLDVIEW02", "WORLDVIEW03_VNIR", "GEOEYE01"

@@ -36,18 +36,18 @@ def noise(rng: np.random.Generator, cells: int, octaves: int = 4, gain: float = 
     for octave in range(octaves):
         side = min(cells * 2**octave, SIZE_PX)
         field += np.float32(gain**octave) * enlarge(rng.standard_normal((side, side), np.float32))
-    return (field - field.mean()) / field.std()
+    return np.asarray((field - field.mean()) / field.std(), np.float32)
 
 
 def grain(rng: np.random.Generator, sigma_px: float) -> Floats:
     """Fine noise of mean 0 and deviation 1 with grains of about `sigma_px`."""
     field = gaussian_filter(rng.standard_normal((SIZE_PX, SIZE_PX), np.float32), sigma_px)
-    return field / field.std()
+    return np.asarray(field / field.std(), np.float32)
 
 
 def ramp(values: Floats, low: float, high: float) -> Floats:
     """0 at `low`, 1 at `high`, linear between (either order)."""
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
 
 
 def cover(image: Floats, colour: ArrayLike, alpha: Floats) -> None:
@@ -62,7 +62,7 @@ def tinted(colour: ArrayLike, variation: Floats) -> Floats:
 
 def polygon_at(corners_px: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of the pixels whose centre lies in the polygon (x, y corners; pixel centres at .5)."""
-    rows, cols = polygon_pixels(corners_px[:, 1] - 0.5, corners_px[:, 0] - 0.5, (SIZE_PX, SIZE_PX))
+    rows, cols = polygon_pixels(corners_px[:, 1] - 0.5, corners_px[:, 0] - 0.5, (SIZE_PX, SIZE_PX))  # type: ignore[no-untyped-call]  # scikit-image has no stubs
     return rows, cols
 
 
@@ -95,8 +95,8 @@ def stamp_trees(trees: Trees, rng: np.random.Generator) -> tuple[Floats, Ints]:
         millimetres = (trees.height_m[chosen, None] * (0.35 + 0.65 * dome) * 1000).astype(np.int64)
         packed = (millimetres << 32) | (chosen[:, None] + 1)
         np.maximum.at(top, (rows * SIZE_PX + cols)[seen], packed[seen])
-    top = top.reshape(SIZE_PX, SIZE_PX)
-    return (top >> 32).astype(np.float32) / 1000, (top & 0xFFFFFFFF).astype(np.int32)
+    tops = top.reshape(SIZE_PX, SIZE_PX)
+    return (tops >> 32).astype(np.float32) / np.float32(1000), (tops & 0xFFFFFFFF).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def cast_shadow(objects_m: Floats, sun: Sun) -> Floats:
         here = (slice(max(0, -oy), SIZE_PX - max(0, oy)), slice(max(0, -ox), SIZE_PX - max(0, ox)))
         there = (slice(max(0, oy), SIZE_PX + min(0, oy)), slice(max(0, ox), SIZE_PX + min(0, ox)))
         np.maximum(blocker[here], objects_m[there] - np.float32(step * rise_m), out=blocker[here])
-    return gaussian_filter((blocker > objects_m + 0.25).astype(np.float32), 0.6)
+    return np.asarray(gaussian_filter((blocker > objects_m + 0.25).astype(np.float32), 0.6), np.float32)
 
 
 def sunlight(ground_m: Floats, objects_m: Floats, shadow: Floats, sun: Sun) -> Floats:
@@ -149,4 +149,4 @@ class Look:
         seen = seen * self.gain + self.offset
         seen += self.noise * rng.standard_normal((SIZE_PX, SIZE_PX, 1), np.float32)
         seen += 0.5 * self.noise * rng.standard_normal(seen.shape, np.float32)
-        return np.clip(seen + 0.5, 1, 255).astype(np.uint8)
+        return np.asarray(np.clip(seen + 0.5, 1, 255), np.uint8)

@@ -55,7 +55,7 @@ def _meander(rng: np.random.Generator, along: Floats, across: Floats, bend_px: f
         phase = along * np.float32(2 * np.pi / length) + np.float32(rng.uniform(0, 6.28))
         centre = centre + np.float32(size) * np.sin(phase)
         turn += np.float32(size * 2 * np.pi / length) * np.cos(phase)
-    return np.abs(across - centre) / np.sqrt(1 + turn**2)
+    return np.asarray(np.abs(across - centre) / np.sqrt(1 + turn**2), np.float32)
 
 
 def _shore_distance(rng: np.random.Generator, kind: str, along: Floats, across: Floats) -> Floats:
@@ -66,7 +66,8 @@ def _shore_distance(rng: np.random.Generator, kind: str, along: Floats, across: 
         return _meander(rng, along, across, rng.uniform(30, 80), rng.uniform(-180, 180)) - rng.uniform(4, 9)
     if kind == "lake":
         x, y = rng.uniform(-260, 260, 2)
-        return np.hypot(along - x, (across - y) * rng.uniform(1, 1.7)) - rng.uniform(130, 230) + 28 * noise(rng, 3)
+        away = np.hypot(along - x, (across - y) * rng.uniform(1, 1.7)) - rng.uniform(130, 230)
+        return np.asarray(away + 28 * noise(rng, 3), np.float32)
     if kind == "coast":
         return across + rng.uniform(90, 320) + 24 * noise(rng, 3, gain=0.45)
     # dry: a valley floor without open water
@@ -104,7 +105,7 @@ def shape_terrain(rng: np.random.Generator, event: Event) -> Terrain:
 def winding_line(rng: np.random.Generator, terrain: Terrain) -> Floats:
     """Distance in px to a main road: along a coast, anywhere else at its own angle."""
     if terrain.water_kind == "coast":
-        return np.abs(terrain.shore_px - np.float32(rng.uniform(120, 260)))
+        return np.asarray(np.abs(terrain.shore_px - np.float32(rng.uniform(120, 260))), np.float32)
     along, across = _frame(rng)
     return _meander(rng, along, across, rng.uniform(10, 60), rng.uniform(-200, 200))
 

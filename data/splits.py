@@ -69,7 +69,8 @@ def _by_hash(scene_id: str, seed: int) -> str:
 
 
 def _take(candidates: list[str], sizes: Counter[str], least: float, most: float) -> list[str]:
-    total, taken, held = sizes.total(), [], 0
+    total, held = sizes.total(), 0
+    taken: list[str] = []
     for ground in candidates:
         if held < least * total and held + sizes[ground] <= most * total and len(taken) < len(candidates) - 1:
             taken.append(ground)

@@ -66,7 +66,7 @@ def _clip(
 ) -> list[PatchBuilding]:
     frame = shapely.box(window.col, window.row, window.col + window.size, window.row + window.size)
     clipped = []
-    for i in np.flatnonzero(shapely.intersects(polygons, frame) | counted):
+    for i in np.flatnonzero(shapely.intersects(polygons, frame) | counted).tolist():
         part = polygonal(shapely.intersection(polygons[i], frame))
         if part.is_empty and not counted[i]:
             continue  # it only touches the frame

@@ -29,7 +29,9 @@ class ImageFolder:
         """Ready to take images."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the manifest."""
         self._manifest.close()
 
@@ -54,7 +56,9 @@ def check_folder(folder: Path, overwrite: bool) -> None:
     if foreign:
         raise GenerateError(f"out {folder} holds {', '.join(foreign[:3])}, which is not ours. Name another folder.")
     if not overwrite:
-        raise GenerateError(f"out {folder} holds an earlier run. Add --overwrite to replace it, or name another folder.")
+        raise GenerateError(
+            f"out {folder} holds an earlier run. Add --overwrite to replace it, or name another folder."
+        )
 
 
 def write_png(path: Path, pixels: Pixels) -> None:

@@ -14,9 +14,10 @@ import torch
 from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from generate.errors import GenerateError
-from models import Base, load_base, load_controlnet
+from models import Base, BaseError, load_base, load_controlnet
 from models.checkpoint import STATE, CheckpointError, read_state, resolve_checkpoint
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
@@ -75,11 +76,10 @@ def load_generator(checkpoint: Checkpoint, base: str | None = None) -> StableDif
         base: where the base lies now, if not where the training found it.
 
     Raises:
-        CheckpointError: the base is not the one that the checkpoint was trained on.
-        BaseError: the base cannot be loaded.
+        CheckpointError: the base of the training is not there, or `base` is another one.
+        BaseError: `base` cannot be loaded.
     """
-    parts = load_base(base or checkpoint.base)
-    _check_base(checkpoint, parts)
+    parts = _open_base(checkpoint, base)
     pipeline = StableDiffusionControlNetPipeline(
         vae=parts.load_vae(),
         text_encoder=parts.load_text_encoder(),
@@ -147,6 +147,11 @@ def generate_images(
     return np.asarray((images * 255).round().astype(np.uint8))  # as diffusers rounds
 
 
+def show_step(bar: "tqdm[Any]", steps: int, what: str, done: int) -> None:
+    """Say beside a progress bar how far the current batch is."""
+    bar.set_postfix_str(f"{what}step {done}/{steps}")
+
+
 def check_steps(pipeline: StableDiffusionControlNetPipeline, steps: int) -> None:
     """Stop unless the sampler can make so many steps."""
     most = pipeline.scheduler.config.num_train_timesteps - 1
@@ -159,10 +164,21 @@ def _conditioning(pre: Sequence[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack(pre).astype(np.float32) / 255).permute(0, 3, 1, 2)
 
 
-def _check_base(checkpoint: Checkpoint, base: Base) -> None:
+def _open_base(checkpoint: Checkpoint, name: str | None) -> Base:
+    """The base of the training; any other would give rubbish without an error."""
+    try:
+        base = load_base(name or checkpoint.base)
+    except BaseError as error:
+        if name is not None:
+            raise
+        raise CheckpointError(
+            f"{checkpoint.folder}: its base is not where the training found it. {error} If it lies elsewhere now, name "
+            "it with --base."
+        ) from error
     found = base.weights_hash("unet")
     if found != checkpoint.unet_sha256:
         raise CheckpointError(
             f"{checkpoint.folder}: trained on base {checkpoint.base} (UNet sha256 {checkpoint.unet_sha256[:12]}), but "
             f"{base.name} is another one (UNet sha256 {found[:12]}). Name the base of the training with --base."
         )
+    return base

@@ -4,6 +4,7 @@ On a laptop: `pre2post generate --checkpoint runs/first --pre patch.png --prompt
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ from data.dataset import open_dataset
 from generate.errors import GenerateError
 from generate.items import Item, batched, captions_of, image_item, patch_items, spread
 from generate.output import ImageFolder, check_folder
-from generate.pipeline import Checkpoint, Pixels, check_steps, generate_images, load_generator, open_checkpoint
+from generate.pipeline import (
+    Checkpoint,
+    Pixels,
+    check_steps,
+    generate_images,
+    load_generator,
+    open_checkpoint,
+    show_step,
+)
 
 
 def generate(
@@ -79,7 +88,7 @@ def generate(
 
 
 def _generate_batch(
-    pipeline: StableDiffusionControlNetPipeline, batch: list[Item], sampling: dict[str, Any], bar: "tqdm[None]"
+    pipeline: StableDiffusionControlNetPipeline, batch: list[Item], sampling: dict[str, Any], bar: "tqdm[Any]"
 ) -> Pixels:
     return generate_images(
         pipeline,
@@ -87,7 +96,7 @@ def _generate_batch(
         [item.prompt for item in batch],
         [item.seed for item in batch],
         **sampling,
-        on_step=lambda done: bar.set_postfix_str(f"step {done}/{sampling['steps']}"),
+        on_step=partial(show_step, bar, sampling["steps"], ""),
     )
 
 

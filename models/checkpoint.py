@@ -1,11 +1,11 @@
 """The checkpoint folder: what is in it, how it becomes whole, which one is the newest that can be trusted.
 
-    checkpoints/step-00001000/
-        controlnet/             plain diffusers folder
-        ema/                    the same, averaged; only with ema_decay > 0
-        optimizer.safetensors   moments, named after the parameters
-        state.json              step, base, dataset fingerprint, whole config, versions
-        MANIFEST.json           SHA-256 and size of every other file; written last
+checkpoints/step-00001000/
+    controlnet/             plain diffusers folder
+    ema/                    the same, averaged; only with ema_decay > 0
+    optimizer.safetensors   moments, named after the parameters
+    state.json              step, base, dataset fingerprint, whole config, versions
+    MANIFEST.json           SHA-256 and size of every other file; written last
 """
 
 import hashlib
@@ -115,7 +115,9 @@ def resolve_checkpoint(path: Path) -> Path:
     if (path / "checkpoints").is_dir():
         folder = newest_valid(path / "checkpoints")
         if folder is None:
-            raise CheckpointError(f"{path / 'checkpoints'}: no valid checkpoint in it. Train longer or name another run.")
+            raise CheckpointError(
+                f"{path / 'checkpoints'}: no valid checkpoint in it. Train longer or name another run."
+            )
         return folder
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such folder. Expected a run folder or one of its checkpoints/step-*.")

@@ -98,7 +98,9 @@ def resolution_of(config: Config, dataset: Dataset) -> int:
         return config.data.resolution
     sizes = set(dataset["size"][:])
     if len(sizes) > 1:
-        raise ConfigError(f"data.dataset has patches of {sorted(sizes)} px. Set data.resolution to show all at one size.")
+        raise ConfigError(
+            f"data.dataset has patches of {sorted(sizes)} px. Set data.resolution to show all at one size."
+        )
     return int(sizes.pop())
 
 

@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM: a flag that the loop reads at a step boundary, so that nothing is lost."""
 
+import atexit
+import multiprocessing
 import signal
 from types import FrameType
 
@@ -24,3 +26,10 @@ def ignore_signals(worker: int) -> None:
     """For data workers: only the training process decides when to stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def end_workers() -> None:
+    """After an error: multiprocessing would wait forever for workers that ignore its SIGTERM."""
+    for child in multiprocessing.active_children():
+        child.kill()

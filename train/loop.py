@@ -39,6 +39,7 @@ def train(config: Config) -> int:
         The exit status: 0, or 75 if it was interrupted and has saved a checkpoint.
     """
     accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),  # else several processes without GPUs would not find each other
         mixed_precision={"fp32": "no", "bf16": "bf16"}[config.train.precision],
         log_with=list(config.run.trackers),
         project_dir=config.run.out,

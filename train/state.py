@@ -68,9 +68,7 @@ class TrainState:
         }
 
 
-def new_state(
-    controlnet: ControlNetModel, *, learning_rate: float, weight_decay: float, keep_ema: bool
-) -> TrainState:
+def new_state(controlnet: ControlNetModel, *, learning_rate: float, weight_decay: float, keep_ema: bool) -> TrainState:
     """Fused AdamW over everything that is trained; the average starts at the weights."""
     optimizer = torch.optim.AdamW(controlnet.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     ema = {name: weight.detach().clone() for name, weight in controlnet.named_parameters()} if keep_ema else {}

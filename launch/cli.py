@@ -1,0 +1,87 @@
+"""The `pre2post` command: one subcommand per room, its options and help read from that room's function."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from data.errors import DataError
+
+# Subcommand -> where its function lives and one line for `pre2post --help`. Only the chosen one is imported: torch is slow.
+COMMANDS = {
+    "build": ("data.build:build", "turn an xView2 release into a dataset of patches"),
+    "inspect": ("data.report:inspect", "show what is in a dataset: report.html, with pictures"),
+    "simulate": ("data.simulate:simulate", "write an xView2-format release of procedural scenes with known truth"),
+    "generate": ("generate.run:generate", "make post-event images with a trained ControlNet"),
+    "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
+    "demo": ("launch.demo:demo", "the whole job on simulated scenes and the tiny base, in minutes"),
+}
+
+
+class Parser(ArgumentParser):
+    """jsonargparse with options spelled the usual way: `--split-by`, and flags for booleans."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (argparse's own signature)
+        """See argparse."""
+        names = [name.replace("_", "-") if str(name).startswith("--") else name for name in args]
+        if kwargs.get("type") is bool and kwargs.get("default") is False:
+            kwargs = {"action": "store_true", "help": kwargs.get("help"), "dest": args[0].lstrip("-")}
+        return super().add_argument(*names, **kwargs)
+
+
+def main() -> int:
+    """Run one subcommand; a mistake of the user's is one message, not a traceback."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(overview())
+        return 0
+    name = sys.argv[1]
+    if name not in COMMANDS:
+        print(f"error: there is no `pre2post {name}`.\n\n{overview()}", file=sys.stderr)
+        return 2
+    try:
+        run(load(name), f"pre2post {name}", sys.argv[2:])
+    except user_errors() as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def overview() -> str:
+    """What `pre2post --help` says."""
+    rows = "\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())
+    return (
+        f"usage: pre2post COMMAND [options]\n\n{rows}\n\n"
+        "Training:  accelerate launch -m train --config configs/demo.yaml   (python -m train --help)\n"
+        "Options of a command:  pre2post COMMAND --help"
+    )
+
+
+def load(name: str) -> Callable[..., None]:
+    """The function behind a subcommand."""
+    module, _, function = COMMANDS[name][0].partition(":")
+    command: Callable[..., None] = getattr(importlib.import_module(module), function)
+    return command
+
+
+def run(command: Callable[..., None], prog: str, argv: list[str]) -> None:
+    """Parse the options that the function's signature names, and call it."""
+    parser = Parser(prog=prog, description=(command.__doc__ or "").partition("Args:")[0])
+    parser.add_function_arguments(command, as_group=False)
+    command(**vars(parser.instantiate(parser.parse_args(argv))))
+
+
+def user_errors() -> tuple[type[Exception], ...]:
+    """The error classes of the rooms that the command imported."""
+    rooms = {
+        "models.base": "BaseError",
+        "models.checkpoint": "CheckpointError",
+        "train.config": "ConfigError",
+        "generate.errors": "GenerateError",
+        "evaluation.errors": "EvaluationError",
+    }
+    return (DataError, *(getattr(sys.modules[room], name) for room, name in rooms.items() if room in sys.modules))

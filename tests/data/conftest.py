@@ -1,0 +1,42 @@
+"""The tiny release and the datasets built from it and from real xBD files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from data.build import build
+from tests.data.tiny_release import write_release
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A tiny release that the test may damage."""
+    return write_release(tmp_path / "release")
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny release built into patches of 32 px, official splits."""
+    folder = tmp_path_factory.mktemp("tiny")
+    build(source=write_release(folder / "release"), out=folder / "built", size=32, workers=1)
+    return folder / "built"
+
+
+@pytest.fixture(scope="session")
+def xbd() -> Path:
+    """Real xBD files."""
+    folder = Path(os.environ.get("PRE2POST_XBD", REPOSITORY.parent / "shared" / "xbd"))
+    if not folder.is_dir():
+        pytest.skip(f"no real xBD files in {folder}; set PRE2POST_XBD to an xView2 release")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_dataset(xbd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real files built into patches of 512 px, split by event."""
+    out = tmp_path_factory.mktemp("real") / "d512"
+    build(source=xbd, out=out, size=512, split_by="event", workers=2)
+    return out

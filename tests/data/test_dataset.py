@@ -1,0 +1,66 @@
+"""Opening a built dataset."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.dataset import fingerprint, open_dataset, read_manifest
+from data.errors import DataError
+from tests.data.tiny_release import SCENE_IDS
+
+
+@pytest.fixture
+def copy(tiny_dataset: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_dataset, tmp_path / "copy"))
+
+
+def test_open(tiny_dataset: Path) -> None:
+    dataset = open_dataset(tiny_dataset, "train")
+    assert len(dataset) == 12
+    assert dataset[0]["scene_id"] == SCENE_IDS[0] and dataset[0]["post"].mode == "RGB"
+    assert dataset[0]["damage_mask"].getpixel((3, 3)) == 4
+
+
+def test_the_fingerprint_goes_with_the_content(tiny_dataset: Path, copy: Path) -> None:
+    assert fingerprint(copy) == fingerprint(tiny_dataset) and len(fingerprint(copy)) == 64
+
+
+def test_unknown_split_names_those_that_exist(tiny_dataset: Path) -> None:
+    with pytest.raises(DataError, match="has no split 'val'; it has train, validation, test"):
+        open_dataset(tiny_dataset, "val")
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere does not exist. Build it: pre2post build --source"):
+        open_dataset(tmp_path / "nowhere", "train")
+
+
+def test_another_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is not a built dataset: it has no dataset\.json"):
+        open_dataset(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "not written by pre2post build"),
+        ('{"format": "other"}', "not written by pre2post build"),
+        ('{"format": "pre2post-dataset", "format_version": 9}', "format version 9, this pre2post reads 1. Rebuild"),
+    ],
+)
+def test_bad_manifest(copy: Path, content: str, message: str) -> None:
+    (copy / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_manifest(copy)
+
+
+def test_a_lost_shard(copy: Path) -> None:
+    manifest: dict[str, Any] = json.loads((copy / "dataset.json").read_text())
+    lost = copy / manifest["shards"][0]["file"]
+    lost.unlink()
+    with pytest.raises(DataError, match=f"{lost} is missing, though dataset.json lists it"):
+        open_dataset(copy, "train")

@@ -1,0 +1,96 @@
+"""The affine fit and what follows from it."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio import Affine
+
+from data.geo import (
+    UNKNOWN,
+    Location,
+    fit_georeference,
+    locate,
+    mean_location,
+    metres_per_degree,
+    pixel_size_m,
+    window_affine,
+)
+
+NORTH_UP = Affine(5e-6, 0, 10, 0, -4e-6, 50)
+
+
+def control_points(affine: Affine, pixels: list[tuple[float, float]]) -> np.ndarray:
+    a, b, c, d, e, f = affine[:6]
+    return np.array([(x, y, a * x + b * y + c, d * x + e * y + f) for x, y in pixels])
+
+
+def test_the_fit_finds_a_turned_grid() -> None:
+    turned = Affine(4.9e-6, -1e-7, -85.6, -1e-7, -4.2e-6, 30.2)
+    fit = fit_georeference(control_points(turned, [(3, 5), (900, 40), (512, 1000), (7, 800)]))
+    assert fit is not None
+    assert list(fit.affine[:6]) == pytest.approx(list(turned[:6]), abs=1e-12)
+    assert fit.residual_px < 1e-6
+
+
+def test_one_small_house_is_enough() -> None:
+    fit = fit_georeference(control_points(NORTH_UP, [(500, 500), (510, 500), (510, 508), (500, 508)]))
+    assert fit is not None
+    assert (fit.affine.c, fit.affine.f) == pytest.approx((10, 50), abs=1e-9)
+
+
+def test_the_residual_is_in_pixels() -> None:
+    points = control_points(NORTH_UP, [(x, y) for x in (0, 100) for y in (0, 100)])
+    points[:, 2] += 5e-6 * 2 * np.array([1, -1, -1, 1])  # 2 px back and forth: no affine map follows that
+    fit = fit_georeference(points)
+    assert fit is not None and fit.residual_px == pytest.approx(2)
+
+
+@pytest.mark.parametrize("pixels", [[], [(1, 1), (2, 2)], [(1, 1), (2, 2), (3, 3), (9, 9)]])
+def test_too_few_points_or_a_line_give_no_fit(pixels: list[tuple[float, float]]) -> None:
+    points = control_points(NORTH_UP, pixels) if pixels else np.empty((0, 4))
+    assert fit_georeference(points) is None
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon_m", "lat_m"), [(0, 111_319.49, 110_574.28), (45, 78_846.81, 111_131.75), (60, 55_800.0, 111_412.24)]
+)
+def test_metres_per_degree_of_published_tables(lat: float, lon_m: float, lat_m: float) -> None:
+    assert metres_per_degree(lat) == pytest.approx((lon_m, lat_m), abs=1)
+
+
+def test_pixel_size_is_the_geometric_mean_of_the_axes() -> None:
+    # woolsey-fire: 4.57e-6 degrees both ways at 34.11 N are 0.421 m by 0.507 m.
+    assert pixel_size_m(Affine(4.57e-6, 0, -118.82, 0, -4.57e-6, 34.11), 34.11) == pytest.approx(0.462, abs=1e-3)
+
+
+def test_a_window_has_its_own_corner_and_centre() -> None:
+    affine = window_affine(NORTH_UP, row=512, col=100)
+    assert (affine.c, affine.f) == pytest.approx((10 + 5e-4, 50 - 2048e-6))
+    place = locate(affine, 512, 512)
+    assert (place.lon, place.lat) == pytest.approx((10 + 5e-6 * 356, 50 - 4e-6 * 768))
+    assert place.source == "tile"
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000), st.floats(0, 512), st.floats(0, 512))
+def test_a_pixel_has_one_place_in_scene_and_window(row: int, col: int, x: float, y: float) -> None:
+    turned = Affine(4.9e-6, -1e-7, -85.6, -1e-7, -4.2e-6, 30.2)
+    scene, window = (
+        control_points(turned, [(x + col, y + row)]),
+        control_points(window_affine(turned, row, col), [(x, y)]),
+    )
+    assert scene[0, 2:] == pytest.approx(window[0, 2:], abs=1e-11)
+
+
+def test_the_mean_of_an_event_crosses_the_date_line() -> None:
+    places = [Location("tile", lon, 10.0, 0.5, NORTH_UP) for lon in (179.0, -179.0)]
+    mean = mean_location(places)
+    assert abs(mean.lon) == pytest.approx(180)
+    assert (mean.lat, mean.pixel_size_m, mean.source, mean.affine) == (10.0, 0.5, "event", None)
+
+
+def test_nothing_known_is_nan_not_zero() -> None:
+    assert mean_location([]) is UNKNOWN
+    assert math.isnan(UNKNOWN.lon) and math.isnan(UNKNOWN.lat) and math.isnan(UNKNOWN.pixel_size_m)

@@ -1,0 +1,131 @@
+"""A checkpoint with random weights and a dataset of four 64 px patches, for the tests of generate/ and evaluation/."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel
+from numpy.typing import NDArray
+from PIL import Image
+
+from data.images import encode_png
+from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
+from data.schema import SENSOR
+from data.shards import ShardWriter
+from models import controlnet_from_unet, load_base
+from models.checkpoint import step_folder, write_checkpoint
+
+RESOLUTION = 32
+PATCH_PX = 64
+EVENTS = ("larkmere-flooding", "cape-dorring-wind", "juniper-creek-fire", "monte-alvo-earthquake")
+
+
+def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: bool = False, seed: int = 1) -> Path:
+    """A run folder with one checkpoint; its zero convolutions are no longer zero, so that the pre image matters."""
+    parts = load_base(base)
+    controlnet = controlnet_from_unet(parts.load_unet(), vae_scale_factor=parts.vae_scale_factor, seed=seed)
+    state = {
+        "format": 1,
+        "step": step,
+        "base": {"name": str(base), "unet_sha256": parts.weights_hash("unet")},
+        "dataset_fingerprint": "0" * 64,
+        "resolution": RESOLUTION,
+        "caption_style": "short",
+        "config": {},
+        "versions": {},
+        "commit": "",
+    }
+
+    def write_files(folder: Path) -> None:
+        perturb(controlnet, seed)
+        controlnet.save_pretrained(folder / "controlnet")
+        if averaged:
+            perturb(controlnet, seed + 1)
+            controlnet.save_pretrained(folder / "ema")
+
+    write_checkpoint(step_folder(run / "checkpoints", step), state, write_files)
+    return run
+
+
+def perturb(controlnet: ControlNetModel, seed: int) -> None:
+    """Replace zero-initialised weights by small random ones."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in controlnet.named_parameters():
+            if name.startswith("controlnet_") or name.startswith("controlnet_cond_embedding.conv_out"):
+                weight += 0.3 * torch.randn(weight.shape, generator=generator)
+
+
+def patch_row(index: int, **replaced: Any) -> dict[str, Any]:  # noqa: ANN401  # any column
+    """One dataset row: a green place with a square that turns brown in the post image and is marked as changed."""
+    rng = np.random.default_rng(index)
+    pre = (np.array([90, 120, 70]) + rng.integers(-30, 30, (PATCH_PX, PATCH_PX, 1))).astype(np.uint8)
+    post, change = pre.copy(), np.zeros((PATCH_PX, PATCH_PX), np.uint8)
+    post[16:40, 16:40] = [140, 100, 70]
+    change[16:40, 16:40] = 255
+    row = {
+        "patch_id": f"{EVENTS[index % 4]}_{index:08d}_0000_0000_{PATCH_PX}",
+        "scene_id": f"{EVENTS[index % 4]}_{index:08d}",
+        "event": EVENTS[index % 4],
+        "disaster_type": EVENTS[index % 4].rsplit("-", 1)[1],
+        "official_split": "test",
+        "labels": "both",
+        "row": 0,
+        "col": 0,
+        "size": PATCH_PX,
+        "pre": png(pre),
+        "post": png(post),
+        "damage_mask": png(np.where(change > 0, 4, 0).astype(np.uint8)),
+        "change_mask": png(change),
+        "captions": [
+            {"style": "short", "target": "pre", "text": "a town before a flood"},
+            {"style": "short", "target": "post", "text": f"a town after flood number {index}"},
+        ],
+        "metadata_pre": [math.nan] * 7,
+        "metadata_post": [math.nan] * 7,
+        "location_source": "unknown",
+        "sensor_pre": dict.fromkeys(SENSOR),
+        "sensor_post": dict.fromkeys(SENSOR),
+        "centre_lon": math.nan,
+        "centre_lat": math.nan,
+        "pixel_size_m": math.nan,
+        "crs_wkt": "",
+        "transform": [],
+        "counts": {"no_damage": 0, "minor_damage": 0, "major_damage": 0, "destroyed": 1, "un_classified": 0},
+        "nodata_fraction": 0.0,
+        "shift_px": [0.0, 0.0],
+        "buildings": [],
+    }
+    return row | replaced
+
+
+def write_dataset(folder: Path, rows: list[dict[str, Any]], split: str = "test") -> Path:
+    """A dataset folder as `pre2post build` writes it."""
+    (folder / "data").mkdir(parents=True)
+    with ShardWriter(folder / "data") as shards:
+        for row in rows:
+            shards.add_scene(split, [row])
+        described = shards.finish()
+    manifest = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "fingerprint": "f" * 64,
+        "splits": {split: {"scenes": len(rows), "patches": len(rows)}},
+        "shards": described,
+    }
+    (folder / FILE_NAME).write_text(json.dumps(manifest))
+    return folder
+
+
+def png(pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    """A cell of an image column."""
+    return {"bytes": encode_png(pixels), "path": None}
+
+
+def write_image(path: Path, side: int = RESOLUTION, seed: int = 0) -> Path:
+    """A PNG of noise."""
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)).save(path)
+    return path
