@@ -122,7 +122,8 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
     lines = [f"Built {out}: {_count(patches, 'patch')} of {_count(scenes, 'scene')} of {events}."]
     for split, part in manifest["splits"].items():
         buildings = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in part["buildings"].items())
-        lines.append(f"  {split}: {_count(part['patches'], 'patch')} of {_count(part['scenes'], 'scene')}; {buildings}")
+        size = f"{_count(part['patches'], 'patch')} of {_count(part['scenes'], 'scene')}"
+        lines.append(f"  {split}: {size}; buildings: {buildings}")
     notes = {
         "without labels": manifest["scenes_without_labels"],
         "with one label only": manifest["scenes_with_one_label"],

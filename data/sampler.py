@@ -40,16 +40,11 @@ class OrdinalBatches:
     def __init__(
         self, *, first_step: int, last_step: int, global_batch: int, micro_batch: int, rank: int, num_processes: int
     ) -> None:
-        """Args are counts of examples, but `first_step` (taken) and `last_step` (not taken) and the process numbers.
+        """`first_step` is taken, `last_step` is not; the batches are counts of examples.
 
-        Raises:
-            ValueError: `global_batch` does not split evenly over processes and micro-batches.
+        `global_batch` must be a multiple of `num_processes * micro_batch`.
         """
-        if global_batch % (num_processes * micro_batch):
-            raise ValueError(
-                f"train.global_batch is {global_batch}; it must be a multiple of {num_processes} process(es) x "
-                f"train.micro_batch {micro_batch}. Choose {_nearest_multiple(global_batch, num_processes * micro_batch)}."
-            )
+        assert global_batch % (num_processes * micro_batch) == 0
         self.first_step, self.last_step = first_step, last_step
         self.global_batch, self.micro_batch = global_batch, micro_batch
         self.rank, self.per_process = rank, global_batch // num_processes
@@ -64,7 +59,3 @@ class OrdinalBatches:
     def __len__(self) -> int:
         """Micro-batches left."""
         return (self.last_step - self.first_step) * self.per_process // self.micro_batch
-
-
-def _nearest_multiple(value: int, of: int) -> int:
-    return max(1, round(value / of)) * of

@@ -34,8 +34,8 @@ FEATURES = Features(
         "patch_id": Value("string"),  # f"{scene_id}_{row:04d}_{col:04d}_{size}"
         "scene_id": Value("string"),  # f"{event}_{number:08d}", as in the release
         "event": Value("string"),  # e.g. hurricane-michael
-        "disaster_type": Value("string"),  # flooding, wind, fire, earthquake, tsunami, volcano
-        "official_split": Value("string"),  # the release folder: train, tier1, tier3, test, hold
+        "disaster_type": Value("string"),  # flooding, wind, fire, earthquake, tsunami, volcano; "" if unknown
+        "official_split": Value("string"),  # the release folder: train, tier1, tier3, test, hold; "" if it has none
         "labels": Value("string"),  # which label files the scene has: "both", "post", "pre", "none"
         "row": Value("int32"),  # top edge of the patch in the scene, px
         "col": Value("int32"),  # left edge, px
@@ -61,9 +61,9 @@ FEATURES = Features(
         "centre_lon": Value("float64"),  # of the patch, degrees; NaN if unknown
         "centre_lat": Value("float64"),
         "pixel_size_m": Value("float64"),  # geometric mean of the two axes; NaN if unknown
-        "crs_wkt": Value("string"),  # EPSG:4326 as WKT, "" if the location is unknown
-        "transform": List(Value("float64")),  # a, b, c, d, e, f of rasterio.Affine for this patch, [] if unknown
-        # Buildings per class. A building counts in the one patch that holds its centroid, so that patches add up to the scene.
+        "crs_wkt": Value("string"),  # EPSG:4326 as WKT; "" unless location_source is "tile"
+        "transform": List(Value("float64")),  # a, b, c, d, e, f of rasterio.Affine for this patch; [] unless "tile"
+        # Buildings per class. A building counts in the one patch that holds its centroid: patches add up to the scene. Null without a post label.
         "counts": {name.replace("-", "_"): Value("int32") for name in DAMAGE_VALUES},
         "nodata_fraction": Value("float32"),  # share of pixels that are exactly black in either image
         "shift_px": List(Value("float32"), length=2),  # (dy, dx) by which post must move to lie on pre

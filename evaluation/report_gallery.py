@@ -98,7 +98,8 @@ def _numbers(result: PatchResult, method: str) -> str:
 
 
 def _share(patch: Patch) -> str:
-    return f"<span>{patch.regions['inside'].mean():.0%} of it changed</span>"
+    share = patch.regions["inside"].mean()
+    return f"<span>{'less than 1%' if 0 < share < 0.01 else f'{share:.0%}'} of it changed</span>"
 
 
 def _data_uri(pixels: Pixels) -> str:

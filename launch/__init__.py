@@ -1,0 +1,1 @@
+"""How runs start: the `pre2post` command and the demo."""

@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 
 from data.errors import DataError
 
-# Subcommand -> where its function lives and one line for `pre2post --help`. Only the chosen one is imported: torch is slow.
+# Subcommand -> where its function lives, and a line for `pre2post --help`. Imported only when chosen: torch is slow.
 COMMANDS = {
     "build": ("data.build:build", "turn an xView2 release into a dataset of patches"),
     "inspect": ("data.report:inspect", "show what is in a dataset: report.html, with pictures"),

@@ -85,7 +85,8 @@ class Base:
     @cached_property
     def vae_scale_factor(self) -> int:
         """Pixels per latent cell along one axis."""
-        return 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
+        stages: list[int] = self.config("vae")["block_out_channels"]
+        return 1 << (len(stages) - 1)
 
     def config(self, part: str) -> dict[str, Any]:
         """The config file of one part, as on disk."""

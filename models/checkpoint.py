@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
 
@@ -39,7 +41,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[
         write_files: writes weights and moments into the folder it is given.
 
     Raises:
-        OSError: the disk is full or not writable; nothing is left behind.
+        CheckpointError: the disk is full or not writable; nothing is left behind.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -52,6 +54,12 @@ def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[
         for path in _files(partial):
             _flush(path)
         _flush(partial)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(
+            f"{folder}: could not be written ({error}). Nothing of it was left behind and older checkpoints are "
+            "untouched. Free some space or mend the folder's permissions, then run the same command again."
+        ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

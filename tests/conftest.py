@@ -3,11 +3,20 @@
 import os
 from pathlib import Path
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the hub; read when the hub client is imported
+
+import datasets
 import pytest
 
 from tests.worlds import write_micro_base
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the hub
+
+@pytest.fixture(scope="session", autouse=True)
+def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what `datasets` decodes, here and in child processes, out of the user's cache."""
+    folder = tmp_path_factory.mktemp("hf")
+    os.environ["HF_DATASETS_CACHE"] = str(folder)
+    datasets.config.HF_DATASETS_CACHE = folder
 
 
 @pytest.fixture(scope="session")

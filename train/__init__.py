@@ -1,0 +1,1 @@
+"""The accelerate trainer: config, cache, objective, loop, checkpoints."""

@@ -1,6 +1,7 @@
 """One experiment: every setting that can differ between two runs, with its unit, its default and its meaning."""
 
 import dataclasses
+import re
 import sys
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, set_parsing_settings
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -80,7 +81,7 @@ class RunConfig:
     out: Path
     """Run folder: config.yaml, metrics.jsonl, checkpoints/, tracker files."""
     resume: str = "latest"
-    """`latest` goes on from the newest valid checkpoint in `out` if there is one; or a checkpoint folder; or `never`."""
+    """`latest` goes on from the newest valid checkpoint in `out`, if any; or a checkpoint folder; or `never`."""
     log_every: int = 20
     """Optimizer steps between lines of metrics.jsonl."""
     save_every: int = 1_000
@@ -137,7 +138,10 @@ def check_config(config: Config) -> None:
     """
     data, train, run = config.data, config.train, config.run
     rules = [
-        (data.resolution is None or data.resolution % 8 == 0, f"data.resolution is {data.resolution}; the VAE needs a multiple of 8."),
+        (
+            data.resolution is None or data.resolution % 8 == 0,
+            f"data.resolution is {data.resolution}; the VAE needs a multiple of 8.",
+        ),
         (0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; it is a share, 0..1."),
         (0 <= train.ema_decay < 1, f"train.ema_decay is {train.ema_decay}; expected 0 (off) or e.g. 0.9999."),
         (train.seed >= 0, f"train.seed is {train.seed}; it must not be negative."),
@@ -149,7 +153,7 @@ def check_config(config: Config) -> None:
         ),
         (run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."),
         (run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."),
-    ]  # fmt: skip
+    ]
     positive = {"train": ("steps", "global_batch", "micro_batch"), "run": ("log_every", "save_every")}
     for group, names in positive.items():
         for name in names:
@@ -157,6 +161,20 @@ def check_config(config: Config) -> None:
             rules.append((value >= 1, f"{group}.{name} is {value}; it must be at least 1."))
     if problems := [message for holds, message in rules if not holds]:
         raise ConfigError("\n".join(problems))
+
+
+def check_batches(train: TrainConfig, num_processes: int) -> None:
+    """Whether the global batch splits evenly over processes and micro-batches.
+
+    Raises:
+        ConfigError: it does not; names the nearest batch that does.
+    """
+    unit = num_processes * train.micro_batch
+    if train.global_batch % unit:
+        raise ConfigError(
+            f"train.global_batch is {train.global_batch}; it must be a multiple of {num_processes} process(es) x "
+            f"train.micro_batch {train.micro_batch}. The nearest is {max(1, round(train.global_batch / unit)) * unit}."
+        )
 
 
 def as_plain(config: Config) -> dict[str, Any]:
@@ -182,13 +200,14 @@ def _plain(group: Any) -> dict[str, Any]:  # noqa: ANN401 (any of the dataclasse
 
 
 def _suggestion(message: str) -> str:
-    known = [
+    """The setting nearest to a word of the message that is none."""
+    names = [
         f"{group.name}.{setting.name}"
         for group in dataclasses.fields(Config)
         for setting in dataclasses.fields(group.type)  # type: ignore[arg-type]
     ]
-    words = [word.strip("'\"`:,.-").lstrip("-").split("=")[0] for word in message.split()]
-    for word in words:
-        if word and word not in known and (close := get_close_matches(word, known, n=1, cutoff=0.75)):
-            return f"\nDid you mean {close[0]}?"
+    full_name = {name.partition(".")[2]: name for name in names} | {name: name for name in names}
+    for word in re.findall(r"[\w.]+", message):
+        if word not in full_name and (close := get_close_matches(word, full_name, n=1, cutoff=0.8)):
+            return f"\nDid you mean {full_name[close[0]]}?"
     return ""

@@ -73,7 +73,11 @@ def prepare_examples(
         ConfigError: patches of several sizes, or a patch without a caption of the chosen style.
     """
     data, resolution = config.data, resolution_of(config, dataset)
-    views = [View(patch, mirrored) for mirrored in ((False, True) if data.mirror else (False,)) for patch in range(len(dataset))]  # fmt: skip
+    views = [
+        View(patch, mirrored)
+        for mirrored in ((False, True) if data.mirror else (False,))
+        for patch in range(len(dataset))
+    ]
     captions = post_captions(dataset, data.caption_style)
     texts = sorted({text for options in captions for text in options} | {""})
     row_of = {text: row for row, text in enumerate(texts)}

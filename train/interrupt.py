@@ -5,16 +5,21 @@ import multiprocessing
 import signal
 from types import FrameType
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again to go on
 
 
 class Interrupt:
-    """Whether a stop was asked for. The second signal stops at once."""
+    """Whether a stop was asked for within its `with` block. The second signal stops at once."""
 
-    def __init__(self) -> None:
+    def __enter__(self) -> "Interrupt":
         self.requested = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
+        self._before = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -24,7 +29,7 @@ class Interrupt:
 
 def ignore_signals(worker: int) -> None:
     """For data workers: only the training process decides when to stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -16,7 +16,7 @@ from data.dataset import fingerprint, open_dataset
 from data.sampler import OrdinalBatches
 from models import controlnet_from_unet, load_base
 from models.checkpoint import step_folder
-from train.config import Config
+from train.config import Config, check_batches
 from train.examples import Examples, prepare_examples
 from train.interrupt import EXIT_INTERRUPTED, Interrupt, ignore_signals
 from train.objective import denoising_loss
@@ -41,7 +41,7 @@ def train(config: Config) -> int:
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # else several processes without GPUs would not find each other
         mixed_precision={"fp32": "no", "bf16": "bf16"}[config.train.precision],
-        log_with=list(config.run.trackers),
+        log_with=list(config.run.trackers) or None,
         project_dir=config.run.out,
     )
 
@@ -50,6 +50,7 @@ def train(config: Config) -> int:
     base, dataset = load_base(config.model.base), open_dataset(config.data.dataset, config.data.split)
     identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": fingerprint(config.data.dataset)}
     step = check_same_experiment(start, config, **identity) if start else 0
+    check_batches(config.train, accelerator.num_processes)
     batches = OrdinalBatches(
         first_step=step,
         last_step=config.train.steps,
@@ -84,7 +85,8 @@ def train(config: Config) -> int:
         state.load(start, step)
         accelerator.print(f"going on from {start}")
     description = describe(config, resolution=examples.resolution, **identity)
-    return run_steps(accelerator, config, unet, state, schedule, loader, description)
+    with Interrupt() as interrupt:
+        return run_steps(accelerator, config, unet, state, schedule, loader, interrupt, description)
 
 
 def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> DataLoader[dict[str, Tensor]]:
@@ -105,10 +107,11 @@ def run_steps(
     state: TrainState,
     schedule: DDPMScheduler,
     loader: DataLoader[dict[str, Tensor]],
+    interrupt: Interrupt,
     description: dict[str, Any],
 ) -> int:
     """Optimizer steps from `state.step` to the end; see `train` for what is returned."""
-    settings, interrupt = config.train, Interrupt()
+    settings = config.train
     controlnet = accelerator.prepare_model(state.controlnet)
     per_process = settings.global_batch // accelerator.num_processes
     micro_batches = iter(loader)
@@ -215,7 +218,7 @@ class MetricsLog:
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
         self.accelerator.log(numbers, step=state.step)
         bar.set_postfix(loss=f"{metrics['loss']:.4f}")
-        return stops > 0
+        return bool(stops > 0)
 
     def _reset(self) -> None:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)

@@ -1,7 +1,6 @@
 """The denoising loss of a ControlNet beside a frozen UNet."""
 
-import torch
-import torch.nn.functional as F  # noqa: N812 (the name everyone knows)
+import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -49,4 +48,7 @@ def prediction_target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, t
         case "sample":
             return latents
         case other:
-            raise ValueError(f"scheduler/scheduler_config.json: prediction_type is {other!r}; expected epsilon, v_prediction or sample.")  # fmt: skip
+            raise ValueError(
+                f"scheduler/scheduler_config.json: prediction_type is {other!r}; "
+                "expected epsilon, v_prediction or sample."
+            )

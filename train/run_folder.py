@@ -17,7 +17,14 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "saf
 
 # What a resumed run may set anew without changing the meaning of the steps already done. Dataset and base are
 # compared by content, not by name.
-FREE_ON_RESUME = ("run.", "train.steps", "train.micro_batch", "model.gradient_checkpointing", "data.dataset", "model.base")  # fmt: skip
+FREE_ON_RESUME = (
+    "run.",
+    "train.steps",
+    "train.micro_batch",
+    "model.gradient_checkpointing",
+    "data.dataset",
+    "model.base",
+)
 
 
 def find_start(config: Config) -> Path | None:

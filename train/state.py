@@ -76,7 +76,9 @@ def new_state(controlnet: ControlNetModel, *, learning_rate: float, weight_decay
 
 
 @torch.no_grad()
-def _copy_into(weights: dict[str, Tensor] | dict[str, torch.nn.Parameter], saved: dict[str, Tensor], folder: Path) -> None:  # fmt: skip
+def _copy_into(
+    weights: dict[str, Tensor] | dict[str, torch.nn.Parameter], saved: dict[str, Tensor], folder: Path
+) -> None:
     if weights.keys() != saved.keys() or any(weights[name].shape != saved[name].shape for name in saved):
         raise CheckpointError(f"{folder}: its weights do not fit this base. Resume with the base it was trained on.")
     for name, weight in weights.items():

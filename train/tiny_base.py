@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (the name everyone knows)
+import torch.nn.functional as F
 from datasets import Dataset
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.optimization import get_cosine_schedule_with_warmup
@@ -47,7 +47,7 @@ CAPTION_DROPOUT = 0.1
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split: (N, 3, 128, 128) uint8, pre and post in turn, and for each the captions it may be shown with."""
+    """Images (N, 3, 128, 128) uint8, pre and post in turn, and for each the captions it may be shown with."""
 
     images: Tensor
     captions: list[list[str]]
@@ -148,7 +148,8 @@ def train_vae(images: Tensor, steps: int, batch: int = 16) -> AutoencoderKL:
         posterior = vae.encode(pixels).latent_dist
         decoded = vae.decode(posterior.sample()).sample.float()
         edges = sum((decoded.diff(dim=d) - pixels.diff(dim=d)).abs().mean() for d in (2, 3))
-        return (decoded - pixels).abs().mean() + EDGE_WEIGHT * edges + KL_WEIGHT * posterior.kl().mean()
+        loss: Tensor = (decoded - pixels).abs().mean() + EDGE_WEIGHT * edges + KL_WEIGHT * posterior.kl().mean()
+        return loss
 
     for _ in optimise(list(vae.parameters()), steps, 1e-3, loss_of, "autoencoder"):
         pass
@@ -183,7 +184,10 @@ def train_denoiser(
     def loss_of() -> Tensor:
         picks = torch.randint(len(latents), (batch,)).tolist()
         rows = [caption_rows[i][np.random.randint(len(caption_rows[i]))] for i in picks]
-        rows = [row_of[""] if dropped else row for row, dropped in zip(rows, torch.rand(batch) < CAPTION_DROPOUT)]
+        rows = [
+            row_of[""] if dropped else row
+            for row, dropped in zip(rows, torch.rand(batch) < CAPTION_DROPOUT, strict=True)
+        ]
         flipped = torch.rand(batch) < 0.5
         clean = torch.where(flipped[:, None, None, None], latents[picks].flip(-1), latents[picks])
         noise, timesteps = torch.randn_like(clean), torch.randint(1000, (batch,))
@@ -200,9 +204,10 @@ def train_denoiser(
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     """(N, 77) token ids."""
-    return tokenizer(
+    tokens: Tensor = tokenizer(
         texts, padding="max_length", truncation=True, max_length=TEXT_TOKENS, return_tensors="pt"
     ).input_ids
+    return tokens
 
 
 @torch.no_grad()

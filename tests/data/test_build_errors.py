@@ -88,7 +88,7 @@ def test_strict_stops_at_the_first(release: Path, tmp_path: Path, damage: str) -
 def test_no_usable_scene_at_all(release: Path, tmp_path: Path) -> None:
     for path in release.rglob("*_pre_disaster.png"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="none of 5 scenes could be used. The first: .*cannot be decoded"):
+    with pytest.raises(DataError, match=r"none of 5 scenes could be used. The first: .*cannot be decoded"):
         attempt(release, tmp_path / "d")
     assert not (tmp_path / "d").exists()
 

@@ -34,7 +34,7 @@ def test_unknown_split_names_those_that_exist(tiny_dataset: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere does not exist. Build it: pre2post build --source"):
+    with pytest.raises(DataError, match=r"nowhere does not exist. Build it: pre2post build --source"):
         open_dataset(tmp_path / "nowhere", "train")
 
 

@@ -43,7 +43,7 @@ def stems(release: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def label(split: Path, stem: str, phase: str) -> Any:  # noqa: ANN401
+def label(split: Path, stem: str, phase: str) -> Any:
     return json.loads((split / "labels" / f"{stem}_{phase}_disaster.json").read_text())
 
 

@@ -18,7 +18,7 @@ def row(**columns: NDArray[np.uint8]) -> dict[str, Any]:
     return {name: None if pixels is None else Image.fromarray(pixels) for name, pixels in images.items()}
 
 
-def blocks(top_left: Any, top_right: Any, bottom_left: Any, bottom_right: Any) -> NDArray[np.uint8]:  # noqa: ANN401
+def blocks(top_left: Any, top_right: Any, bottom_left: Any, bottom_right: Any) -> NDArray[np.uint8]:
     """A 4 x 4 mask from four 2 x 2 blocks."""
     parts = [np.broadcast_to(np.asarray(block, np.uint8), (2, 2)) for block in
              (top_left, top_right, bottom_left, bottom_right)]  # fmt: skip

@@ -2,16 +2,9 @@
 
 from pathlib import Path
 
-import datasets
 import pytest
 
 from tests.generate.worlds import patch_row, write_dataset, write_micro_checkpoint
-
-
-@pytest.fixture(scope="session", autouse=True)
-def dataset_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what `datasets` decodes out of the user's cache."""
-    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("hf")
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def perturb(controlnet: ControlNetModel, seed: int) -> None:
                 weight += 0.3 * torch.randn(weight.shape, generator=generator)
 
 
-def patch_row(index: int, **replaced: Any) -> dict[str, Any]:  # noqa: ANN401  # any column
+def patch_row(index: int, **replaced: Any) -> dict[str, Any]:
     """One dataset row: a green place with a square that turns brown in the post image and is marked as changed."""
     rng = np.random.default_rng(index)
     pre = (np.array([90, 120, 70]) + rng.integers(-30, 30, (PATCH_PX, PATCH_PX, 1))).astype(np.uint8)

@@ -1,0 +1,45 @@
+"""The laws of the house that a machine can check."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "data": set(),
+    "models": set(),
+    "train": {"data", "models"},
+    "generate": {"data", "models"},
+    "evaluation": {"data", "models", "generate"},
+    "launch": {"data", "models", "train", "generate", "evaluation"},
+}
+FILES = [path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0]
+    ours = imported(path) & (set(MAY_IMPORT) | {"tests", "benchmarks"})
+    assert ours <= MAY_IMPORT[room] | {room}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_core_never_imports_an_extra(path: Path) -> None:
+    assert not imported(path) & {"torchvision", "torchmetrics", "lpips", "xformers", "bitsandbytes"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_unpickled(path: Path) -> None:
+    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not {"pickle.load", "pickle.loads", "torch.load", "torch.save"} & set(calls)

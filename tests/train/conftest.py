@@ -1,0 +1,54 @@
+"""A small run: micro base, tiny dataset, a handful of steps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState, GradientState
+
+from tests.data.conftest import tiny_dataset
+from train.config import parse_config
+from train.loop import train
+
+__all__ = ["tiny_dataset"]
+Arguments = Callable[..., list[str]]
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> None:
+    """Accelerate keeps its state per process; every test starts its own."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, tiny_dataset: Path, micro_base: Path) -> Arguments:
+    """Command line of a small run into `tmp_path / out`; more arguments may follow and win."""
+
+    def make(out: str, *more: str) -> list[str]:
+        values = {
+            "data.dataset": tiny_dataset,
+            "model.base": micro_base,
+            "train.steps": 6,
+            "train.global_batch": 4,
+            "train.micro_batch": 2,
+            "train.learning_rate": 1e-2,
+            "train.warmup_steps": 2,
+            "train.precision": "fp32",
+            "run.out": tmp_path / out,
+            "run.cache": tmp_path / "cache",
+            "run.log_every": 1,
+            "run.save_every": 3,
+            "run.workers": 0,
+            "run.trackers": "[]",
+        }
+        return [*(f"--{name}={value}" for name, value in values.items()), *more]
+
+    return make
+
+
+def run(argv: list[str]) -> int:
+    """Train in this process."""
+    fresh = AcceleratorState
+    fresh._reset_state(reset_partial_state=True)
+    return train(parse_config(argv))
