@@ -63,7 +63,8 @@ FEATURES = Features(
         "pixel_size_m": Value("float64"),  # geometric mean of the two axes; NaN if unknown
         "crs_wkt": Value("string"),  # EPSG:4326 as WKT; "" unless location_source is "tile"
         "transform": List(Value("float64")),  # a, b, c, d, e, f of rasterio.Affine for this patch; [] unless "tile"
-        # Buildings per class. A building counts in the one patch that holds its centroid: patches add up to the scene. Null without a post label.
+        # Buildings per class; null without a post label. A building counts in the one patch that holds its centroid, so
+        # that patches add up to the scene.
         "counts": {name.replace("-", "_"): Value("int32") for name in DAMAGE_VALUES},
         "nodata_fraction": Value("float32"),  # share of pixels that are exactly black in either image
         "shift_px": List(Value("float32"), length=2),  # (dy, dx) by which post must move to lie on pre
