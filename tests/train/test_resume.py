@@ -111,6 +111,12 @@ def test_a_full_disk_leaves_nothing_behind(
     assert list((tmp_path / "run/checkpoints").iterdir()) == []
 
 
+def test_a_finished_run_says_so(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    run(arguments("run", "--train.steps=3"))
+    assert run(arguments("run", "--train.steps=3")) == 0
+    assert "already at step 3" in capsys.readouterr().out
+
+
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path, arguments: Arguments) -> None:
     run(arguments("run", "--run.save_every=1", "--run.keep_last=2"))
     assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["step-00000005", "step-00000006"]
