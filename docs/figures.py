@@ -47,8 +47,8 @@ def demo(results: Path, patches: list[str]) -> None:
         results: folder that `pre2post evaluate` wrote.
         patches: their patch ids.
     """
-    settings = json.loads((results / "results.json").read_text())["settings"]
-    rows = open_dataset(Path(settings["dataset"]), settings["split"])
+    measured = json.loads((results / "results.json").read_text())
+    rows = open_dataset(Path(measured["dataset"]), measured["split"])
     row_of = {patch_id: row for row, patch_id in enumerate(rows["patch_id"][:])}
     side, gap = 192, 6
     sheet = Image.new("RGB", (len(patches) * (side + gap) - gap, 3 * (side + gap) - gap), "white")

@@ -49,4 +49,4 @@ def test_simulate_build_train_generate_evaluate(tmp_path: Path) -> None:
     )
     assert "base without control" in table
     assert (scores / "report.html").is_file()
-    assert len(json.loads((scores / "results.json").read_text())["patches"]) == 2
+    assert len(json.loads((scores / "results.json").read_text())["per_patch"]) == 2
