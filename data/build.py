@@ -17,6 +17,7 @@ from data.parallel import WorkerPool, default_workers
 from data.release import Release, SceneFiles, find_release
 from data.report import inspect
 from data.rows import SceneTask, build_scene
+from data.screening import Screening
 from data.shards import ShardWriter
 from data.splits import SPLITS, SplitBy, assign_splits
 from data.survey import survey_events, survey_scene
@@ -30,6 +31,10 @@ def build(
     size: int = 512,
     split_by: SplitBy = "official",
     seed: int = 0,
+    max_nodata: float | None = None,
+    max_shift: float | None = None,
+    max_cloud: float | None = None,
+    align: bool = False,
     workers: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
@@ -48,11 +53,20 @@ def build(
         split_by: `official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the
             scene's name. `event`: whole disasters are held out, which tells how a model does on an unseen one.
         seed: Which scenes or events are held out; not used by `official`.
+        max_nodata: Leave out patches with a larger share of pixels without data, 0 to 1, in either image.
+        max_shift: Leave out patches whose post image lies farther from pre, in pixels. Where the shift cannot be told
+            (a flood, a closed forest) a patch stays in.
+        max_cloud: Leave out patches with cloud over a larger share of either image, 0 to 1. Large white roofs and
+            bare concrete can pass for cloud: look at the list in report.html.
+        align: Move the post image of a scene onto pre by the estimated shift, to a fraction of a pixel, where the
+            estimate is confident. Polygons and damage masks lie on pre and stay.
         workers: Processes; by default as many as there are processors.
         overwrite: Replace a dataset that an earlier build wrote to `out`.
         strict: Stop at the first scene that cannot be used.
     """
     check_size(size)
+    screening = Screening(max_nodata=max_nodata, max_shift=max_shift, max_cloud=max_cloud, align=align)
+    screening.check()
     if workers is not None and workers < 1:
         raise DataError(f"workers is {workers}; expected 1 or more, or leave it out to use all processors.")
     check_destination(out, overwrite)
@@ -61,12 +75,18 @@ def build(
     splits = assign_splits(release.scenes, split_by, seed)
     settings = {"source": source.resolve().name, "size": size, "split_by": split_by, "seed": seed}
     with whole_folder(out) as folder, WorkerPool(workers or default_workers()) as pool:
-        manifest = _write(folder, release, splits, settings, pool, strict)
+        manifest = _write(folder, release, splits, settings, screening, pool, strict)
     print(summary(manifest, out))
 
 
 def _write(
-    folder: Path, release: Release, splits: dict[str, str], settings: dict[str, Any], pool: WorkerPool, strict: bool
+    folder: Path,
+    release: Release,
+    splits: dict[str, str],
+    settings: dict[str, Any],
+    screening: Screening,
+    pool: WorkerPool,
+    strict: bool,
 ) -> dict[str, Any]:
     tally = Tally()
     for scene_id, reason in release.incomplete:
@@ -74,7 +94,7 @@ def _write(
     surveys = pool.map(survey_scene, release.scenes)
     events = survey_events(tqdm(surveys, desc="reading labels", total=len(release.scenes), unit="scene"))
     ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
-    tasks = [SceneTask(scene, settings["size"], events[scene.event]) for scene in ordered]
+    tasks = [SceneTask(scene, settings["size"], events[scene.event], screening) for scene in ordered]
     (folder / "data").mkdir()
     with ShardWriter(folder / "data") as shards:
         for result in tqdm(pool.map(build_scene, tasks), desc="building", total=len(tasks), unit="scene"):
@@ -82,12 +102,13 @@ def _write(
             if result.quarantine and strict:
                 _reject(tally, result.scene.scene_id, result.quarantine, strict)
             tally.add(split, result)
-            if not result.quarantine:
+            if result.rows:
                 shards.add_scene(split, result.rows)
         if not tally.events:
-            raise DataError(f"none of {len(tasks)} scenes could be used. The first: {tally.quarantine[0]['reason']}")
+            first = (tally.quarantine or tally.left_out)[0]["reason"]
+            raise DataError(f"none of {len(tasks)} scenes could be used. The first: {first}")
         described = shards.finish()
-    manifest = describe(tally, settings, described, release.unrecognised)
+    manifest = describe(tally, settings | screening.settings(), described, release.unrecognised)
     write_manifest(folder, manifest)
     write_card(folder, manifest)
     inspect(folder)
@@ -137,8 +158,17 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
     polygons = manifest["polygons"]
     if any(polygons.values()):
         lines.append(f"  polygons: {polygons['repaired']} repaired, {polygons['dropped']} without area dropped")
+    if left_out := manifest["left_out"]:
+        lines.append(f"  {_count(len(left_out), 'patch')} left out: {_some([_why(entry) for entry in left_out])}")
+    if twins := manifest["near_duplicates"]["listed"]:
+        names = _some([f"{entry['patch_id']} = {entry['looks_like']}" for entry in twins])
+        lines.append(f"  {_count(len(twins), 'patch')} with the same picture as another scene: {names}")
     lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
     return "\n".join([*lines, f"  look at {out / 'report.html'}"])
+
+
+def _why(entry: dict[str, str]) -> str:
+    return f"{entry['patch_id']} ({entry['reason'].rstrip('.')})"
 
 
 def _some(names: list[str]) -> str:

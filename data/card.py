@@ -24,8 +24,17 @@ COLUMNS = """\
 | `transform`, `crs_wkt` | affine map from patch pixels to degrees (a, b, c, d, e, f); empty unless `tile` |
 | `counts` | buildings per damage class whose centroid lies in the patch; null without post label |
 | `buildings` | polygons in patch pixels (x right, y down), clipped, with damage; `counted` as in `counts` |
-| `nodata_fraction` | share of pixels that are exactly black in either image |
-| `shift_px` | (dy, dx) by which post must move to lie on pre, estimated |"""
+| `nodata_fraction`, `nodata_pre`, `nodata_post` | share of pixels without data: in either image, in each |
+| `shift_px` | (dy, dx) in pixels by which post must move to lie on pre; NaN unless the estimate is confident |
+| `shift_confidence`, `shift_source` | 0..1, confident from 0.4; estimated in the `patch` or its `scene` |
+| `scene_shift_px`, `scene_shift_confidence` | the same of the whole scene, before any alignment |
+| `moved_px` | (dy, dx) by which `--align` moved post; 0 without |
+| `cloud_pre`, `cloud_post` | share of the image that looks like cloud, 0..1 |
+| `haze_pre`, `haze_post` | typical brightness of what should be dark, 0..1 |
+| `sharpness_pre`, `sharpness_post` | share of the gradient's energy in the finest detail, 0..1 |
+| `radiometric_gain`, `radiometric_offset` | per channel: post is about gain * pre + offset (8-bit values) |
+| `radiometric_gap` | mean difference of the tones of pre and post, 8-bit values |
+| `phash_pre` | 64-bit perceptual hash of pre, hexadecimal |"""
 
 
 def write_card(folder: Path, manifest: dict[str, Any]) -> None:

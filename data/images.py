@@ -21,6 +21,14 @@ def decode_rgb(content: bytes, path: Path) -> NDArray[np.uint8]:
     return np.asarray(image)[..., :3]
 
 
+def transparent_pixels(content: bytes, path: Path) -> NDArray[np.bool_] | None:
+    """Where an RGBA image has no opacity: masked out by whoever made it. None if no such mask comes with the file."""
+    with Image.open(io.BytesIO(content)) as image:
+        if image.mode != "RGBA":
+            return None  # told by the header alone
+    return np.asarray(np.asarray(_decode(content, path))[..., 3] == 0)
+
+
 def decode_grey(content: bytes, path: Path) -> NDArray[np.uint8]:
     """(height, width) uint8."""
     image = _decode(content, path)

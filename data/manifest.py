@@ -7,9 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.geo import MAX_RESIDUAL_PX
+from data.quality_summary import QualityTally
 from data.rows import SceneResult
 from data.schema import FEATURES
 from data.splits import SPLITS
@@ -34,8 +33,8 @@ class Tally:
         self.residuals: list[float] = []
         self.digests: dict[str, str] = {}
         self.margin = self.repaired = self.dropped = 0
-        self.nodata: list[float] = []
-        self.shift: list[float] = []
+        self.left_out: list[dict[str, str]] = []
+        self.quality = QualityTally()
 
     def reject(self, scene_id: str, reason: str) -> None:
         """Note a scene that is not in the dataset."""
@@ -47,6 +46,9 @@ class Tally:
         scene = result.scene
         if result.quarantine:
             self.reject(scene.scene_id, result.quarantine)
+            return
+        self.left_out += [{"patch_id": patch_id, "reason": reason} for patch_id, reason in result.left_out]
+        if not result.rows:
             return
         self.labels[scene.labels].append(scene.scene_id)
         self.location_sources[result.rows[0]["location_source"]] += 1
@@ -62,14 +64,13 @@ class Tally:
         part["scenes"] += 1
         for row in result.rows:
             self._add_row(part, row)
+            self.quality.add(split, row)
 
     def _add_row(self, part: dict[str, Any], row: dict[str, Any]) -> None:
         part["patches"] += 1
         part["labelled_patches"] += row["damage_mask"] is not None
         for name, number in row["counts"].items():
             part["buildings"][name] += number or 0
-        self.nodata.append(row["nodata_fraction"])
-        self.shift.append(float(np.hypot(*row["shift_px"])))
 
     def per_split(self) -> dict[str, dict[str, Any]]:
         """The events' counts added up per split."""
@@ -107,7 +108,10 @@ def describe(
         },
         "polygons": {"repaired": tally.repaired, "dropped": tally.dropped},
         "margin_buildings": tally.margin,
-        "statistics": {"nodata_fraction": _spread(tally.nodata), "shift_px": _spread(tally.shift)},
+        "statistics": tally.quality.statistics(),
+        "registration": tally.quality.registration(),
+        "near_duplicates": tally.quality.duplicates(),
+        "left_out": sorted(tally.left_out, key=lambda entry: entry["patch_id"]),
         "quarantine": sorted(tally.quarantine, key=lambda entry: entry["scene_id"]),
         "unrecognised_files": sorted(unrecognised),
         "shards": shards,
@@ -126,11 +130,3 @@ def _no_counts() -> dict[str, Any]:
 def _combine(digests: dict[str, str]) -> str:
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    known = np.array([value for value in values if not np.isnan(value)])
-    if not known.size:
-        return {}
-    numbers = {"median": np.median(known), "p95": np.percentile(known, 95), "max": known.max()}
-    return {name: round(float(number), 4) for name, number in numbers.items()}

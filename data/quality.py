@@ -1,30 +1,127 @@
-"""Two numbers that tell how far a pair can be trusted: missing ground and misregistration."""
+"""What can be measured in one image, or in two without registering them: missing ground, cloud, sharpness, tone."""
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import rgb2gray
-from skimage.filters import sobel
-from skimage.registration import phase_cross_correlation
+from PIL import Image
+from scipy import ndimage
 
-UPSAMPLE_FACTOR = 10  # shifts to 0.1 px
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+HOLE_PX = 1024  # black ground inside a scene counts as missing from this area on; less may be a shadow
+
+BLOCK_PX = 4  # averaged first, so that noise and cars do not decide
+CELL_PX = 32  # clouds are sought in squares of this side
+# A cloud is bright even in its darkest colour and spot, nearly white, and without hard edges. White roofs and
+# concrete are bright too, but end in an edge. Set on the pairs of docs/pair-quality.md.
+CLOUD_DARKEST = 100  # 8-bit value
+CLOUD_SATURATION = 0.25
+CLOUD_EDGE = 20  # difference of neighbouring blocks, 8-bit values
+
+LEAST_SPREAD = 1.0  # interquartile range of pre, 8-bit values, below which its contrast cannot be compared
+QUANTILES = np.arange(0.05, 0.951, 0.05)  # where the tones of two images are compared
 
 
-def nodata_fraction(pre: NDArray[np.uint8], post: NDArray[np.uint8]) -> float:
-    """Share of pixels that are exactly black in either image: strip borders, not shadows."""
-    return float(np.mean((pre == 0).all(axis=-1) | (post == 0).all(axis=-1)))
+@dataclass(frozen=True)
+class Tone:
+    """Radiometric difference of a pair: post is about gain * pre + offset. Per channel, R, G, B; NaN if unknown."""
+
+    gain: list[float]  # ratio of the interquartile ranges
+    offset: list[float]  # 8-bit values
+    gap: float  # mean difference of the tones at equal quantiles, 8-bit values
 
 
-def shift_px(pre: NDArray[np.uint8], post: NDArray[np.uint8]) -> tuple[float, float]:
-    """(dy, dx) by which post must move to lie on pre; NaN where an image shows nothing.
+def nodata_mask(image: Pixels, masked: Mask | None = None) -> Mask:
+    """Pixels without data: `masked` ones, and exactly black ground that reaches the border or is large."""
+    black = np.asarray((image == 0).all(axis=-1))
+    if black.any():
+        regions, count = ndimage.label(black)
+        missing = np.bincount(regions.ravel(), minlength=count + 1) >= HOLE_PX
+        for side in (regions[0], regions[-1], regions[:, 0], regions[:, -1]):
+            missing[side] = True
+        missing[0] = False  # what is not black
+        black = missing[regions]
+    return black if masked is None else black | masked
 
-    Phase correlation of edges: colour and brightness of the two dates differ, edges mostly stay.
+
+def cloud_and_haze(image: Pixels, nodata: Mask) -> tuple[float, float]:
+    """Share of the valid cells that look like cloud, and the median of their darkest colour, both 0..1.
+
+    The second is the dark channel of He et al. (2009): clear ground holds something dark nearly everywhere, and haze,
+    smoke and thin cloud lift it. NaN without a valid cell.
     """
-    pre_edges, post_edges = (sobel(rgb2gray(image)) for image in (pre, post))  # type: ignore[no-untyped-call]
-    if not pre_edges.any() or not post_edges.any():
-        return math.nan, math.nan
-    (dy, dx), _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
-        pre_edges, post_edges, upsample_factor=UPSAMPLE_FACTOR
-    )
-    return float(dy), float(dx)
+    cell = min(CELL_PX, *(side // 8 * 8 for side in nodata.shape))
+    height, width = (side // cell * cell for side in nodata.shape)
+    blocks = np.asarray(Image.fromarray(image[:height, :width]).reduce(BLOCK_PX), np.float32)
+    valid = ~_cells(nodata[:height, :width], cell).any(axis=(1, 3))
+    if not valid.any():
+        return float("nan"), float("nan")
+    per_cell = cell // BLOCK_PX
+    darkest = _cells(blocks.min(axis=-1), per_cell).min(axis=(1, 3))
+    colour = _cells(blocks, per_cell).mean(axis=(1, 3))
+    saturation = 1 - colour.min(axis=-1) / np.maximum(colour.max(axis=-1), 1)
+    edge = _cells(_steps(blocks.mean(axis=-1)), per_cell).max(axis=(1, 3))
+    cloud = (darkest > CLOUD_DARKEST) & (saturation < CLOUD_SATURATION) & (edge < CLOUD_EDGE)
+    return float(cloud[valid].mean()), float(np.median(darkest[valid]) / 255)
+
+
+def sharpness(brightness: Floats, nodata: Mask) -> float:
+    """Share of the gradient's energy that a 3 x 3 binomial blur takes away, 0..1; NaN without any gradient.
+
+    A blurred image loses little (Crete et al. 2007). Contrast and brightness cancel; noise counts as detail.
+    """
+    before, after = _gradient_energy(brightness), _gradient_energy(_blur(brightness))
+    # The frame of two pixels is where the blur and the differences lack neighbours.
+    seen = ~ndimage.binary_dilation(nodata, iterations=3)[2:-2, 2:-2] if nodata.any() else slice(None)
+    total = float(before[1:-1, 1:-1][seen].sum())
+    return 1 - float(after[seen].sum()) / total if total > 0 else float("nan")
+
+
+def tone(pre: Pixels, post: Pixels, nodata: Mask) -> Tone:
+    """Compare the tones of what both images show. Nothing is paired pixel by pixel, so a shift does not matter."""
+    if nodata.all():
+        return Tone([float("nan")] * 3, [float("nan")] * 3, float("nan"))
+    gains, offsets, gaps = [], [], []
+    for channel in range(3):
+        levels = [_quantiles(image[..., channel], nodata) for image in (pre, post)]
+        (low_pre, middle_pre, high_pre), (low_post, middle_post, high_post) = (level[[4, 9, 14]] for level in levels)
+        gain = (high_post - low_post) / (high_pre - low_pre) if high_pre - low_pre >= LEAST_SPREAD else float("nan")
+        gains.append(float(gain))
+        offsets.append(float(middle_post - gain * middle_pre))
+        gaps.append(float(np.abs(levels[1] - levels[0]).mean()))
+    return Tone(gains, offsets, sum(gaps) / 3)
+
+
+def _cells(values: NDArray[np.generic], side: int) -> NDArray[np.generic]:
+    height, width = values.shape[:2]
+    return values.reshape(height // side, side, width // side, side, *values.shape[2:])
+
+
+def _steps(values: Floats) -> Floats:
+    """The larger of the differences to the lower and to the right neighbour."""
+    down = np.abs(np.diff(values, axis=0, append=values[-1:]))
+    right = np.abs(np.diff(values, axis=1, append=values[:, -1:]))
+    return np.maximum(down, right)
+
+
+def _blur(values: Floats) -> Floats:
+    """Weights 1 2 1 along both axes; two pixels smaller each way."""
+    rows = values[:-2] + 2 * values[1:-1] + values[2:]
+    return np.asarray((rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16, np.float32)
+
+
+def _gradient_energy(values: Floats) -> Floats:
+    """Squared length of the central differences; two pixels smaller each way."""
+    down, right = values[2:, 1:-1] - values[:-2, 1:-1], values[1:-1, 2:] - values[1:-1, :-2]
+    return down * down + right * right
+
+
+def _quantiles(channel: Pixels, nodata: Mask) -> NDArray[np.float64]:
+    """QUANTILES of the valid pixels, each value taken as spread over one grey level."""
+    seen = channel[~nodata] if nodata.any() else channel.ravel()
+    share = np.concatenate([[0.0], np.cumsum(np.bincount(seen, minlength=256)) / seen.size])
+    levels = np.interp(QUANTILES, share + 1e-12 * np.arange(257), np.arange(257) - 0.5)
+    return np.asarray(levels, np.float64)

@@ -3,7 +3,6 @@
 On a laptop: `pre2post inspect d512`
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from data.dataset import read_manifest
 from data.report_charts import histogram
 from data.report_gallery import choose, gallery
 from data.report_page import page
-from data.schema import DAMAGE_VALUES
+from data.report_quality import quality_charts
+from data.schema import DAMAGE_VALUES, QUALITY
 
-LARGEST_SHIFT_PX = 16.0  # of the histogram; larger ones join its last bar
-_COLUMNS = ["patch_id", "event", "counts", "nodata_fraction", "shift_px"]
+_COLUMNS = ["patch_id", "event", "counts", *QUALITY]
 
 
 def inspect(dataset: Path) -> None:
@@ -47,9 +46,7 @@ def _read(folder: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _charts(rows: list[dict[str, Any]]) -> list[str]:
     ratios = [row["ratio"] for row in rows if row["ratio"] is not None]
-    nodata = [row["nodata_fraction"] for row in rows]
-    shifts = [math.hypot(*row["shift_px"]) for row in rows if not math.isnan(row["shift_px"][0])]
-    damaged, black = [ratio for ratio in ratios if ratio > 0], [share for share in nodata if share > 0]
+    damaged = [ratio for ratio in ratios if ratio > 0]
     return [
         histogram(
             "Mean damage of a patch",
@@ -59,18 +56,5 @@ def _charts(rows: list[dict[str, Any]]) -> list[str]:
             0,
             1,
         ),
-        histogram(
-            "Pixels without data",
-            f"share of a patch; {len(nodata) - len(black):,} of {len(nodata):,} patches are at 0 and not drawn",
-            black,
-            0,
-            1,
-        ),
-        histogram(
-            "Shift between pre and post",
-            "estimated, in pixels; buildings lean with the view, so small ones are usual",
-            shifts,
-            0,
-            LARGEST_SHIFT_PX,
-        ),
+        *quality_charts(rows),
     ]

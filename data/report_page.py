@@ -104,9 +104,20 @@ def _left_out(manifest: dict[str, Any]) -> str:
     if listed:
         rows = [[escape(scene_id), escape(reason)] for scene_id, reason in listed]
         parts.append(_table(["quarantined", "reason"], rows, "text"))
+    if left_out := manifest["left_out"]:
+        rows = [[escape(entry["patch_id"]), escape(entry["reason"])] for entry in left_out]
+        parts.append(_table(["patch left out", "reason"], rows, "text"))
+    if twins := manifest["near_duplicates"]["listed"]:
+        rows = [
+            [escape(f"{entry[name]}") for name in ("patch_id", "split", "looks_like", "its_split")] for entry in twins
+        ]
+        parts.append(_table(["same picture", "split", "as", "split"], rows, "text"))
     polygons = manifest["polygons"]
     facts = [
         ("quarantined", str(len(listed))),
+        ("patches left out", f"{len(left_out):,}"),
+        ("patches that look like one of another scene", f"{manifest['near_duplicates']['patches']:,}"),
+        ("scenes moved onto pre", f"{manifest['registration']['scenes_moved']:,}"),
         ("scenes without labels", _names(manifest["scenes_without_labels"])),
         ("scenes with one label", _names(manifest["scenes_with_one_label"])),
         ("scenes per source of location", ", ".join(f"{k} {n:,}" for k, n in manifest["location_sources"].items())),

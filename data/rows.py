@@ -10,21 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.alignment import move_change
 from data.captions import CaptionFacts, captions
 from data.errors import DataError
 from data.events import describe_event
 from data.geo import MAX_RESIDUAL_PX, WGS84_WKT, Location, locate, window_affine
-from data.images import decode_grey, decode_rgb, encode_png
+from data.images import decode_grey, decode_rgb, encode_png, transparent_pixels
 from data.labels import Building, Label, Phase
 from data.mask import damage_mask
-from data.quality import nodata_fraction, shift_px
+from data.pair import Pair, quality_columns, study_pair
 from data.release import SceneFiles
 from data.schema import DAMAGE_VALUES, SENSOR
+from data.screening import Screening
 from data.survey import EventSurvey, read_labels, scene_georeference
 from data.tiles import PatchBuilding, Window, grid, place_buildings
 
 Row = dict[str, Any]
 Pixels = NDArray[np.uint8]
+PHASES: tuple[Phase, Phase] = ("pre", "post")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class SceneTask:
     scene: SceneFiles
     size: int
     event: EventSurvey
+    screening: Screening = field(default_factory=Screening)
 
 
 @dataclass
@@ -43,6 +47,7 @@ class SceneResult:
     scene: SceneFiles
     rows: list[Row] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)  # sha256 per source file
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # patches below the wanted quality, and why
     quarantine: str = ""  # why the scene cannot be used; "" if it can
     margin_buildings: int = 0  # counted by no patch
     repaired_polygons: int = 0
@@ -55,7 +60,7 @@ class _Scene:
     """A decoded scene."""
 
     files: SceneFiles
-    images: dict[Phase, Pixels]
+    pair: Pair
     labels: dict[Phase, Label]
     mask: Pixels | None
     change: Pixels | None
@@ -69,9 +74,10 @@ def build_scene(task: SceneTask) -> SceneResult:
     try:
         contents = _read_files(task.scene, result)
         scene = _decode(task, contents, result)
-        _add_rows(scene, task.size, result)
+        _add_rows(scene, task, result)
     except DataError as error:
         result.quarantine, result.rows = str(error), []
+        result.left_out = []
     return result
 
 
@@ -99,6 +105,8 @@ def _decode(task: SceneTask, contents: dict[Path, bytes], result: SceneResult) -
     change = decode_grey(contents[files.change], files.change) if files.change else None
     if change is not None and files.change is not None:
         _check_shape(change, (height, width), files.change)
+    masked = {phase: transparent_pixels(contents[path], path) for phase, path in paths.items()}
+    pair = study_pair(images, masked, task.screening.align)
     fit = scene_georeference(labels)
     result.residual_px = fit.residual_px if fit else None
     result.repaired_polygons = sum(label.repaired for label in labels.values())
@@ -106,10 +114,10 @@ def _decode(task: SceneTask, contents: dict[Path, bytes], result: SceneResult) -
     exact = fit is not None and fit.residual_px <= MAX_RESIDUAL_PX
     return _Scene(
         files=files,
-        images=images,
+        pair=pair,
         labels=labels,
         mask=damage_mask(labels["post"].buildings, height, width) if "post" in labels else None,
-        change=change,
+        change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
         location=locate(fit.affine, width, height) if fit and exact else task.event.location,
         disaster_type=next(filter(None, (label.disaster_type for label in labels.values())), task.event.disaster_type),
     )
@@ -121,20 +129,27 @@ def _check_shape(pixels: Pixels, expected: tuple[int, int], path: Path) -> None:
         raise DataError(f"{path}: {width} x {height} px, but the pre image has {expected[1]} x {expected[0]} px.")
 
 
-def _add_rows(scene: _Scene, size: int, result: SceneResult) -> None:
-    height, width, _ = scene.images["pre"].shape
-    windows = grid(height, width, size)
+def _add_rows(scene: _Scene, task: SceneTask, result: SceneResult) -> None:
+    height, width, _ = scene.pair.images["pre"].shape
+    windows = grid(height, width, task.size)
     label = scene.labels.get("post", scene.labels.get("pre"))
     buildings: tuple[Building, ...] = label.buildings if label else ()
     placed, result.margin_buildings = place_buildings(buildings, windows, height, width)
-    result.rows = [_row(scene, window, inside) for window, inside in zip(windows, placed, strict=True)]
+    for window, inside in zip(windows, placed, strict=True):
+        quality = quality_columns(scene.pair, window)
+        if reason := task.screening.reason(quality):
+            result.left_out.append((_patch_id(scene, window), reason))
+        else:
+            result.rows.append(_row(scene, window, inside, quality))
 
 
-def _row(scene: _Scene, window: Window, inside: list[PatchBuilding]) -> Row:
-    files = scene.files
-    patch_id = f"{files.scene_id}_{window.row:04d}_{window.col:04d}_{window.size}"
-    pre, post = _crop(scene.images["pre"], window), _crop(scene.images["post"], window)
-    pre_png, post_png = encode_png(pre), encode_png(post)
+def _patch_id(scene: _Scene, window: Window) -> str:
+    return f"{scene.files.scene_id}_{window.row:04d}_{window.col:04d}_{window.size}"
+
+
+def _row(scene: _Scene, window: Window, inside: list[PatchBuilding], quality: Row) -> Row:
+    files, patch_id = scene.files, _patch_id(scene, window)
+    pre_png, post_png = (encode_png(_crop(scene.pair.images[phase], window)) for phase in PHASES)
     classes = _classes(inside) if "post" in scene.labels else None
     return {
         "patch_id": patch_id,
@@ -156,8 +171,7 @@ def _row(scene: _Scene, window: Window, inside: list[PatchBuilding]) -> Row:
         "sensor_pre": _sensor(scene, "pre"),
         "sensor_post": _sensor(scene, "post"),
         "counts": {name.replace("-", "_"): classes[name] if classes else None for name in DAMAGE_VALUES},
-        "nodata_fraction": nodata_fraction(pre, post),
-        "shift_px": shift_px(pre, post),
+        **quality,
         "buildings": [_building(placed) for placed in inside],
         **_place(scene, window),
     }

@@ -29,6 +29,32 @@ SENSOR = {
     "target_azimuth": Value("float32"),
 }
 
+# How far a pair can be trusted, measured in its pixels (docs/pair-quality.md). NaN = cannot be said.
+QUALITY = {
+    # Share of pixels without data, 0..1: masked in the file, or black ground that reaches the border or is large.
+    "nodata_fraction": Value("float32"),  # in either image
+    "nodata_pre": Value("float32"),
+    "nodata_post": Value("float32"),
+    # (dy, dx) in px by which post must move down and right to lie on pre, each within +-32. NaN unless confident.
+    "shift_px": List(Value("float32"), length=2),  # in these very images
+    "shift_confidence": Value("float32"),  # 0..1, of `shift_px`; from 0.4 on it is confident
+    "shift_source": Value("string"),  # "patch": estimated in this patch; "scene": in its whole scene; "": unknown
+    "scene_shift_px": List(Value("float32"), length=2),  # of the whole scene, as it came
+    "scene_shift_confidence": Value("float32"),  # 0..1
+    "moved_px": List(Value("float32"), length=2),  # (dy, dx) by which --align has moved post; 0, 0 without
+    "cloud_pre": Value("float32"),  # 0..1, share of the image that looks like cloud
+    "cloud_post": Value("float32"),
+    "haze_pre": Value("float32"),  # 0..1, typical brightness of what should be dark: about 0.15 if clear
+    "haze_post": Value("float32"),
+    "sharpness_pre": Value("float32"),  # 0..1, share of the gradient's energy in the finest detail
+    "sharpness_post": Value("float32"),
+    # post is about gain * pre + offset, per channel (R, G, B); the offset in 8-bit values.
+    "radiometric_gain": List(Value("float32"), length=3),
+    "radiometric_offset": List(Value("float32"), length=3),
+    "radiometric_gap": Value("float32"),  # 0..255, mean difference of the tones, 8-bit values
+    "phash_pre": Value("string"),  # 64-bit perceptual hash as 16 hexadecimal digits; "" if there is nothing to see
+}
+
 FEATURES = Features(
     {
         "patch_id": Value("string"),  # f"{scene_id}_{row:04d}_{col:04d}_{size}"
@@ -66,8 +92,7 @@ FEATURES = Features(
         # Buildings per class; null without a post label. A building counts in the one patch that holds its centroid, so
         # that patches add up to the scene.
         "counts": {name.replace("-", "_"): Value("int32") for name in DAMAGE_VALUES},
-        "nodata_fraction": Value("float32"),  # share of pixels that are exactly black in either image
-        "shift_px": List(Value("float32"), length=2),  # (dy, dx) by which post must move to lie on pre
+        **QUALITY,
         "buildings": List(
             {
                 "uid": Value("string"),

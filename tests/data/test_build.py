@@ -145,7 +145,8 @@ def test_captions(rows: dict[str, Any]) -> None:
 
 def test_manifest(manifest: dict[str, Any]) -> None:
     assert (manifest["format"], manifest["format_version"]) == ("pre2post-dataset", 1)
-    assert manifest["build"] == {"source": "release", "size": 32, "split_by": "official", "seed": 0}
+    screening = {"max_nodata": None, "max_shift": None, "max_cloud": None, "align": False}
+    assert manifest["build"] == {"source": "release", "size": 32, "split_by": "official", "seed": 0} | screening
     assert manifest["splits"]["train"] == {
         "scenes": 3,
         "patches": 12,

@@ -1,0 +1,46 @@
+"""Which patches a build leaves out, and why. Nothing by default."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from data.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screening:
+    """Limits on the quality columns; None = no limit. What cannot be measured is not held against a patch."""
+
+    max_nodata: float | None = None  # of `nodata_fraction`, 0..1
+    max_shift: float | None = None  # px, of the length of `shift_px`
+    max_cloud: float | None = None  # of the cloudier image, 0..1
+    align: bool = False  # move post onto pre first
+
+    def settings(self) -> dict[str, Any]:
+        """For dataset.json."""
+        return asdict(self)
+
+    def check(self) -> None:
+        """Stop on a limit that is not a sensible number."""
+        for name, most in (("max_nodata", 1.0), ("max_cloud", 1.0), ("max_shift", math.inf)):
+            limit = getattr(self, name)
+            if limit is not None and not 0 <= limit <= most:
+                expected = "0 to 1, a share of the patch" if most == 1 else "a number of pixels, 0 or more"
+                raise DataError(f"{name} is {limit}; expected {expected}. Leave it out for no limit.")
+
+    def reason(self, columns: dict[str, Any]) -> str:
+        """Why a patch with these quality columns is left out; "" if it is not."""
+        nodata, shift = columns["nodata_fraction"], math.hypot(*columns["shift_px"])
+        phase = max(("pre", "post"), key=lambda phase: _known(columns[f"cloud_{phase}"]))
+        cloud = columns[f"cloud_{phase}"]
+        if self.max_nodata is not None and nodata > self.max_nodata:
+            return f"no data in {nodata:.1%} of it, --max-nodata is {self.max_nodata:g}."
+        if self.max_cloud is not None and cloud > self.max_cloud:
+            return f"cloud over {cloud:.1%} of the {phase} image, --max-cloud is {self.max_cloud:g}."
+        if self.max_shift is not None and shift > self.max_shift:
+            return f"post lies {shift:.1f} px from pre, --max-shift is {self.max_shift:g}."
+        return ""
+
+
+def _known(value: float) -> float:
+    return -1.0 if math.isnan(value) else value
