@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from data.captions import damage_ratio
 from data.dataset import read_manifest
 from data.report_charts import histogram
 from data.report_gallery import choose, gallery
 from data.report_page import page
 from data.schema import DAMAGE_VALUES
+from data.severity import damage_ratio
 
 LARGEST_SHIFT_PX = 16.0  # of the histogram; larger ones join its last bar
 _COLUMNS = ["patch_id", "event", "counts", "nodata_fraction", "shift_px"]
