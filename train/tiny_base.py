@@ -62,7 +62,7 @@ def train_tiny_base(
     seed: int = 1,
     vae_steps: int = 3000,
     unet_steps: int = 5000,
-    decoder_steps: int = 6000,
+    decoder_steps: int = 0,
 ) -> None:
     """Train the tiny base from nothing on simulated data.
 
@@ -73,7 +73,7 @@ def train_tiny_base(
         seed: of the simulation, the weights and the training order.
         vae_steps: autoencoder steps of 16 crops of 64 px.
         unet_steps: denoiser steps of 32 images of 128 px.
-        decoder_steps: further steps of the decoder alone; the latents, and so the denoiser, stay as they are.
+        decoder_steps: further steps of the decoder alone; latents and denoiser stay as they are; 0 = none.
     """
     torch.manual_seed(seed)
     if not (work / "release").exists():
@@ -87,14 +87,21 @@ def train_tiny_base(
         vae.register_to_config(scaling_factor=1 / latent_std(vae, train.images[:512]))
         vae.save_pretrained(work / "vae")
     vae = AutoencoderKL.from_pretrained(work / "vae").requires_grad_(False).eval()
-    tokenizer = tiny_tokenizer(text for texts in train.captions for text in texts)
+    if not (work / "tokenizer").exists():  # the order of its tokens differs from one training to the next
+        tiny_tokenizer(text for texts in train.captions for text in texts).save_pretrained(work / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     if not (work / "unet").exists():
         unet, text_encoder = train_denoiser(vae, tokenizer, train, unet_steps)
         text_encoder.save_pretrained(work / "text_encoder")
         unet.save_pretrained(work / "unet")
     unet = UNet2DConditionModel.from_pretrained(work / "unet").requires_grad_(False).eval()
-    text_encoder = CLIPTextModel.from_pretrained(work / "text_encoder").requires_grad_(False).eval()
-    vae = train_vae(vae, train.images, decoder_steps, decoder_only=True)
+    text_encoder = (
+        CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.float32).requires_grad_(False).eval()
+    )
+    if decoder_steps and not (work / "vae_sharpened").exists():
+        train_vae(vae, train.images, decoder_steps, decoder_only=True).save_pretrained(work / "vae_sharpened")
+    if decoder_steps:
+        vae = AutoencoderKL.from_pretrained(work / "vae_sharpened").requires_grad_(False).eval()
     quality = {
         "scenes": scenes,
         "seed": seed,
@@ -260,6 +267,8 @@ def save(
     scheduler: DDIMScheduler,
 ) -> None:
     """Write a plain diffusers folder in float16 and its README."""
+    for network in (vae, unet):
+        network.register_to_config(_name_or_path="tiny")  # else the work folder's path would be shipped
     StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=text_encoder.half(),
