@@ -43,6 +43,7 @@ KL_WEIGHT = 1e-6  # as Stable Diffusion's autoencoder (latent diffusion, supplem
 EDGE_WEIGHT = 1.0  # of the L1 between image gradients: keeps roofs and roads sharp without a discriminator
 CROP_PX = 64  # the autoencoder is convolutional; four crops cost one image
 CAPTION_DROPOUT = 0.1
+CAPTION_STYLES = ("diffusionsat", "short")  # the first caption of each
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def load_split(dataset: Dataset) -> Split:
         for phase in ("pre", "post"):
             picture = row[phase].resize((RESOLUTION_PX, RESOLUTION_PX), Image.Resampling.BOX)
             images.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
-            captions.append([entry["text"] for entry in row["captions"] if entry["target"] == phase])
+            entries = [entry for entry in row["captions"] if entry["target"] == phase]
+            captions.append([next(e["text"] for e in entries if e["style"] == style) for style in CAPTION_STYLES])
     return Split(torch.stack(images), captions)
 
 
