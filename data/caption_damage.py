@@ -86,9 +86,8 @@ def _positions(classes: Mapping[str, int], layout: Layout, phrasing: Phrasing) -
         if damaged == 1:
             text = f"the damaged building lies in the {layout.damage}"
         elif layout.damage == "throughout":
-            text = phrasing.choose(
-                "spread", ["the damage is spread throughout the view", "damage is found throughout the view"]
-            )
+            verb = phrasing.choose("spread", ["the damage is spread", "damage is found"])
+            text = f"{verb} throughout the view"
         else:
             texts = ["the damage lies mainly in the", "the damage is found mainly in the"]
             text = f"{phrasing.choose('where', texts)} {layout.damage} of the view"

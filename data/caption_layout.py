@@ -14,6 +14,7 @@ from scipy.spatial import KDTree
 CENTRE_RADIUS = 1 / 6  # a centroid nearer to the middle than this share of the side lies in the centre
 SPREAD_FROM = 0.25  # root mean square distance from the centroid, as a share of the side; 0.41 = all over the patch
 CLUSTERED_BELOW, EVEN_ABOVE = -1.96, 1.96  # standard errors of Clark and Evans: 5 % of random patterns lie beyond
+EVENLY_FROM = 5  # fewer buildings have no spacing to speak of
 
 COMPASS = ("east", "north-east", "north", "north-west", "west", "south-west", "south", "south-east")
 _MIRRORED = {word: COMPASS[(4 - i) % 8] for i, word in enumerate(COMPASS)}
@@ -63,7 +64,7 @@ def arrangement(points: Sequence[tuple[float, float]]) -> str:
     deviation = clark_evans_z(points)
     if deviation < CLUSTERED_BELOW:
         return "clustered"
-    return "evenly spaced" if deviation > EVEN_ABOVE else "scattered"
+    return "evenly spaced" if deviation > EVEN_ABOVE and len(points) >= EVENLY_FROM else "scattered"
 
 
 def clark_evans_z(points: ArrayLike) -> float:

@@ -187,11 +187,17 @@ def _day(day: date, latitude: float) -> str:
 def _look(capture: Capture, phrasing: Phrasing) -> Ranked:
     parts = []
     if (angle := capture.off_nadir_deg) is not None:
-        word = "at a moderate slant" if angle >= VERTICAL_BELOW_DEG else "almost straight down"
-        word = "at a strong slant" if angle >= SLANTED_FROM_DEG else word
+        word = "at a moderate slant" if round(angle) >= VERTICAL_BELOW_DEG else "almost straight down"
+        word = "at a strong slant" if round(angle) >= SLANTED_FROM_DEG else word
         parts.append(f"the satellite looked {word}, {degrees(angle)} off nadir")
     if (sun := capture.sun_elevation_deg) is not None and sun > 0:
-        word = "low" if sun < LOW_SUN_BELOW_DEG else "high" if sun >= HIGH_SUN_FROM_DEG else "at a middle height"
+        word = (
+            "low"
+            if round(sun) < LOW_SUN_BELOW_DEG
+            else "high"
+            if round(sun) >= HIGH_SUN_FROM_DEG
+            else "at a middle height"
+        )
         effect = {"low": ", which makes long shadows", "high": ", which makes short shadows"}.get(word, "")
         texts = [f"the sun stood {word}, {degrees(sun)} above the horizon{effect}"]
         texts += [f"the sun was {word}, {degrees(sun)} above the horizon{effect}"]
