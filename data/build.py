@@ -59,6 +59,9 @@ def build(
         split_by: `official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the
             scene's name. `event`: whole disasters are held out, which tells how a model does on an unseen one.
         seed: Which scenes or events are held out (not used by `official`), and how captions are phrased.
+        captions: More captions, a JSONL file with scene_id or patch_id, style, target, text (docs/captions.md).
+        moderate_from: Damage ratio from which captions call the damage moderate, not slight; all destroyed is 1.
+        severe_from: Damage ratio from which captions call the damage severe.
         max_nodata: Leave out patches with a larger share of pixels without data, 0 to 1, in either image.
         max_shift: Leave out patches whose post image lies farther from pre, in pixels. Where the shift cannot be told
             (a flood, a closed forest) a patch stays in.
@@ -66,9 +69,6 @@ def build(
             bare concrete can pass for cloud: look at the list in report.html.
         align: Move the post image of a scene onto pre by the estimated shift, to a fraction of a pixel, where the
             estimate is confident. Polygons and damage masks lie on pre and stay.
-        captions: More captions, a JSONL file with scene_id or patch_id, style, target, text (docs/captions.md).
-        moderate_from: Damage ratio from which captions call the damage moderate, not slight; all destroyed is 1.
-        severe_from: Damage ratio from which captions call the damage severe.
         workers: Processes; by default as many as there are processors.
         overwrite: Replace a dataset that an earlier build wrote to `out`.
         strict: Stop at the first scene that cannot be used.
