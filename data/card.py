@@ -26,7 +26,7 @@ COLUMNS = """\
 | `buildings` | polygons in patch pixels (x right, y down), clipped, with damage; `counted` as in `counts` |
 | `nodata_fraction`, `nodata_pre`, `nodata_post` | share of pixels without data: in either image, in each |
 | `shift_px` | (dy, dx) in pixels by which post must move to lie on pre; NaN unless the estimate is confident |
-| `shift_confidence`, `shift_source` | 0..1, confident from 0.4; estimated in the `patch` or its `scene` |
+| `shift_confidence`, `shift_source` | 0..1, confident from 0.5; estimated in the `patch` or its `scene` |
 | `scene_shift_px`, `scene_shift_confidence` | the same of the whole scene, before any alignment |
 | `moved_px` | (dy, dx) by which `--align` moved post; 0 without |
 | `cloud_pre`, `cloud_post` | share of the image that looks like cloud, 0..1 |

@@ -37,7 +37,7 @@ QUALITY = {
     "nodata_post": Value("float32"),
     # (dy, dx) in px by which post must move down and right to lie on pre, each within +-32. NaN unless confident.
     "shift_px": List(Value("float32"), length=2),  # in these very images
-    "shift_confidence": Value("float32"),  # 0..1, of `shift_px`; from 0.4 on it is confident
+    "shift_confidence": Value("float32"),  # 0..1, of `shift_px`; from 0.5 on it is confident
     "shift_source": Value("string"),  # "patch": estimated in this patch; "scene": in its whole scene; "": unknown
     "scene_shift_px": List(Value("float32"), length=2),  # of the whole scene, as it came
     "scene_shift_confidence": Value("float32"),  # 0..1

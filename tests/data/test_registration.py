@@ -25,7 +25,7 @@ def ground(seed: int, side: int = SIDE + 2 * MARGIN) -> NDArray[np.float64]:
     for _ in range(400):
         (row, col), (height, width) = rng.integers(0, side, 2), rng.integers(4, 24, 2)
         image[row : row + height, col : col + width] = rng.uniform(30, 220, 3)
-    return np.asarray(ndimage.gaussian_filter(image, (0.8, 0.8, 0)), np.float64)
+    return np.asarray(ndimage.gaussian_filter(image, (0.8, 0.8, 0)))
 
 
 def pushed(image: NDArray[np.float64], down: float, right: float) -> NDArray[np.float64]:

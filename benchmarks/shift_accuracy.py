@@ -1,0 +1,121 @@
+"""How well known shifts are found, and how often something is found where there is nothing: docs/pair-quality.md.
+
+On a laptop, about two minutes:  python -m benchmarks.shift_accuracy --scenes 12
+"""
+
+import argparse
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import simulated_capture
+from data.images import decode_rgb
+from data.quality import nodata_mask
+from data.registration import CONFIDENT, Edges, Shift, edges, estimate_shift, grey
+from data.release import Release, find_release
+from data.simulate import render_scene
+
+LARGEST_PX = 12.0  # shifts are drawn evenly from +- this, along each axis
+SIZES_PX = (1024, 512, 256)
+ACCURACY_PX = 0.3
+CONFIDENCES = (0.0, CONFIDENT, 0.7, 0.8, 0.9, 1.01)  # the tiers of the table
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=12, help="six in a row hold all disaster types")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--release", type=Path, help="only pair every pre image with other scenes' post images of this")
+    options = parser.parse_args()
+    if options.release:
+        show_unrelated(mismatched(find_release(options.release)))
+        return
+    simulated_capture.SHIFTED_SHARE = 0.0  # otherwise a fifth of them is shifted already
+    pushed: dict[int, list[tuple[Shift, float]]] = defaultdict(list)
+    unrelated: dict[int, list[float]] = defaultdict(list)
+    previous: Edges | None = None
+    for index in range(options.scenes):
+        images = render_scene(options.seed, index).images
+        rng = np.random.default_rng((options.seed, index))
+        down, right = (round(value, 2) for value in rng.uniform(-LARGEST_PX, LARGEST_PX, 2))
+        pre, post = study(images["pre"]), study(push(images["post"], down, right))
+        for size in SIZES_PX:
+            for window in windows(size):
+                found = estimate_shift(pre[window], post[window])
+                pushed[size].append((found, math.hypot(found.dy + down, found.dx + right)))
+                if previous is not None:
+                    unrelated[size].append(estimate_shift(previous[window], post[window]).confidence)
+        previous = pre
+    show_pushed(pushed)
+    show_unrelated(unrelated)
+
+
+def mismatched(release: Release) -> dict[int, list[float]]:
+    """Confidence between the upper left corners of each scene's pre and each other scene's post image."""
+    corner = (slice(0, 512), slice(0, 512))
+    studied = []
+    for scene in release.scenes:
+        images = [decode_rgb(path.read_bytes(), path) for path in (scene.pre_image, scene.post_image)]
+        studied.append([study(image)[corner] for image in images])
+    found: dict[int, list[float]] = {}
+    for size in (512, 256):
+        window = (slice(0, size), slice(0, size))
+        found[size] = [
+            estimate_shift(pre[window], post[window]).confidence
+            for i, (pre, _) in enumerate(studied)
+            for j, (_, post) in enumerate(studied)
+            if i != j
+        ]
+    return found
+
+
+def study(image: NDArray[np.uint8]) -> Edges:
+    """Edges as the builder sees them."""
+    return edges(grey(image), nodata_mask(image))
+
+
+def push(image: NDArray[np.uint8], down: float, right: float) -> NDArray[np.uint8]:
+    """Move an image by the shift theorem of the Fourier series: no interpolation that the estimate could prefer."""
+    rows, cols = (np.fft.fftfreq(side) for side in image.shape[:2])
+    phase = np.exp(-2j * np.pi * (down * rows[:, None] + right * cols))[..., None]
+    moved = np.fft.ifft2(np.fft.fft2(image, axes=(0, 1)) * phase, axes=(0, 1)).real
+    return np.clip(np.round(moved), 0, 255).astype(np.uint8)
+
+
+def windows(size: int) -> Iterator[tuple[slice, slice]]:
+    """The grid of patches of a simulated scene."""
+    for row in range(0, 1024, size):
+        for col in range(0, 1024, size):
+            yield slice(row, row + size), slice(col, col + size)
+
+
+def show_pushed(pushed: dict[int, list[tuple[Shift, float]]]) -> None:
+    """Errors by confidence, as a table in Markdown."""
+    print(f"| side, px | confidence | windows | within {ACCURACY_PX} px | median error, px | largest, px |")
+    print("|---:|---:|---:|---:|---:|---:|")
+    for size, found in pushed.items():
+        for low, high in pairwise(CONFIDENCES):
+            errors = np.array([error for shift, error in found if low <= shift.confidence < high])
+            if not errors.size:
+                continue
+            good = f"{np.mean(errors < ACCURACY_PX):.1%} | {np.median(errors):.2f} | {errors.max():.2f}"
+            share = f"{len(errors)} of {len(found)}"
+            print(f"| {size} | {low:g} to {min(high, 1):g} | {share} | {good if low >= CONFIDENT else '- | - | -'} |")
+
+
+def show_unrelated(unrelated: dict[int, list[float]]) -> None:
+    """How often there is confidence without reason."""
+    print("\n| side, px | unrelated pairs | confident | largest confidence |\n|---:|---:|---:|---:|")
+    for size, confidences in unrelated.items():
+        wrong = np.mean(np.array(confidences) >= CONFIDENT)
+        print(f"| {size} | {len(confidences)} | {wrong:.1%} | {max(confidences):.2f} |")
+
+
+if __name__ == "__main__":
+    main()
