@@ -9,6 +9,8 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from data.caption_facts import CaptionOptions
+from data.caption_file import CaptionFile, caption_notes
 from data.card import write_card
 from data.destination import check_destination, whole_folder
 from data.errors import DataError
@@ -18,6 +20,7 @@ from data.release import Release, SceneFiles, find_release
 from data.report import inspect
 from data.rows import SceneTask, build_scene
 from data.screening import Screening
+from data.severity import MODERATE_FROM, SEVERE_FROM
 from data.shards import ShardWriter
 from data.splits import SPLITS, SplitBy, assign_splits
 from data.survey import survey_events, survey_scene
@@ -35,6 +38,9 @@ def build(
     max_shift: float | None = None,
     max_cloud: float | None = None,
     align: bool = False,
+    captions: Path | None = None,
+    moderate_from: float = MODERATE_FROM,
+    severe_from: float = SEVERE_FROM,
     workers: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
@@ -52,7 +58,10 @@ def build(
         size: Side of a patch in pixels, a multiple of 8. A margin narrower than a patch is left out.
         split_by: `official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the
             scene's name. `event`: whole disasters are held out, which tells how a model does on an unseen one.
-        seed: Which scenes or events are held out; not used by `official`.
+        seed: Which scenes or events are held out (not used by `official`), and how captions are phrased.
+        captions: More captions, a JSONL file with scene_id or patch_id, style, target, text (docs/captions.md).
+        moderate_from: Damage ratio from which captions call the damage moderate, not slight; all destroyed is 1.
+        severe_from: Damage ratio from which captions call the damage severe.
         max_nodata: Leave out patches with a larger share of pixels without data, 0 to 1, in either image.
         max_shift: Leave out patches whose post image lies farther from pre, in pixels. Where the shift cannot be told
             (a flood, a closed forest) a patch stays in.
@@ -69,13 +78,19 @@ def build(
     screening.check()
     if workers is not None and workers < 1:
         raise DataError(f"workers is {workers}; expected 1 or more, or leave it out to use all processors.")
+    if not 0 < moderate_from < severe_from <= 1:
+        raise DataError(
+            f"moderate_from is {moderate_from} and severe_from is {severe_from}; expected 0 < moderate < severe <= 1."
+        )
     check_destination(out, overwrite)
+    joined = CaptionFile(captions) if captions else None
     release = find_release(source)
     _check_first_image(release.scenes[0], size)
     splits = assign_splits(release.scenes, split_by, seed)
     settings = {"source": source.resolve().name, "size": size, "split_by": split_by, "seed": seed}
+    settings |= {"moderate_from": moderate_from, "severe_from": severe_from}
     with whole_folder(out) as folder, WorkerPool(workers or default_workers()) as pool:
-        manifest = _write(folder, release, splits, settings, screening, pool, strict)
+        manifest = _write(folder, release, splits, settings, screening, pool, strict, joined)
     print(summary(manifest, out))
 
 
@@ -87,6 +102,7 @@ def _write(
     screening: Screening,
     pool: WorkerPool,
     strict: bool,
+    joined: CaptionFile | None,
 ) -> dict[str, Any]:
     tally = Tally()
     for scene_id, reason in release.incomplete:
@@ -94,7 +110,8 @@ def _write(
     surveys = pool.map(survey_scene, release.scenes)
     events = survey_events(tqdm(surveys, desc="reading labels", total=len(release.scenes), unit="scene"))
     ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
-    tasks = [SceneTask(scene, settings["size"], events[scene.event], screening) for scene in ordered]
+    wording = CaptionOptions(settings["seed"], settings["moderate_from"], settings["severe_from"])
+    tasks = [SceneTask(scene, settings["size"], events[scene.event], wording, screening) for scene in ordered]
     (folder / "data").mkdir()
     with ShardWriter(folder / "data") as shards:
         for result in tqdm(pool.map(build_scene, tasks), desc="building", total=len(tasks), unit="scene"):
@@ -103,12 +120,15 @@ def _write(
                 _reject(tally, result.scene.scene_id, result.quarantine, strict)
             tally.add(split, result)
             if result.rows:
+                if joined:
+                    joined.add_to(result.rows)
                 shards.add_scene(split, result.rows)
         if not tally.events:
             first = (tally.quarantine or tally.left_out)[0]["reason"]
             raise DataError(f"none of {len(tasks)} scenes could be used. The first: {first}")
         described = shards.finish()
     manifest = describe(tally, settings | screening.settings(), described, release.unrecognised)
+    manifest["captions_file"] = joined.outcome() if joined else None
     write_manifest(folder, manifest)
     write_card(folder, manifest)
     inspect(folder)
@@ -150,6 +170,7 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
         "with one label only": manifest["scenes_with_one_label"],
         "whose xy and lng_lat disagree, located by their event": manifest["georeference"]["not_used"],
     }
+    lines += [f"  {what}: {_some(names)}" for what, names in caption_notes(manifest["captions_file"]).items()]
     lines += [f"  {_count(len(names), 'scene')} {what}: {_some(names)}" for what, names in notes.items() if names]
     if strange := manifest["unrecognised_files"]:
         lines.append(f"  {_count(len(strange), 'file')} with other names not read: {_some(strange)}")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from data.captions import damage_ratio
 from data.dataset import read_manifest
 from data.report_charts import histogram
 from data.report_gallery import choose, gallery
 from data.report_page import page
 from data.report_quality import quality_charts
 from data.schema import DAMAGE_VALUES, QUALITY
+from data.severity import damage_ratio
 
 _COLUMNS = ["patch_id", "event", "counts", *QUALITY]
 

@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+from data.caption_file import caption_notes
 from data.card import count_cells, event_totals
 from data.report_charts import legend, stacked_bar
 
@@ -124,6 +125,7 @@ def _left_out(manifest: dict[str, Any]) -> str:
         ("buildings in the margin", f"{manifest['margin_buildings']:,}"),
         ("polygons", f"{polygons['repaired']:,} repaired, {polygons['dropped']:,} without area dropped"),
         ("files with other names", _names(manifest["unrecognised_files"])),
+        *((what, _names(names)) for what, names in caption_notes(manifest.get("captions_file")).items()),
     ]
     return "".join(parts) + _table(["", ""], [[escape(name), escape(value)] for name, value in facts], "text")
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.alignment import move_change
-from data.captions import CaptionFacts, captions
+from data.caption_facts import CaptionFacts, CaptionOptions, caption_facts
+from data.captions import captions
 from data.errors import DataError
 from data.events import describe_event
 from data.geo import MAX_RESIDUAL_PX, WGS84_WKT, Location, locate, window_affine
@@ -37,6 +38,7 @@ class SceneTask:
     scene: SceneFiles
     size: int
     event: EventSurvey
+    captions: CaptionOptions
     screening: Screening = field(default_factory=Screening)
 
 
@@ -66,6 +68,7 @@ class _Scene:
     change: Pixels | None
     location: Location
     disaster_type: str
+    captions: CaptionOptions
 
 
 def build_scene(task: SceneTask) -> SceneResult:
@@ -120,6 +123,7 @@ def _decode(task: SceneTask, contents: dict[Path, bytes], result: SceneResult) -
         change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
         location=locate(fit.affine, width, height) if fit and exact else task.event.location,
         disaster_type=next(filter(None, (label.disaster_type for label in labels.values())), task.event.disaster_type),
+        captions=task.captions,
     )
 
 
@@ -167,7 +171,7 @@ def _row(scene: _Scene, window: Window, inside: list[PatchBuilding], quality: Ro
         "post_sha256": hashlib.sha256(post_png).hexdigest(),
         "damage_mask": _mask_png(scene.mask, window, f"{patch_id}_damage.png"),
         "change_mask": _mask_png(scene.change, window, f"{patch_id}_change.png"),
-        "captions": captions(_caption_facts(scene, inside, classes)),
+        "captions": captions(_caption_facts(scene, window, inside, patch_id), scene.captions),
         "sensor_pre": _sensor(scene, "pre"),
         "sensor_post": _sensor(scene, "post"),
         "counts": {name.replace("-", "_"): classes[name] if classes else None for name in DAMAGE_VALUES},
@@ -190,12 +194,11 @@ def _classes(inside: list[PatchBuilding]) -> dict[str, int]:
     return {name: subtypes.count(name) for name in DAMAGE_VALUES}
 
 
-def _caption_facts(scene: _Scene, inside: list[PatchBuilding], classes: dict[str, int] | None) -> CaptionFacts:
-    counted = sum(placed.counted for placed in inside)
+def _caption_facts(scene: _Scene, window: Window, inside: list[PatchBuilding], patch_id: str) -> CaptionFacts:
     event = replace(
         describe_event(scene.files.event, scene.disaster_type), disaster_type=scene.disaster_type
     )  # the label's word wins over the table's
-    return CaptionFacts(event, counted if scene.labels else None, classes, only_cut=bool(inside) and not counted)
+    return caption_facts(patch_id, event, scene.labels, scene.location, window, inside)
 
 
 def _sensor(scene: _Scene, phase: Phase) -> Row:

@@ -22,7 +22,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     pre_images: Dataset  # column `pre`
     views: list[View]
-    captions: list[list[int]]  # per patch: rows of `text` that describe its post image
+    captions: list[list[int]]  # per view: rows of `text` that describe its post image
     empty_caption: int  # row of `text`
     latents: Cache
     text: Cache
@@ -41,7 +41,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         """
         index = view_of(self.seed, ordinal, len(self.views))
         view, rng = self.views[index], example_rng(self.seed, ordinal)
-        captions = self.captions[view.patch]
+        captions = self.captions[index]
         caption = captions[rng.integers(len(captions))]
         if rng.random() < self.caption_dropout:
             caption = self.empty_caption
@@ -78,7 +78,9 @@ def prepare_examples(
         for mirrored in ((False, True) if data.mirror else (False,))
         for patch in range(len(dataset))
     ]
-    captions = post_captions(dataset, data.caption_style)
+    sides = {view.mirrored for view in views}
+    wordings = {mirrored: post_captions(dataset, data.caption_style, mirrored) for mirrored in sides}
+    captions = [wordings[view.mirrored][view.patch] for view in views]
     texts = sorted({text for options in captions for text in options} | {""})
     row_of = {text: row for row, text in enumerate(texts)}
     return Examples(
@@ -108,17 +110,28 @@ def resolution_of(config: Config, dataset: Dataset) -> int:
     return int(sizes.pop())
 
 
-def post_captions(dataset: Dataset, style: str) -> list[list[str]]:
-    """For each patch, the texts of a style that describe its post image."""
+def post_captions(dataset: Dataset, style: str, mirrored: bool) -> list[list[str]]:
+    """For each patch, the texts of a style that describe its post image as the view shows it."""
+    # Datasets built before captions knew directions have no mirrored wording: their texts fit both views.
     found = [
-        [entry["text"] for entry in captions if entry["style"] == style and entry["target"] == "post"]
+        [
+            entry.get("mirrored", entry["text"]) if mirrored else entry["text"]
+            for entry in captions
+            if entry["style"] == style and entry["target"] == "post"
+        ]
         for captions in dataset["captions"][:]
     ]
-    for row, texts in enumerate(found):
+    fitting = [[text for text in texts if text is not None] for texts in found]
+    for row, texts in enumerate(fitting):
+        if not texts and found[row]:
+            raise ConfigError(
+                f"data.mirror is true, but no {style!r} caption of patch {dataset[row]['patch_id']} says what its "
+                "mirrored view shows. Set data.mirror to false, or give `mirrored` in the file of captions."
+            )
         if not texts:
             styles = sorted({entry["style"] for entry in dataset[row]["captions"]})
             raise ConfigError(
                 f"data.caption_style is {style!r}, but patch {dataset[row]['patch_id']} has only {styles}. "
                 "Choose one of those, or build the dataset again."
             )
-    return found
+    return fitting

@@ -51,6 +51,9 @@ def train(config: Config) -> int:
     identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": fingerprint(config.data.dataset)}
     step = check_same_experiment(start, config, **identity) if start else 0
     check_batches(config.train, accelerator.num_processes)
+    if step == config.train.steps:
+        accelerator.print(f"{start}: already at step {step}. Raise train.steps to train longer.")
+        return 0
     batches = OrdinalBatches(
         first_step=step,
         last_step=config.train.steps,

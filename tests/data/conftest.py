@@ -1,9 +1,11 @@
 """The tiny release and the datasets built from it and from real xBD files."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import CLIPTokenizer
 
 from data.build import build
 from tests.data.tiny_release import write_release
@@ -40,3 +42,14 @@ def real_dataset(xbd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("real") / "d512"
     build(source=xbd, out=out, size=512, split_by="event", workers=2)
     return out
+
+
+@pytest.fixture(scope="session")
+def clip_tokens() -> Callable[[str], int]:
+    """How many tokens Stable Diffusion's own tokenizer makes of a text, start and end included."""
+    default = REPOSITORY.parent / "shared" / "base_configs" / "stable-diffusion-2-1" / "tokenizer"
+    folder = Path(os.environ.get("PRE2POST_TOKENIZER", default))
+    if not folder.is_dir():
+        pytest.skip(f"no CLIP tokenizer in {folder}; set PRE2POST_TOKENIZER to the tokenizer of a Stable Diffusion")
+    tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=10_000)
+    return lambda text: len(tokenizer(text).input_ids)

@@ -134,19 +134,29 @@ def test_a_post_label_alone(rows: dict[str, Any]) -> None:
 
 
 def test_captions(rows: dict[str, Any]) -> None:
-    texts = {(c["style"], c["target"]): c["text"] for c in patch(rows, 3, 32, 32)["captions"]}
-    assert texts == {
-        ("diffusionsat", "post"): "a fmow satellite image after being affected by a flooding natural disaster",
-        ("diffusionsat", "pre"): "a fmow satellite image before being affected by a flooding natural disaster",
-        ("short", "post"): "a satellite image after flooding: severe damage, the only building destroyed",
-        ("short", "pre"): "a satellite image before flooding, one building",
-    }
+    texts: dict[tuple[str, str], list[str]] = {}
+    for entry in patch(rows, 3, 32, 32)["captions"]:
+        texts.setdefault((entry["style"], entry["target"]), []).append(entry["text"])
+    assert texts["diffusionsat", "post"] == [
+        "a fmow satellite image after being affected by a flooding natural disaster"
+    ]
+    assert texts["diffusionsat", "pre"] == [
+        "a fmow satellite image before being affected by a flooding natural disaster"
+    ]
+    short = "a satellite image after flooding: severe damage, the only building destroyed"
+    varied = " after flooding, severe damage in the south-east, a single building, destroyed"
+    assert texts["short", "post"][0] == short and texts["short", "post"][1].endswith(varied)
+    assert texts["short", "pre"][0] == "a satellite image before flooding, one building"
+    assert texts["short", "pre"][1].endswith(" before flooding, a single building in the south-east")
+    assert [text.replace("\n", " ") for text in texts["chunks", "post"]] == texts["long", "post"]
 
 
 def test_manifest(manifest: dict[str, Any]) -> None:
     assert (manifest["format"], manifest["format_version"]) == ("pre2post-dataset", 1)
-    screening = {"max_nodata": None, "max_shift": None, "max_cloud": None, "align": False}
-    assert manifest["build"] == {"source": "release", "size": 32, "split_by": "official", "seed": 0} | screening
+    options: dict[str, Any] = {"moderate_from": 0.1, "severe_from": 0.4}
+    options |= {"max_nodata": None, "max_shift": None, "max_cloud": None, "align": False}
+    assert manifest["build"] == {"source": "release", "size": 32, "split_by": "official", "seed": 0} | options
+    assert manifest["captions_file"] is None
     assert manifest["splits"]["train"] == {
         "scenes": 3,
         "patches": 12,

@@ -1,21 +1,24 @@
 """Captions, word by word."""
 
-import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from data.captions import CaptionFacts, captions, damage_ratio, diffusionsat_caption, severity
-from data.captions import short_post_caption as post
-from data.captions import short_pre_caption as pre
+from data.caption_facts import CaptionFacts, CaptionOptions
+from data.caption_short import short_post_caption as post
+from data.caption_short import short_pre_caption as pre
+from data.captions import captions, diffusionsat_caption
 from data.events import EVENTS, describe_event
 from data.schema import DAMAGE_VALUES
+from data.severity import damage_ratio, severity
+from tests.data.caption_patches import grid_of, patch_with
 
 MICHAEL = describe_event("hurricane-michael", "wind")
 AFTER = "a satellite image of the Florida Panhandle after hurricane winds"
 BEFORE = "a satellite image of the Florida Panhandle before a hurricane"
+
+
+DAMAGED = patch_with(grid_of((16, 3, 9, 12, 0)), "hurricane-michael")  # 40 buildings, damage ratio 0.475
 
 
 def facts(intact: int = 0, minor: int = 0, major: int = 0, destroyed: int = 0, unknown: int = 0) -> CaptionFacts:
@@ -88,10 +91,33 @@ def test_damage_ratio_is_the_mean_of_assessable_buildings() -> None:
     assert damage_ratio(facts(unknown=3).classes or {}) is None
 
 
-def test_all_four_captions() -> None:
-    assert [(caption["style"], caption["target"]) for caption in captions(facts(40))] == [
-        ("diffusionsat", "post"), ("diffusionsat", "pre"), ("short", "post"), ("short", "pre"),
+def test_all_captions_in_their_order() -> None:
+    assert [(caption["style"], caption["target"]) for caption in captions(DAMAGED, CaptionOptions())] == [
+        ("diffusionsat", "post"), ("diffusionsat", "pre"),
+        ("short", "post"), ("short", "post"), ("short", "pre"), ("short", "pre"),
+        ("long", "post"), ("long", "post"), ("long", "pre"), ("long", "pre"),
+        ("chunks", "post"), ("chunks", "post"), ("chunks", "pre"), ("chunks", "pre"),
     ]  # fmt: skip
+
+
+def test_the_first_short_caption_is_the_one_the_tiny_base_was_trained_on() -> None:
+    """Whatever the seed; its texts are pinned by test_short_post and test_short_pre."""
+    for seed in range(4):
+        found = [entry for entry in captions(DAMAGED, CaptionOptions(seed)) if entry["style"] == "short"]
+        first = {target: next(entry for entry in found if entry["target"] == target) for target in ("pre", "post")}
+        assert first["pre"]["text"] == first["pre"]["mirrored"] == f"{BEFORE}, 40 buildings"
+        assert (
+            first["post"]["text"]
+            == first["post"]["mirrored"]
+            == (f"{AFTER}: severe damage, 12 of 40 buildings destroyed, 9 with major damage, 3 with minor damage")
+        )
+
+
+def test_thresholds_of_severity_are_options() -> None:
+    options = CaptionOptions(moderate_from=0.5, severe_from=0.9)
+    assert ": slight damage, 12 of 40" in post(DAMAGED, options)
+    texts = [entry["text"] for entry in captions(DAMAGED, options) if entry["target"] == "post"]
+    assert not [text for text in texts if "severe" in text or "moderate damage" in text]
 
 
 @pytest.mark.parametrize(
@@ -108,18 +134,3 @@ def test_the_table_has_all_events_of_xbd() -> None:
     assert {event.disaster_type for event in EVENTS.values()} == {
         "wind", "flooding", "fire", "earthquake", "tsunami", "volcano",
     }  # fmt: skip
-
-
-COMPASS = re.compile(r"\b(north|south|east|west|left|right|top|bottom|upper|lower)(ern)?\b")
-HARM = re.compile(r"damage|destroy|ruin|wind|burn|severe")
-number = st.integers(0, 2000)
-
-
-@given(number, number, number, number, number, st.sampled_from(sorted(EVENTS)))
-def test_every_caption_fits_and_mirrors(i: int, m: int, j: int, d: int, u: int, event: str) -> None:
-    patch = replace(facts(i, m, j, d, u), event=EVENTS[event])
-    for caption in captions(patch):
-        assert len(caption["text"].split()) <= 60
-        assert not COMPASS.search(caption["text"].replace("Lower Puna", "").lower())
-        if caption["target"] == "pre" and caption["style"] == "short":
-            assert not HARM.search(caption["text"])

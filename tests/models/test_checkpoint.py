@@ -18,7 +18,11 @@ from models.checkpoint import (
 
 def write(run: Path, step: int) -> Path:
     folder = step_folder(run / "checkpoints", step)
-    write_checkpoint(folder, {"step": step}, lambda partial: (partial / "weights").write_bytes(b"w" * step) and None)
+
+    def write_files(partial: Path) -> None:
+        (partial / "weights").write_bytes(b"w" * step)
+
+    write_checkpoint(folder, {"step": step}, write_files)
     return folder
 
 

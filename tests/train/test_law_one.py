@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.train.conftest import Arguments, run
+from train.objective import denoising_loss
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -60,10 +61,7 @@ def test_another_seed_draws_other_examples(tmp_path: Path, arguments: Arguments)
 
 
 def test_the_base_stays_frozen(tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch) -> None:
-    import train.loop
-
     seen: dict[str, Any] = {}
-    denoising_loss = train.loop.denoising_loss
 
     def watching(unet: Any, controlnet: Any, *rest: Any) -> torch.Tensor:
         if not seen:
@@ -72,7 +70,7 @@ def test_the_base_stays_frozen(tmp_path: Path, arguments: Arguments, monkeypatch
         seen["trained"] = controlnet
         return denoising_loss(unet, controlnet, *rest)
 
-    monkeypatch.setattr(train.loop, "denoising_loss", watching)
+    monkeypatch.setattr("train.loop.denoising_loss", watching)
     run(arguments("run"))
     after = seen["unet"].state_dict()
     assert all(torch.equal(seen["before"][name], after[name]) for name in after)

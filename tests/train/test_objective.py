@@ -68,4 +68,4 @@ def test_an_unknown_prediction_type_is_named() -> None:
     strange = schedule("epsilon")
     strange.register_to_config(prediction_type="flow")
     with pytest.raises(ValueError, match="prediction_type is 'flow'"):
-        prediction_target(strange, *torch.zeros(2, 1, 4, 4, 4), torch.tensor([1]))
+        prediction_target(strange, torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4), torch.tensor([1]))

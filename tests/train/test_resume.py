@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import train.loop
 from models.checkpoint import CheckpointError, fault_of, step_folder
 from tests.train.conftest import Arguments, run
+from tests.worlds import write_micro_base
 from train.config import ConfigError
+from train.schedules import learning_rate
 
 EVERYTHING = ("controlnet/diffusion_pytorch_model", "ema/diffusion_pytorch_model", "optimizer")
 WITH_EMA = "--train.ema_decay=0.9"
@@ -45,8 +46,6 @@ def test_stopped_half_way_and_resumed(tmp_path: Path, arguments: Arguments) -> N
 def test_a_signal_saves_at_the_step_boundary(
     tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    learning_rate = train.loop.learning_rate
-
     def interrupting(step: int, **settings: Any) -> float:
         if step == 3:
             os.kill(os.getpid(), number)
@@ -55,7 +54,7 @@ def test_a_signal_saves_at_the_step_boundary(
     run(arguments("straight", WITH_EMA))
     handler = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(train.loop, "learning_rate", interrupting)
+        patch.setattr("train.loop.learning_rate", interrupting)
         assert run(arguments("stopped", WITH_EMA)) == 75
     assert signal.getsignal(number) is handler
     assert (tmp_path / "stopped/checkpoints/step-00000004").is_dir()
@@ -86,8 +85,6 @@ def test_another_experiment_is_refused(tmp_path: Path, arguments: Arguments) -> 
 
 
 def test_the_checkpoint_of_another_base_is_refused(tmp_path: Path, arguments: Arguments) -> None:
-    from tests.worlds import write_micro_base
-
     run(arguments("run", "--train.steps=3"))
     other = write_micro_base(tmp_path / "other", seed=5)
     with pytest.raises(CheckpointError, match=r"model\.base was .* and is now another network"):
@@ -112,6 +109,12 @@ def test_a_full_disk_leaves_nothing_behind(
     with pytest.raises(CheckpointError, match=r"step-00000003: could not be written .*No space left"):
         run(arguments("run"))
     assert list((tmp_path / "run/checkpoints").iterdir()) == []
+
+
+def test_a_finished_run_says_so(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    run(arguments("run", "--train.steps=3"))
+    assert run(arguments("run", "--train.steps=3")) == 0
+    assert "already at step 3" in capsys.readouterr().out
 
 
 def test_only_the_last_checkpoints_are_kept(tmp_path: Path, arguments: Arguments) -> None:

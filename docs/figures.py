@@ -1,0 +1,65 @@
+"""Make the pictures of the docs.
+
+python docs/figures.py pairs --release RELEASE    twelve simulated pairs -> docs/simulated-pairs.jpg
+python docs/figures.py demo --results RESULTS     pre | generated | true post -> docs/demo.jpg
+"""
+
+import json
+from pathlib import Path
+
+from jsonargparse import auto_cli
+from PIL import Image
+
+from data.dataset import open_dataset
+
+DOCS = Path(__file__).parent
+PAIRS = (
+    ("willowford-flooding", 0, "larkmere-flooding", 0),
+    ("cape-dorring-wind", 0, "harrow-plain-wind", 1),
+    ("juniper-creek-fire", 0, "redgum-ridge-fire", 0),
+    ("monte-alvo-earthquake", 1, "sierra-cobre-earthquake", 1),
+    ("isla-verada-tsunami", 0, "pelican-bay-tsunami", 1),
+    ("cerro-umbra-volcano", 1, "mount-askel-volcano", 0),
+)
+
+
+def pairs(release: Path) -> None:
+    """Contact sheet of `pre2post simulate --out RELEASE --scenes 36 --seed 0`.
+
+    Args:
+        release: that folder.
+    """
+    side, gap = 256, 8
+    sheet = Image.new("RGB", (4 * side + gap, 6 * side), "white")
+    for row, (left, left_number, right, right_number) in enumerate(PAIRS):
+        for column, (event, number) in enumerate(((left, left_number), (right, right_number))):
+            for place, phase in enumerate(("pre", "post")):
+                (path,) = release.glob(f"*/images/{event}_{number:08d}_{phase}_disaster.png")
+                picture = Image.open(path).resize((side, side), Image.Resampling.LANCZOS)
+                sheet.paste(picture, (column * (2 * side + gap) + place * side, row * side))
+    sheet.save(DOCS / "simulated-pairs.jpg", quality=88)
+
+
+def demo(results: Path, patches: list[str]) -> None:
+    """One column per patch of an evaluation: pre, generated, true post.
+
+    Args:
+        results: folder that `pre2post evaluate` wrote.
+        patches: their patch ids.
+    """
+    measured = json.loads((results / "results.json").read_text())
+    rows = open_dataset(Path(measured["dataset"]), measured["split"])
+    row_of = {patch_id: row for row, patch_id in enumerate(rows["patch_id"][:])}
+    side, gap = 192, 6
+    sheet = Image.new("RGB", (len(patches) * (side + gap) - gap, 3 * (side + gap) - gap), "white")
+    for column, patch_id in enumerate(patches):
+        row = rows[row_of[patch_id]]
+        made = Image.open(results / "images" / f"{patch_id}_generated.png")
+        for place, picture in enumerate((row["pre"], made, row["post"])):
+            resized = picture.resize((side, side), Image.Resampling.LANCZOS)
+            sheet.paste(resized, (column * (side + gap), place * (side + gap)))
+    sheet.save(DOCS / "demo.jpg", quality=90)
+
+
+if __name__ == "__main__":
+    auto_cli([pairs, demo], as_positional=False)
