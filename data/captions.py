@@ -1,6 +1,7 @@
-"""Captions made from the labels, in four styles, for the pre and for the post image of a patch.
+"""Captions made from the labels, in five styles, for the pre and for the post image of a patch.
 
-`diffusionsat`: the sentence DiffusionSat was trained on, word for word. `short`: one line of at most 77 CLIP tokens.
+`diffusionsat`: the sentence DiffusionSat was trained on, word for word. `short`: disaster, severity, counts. `placed`:
+the same with where the damage lies and how the buildings lie, in varying words; both are at most 77 CLIP tokens.
 `long`: everything the labels support, up to 300 tokens. `chunks`: the long one with a line break after every 77 tokens
 at most, always at the end of a sentence, for trainers that encode the lines one by one.
 
@@ -34,7 +35,7 @@ def captions(facts: CaptionFacts, options: CaptionOptions) -> list[CaptionEntry]
         entries.append(_entry("short", target, text, text))
         phrasing = _phrasing(facts, options, target, 0)
         varied = (varied_short_caption(facts, view, target, options, phrasing) for view in views)
-        entries.append(_entry("short", target, *varied))
+        entries.append(_entry("placed", target, *varied))
     longs = [(target, _long(facts, views, target, options, i)) for target in TARGETS for i in range(LONG_VARIANTS)]
     entries += [_entry("long", target, *(" ".join(text) for text in texts)) for target, texts in longs]
     entries += [_entry("chunks", target, *(chunks(text) for text in texts)) for target, texts in longs]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-STYLES = ("diffusionsat", "short", "long", "chunks")
+STYLES = ("diffusionsat", "short", "placed", "long", "chunks")
 
 
 def table(row: dict[str, Any]) -> str:
@@ -26,8 +26,8 @@ def table(row: dict[str, Any]) -> str:
             lines.append(f"| `{style}` | {pre} | {post} |".replace("\n", "<br>"))
             if style in ("long", "chunks"):
                 break  # the second one says the same in other words
-    varied = next(e for e in row["captions"][::-1] if (e["style"], e["target"]) == ("short", "post"))
-    return "\n".join([*lines, f"| `short`, mirrored view | | {varied['mirrored']} |"])
+    varied = next(e for e in row["captions"][::-1] if (e["style"], e["target"]) == ("placed", "post"))
+    return "\n".join([*lines, f"| `placed`, mirrored view | | {varied['mirrored']} |"])
 
 
 if __name__ == "__main__":

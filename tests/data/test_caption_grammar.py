@@ -101,7 +101,7 @@ def test_mirrored_texts_differ_in_east_and_west_only(spots: list[tuple[float, fl
 
 def test_a_mirrored_caption_by_hand() -> None:
     entry = captions(patch_with([(0.9, 0.1, "destroyed")]), CaptionOptions())[3]
-    assert (entry["style"], entry["target"]) == ("short", "post")
+    assert (entry["style"], entry["target"]) == ("placed", "post")
     assert entry["text"].endswith("severe damage in the north-east, a single building, destroyed")
     assert entry["mirrored"].endswith("severe damage in the north-west, a single building, destroyed")
 
@@ -167,7 +167,7 @@ def test_lengths_of_all_counts(clip_tokens: Callable[[str], int]) -> None:
             for part in text.split("\n"):
                 worst[style] = max(worst.get(style, 0), clip_tokens(part))
     assert worst["long"] <= 300
-    assert max(worst["short"], worst["chunks"], worst["diffusionsat"]) <= 77
+    assert max(worst[style] for style in ("short", "placed", "chunks", "diffusionsat")) <= 77
 
 
 def test_targets_are_the_two_phases() -> None:

@@ -29,7 +29,7 @@ def texts(row: dict[str, Any], style: str, target: str = "post") -> list[str]:
 def test_lengths(rows: list[dict[str, Any]], clip_tokens: Callable[[str], int]) -> None:
     for row in rows:
         for target in ("pre", "post"):
-            for text in texts(row, "short", target) + texts(row, "diffusionsat", target):
+            for text in [text for style in ("short", "placed", "diffusionsat") for text in texts(row, style, target)]:
                 assert clip_tokens(text) <= 77, text
             for text in texts(row, "chunks", target):
                 assert all(clip_tokens(part) <= 77 and part.endswith(".") for part in text.split("\n")), text
@@ -58,7 +58,7 @@ def test_positions_equal_an_independent_computation(rows: list[dict[str, Any]]) 
             total += weight
             sum_x += weight * shape.centroid.x / row["size"]
             sum_y += weight * shape.centroid.y / row["size"]
-        found = POSITION.search(texts(row, "short")[1])
+        found = POSITION.search(texts(row, "placed")[0])
         if not total or cut:
             assert total or not found
             continue
