@@ -74,9 +74,7 @@ FEATURES = Features(
         "change_mask": Image(),  # L uint8 PNG, 0..255 = true strength of change; null but in simulated data
         "captions": List(
             {
-                "style": Value(
-                    "string"
-                ),  # "diffusionsat", "short", "placed", "long", "chunks", or the user's
+                "style": Value("string"),  # "diffusionsat", "short", "placed", "long", "chunks", or the user's
                 "target": Value("string"),  # which image it describes: "pre" or "post"
                 "text": Value("string"),
                 "mirrored": Value("string"),  # the text for the view with left and right exchanged; null if unknown
