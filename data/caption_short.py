@@ -1,4 +1,4 @@
-"""The `short` captions of a patch: one line that a CLIP text encoder reads whole.
+"""The `short` and `placed` captions of a patch: one line that a CLIP text encoder reads whole.
 
 The first is always worded the same (the released tiny base was trained on it) and knows no directions; the second
 also says where the damage lies and how the buildings lie, in one of several phrasings.

@@ -43,7 +43,7 @@ KL_WEIGHT = 1e-6  # as Stable Diffusion's autoencoder (latent diffusion, supplem
 EDGE_WEIGHT = 1.0  # of the L1 between image gradients: keeps roofs and roads sharp without a discriminator
 CROP_PX = 64  # the autoencoder is convolutional; four crops cost one image
 CAPTION_DROPOUT = 0.1
-CAPTION_STYLES = ("diffusionsat", "short")  # the first caption of each
+CAPTION_STYLES = ("diffusionsat", "short")  # one caption of each
 
 
 @dataclass(frozen=True)
