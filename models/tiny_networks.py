@@ -79,13 +79,18 @@ def tiny_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def tiny_noise_schedule() -> DDIMScheduler:
-    """Stable Diffusion's schedule; v-prediction, which is even-tempered over all noise levels."""
+    """Stable Diffusion's schedule, rescaled so that it ends in pure noise; v-prediction.
+
+    Without the rescaling the last timestep still shows the mean colour of the image; sampling then starts from a colour
+    of chance (Lin et al., "Common diffusion noise schedules and sample steps are flawed", 2024, sections 3.1 to 3.3).
+    """
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
         prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
         clip_sample=False,
-        set_alpha_to_one=False,
         steps_offset=1,
     )

@@ -3,8 +3,8 @@
     python -m train.tiny_base --work runs/tiny --out models/tiny
 
 Simulates a release, builds its 256 px patches, trains the autoencoder, then UNet and text encoder together on pre and
-post images and their captions, then the decoder alone once more, measures on held-out scenes and writes a plain
-diffusers folder with a README. What a stage left in the work folder is used again.
+post images and their captions, measures on held-out scenes and writes a plain diffusers folder with a README. What a
+stage left in the work folder is used again.
 """
 
 import json
@@ -61,8 +61,7 @@ def train_tiny_base(
     scenes: int = 240,
     seed: int = 1,
     vae_steps: int = 3000,
-    unet_steps: int = 5000,
-    decoder_steps: int = 0,
+    unet_steps: int = 7000,
 ) -> None:
     """Train the tiny base from nothing on simulated data.
 
@@ -73,7 +72,6 @@ def train_tiny_base(
         seed: of the simulation, the weights and the training order.
         vae_steps: autoencoder steps of 16 crops of 64 px.
         unet_steps: denoiser steps of 32 images of 128 px.
-        decoder_steps: further steps of the decoder alone; latents and denoiser stay as they are; 0 = none.
     """
     torch.manual_seed(seed)
     if not (work / "release").exists():
@@ -98,16 +96,11 @@ def train_tiny_base(
     text_encoder = (
         CLIPTextModel.from_pretrained(work / "text_encoder", dtype=torch.float32).requires_grad_(False).eval()
     )
-    if decoder_steps and not (work / "vae_sharpened").exists():
-        train_vae(vae, train.images, decoder_steps, decoder_only=True).save_pretrained(work / "vae_sharpened")
-    if decoder_steps:
-        vae = AutoencoderKL.from_pretrained(work / "vae_sharpened").requires_grad_(False).eval()
     quality = {
         "scenes": scenes,
         "seed": seed,
         "vae_steps": vae_steps,
         "unet_steps": unet_steps,
-        "decoder_steps": decoder_steps,
         "vae_psnr_db": round(reconstruction_psnr(vae, test.images[:512]), 2),
         "denoising_mse": round(denoising_error(vae, tokenizer, text_encoder, unet, test), 4),
     }
@@ -151,13 +144,9 @@ def optimise(
         yield
 
 
-def train_vae(
-    vae: AutoencoderKL, images: Tensor, steps: int, *, decoder_only: bool = False, batch: int = 16
-) -> AutoencoderKL:
+def train_vae(vae: AutoencoderKL, images: Tensor, steps: int, batch: int = 16) -> AutoencoderKL:
     """L1 on pixels and on their gradients, and a trace of KL."""
     vae.to(memory_format=torch.channels_last)
-    trained = [vae.decoder, vae.post_quant_conv] if decoder_only else [vae]
-    parameters = [weight for part in trained for weight in part.requires_grad_(True).parameters()]
 
     def loss_of() -> Tensor:
         picks = torch.randint(len(images), (batch,))
@@ -170,7 +159,7 @@ def train_vae(
         loss: Tensor = (decoded - pixels).abs().mean() + EDGE_WEIGHT * edges + KL_WEIGHT * posterior.kl().mean()
         return loss
 
-    for _ in optimise(parameters, steps, 1e-3, loss_of, "decoder" if decoder_only else "autoencoder"):
+    for _ in optimise(list(vae.parameters()), steps, 1e-3, loss_of, "autoencoder"):
         pass
     return vae.requires_grad_(False).eval()
 
@@ -280,7 +269,7 @@ def save(
         requires_safety_checker=False,
     ).save_pretrained(out)
     command = "python -m train.tiny_base " + " ".join(
-        f"--{name} {quality[name]}" for name in ("scenes", "seed", "vae_steps", "unet_steps", "decoder_steps")
+        f"--{name} {quality[name]}" for name in ("scenes", "seed", "vae_steps", "unet_steps")
     )
     megabytes = sum(path.stat().st_size for path in out.rglob("*.safetensors")) / 1e6
     (out / "README.md").write_text(
