@@ -1,24 +1,30 @@
 """The first look at all labels: what scenes without a place or a disaster type of their own take from their event."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+from shapely import Polygon
+from tqdm import tqdm
+
 from data.errors import DataError
 from data.events import describe_event
+from data.footprints import Overlap, footprint, overlaps
 from data.geo import MAX_RESIDUAL_PX, UNKNOWN, Georeference, Location, fit_georeference, mean_location, pixel_size_m
 from data.labels import Label, Phase, parse_label
+from data.parallel import WorkerPool
 from data.release import SceneFiles
 
 
 @dataclass(frozen=True)
 class SceneSurvey:
-    """What one scene tells of its event."""
+    """What one scene tells of its event, and where it lies itself."""
 
-    event: str
     location: Location | None
     disaster_type: str | None
+    footprint: Polygon | None = None  # degrees; None if nothing tells the scene's place
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,15 @@ class EventSurvey:
 
     location: Location = UNKNOWN
     disaster_type: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the labels of a whole release tell before anything is built."""
+
+    events: dict[str, EventSurvey]
+    footprints: dict[str, Polygon]  # of the scenes whose place is known, degrees
+    overlaps: list[Overlap]  # scenes that share ground
 
 
 def read_labels(scene: SceneFiles, contents: dict[Path, bytes]) -> dict[Phase, Label]:
@@ -46,22 +61,38 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
     try:
         labels = read_labels(scene, {path: path.read_bytes() for path in scene.files() if path.suffix == ".json"})
     except (DataError, OSError):
-        return SceneSurvey(scene.event, None, None)
+        return SceneSurvey(None, None)
     disaster_type = next((label.disaster_type for label in labels.values() if label.disaster_type), None)
-    fit, location = scene_georeference(labels), None
+    fit, location, ground = scene_georeference(labels), None, None
     if fit is not None and fit.residual_px <= MAX_RESIDUAL_PX:
         points = next(label.control_points for label in labels.values() if len(label.control_points))
         lon, lat = points[:, 2:].mean(axis=0)
         location = Location("tile", float(lon), float(lat), pixel_size_m(fit.affine, lat), fit.affine)
-    return SceneSurvey(scene.event, location, disaster_type)
+        size = image_size(scene.pre_image)
+        ground = footprint(fit.affine, *size) if size else None
+    return SceneSurvey(location, disaster_type, ground)
 
 
-def survey_events(surveys: Iterable[SceneSurvey]) -> dict[str, EventSurvey]:
-    """Gather the scenes' answers per event; the table of known events fills a disaster type that no label gives."""
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Width and height from the header alone; None if it cannot be read, for which the scene is quarantined later."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def survey(scenes: Sequence[SceneFiles], pool: WorkerPool) -> Survey:
+    """Read all labels; the table of known events fills a disaster type that no label gives."""
+    answers = tqdm(pool.map(survey_scene, scenes), "reading labels", len(scenes), unit="scene")
     by_event: dict[str, list[SceneSurvey]] = defaultdict(list)
-    for survey in surveys:
-        by_event[survey.event].append(survey)
-    return {event: _survey_event(event, members) for event, members in by_event.items()}
+    footprints: dict[str, Polygon] = {}
+    for scene, answer in zip(scenes, answers, strict=True):
+        by_event[scene.event].append(answer)
+        if answer.footprint is not None:
+            footprints[scene.scene_id] = answer.footprint
+    events = {event: _survey_event(event, members) for event, members in by_event.items()}
+    return Survey(events, footprints, overlaps(footprints))
 
 
 def _survey_event(event: str, members: list[SceneSurvey]) -> EventSurvey:
