@@ -1,6 +1,7 @@
 """Decode the PNGs of a release to plain RGB or grey arrays, and encode patches."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,12 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 def _decode(content: bytes, path: Path) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(content))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content))
         image.load()  # the whole file: a cut file fails here and not in training
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: too many pixels for a PNG ({error}).") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be decoded ({error}). Cut short or not a PNG: fetch it again.") from None
     return image

@@ -4,7 +4,9 @@ Layout: `<root>/{train,tier1,tier3,test,hold}/{images,labels}/`, any subset, or 
 holds `images/` and `labels/`. Names: `hurricane-michael_00000106_pre_disaster.png` and `.json`.
 """
 
+import os
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from data.errors import DataError
 
 OFFICIAL_SPLITS = ("train", "tier1", "tier3", "test", "hold")
 IMAGE_NAME = re.compile(r"(?P<scene_id>(?P<event>[a-z0-9-]+)_\d{8})_(?P<phase>pre|post)_disaster\.png")
+LABEL_NAME = re.compile(r"(?P<scene_id>[a-z0-9-]+_\d{8})_(pre|post)_disaster\.json")
 LAYOUT = (
     "expected an xView2 release, SOURCE/{train,tier1,tier3,test,hold}/images/EVENT_00000000_{pre,post}_disaster.png "
     "(any subset of these splits), or a folder that directly holds images/ and labels/"
@@ -50,7 +53,7 @@ class Release:
 
     scenes: tuple[SceneFiles, ...]  # sorted by scene id
     incomplete: tuple[tuple[str, str], ...]  # (scene id, why it cannot be used)
-    unrecognised: tuple[str, ...]  # files in images/ whose names are not xView2 names
+    unrecognised: tuple[str, ...]  # files whose names are not xView2 names, labels without images; printable
 
 
 def find_release(source: Path) -> Release:
@@ -64,6 +67,7 @@ def find_release(source: Path) -> Release:
     for official_split, folder in _split_folders(source):
         phases, strange = _images_by_scene(folder / "images")
         unrecognised += [f"{folder.name}/images/{name}" for name in strange]
+        unrecognised += [f"{folder.name}/labels/{name}" for name in _stray_labels(folder / "labels", phases)]
         for scene_id, images in sorted(phases.items()):
             missing = [phase for phase in ("pre", "post") if phase not in images]
             if missing:
@@ -95,13 +99,28 @@ def _images_by_scene(folder: Path) -> tuple[dict[str, set[str]], list[str]]:
         if match:
             phases.setdefault(match["scene_id"], set()).add(match["phase"])
         elif not path.name.startswith("."):
-            strange.append(path.name)
+            strange.append(printable(path.name))
     return phases, strange
+
+
+def _stray_labels(folder: Path, scene_ids: Container[str]) -> list[str]:
+    """Files in labels/ that belong to no image."""
+    if not folder.is_dir():
+        return []
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    found = [(name, LABEL_NAME.fullmatch(name)) for name in names]
+    return [printable(name) for name, match in found if not match or match["scene_id"] not in scene_ids]
+
+
+def printable(name: str) -> str:
+    """A file name as text: what is no UTF-8, or would break the line, is written as an escape."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _scene_files(folder: Path, scene_id: str, official_split: str) -> SceneFiles:
     def if_there(path: Path) -> Path | None:
-        return path if path.is_file() else None
+        return path if path.is_file() or path.is_symlink() else None  # a dead link is named when it is read
 
     return SceneFiles(
         scene_id=scene_id,
