@@ -1,5 +1,8 @@
 """The frozen UNet with what is trained beside it or in it, as one module that predicts what the base predicts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
@@ -20,6 +23,7 @@ class Denoiser(nn.Module):
         """`compute_dtype`: what trained float32 weights are autocast to."""
         super().__init__()
         self.unet, self.controlnet, self.compute_dtype = unet, controlnet, compute_dtype
+        self._alone = False
 
     def forward(self, noisy: Tensor, timesteps: Tensor, states: Tensor, condition: Tensor) -> Tensor:
         """Predict noise, velocity or clean latents, as the base does.
@@ -35,7 +39,7 @@ class Denoiser(nn.Module):
             (B, C, h, w) float32.
         """
         dtype, residuals = self.unet.dtype, {}
-        if self.controlnet is not None:
+        if self.controlnet is not None and not self._alone:
             with self._autocast(noisy):
                 down, mid = self.controlnet(noisy, timesteps, states, controlnet_cond=condition, return_dict=False)
             residuals = {
@@ -43,12 +47,25 @@ class Denoiser(nn.Module):
                 "mid_block_additional_residual": mid.to(dtype),
             }
         if isinstance(self.unet.conv_in, ConcatenatedConv):
-            noisy = torch.cat([noisy, condition], 1)
+            noisy = torch.cat([noisy, torch.zeros_like(noisy) if self._alone else condition], 1)
         # A UNet without LoRA is in the compute type already; autocast would only raise its norms to float32.
         with self._autocast(noisy, enabled=has_lora(self.unet)):
             (predicted,) = self.unet(noisy.to(dtype), timesteps, states.to(dtype), return_dict=False, **residuals)
         prediction: Tensor = predicted.float()
         return prediction
+
+    @contextmanager
+    def base_alone(self) -> Iterator[None]:
+        """Within the block nothing that was trained has a say: the prediction is the base's."""
+        self._alone = True
+        if has_lora(self.unet):
+            self.unet.disable_adapters()
+        try:
+            yield
+        finally:
+            self._alone = False
+            if has_lora(self.unet):
+                self.unet.enable_adapters()
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Name -> weight of everything that is trained."""
