@@ -40,11 +40,22 @@ def text_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Se
     return encode_text(text_encoder, tokenize(tokenizer, texts, chunks).to(text_encoder.device))
 
 
+def longest(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int) -> tuple[int, int]:
+    """How many captions `chunks` pieces cut off, and how many pieces would hold them all."""
+    needed = [len(_cut(tokenizer, text, chunks)) for text in texts]
+    most = max(len(_cut(tokenizer, text, 2)) for text in texts) if max(needed) > chunks else chunks
+    return sum(number > chunks for number in needed), most
+
+
 def _pieces(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]:
+    filled = (_cut(tokenizer, text, chunks) + [[]] * chunks)[:chunks]
+    return [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in filled]
+
+
+def _cut(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]:
+    """All pieces of a caption, however many."""
     room = tokenizer.model_max_length - 2  # beside start and end
     # With one piece the base's own cut applies, and a line break is white space to it.
     lines = text.split("\n") if chunks > 1 else [text]
     words = [tokenizer(line, add_special_tokens=False, verbose=False).input_ids for line in lines]
-    cut = [line[start : start + room] for line in words for start in range(0, max(len(line), 1), room)]
-    cut = (cut + [[]] * chunks)[:chunks]
-    return [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in cut]
+    return [line[start : start + room] for line in words for start in range(0, max(len(line), 1), room)]

@@ -15,7 +15,7 @@ from data.condition import shown_pixels, undamaged
 from data.quality import nodata_mask
 from data.sampler import example_rng, view_of
 from models.base import Base
-from models.text import tokenize
+from models.text import longest, tokenize
 from train.cache import Entries, cache_latents, cache_text
 from train.config import Config, ConfigError
 from train.config_checks import DAMAGE_CLASSES
@@ -164,6 +164,13 @@ def prepare_examples(
         check_masks(dataset)
     views = views_of(len(dataset), mirror=data.mirror, direction=data.direction)
     texts, captions = captions_of_views(dataset, views, data.caption_styles)
+    tokenizer = base.load_tokenizer()
+    cut, needed = longest(tokenizer, texts, data.text_chunks)
+    if cut:
+        accelerator.print(
+            f"{cut} of {len(texts)} captions are longer than data.text_chunks {data.text_chunks} (77 tokens each) and are "
+            f"cut off; {needed} would hold them all."
+        )
     phases = {view.target for view in views} | ({view.source for view in views} if recipe.show_latents else set())
     kinds = [
         (phase, mirrored) for phase in sorted(phases, reverse=True) for mirrored in (False, True)[: 1 + data.mirror]
@@ -171,7 +178,7 @@ def prepare_examples(
     folder = config.run.cache if config.run.cache_in == "disk" else None
     latents: Entries | None = None
     if config.run.cache_in == "off":
-        text: Entries = TokenIds(tokenize(base.load_tokenizer(), texts, data.text_chunks))
+        text: Entries = TokenIds(tokenize(tokenizer, texts, data.text_chunks))
     else:
         shown = images_of(dataset, kinds, recipe.resolution)
         latents = cache_latents(accelerator, folder, base, shown, resolution=recipe.resolution)

@@ -6,7 +6,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from models import load_base
-from models.text import text_states, tokenize
+from models.text import longest, text_states, tokenize
 
 LONG = " ".join(["a town after a flood"] * 40)  # 200 words of one or more tokens
 
@@ -43,4 +43,6 @@ def test_a_long_line_is_cut_after_75_tokens_and_nothing_is_lost(micro_base: Path
     assert all(piece[0] == tokenizer.bos_token_id and len(piece) == 77 for piece in ids)
     found = [token for piece in ids for token in piece[1:] if token != tokenizer.eos_token_id]
     assert found == words
+    assert longest(tokenizer, ["a town", LONG], pieces) == (0, pieces)
+    assert longest(tokenizer, ["a town", LONG], 1) == longest(tokenizer, ["a town", LONG], 2) == (1, pieces)
     assert tokenize(tokenizer, [LONG], 2).shape == (1, 2, 77)  # what does not fit is cut off
