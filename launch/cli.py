@@ -17,6 +17,7 @@ COMMANDS = {
     "generate": ("generate.run:generate", "make post-event images with a trained ControlNet"),
     "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
     "convert": ("models.convert:convert", "make a clean safetensors folder of a DiffusionSat release"),
+    "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to mend"),
     "demo": ("launch.demo:demo", "the whole job on simulated scenes and the tiny base, in minutes"),
 }
 
@@ -86,5 +87,6 @@ def user_errors() -> tuple[type[Exception], ...]:
         "train.config": "ConfigError",
         "generate.errors": "GenerateError",
         "evaluation.errors": "EvaluationError",
+        "launch.doctor": "DoctorError",
     }
     return (DataError, *(getattr(sys.modules[room], name) for room, name in rooms.items() if room in sys.modules))
