@@ -156,7 +156,7 @@ def _write(
 
 def _reject(tally: Tally, scene_id: str, reason: str, strict: bool) -> None:
     if strict:
-        raise DataError(f"{scene_id}: {reason} Stopped at once, as --strict asks.")
+        raise DataError(f"{scene_id}: {reason.rstrip('.')}. Stopped at once, as --strict asks.")
     tally.reject(scene_id, reason)
 
 
