@@ -12,26 +12,31 @@ from data.card import write_card
 from data.destination import resumable_folder
 from data.errors import DataError
 from data.exports import Format, export
+from data.large import cut_large
 from data.leaks import leak_note, leak_pairs
 from data.manifest import Tally, describe, write_manifest
+from data.pairs import find_pairs
 from data.parallel import WorkerPool, default_workers
 from data.pieces import Piece, build_pieces, plan
-from data.release import Release, SceneFiles, find_release
+from data.raster import parse_bands
+from data.release import Release, find_release
 from data.report import inspect
 from data.rows import SceneResult, SceneTask
 from data.screening import Screening
 from data.severity import MODERATE_FROM, SEVERE_FROM
 from data.splits import SPLITS, SplitBy, SplitRule, assign_splits, event_names
 from data.summary import some, summary
-from data.survey import image_size, survey
+from data.survey import survey
 from data.tiles import check_size
 
 
 def build(
     *,
-    source: Path,
     out: Path,
+    source: Path | None = None,
+    manifest: Path | None = None,
     size: int = 512,
+    bands: str = "1,2,3",
     split_by: SplitBy = "official",
     test_events: str = "",
     validation_events: str = "",
@@ -49,7 +54,7 @@ def build(
     overwrite: bool = False,
     strict: bool = False,
 ) -> None:
-    """Cut an xView2 release into aligned pre/post patches with masks, captions and metadata.
+    """Cut an xView2 release, or pairs listed in a manifest, into aligned patches with masks, captions and metadata.
 
     The result is a folder of Parquet shards that `datasets.load_dataset` opens, with a card (README.md), counts and
     everything left out (dataset.json), and pictures (report.html). Scenes that cannot be read are left out and
@@ -57,10 +62,14 @@ def build(
     After an interruption the same command goes on where it stopped.
 
     Args:
-        source: The release: a folder with any of train, tier1, tier3, test, hold, each with images/ and labels/,
-            or a folder that holds images/ and labels/ itself.
         out: The folder to write. It appears only when it is whole.
+        source: The release: a folder with any of train, tier1, tier3, test, hold, each with images/ and labels/,
+            or a folder that holds images/ and labels/ itself. Images are PNG or GeoTIFF, of 8 or 16 bits.
+        manifest: Instead of a release: a JSONL file with an object per pair: pre, post, event, and if known scene_id,
+            disaster_type, pre_date, post_date, pre_label, post_label or mask, split (docs/sources.md). Where post lies
+            on another grid, it is put onto that of pre.
         size: Side of a patch in pixels, a multiple of 8. A margin narrower than a patch is left out.
+        bands: Which bands of the images are red, green and blue, such as 5,3,2; the first is 1.
         split_by: `official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the
             scene's name. `event`: whole disasters are held out, which tells how a model does on an unseen one.
             The last two keep scenes and events that share ground in one split.
@@ -101,26 +110,36 @@ def build(
     )
     wording = CaptionOptions(seed, moderate_from, severe_from)
     joined = CaptionFile(captions) if captions else None
-    release = find_release(source)
-    _check_first_image(release.scenes[0], size)
-    settings = {"source": source.resolve().name, "size": size} | rule.settings()
+    chosen = parse_bands(bands)
+    found, name = _find(source, manifest)
+    release = cut_large(found, size, chosen)
+    settings = {"source": name, "size": size, "bands": bands} | rule.settings()
     settings |= {"moderate_from": moderate_from, "severe_from": severe_from} | screening.settings()
     with resumable_folder(out, overwrite) as work, WorkerPool(workers or default_workers()) as pool:
         seen = survey(release.scenes, pool)
         splits = assign_splits(release.scenes, rule, seen.overlaps)
         ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
-        tasks = [SceneTask(scene, size, seen.events[scene.event], wording, screening) for scene in ordered]
+        tasks = [SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen) for scene in ordered]
         pieces = plan(tasks, splits, joined.sha256 if joined else "")
         tally, shards = _build(work, release, pieces, pool, joined, strict)
-        manifest = describe(tally, settings, shards, release.unrecognised, seen)
-        manifest["captions_file"] = joined.outcome() if joined else None
-        manifest["exports"] = export(work / "dataset", shards, pool, format, geotiff)
-        if strict and (leak := leak_note(manifest)):
-            raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(manifest['leaks']))}.")
-        write_manifest(work / "dataset", manifest)
-        write_card(work / "dataset", manifest)
+        described = describe(tally, settings, shards, release.unrecognised, seen)
+        described["captions_file"] = joined.outcome() if joined else None
+        described["exports"] = export(work / "dataset", shards, pool, format, geotiff)
+        if strict and (leak := leak_note(described)):
+            raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
+        write_manifest(work / "dataset", described)
+        write_card(work / "dataset", described)
         inspect(work / "dataset")
-    print(summary(manifest, out))
+    print(summary(described, out))
+
+
+def _find(source: Path | None, manifest: Path | None) -> tuple[Release, str]:
+    """The scenes of whichever is given, and its name."""
+    if source and not manifest:
+        return find_release(source), source.resolve().name
+    if manifest and not source:
+        return find_pairs(manifest), manifest.name
+    raise DataError("give either --source, an xView2 release, or --manifest, a JSONL file of pairs (docs/sources.md).")
 
 
 def _build(
@@ -153,17 +172,4 @@ def _build(
 
 def _stop_if(strict: bool, scene_id: str, reason: str) -> None:
     if strict:
-        raise DataError(f"{scene_id}: {reason} Stopped at once, as --strict asks.")
-
-
-def _check_first_image(scene: SceneFiles, size: int) -> None:
-    """Find a size that no scene can satisfy before an hour has gone by."""
-    found = image_size(scene.pre_image)
-    if found is None:
-        return  # this scene will be quarantined; the others tell for themselves
-    width, height = found
-    if size > min(width, height):
-        raise DataError(
-            f"size is {size}, but {scene.pre_image} has {width} x {height} px. "
-            f"Use --size {min(width, height) // 8 * 8} or less."
-        )
+        raise DataError(f"{scene_id}: {reason.rstrip('.')}. Stopped at once, as --strict asks.")

@@ -20,6 +20,7 @@ SplitBy = Literal["official", "scene", "event"]
 SPLITS = ("train", "validation", "test")
 
 _OFFICIAL = {"": "train", "train": "train", "tier1": "train", "tier3": "train", "hold": "validation", "test": "test"}
+_OFFICIAL["validation"] = "validation"  # in the words of a manifest
 # split_by scene: shares of a scene's hash range.
 _TEST_SHARE, _VALIDATION_SHARE = 0.15, 0.05
 # split_by event: a split takes whole events until it holds the lower share, and none that passes the upper one.
@@ -69,15 +70,17 @@ def assign_splits(scenes: Sequence[SceneFiles], rule: SplitRule, overlaps: Seque
         return {scene.scene_id: _OFFICIAL[scene.official_split] for scene in scenes}
     pairs = [(one, other) for one, other, _ in overlaps]
     if rule.split_by == "scene":
-        # The hash of the first scene decides for all that hang together.
-        firsts = groups([scene.scene_id for scene in scenes], pairs)
-        return {scene_id: _by_hash(first, rule.seed) for scene_id, first in firsts.items()}
+        # The hash of the first raster decides for all that hang together; parts of one raster never part.
+        whole_of = {scene.scene_id: scene.whole_id for scene in scenes}
+        wholes = sorted(set(whole_of.values()))
+        firsts = groups(wholes, [(whole_of[one], whole_of[other]) for one, other in pairs])
+        return {scene_id: _by_hash(firsts[whole], rule.seed) for scene_id, whole in whole_of.items()}
     sizes = Counter(scene.event for scene in scenes)
     if rule.named:
         events = _named_events(sizes, rule)
     else:
         event_of = {scene.scene_id: scene.event for scene in scenes}
-        labelled = {scene.event for scene in scenes if scene.post_label}
+        labelled = {scene.event for scene in scenes if scene.post_label or scene.mask}
         grounds = same_ground(sizes, [(event_of[one], event_of[other]) for one, other in pairs])
         events = split_events(sizes, labelled, rule.seed, grounds)
     return {scene.scene_id: events[scene.event] for scene in scenes}

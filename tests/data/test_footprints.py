@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio import Affine
+from rasterio.crs import CRS
 from shapely import Polygon
 
 from data.footprints import footprint, groups, overlaps
@@ -25,6 +26,18 @@ def placed(col: float, row: float, turn_deg: float = 0.0) -> Affine:
 def test_a_footprint_is_the_ground_without_two_pixels_at_each_side() -> None:
     assert footprint(placed(0, 0), SIDE, 60).bounds == pytest.approx(
         (10 + 2 * STEP, 50 - 58 * STEP, 10 + 98 * STEP, 50 - 2 * STEP), abs=1e-12
+    )
+
+
+def test_a_projected_map_is_led_back_to_degrees() -> None:
+    # UTM zone 33 north: on its central meridian, 15 E, easting is 500 km; at the equator northing is 0.
+    utm = CRS.from_epsg(32633).to_wkt()
+    west, south, east, north = footprint(Affine(10, 0, 500_000 - 20, 0, -10, 1020), 104, 104, utm).bounds
+    assert (west, south) == (pytest.approx(15, abs=1e-9), pytest.approx(0, abs=1e-9))
+    # 1000 m: a degree of latitude has 110,574 m there, one of longitude 111,320 m; the zone's scale is 0.9996.
+    assert (east - 15, north) == (
+        pytest.approx(1000 / 0.9996 / 111_320, rel=1e-4),
+        pytest.approx(1000 / 0.9996 / 110_574, rel=1e-4),
     )
 
 
