@@ -77,7 +77,8 @@ def estimate_shift(pre: Edges, post: Edges) -> Shift:
         return UNKNOWN_SHIFT
     spectrum = _cross_spectrum(pre, post)
     offsets = np.arange(-search, search + 1)
-    surface = fft.ifft2(spectrum).real[np.ix_(offsets % height, offsets % width)]
+    # The inverse transform, of the rows that are looked at only.
+    surface = fft.ifft(fft.ifft(spectrum, axis=0)[offsets % height], axis=1).real[:, offsets % width]
     surface /= 1 + (offsets[:, None] ** 2 + offsets**2) / HALF_WEIGHT_PX**2
     row, col = (int(i) for i in np.unravel_index(surface.argmax(), surface.shape))
     first = float(surface[row, col])
@@ -96,7 +97,8 @@ def _cross_spectrum(pre: Edges, post: Edges) -> Edges:
     """Phases alone, weighted by a Gaussian low-pass."""
     height, width = pre.shape
     window = _taper(height)[:, None] * _taper(width)
-    spectrum = fft.fft2(pre * window) * np.conj(fft.fft2(post * window))
+    spectrum = fft.fft2(pre * window, overwrite_x=True)
+    spectrum *= np.conj(fft.fft2(post * window, overwrite_x=True))
     power = np.abs(spectrum)
     spectrum /= power + np.float32(1e-3) * power.mean()
     spectrum *= _low_pass(height)[:, None] * _low_pass(width)
