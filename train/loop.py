@@ -2,30 +2,32 @@
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data.dataset import fingerprint, open_dataset
 from data.sampler import OrdinalBatches
-from models import controlnet_from_unet, load_base
+from models import load_base
 from models.checkpoint import step_folder
 from train.config import Config, check_batches
+from train.encode import Batch, encoder_of, unchanged
 from train.examples import Examples, prepare_examples
 from train.interrupt import EXIT_INTERRUPTED, Interrupt, ignore_signals
+from train.networks import build_denoiser, noise_schedule, optimizer_of
 from train.objective import denoising_loss
 from train.retention import delete_old
 from train.run_folder import METRICS, check_same_experiment, describe, find_start, open_run_folder
 from train.schedules import ema_decay, learning_rate
+from train.stages import Stage, stage_at, stages_of
 from train.state import TrainState, new_state
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TrainingError(RuntimeError):
@@ -40,56 +42,69 @@ def train(config: Config) -> int:
     """
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # else several processes without GPUs would not find each other
-        mixed_precision={"fp32": "no", "bf16": "bf16"}[config.train.precision],
+        mixed_precision="no",  # the denoiser casts by itself
         log_with=list(config.run.trackers) or None,
         project_dir=config.run.out,
     )
 
     # Look at everything that can be wrong before any weight is loaded.
     start = find_start(config)
-    base, dataset = load_base(config.model.base), open_dataset(config.data.dataset, config.data.split)
-    identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": fingerprint(config.data.dataset)}
+    base, stages = load_base(config.model.base), stages_of(config)
+    schedule = noise_schedule(base, config.objective.zero_terminal_snr)
+    datasets = [open_dataset(stage.dataset, config.data.split) for stage in stages]
+    prints = [fingerprint(stage.dataset) for stage in stages]
+    identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": "+".join(prints)}
     step = check_same_experiment(start, config, **identity) if start else 0
     check_batches(config.train, accelerator.num_processes)
     if step == config.train.steps:
         accelerator.print(f"{start}: already at step {step}. Raise train.steps to train longer.")
         return 0
-    batches = OrdinalBatches(
-        first_step=step,
-        last_step=config.train.steps,
-        global_batch=config.train.global_batch,
-        micro_batch=config.train.micro_batch,
-        rank=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-    )
     if accelerator.is_main_process:
         open_run_folder(config, step)
     accelerator.init_trackers("tracker", config={})
     accelerator.wait_for_everyone()
 
-    # Data: everything the frozen encoders say is computed once; then they are let go.
-    schedule = base.load_noise_schedule()
-    examples = prepare_examples(accelerator, config, base, schedule, dataset)
-    loader = data_loader(examples, batches, config.run.workers)
+    # Data: everything the frozen encoders say is computed once and they are let go; without a cache they stay.
+    examples = [
+        prepare_examples(accelerator, config, stage, base, schedule, dataset)
+        for stage, dataset in zip(stages, datasets, strict=True)
+    ]
+    encode = encoder_of(base, examples[0].recipe, accelerator.device) if config.run.cache_in == "off" else unchanged
+    batches = micro_batches(accelerator, stages, examples, step, config.run.workers)
 
-    # Networks: the frozen UNet in the compute type, the trained ControlNet in float32.
-    unet = base.load_unet(DTYPES[config.train.precision]).to(accelerator.device)
-    controlnet = controlnet_from_unet(unet, vae_scale_factor=base.vae_scale_factor, seed=config.train.seed)
-    controlnet.to(accelerator.device).train()
-    if config.model.gradient_checkpointing:
-        controlnet.enable_gradient_checkpointing()
+    # Networks: the frozen UNet in the compute type, everything that is trained in float32.
+    denoiser = build_denoiser(base, config.model, config.train.precision, config.train.seed, accelerator.device)
     state = new_state(
-        controlnet,
-        learning_rate=config.train.learning_rate,
-        weight_decay=config.train.weight_decay,
+        denoiser,
+        optimizer_of(list(denoiser.trained().values()), config.train),
         keep_ema=config.train.ema_decay > 0,
+        scale_loss=config.train.precision == "fp16",
     )
     if start:
         state.load(start, step)
         accelerator.print(f"going on from {start}")
-    description = describe(config, resolution=examples.resolution, **identity)
+    descriptions = [describe(config, resolution=each.recipe.resolution, **identity) for each in examples]
     with Interrupt() as interrupt:
-        return run_steps(accelerator, config, unet, state, schedule, loader, interrupt, description)
+        return run_steps(accelerator, config, stages, state, schedule, batches, encode, interrupt, descriptions)
+
+
+def micro_batches(
+    accelerator: Accelerator, stages: list[Stage], examples: list[Examples], step: int, workers: int
+) -> Iterator[Batch]:
+    """This process's micro-batches from a step to the end, stage by stage, on the device."""
+    for stage, drawn in zip(stages, examples, strict=True):
+        first = max(step, stage.first_step)
+        ordinals = OrdinalBatches(
+            first_step=first,
+            last_step=max(first, stage.last_step),
+            first_ordinal=stage.ordinal(first),
+            global_batch=stage.global_batch,
+            micro_batch=stage.micro_batch,
+            rank=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+        )
+        for batch in data_loader(drawn, ordinals, workers) if len(ordinals) else []:
+            yield {name: x.to(accelerator.device, non_blocking=True) for name, x in batch.items()}
 
 
 def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> DataLoader[dict[str, Tensor]]:
@@ -106,24 +121,26 @@ def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> Da
 def run_steps(
     accelerator: Accelerator,
     config: Config,
-    unet: UNet2DConditionModel,
+    stages: list[Stage],
     state: TrainState,
     schedule: DDPMScheduler,
-    loader: DataLoader[dict[str, Tensor]],
+    batches: Iterator[Batch],
+    encode: Callable[[Batch], Batch],
     interrupt: Interrupt,
-    description: dict[str, Any],
+    descriptions: list[dict[str, Any]],
 ) -> int:
     """Optimizer steps from `state.step` to the end; see `train` for what is returned."""
     settings = config.train
-    controlnet = accelerator.prepare_model(state.controlnet)
-    per_process = settings.global_batch // accelerator.num_processes
-    micro_batches = iter(loader)
+    denoiser = accelerator.prepare_model(state.denoiser)
+    weights = list(state.denoiser.trained().values())
     log = MetricsLog(accelerator, config)
     bar = tqdm(
         total=settings.steps, initial=state.step, desc="train", unit="step", disable=not accelerator.is_main_process
     )
 
     while state.step < settings.steps:
+        number = stage_at(stages, state.step)
+        per_process = stages[number].global_batch // accelerator.num_processes
         # One optimizer step over this process's share of the global batch.
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(
@@ -133,15 +150,17 @@ def run_steps(
                 warmup_steps=settings.warmup_steps,
                 decay_steps=settings.decay_steps,
             )
-        accumulation = per_process // settings.micro_batch
+        accumulation = per_process // stages[number].micro_batch
         for micro_step in range(accumulation):
-            batch = {name: x.to(accelerator.device, non_blocking=True) for name, x in next(micro_batches).items()}
-            with nullcontext() if micro_step == accumulation - 1 else accelerator.no_sync(controlnet):
-                losses = denoising_loss(unet, controlnet, schedule, batch)
-                accelerator.backward(losses.sum() / per_process)
-            log.add(losses, batch["fingerprint"])
-        grad_norm = nn.utils.clip_grad_norm_(state.controlnet.parameters(), settings.max_grad_norm)
-        state.optimizer.step()
+            batch = encode(next(batches))
+            with nullcontext() if micro_step == accumulation - 1 else accelerator.no_sync(denoiser):
+                losses, plain = denoising_loss(denoiser, schedule, batch, min_snr_gamma=config.objective.min_snr_gamma)
+                state.scaler.scale(losses.sum() / per_process).backward()
+            log.add(losses, plain, batch["fingerprint"])
+        state.scaler.unscale_(state.optimizer)
+        grad_norm = nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
         state.optimizer.zero_grad()
         if state.ema:
             state.update_ema(ema_decay(state.step, limit=settings.ema_decay))
@@ -155,7 +174,7 @@ def run_steps(
         elif accelerator.num_processes > 1:
             stop = False
         if finished or stop or state.step % config.run.save_every == 0:
-            save(accelerator, config, state, description)
+            save(accelerator, config, state, descriptions[number])
         if stop and not finished:
             accelerator.print(f"\nInterrupted after step {state.step}; saved. Run the same command again to go on.")
             accelerator.end_training()
@@ -181,9 +200,10 @@ class MetricsLog:
         self.accelerator, self.config = accelerator, config
         self._reset()
 
-    def add(self, losses: Tensor, fingerprints: Tensor) -> None:
-        """Count one micro-batch."""
+    def add(self, losses: Tensor, plain: Tensor, fingerprints: Tensor) -> None:
+        """Count one micro-batch: the losses that are minimised, and without weights."""
         self.loss_sum += losses.detach().double().sum()
+        self.plain_sum += plain.double().sum()
         self.fingerprint_sum += fingerprints.sum()
         self.examples += len(losses)
 
@@ -196,12 +216,13 @@ class MetricsLog:
         Raises:
             TrainingError: the loss is not finite.
         """
-        totals = torch.stack([self.loss_sum, torch.full_like(self.loss_sum, float(stop))])
-        loss_sum, stops = self.accelerator.reduce(totals, "sum").tolist()
+        totals = torch.stack([self.loss_sum, self.plain_sum, torch.full_like(self.loss_sum, float(stop))])
+        loss_sum, plain_sum, stops = self.accelerator.reduce(totals, "sum").tolist()
         examples = self.examples * self.accelerator.num_processes
         metrics = {
             "step": state.step,
             "loss": loss_sum / examples,
+            "loss_plain": plain_sum / examples,
             "learning_rate": state.optimizer.param_groups[0]["lr"],
             "grad_norm": grad_norm.item(),
             "examples_per_second": examples / (time.perf_counter() - self.started),
@@ -209,7 +230,9 @@ class MetricsLog:
             "fingerprint": f"{self.accelerator.reduce(self.fingerprint_sum, 'sum').item():x}",
         }
         self._reset()
-        if not all(torch.isfinite(torch.tensor([metrics["loss"], metrics["grad_norm"]]))):
+        # With fp16 a gradient may overflow: the step was left out and the next ones are scaled less.
+        watched = [metrics["loss"]] if state.scaler.is_enabled() else [metrics["loss"], metrics["grad_norm"]]
+        if not all(torch.isfinite(torch.tensor(watched))):
             raise TrainingError(
                 f"step {state.step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}. Nothing was saved "
                 f"since the last checkpoint in {self.config.run.out / 'checkpoints'}. Lower train.learning_rate, or "
@@ -225,5 +248,6 @@ class MetricsLog:
 
     def _reset(self) -> None:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        self.plain_sum = torch.zeros_like(self.loss_sum)
         self.fingerprint_sum = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)
         self.examples, self.started = 0, time.perf_counter()

@@ -16,7 +16,7 @@ from tests.worlds import write_micro_base
 from train.config import ConfigError
 from train.schedules import learning_rate
 
-EVERYTHING = ("controlnet/diffusion_pytorch_model", "ema/diffusion_pytorch_model", "optimizer")
+EVERYTHING = ("controlnet/diffusion_pytorch_model", "ema/controlnet/diffusion_pytorch_model", "optimizer")
 WITH_EMA = "--train.ema_decay=0.9"
 
 
