@@ -37,12 +37,6 @@ SHORT = [
     "--train.warmup_steps=0",
     "--train.learning_rate=0.05",
 ]
-    "--train.steps=8",
-    "--train.ema_decay=0.5",
-    "--model.lora_rank=2",
-    "--train.warmup_steps=0",
-    "--train.learning_rate=0.05",
-]
 
 
 @pytest.fixture(params=KINDS)
