@@ -75,6 +75,24 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """What is measured on held-out patches while training; nothing here changes the result."""
+
+    every: int = 0
+    """Optimizer steps between validations; the last step is always validated; 0 = none at all."""
+    split: str = "validation"
+    """Split of the dataset to measure on."""
+    examples: int = 32
+    """Patches, evenly spread over the split, whose loss is measured with and without control."""
+    timesteps: int = 4
+    """Bins of equal width over the noise schedule; the loss is measured in the middle of each."""
+    images: int = 4
+    """Of these patches, how many images are generated for."""
+    sampling_steps: int = 20
+    """Denoising steps of the DDIM sampler for an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Where it runs and what it leaves behind; nothing here changes the result."""
 
@@ -82,12 +100,16 @@ class RunConfig:
     """Run folder: config.yaml, metrics.jsonl, checkpoints/, tracker files."""
     resume: str = "latest"
     """`latest` goes on from the newest valid checkpoint in `out`, if any; or a checkpoint folder; or `never`."""
+    resume_allow: list[str] = field(default_factory=list)
+    """Settings that may differ from the checkpoint's though they change the experiment, e.g. [train.learning_rate]."""
     log_every: int = 20
     """Optimizer steps between lines of metrics.jsonl."""
     save_every: int = 1_000
     """Optimizer steps between checkpoints; the last step is always saved."""
     keep_last: int = 2
     """Checkpoints kept; older ones are deleted after a newer one is whole; 0 = all."""
+    keep_every: int = 0
+    """Checkpoints whose step is a multiple of this are kept for good; 0 = none. The best by validation always stays."""
     cache: Path = Path("cache")
     """Folder for VAE latents and text states; shared by all runs, safe to delete."""
     workers: int = 4
@@ -103,6 +125,7 @@ class Config:
     data: DataConfig
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    validation: ValidationConfig = ValidationConfig()
     run: RunConfig
 
 
@@ -136,7 +159,7 @@ def check_config(config: Config) -> None:
     Raises:
         ConfigError: naming every setting that does not fit.
     """
-    data, train, run = config.data, config.train, config.run
+    data, train, validation, run = config.data, config.train, config.validation, config.run
     rules = [
         (
             data.resolution is None or data.resolution % 8 == 0,
@@ -153,8 +176,22 @@ def check_config(config: Config) -> None:
         ),
         (run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."),
         (run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."),
+        (run.keep_every >= 0, f"run.keep_every is {run.keep_every}; 0 keeps none for good."),
+        (validation.every >= 0, f"validation.every is {validation.every}; 0 switches validation off."),
+        (
+            0 <= validation.images <= validation.examples,
+            f"validation.images is {validation.images}; expected 0 to validation.examples, {validation.examples}.",
+        ),
+        *(
+            (name in setting_names(), f"run.resume_allow names {name}; there is no such setting.{_nearest(name)}")
+            for name in run.resume_allow
+        ),
     ]
-    positive = {"train": ("steps", "global_batch", "micro_batch"), "run": ("log_every", "save_every")}
+    positive = {
+        "train": ("steps", "global_batch", "micro_batch"),
+        "validation": ("examples", "timesteps", "sampling_steps"),
+        "run": ("log_every", "save_every"),
+    }
     for group, names in positive.items():
         for name in names:
             value = getattr(getattr(config, group), name)
@@ -199,15 +236,24 @@ def _plain(group: Any) -> dict[str, Any]:  # noqa: ANN401 (any of the dataclasse
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def _suggestion(message: str) -> str:
-    """The setting nearest to a word of the message that is none."""
-    names = [
+def setting_names() -> list[str]:
+    """Dotted names of all settings."""
+    return [
         f"{group.name}.{setting.name}"
         for group in dataclasses.fields(Config)
         for setting in dataclasses.fields(group.type)  # type: ignore[arg-type]
     ]
-    full_name = {name.partition(".")[2]: name for name in names} | {name: name for name in names}
+
+
+def _suggestion(message: str) -> str:
+    """The setting nearest to a word of the message that is none."""
     for word in re.findall(r"[\w.]+", message):
-        if word not in full_name and (close := get_close_matches(word, full_name, n=1, cutoff=0.8)):
-            return f"\nDid you mean {full_name[close[0]]}?"
+        if nearest := _nearest(word):
+            return nearest
     return ""
+
+
+def _nearest(word: str) -> str:
+    full_name = {name.partition(".")[2]: name for name in setting_names()} | {name: name for name in setting_names()}
+    close = [] if word in full_name else get_close_matches(word, full_name, n=1, cutoff=0.8)
+    return f"\nDid you mean {full_name[close[0]]}?" if close else ""

@@ -1,12 +1,17 @@
 """The denoising loss of a ControlNet beside a frozen UNet."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
+
+Network = Callable[..., Any]  # a ControlNet, or what is called like one
 
 
 def denoising_loss(
-    unet: UNet2DConditionModel, controlnet: nn.Module, schedule: DDPMScheduler, batch: dict[str, Tensor]
+    unet: UNet2DConditionModel, controlnet: Network, schedule: DDPMScheduler, batch: dict[str, Tensor]
 ) -> Tensor:
     """Mean squared error of the base's own prediction type, per example.
 
@@ -20,7 +25,15 @@ def denoising_loss(
         (B,) float32.
     """
     latents, noise, timesteps = batch["latents"], batch["noise"], batch["timestep"]
-    noisy = schedule.add_noise(latents, noise, timesteps)
+    predicted = predict(unet, controlnet, schedule.add_noise(latents, noise, timesteps), timesteps, batch)
+    target = prediction_target(schedule, latents, noise, timesteps)
+    return F.mse_loss(predicted, target, reduction="none").mean(dim=(1, 2, 3))
+
+
+def predict(
+    unet: UNet2DConditionModel, controlnet: Network, noisy: Tensor, timesteps: Tensor, batch: dict[str, Tensor]
+) -> Tensor:
+    """What the base and the ControlNet beside it say of noisy latents, (B, C, h, w) float32."""
     states = batch["encoder_hidden_states"]
     down, mid = controlnet(
         noisy, timesteps, states, controlnet_cond=batch["pre_pixels"].float() / 255, return_dict=False
@@ -33,8 +46,8 @@ def denoising_loss(
         mid_block_additional_residual=mid.to(unet.dtype),
         return_dict=False,
     )
-    target = prediction_target(schedule, latents, noise, timesteps)
-    return F.mse_loss(predicted.float(), target, reduction="none").mean(dim=(1, 2, 3))
+    prediction: Tensor = predicted.float()
+    return prediction
 
 
 def prediction_target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
