@@ -93,5 +93,6 @@ def ignore_signals(worker: int) -> None:
 @atexit.register
 def end_workers() -> None:
     """After an error: multiprocessing would wait forever for workers that ignore its SIGTERM."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report each of them as lost
     for child in multiprocessing.active_children():
         child.kill()

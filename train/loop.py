@@ -153,8 +153,8 @@ def run_steps(run: Run, examples: Examples, agreement: Agreement, missed: bool) 
         stop = at_boundary(run, agreement, agreement.stop())
     agreement.close()
     bar.close()
-    accelerator.end_training()
     accelerator.wait_for_everyone()  # a launcher ends all processes when the first one has left
+    accelerator.end_training()
     if not stop:
         return 0
     accelerator.print(f"\nInterrupted after step {state.step}; saved. Run the same command again to go on.")
