@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffusers import StableDiffusionControlNetPipeline
 from tqdm import tqdm
 
 from data.dataset import fingerprint, open_dataset
@@ -21,7 +20,15 @@ from evaluation.results import Evaluation, PatchResult, write_results
 from evaluation.table import render
 from generate.items import batched, spread
 from generate.output import write_png
-from generate.pipeline import Checkpoint, check_steps, generate_images, load_generator, open_checkpoint, show_step
+from generate.pipeline import (
+    Checkpoint,
+    Pipeline,
+    check_steps,
+    generate_images,
+    load_generator,
+    open_checkpoint,
+    show_step,
+)
 
 CONTROL_SCALES = {"generated": 1.0, "base": 0.0}  # zero residuals leave the base's prediction as it is
 
@@ -62,11 +69,16 @@ def evaluate(
     """
     check_out(out, overwrite)
     trained = open_checkpoint(checkpoint)
+    if trained.direction == "past":
+        raise EvaluationError(
+            f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare post "
+            "images. Look at what it makes with pre2post generate."
+        )
     rows = open_dataset(dataset, split)
     positions = spread(len(rows), limit)
     if not positions:
         raise EvaluationError(f"{dataset}: split {split} is empty. Name another with --split.")
-    load = partial(patches_at, rows, style=trained.caption_style, seed=seed, resolution=trained.resolution)
+    load = partial(patches_at, rows, trained=trained, seed=seed)
     batches = batched(load(positions), batch_size)
     pipeline = load_generator(trained, base)
     check_steps(pipeline, steps)
@@ -86,7 +98,7 @@ def evaluate(
 
 
 def _measure(
-    pipeline: StableDiffusionControlNetPipeline,
+    pipeline: Pipeline,
     patches: list[Patch],
     sampling: dict[str, Any],
     folder: Path,
@@ -97,7 +109,7 @@ def _measure(
     for method, control_scale in CONTROL_SCALES.items():
         made = generate_images(
             pipeline,
-            [patch.pre for patch in patches],
+            [patch.shown for patch in patches],
             [patch.prompt for patch in patches],
             [patch.seed for patch in patches],
             **sampling,
@@ -125,7 +137,7 @@ def _provenance(trained: Checkpoint, base: str | None, dataset: Path, split: str
     return {
         "checkpoint": str(trained.folder),
         "step": trained.step,
-        "weights": trained.weights.name,
+        "weights": "ema" if trained.weights.name == "ema" else trained.trained,
         "base": base or trained.base,
         "resolution": trained.resolution,
         "caption_style": trained.caption_style,

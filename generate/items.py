@@ -10,9 +10,10 @@ import datasets
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data.condition import shown_pixels, undamaged
 from data.pixels import resize_rgb
 from generate.errors import GenerateError
-from generate.pipeline import Pixels
+from generate.pipeline import Checkpoint, Pixels
 
 MODES = ("RGB", "RGBA", "P", "L")  # 8 bits per channel
 
@@ -41,13 +42,27 @@ def image_item(path: Path, prompt: str | None, seed: int, resolution: int) -> It
 
 
 def patch_items(
-    dataset: datasets.Dataset, positions: Sequence[int], prompts: Sequence[str], seed: int, resolution: int
+    dataset: datasets.Dataset, positions: Sequence[int], prompts: Sequence[str], seed: int, trained: Checkpoint
 ) -> Iterator[Item]:
     """The items of some patches of a split; a patch's seed is `seed` + its position in the whole split."""
-    columns = dataset.select_columns(["patch_id", "pre"])
+    columns = dataset.select_columns(["patch_id", "pre", "post", "damage_mask"])
     for position, prompt in zip(positions, prompts, strict=True):
         row = columns[position]
-        yield Item(row["patch_id"], resize_rgb(row["pre"], resolution), prompt, seed + position)
+        yield Item(row["patch_id"], shown_patch(row, trained), prompt, seed + position)
+
+
+def shown_patch(row: dict[str, Any], trained: Checkpoint) -> Pixels:
+    """What a checkpoint is shown of a patch: its pre image, its post image if it looks into the past, its mask."""
+    past = trained.direction == "past"
+    image, mask = row["post" if past else "pre"], None
+    if trained.condition == "pixels+mask" and "controlnet" in trained.trained:
+        if row["damage_mask"] is None:
+            raise GenerateError(
+                f"patch {row['patch_id']} has no damage mask, which the checkpoint was trained with "
+                "(model.condition pixels+mask). Take a dataset whose scenes all have labels."
+            )
+        mask = undamaged(row["damage_mask"]) if past else row["damage_mask"]
+    return shown_pixels(image, mask, trained.resolution)
 
 
 def read_image(path: Path, resolution: int) -> Pixels:
@@ -72,10 +87,10 @@ def read_image(path: Path, resolution: int) -> Pixels:
     return resize_rgb(image, resolution)
 
 
-def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str) -> list[str]:
-    """The post caption of one style for each patch; all are looked up before any image is made."""
+def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str, target: str = "post") -> list[str]:
+    """The caption of one style of each patch's pre or post image; all are looked up before any image is made."""
     rows = dataset.select_columns(["patch_id", "captions"])
-    return [_caption(rows[position], style) for position in positions]
+    return [_caption(rows[position], style, target) for position in positions]
 
 
 def spread(total: int, limit: int | None) -> list[int]:
@@ -96,12 +111,12 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _caption(row: dict[str, Any], style: str) -> str:
-    found = [caption["text"] for caption in row["captions"] if (caption["style"], caption["target"]) == (style, "post")]
+def _caption(row: dict[str, Any], style: str, target: str) -> str:
+    found = [caption["text"] for caption in row["captions"] if (caption["style"], caption["target"]) == (style, target)]
     if not found:
-        styles = sorted({caption["style"] for caption in row["captions"] if caption["target"] == "post"})
+        styles = sorted({caption["style"] for caption in row["captions"] if caption["target"] == target})
         raise GenerateError(
-            f"patch {row['patch_id']} has no caption of style {style!r} for its post image; it has "
+            f"patch {row['patch_id']} has no caption of style {style!r} for its {target} image; it has "
             f"{', '.join(styles) or 'none'}. Choose one of these, or give one prompt for all."
         )
     return str(found[0])

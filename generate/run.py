@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from diffusers import StableDiffusionControlNetPipeline
 from tqdm import tqdm
 
 from data.dataset import open_dataset
@@ -19,6 +18,7 @@ from generate.items import Item, batched, captions_of, image_item, patch_items, 
 from generate.output import ImageFolder, check_folder
 from generate.pipeline import (
     Checkpoint,
+    Pipeline,
     Pixels,
     check_steps,
     generate_images,
@@ -45,7 +45,7 @@ def generate(
     limit: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Generate post-disaster images from pre-disaster ones.
+    """Generate post-disaster images from pre-disaster ones; a checkpoint of direction `past` makes pre from post.
 
     Writes one PNG per pre image and `manifest.jsonl`, which says how each was made. The same command gives the same
     images: the start noise of image k comes from `torch.Generator("cpu").manual_seed(seed + k)`, where k is 0 for a
@@ -64,7 +64,7 @@ def generate(
         steps: Denoising steps of the DDIM sampler.
         guidance_scale: Classifier-free guidance: how much the caption is stressed. 1 adds nothing, is twice as fast,
             and is how the published xBD models are measured; higher values give stronger, more contrasted damage.
-        control_scale: Factor on what the ControlNet adds. 1 as trained, 0 the base alone.
+        control_scale: Factor on what was trained (ControlNet, LoRA). 1 as trained, 0 the base alone.
         batch_size: Images generated at once; changes speed and memory only.
         limit: Generate only so many patches, evenly spread over the split.
         overwrite: Replace the images of an earlier run in the same folder.
@@ -87,9 +87,7 @@ def generate(
     print(f"{total} image{'s' * (total != 1)} in {out}")
 
 
-def _generate_batch(
-    pipeline: StableDiffusionControlNetPipeline, batch: list[Item], sampling: dict[str, Any], bar: "tqdm[Any]"
-) -> Pixels:
+def _generate_batch(pipeline: Pipeline, batch: list[Item], sampling: dict[str, Any], bar: "tqdm[Any]") -> Pixels:
     return generate_images(
         pipeline,
         [item.pre for item in batch],
@@ -115,19 +113,20 @@ def _items(
     dataset: datasets.Dataset = open_dataset(pre, split)
     positions = spread(len(dataset), limit)
     if prompt is None:
-        prompts = captions_of(dataset, positions, caption_style or trained.caption_style)
+        target = "pre" if trained.direction == "past" else "post"
+        prompts = captions_of(dataset, positions, caption_style or trained.caption_style, target)
     else:
         prompts = [prompt] * len(positions)
     if not positions:
         raise GenerateError(f"{pre}: split {split} is empty. Name another with --split.")
-    return len(positions), patch_items(dataset, positions, prompts, seed, trained.resolution)
+    return len(positions), patch_items(dataset, positions, prompts, seed, trained)
 
 
 def _provenance(trained: Checkpoint, base: str | None) -> dict[str, Any]:
     return {
         "checkpoint": str(trained.folder),
         "step": trained.step,
-        "weights": trained.weights.name,
+        "weights": "ema" if trained.weights.name == "ema" else trained.trained,
         "base": base or trained.base,
         "resolution": trained.resolution,
     }

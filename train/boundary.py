@@ -6,14 +6,16 @@ from typing import Any, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler
 
 from models.checkpoint import mark_best, step_folder
 from train.config import Config
+from train.encode import Batch
 from train.interrupt import Agreement
 from train.metrics_log import MetricsLog
 from train.retention import delete_old, lowest_loss
 from train.run_folder import read_metrics
+from train.stages import Stage, stage_at
 from train.state import TrainState
 from train.validation import ValidationSet, validate
 
@@ -26,12 +28,18 @@ class Run:
 
     accelerator: Accelerator
     config: Config
-    unet: UNet2DConditionModel
+    stages: list[Stage]
     state: TrainState
     schedule: DDPMScheduler
-    held_out: ValidationSet | None
+    encode: Callable[[Batch], Batch]  # what the cache would have done
+    validations: list[ValidationSet]  # one for each stage, or none
     log: MetricsLog
-    description: dict[str, Any]  # for state.json
+    descriptions: list[dict[str, Any]]  # for state.json, one for each stage
+
+    @property
+    def stage(self) -> int:
+        """Number of the stage of the last step that was done."""
+        return stage_at(self.stages, max(self.state.step - 1, 0))
 
 
 def at_boundary(run: Run, agreement: Agreement, stop: bool) -> bool:
@@ -87,15 +95,14 @@ def from_main(accelerator: Accelerator, look: Callable[[], Found]) -> Found:
 
 def _look(run: Run, agreement: Agreement) -> dict[str, float] | None:
     """Measure the averaged weights, if there are any, as generation will use them; None if a stop broke it off."""
-    assert run.held_out is not None
     run.log.check_finite(run.state.step)
     with run.state.averaged():
         metrics = validate(
             run.accelerator,
-            run.held_out,
-            run.unet,
-            run.state.controlnet,
+            run.validations[run.stage],
+            run.state.denoiser,
             run.schedule,
+            run.encode,
             run.state.step,
             agreement.stop,
         )
@@ -128,7 +135,8 @@ def _save(run: Run, metrics: dict[str, float] | None, best: bool) -> None:
     if run.accelerator.is_main_process:
         checkpoints = settings.out / "checkpoints"
         folder = step_folder(checkpoints, state.step)
-        state.save(folder, run.description | {"validation_loss": metrics["validation_loss"] if metrics else None})
+        loss = metrics["validation_loss"] if metrics else None
+        state.save(folder, run.descriptions[run.stage] | {"validation_loss": loss})
         if best:
             mark_best(folder)
         delete_old(checkpoints, state.step, keep_last=settings.keep_last, keep_every=settings.keep_every)

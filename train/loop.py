@@ -13,22 +13,25 @@ from tqdm import tqdm
 
 from data.dataset import fingerprint, open_dataset
 from data.sampler import OrdinalBatches, view_of
-from models import controlnet_from_unet, load_base
+from models import load_base
 from train.boundary import Run, at_boundary, from_main, validation_is_missing
 from train.config import Config, check_batches
+from train.encode import Batch, encoder_of, unchanged
 from train.examples import Examples, prepare_examples
 from train.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
 from train.memory import out_of_memory
 from train.metrics_log import BAR_FORMAT, MetricsLog
+from train.networks import build_denoiser, noise_schedule, optimizer_of
 from train.objective import denoising_loss
 from train.run_folder import check_same_experiment, describe, find_start, open_run_folder
 from train.schedules import ema_decay, learning_rate
+from train.stages import Stage, stage_at, stages_of
 from train.start_card import start_card
 from train.state import new_state
 from train.trackers import open_trackers
 from train.validation import open_held_out, prepare_validation
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+MicroBatches = Iterator[tuple[list[int], Batch]]  # ordinals of the examples, and the examples
 
 
 def train(config: Config) -> int:
@@ -44,18 +47,21 @@ def train(config: Config) -> int:
 def _train(config: Config, interrupt: Interrupt) -> int:
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # else several processes without GPUs would not find each other
-        mixed_precision={"fp32": "no", "bf16": "bf16"}[config.train.precision],
+        mixed_precision="no",  # the denoiser casts by itself
         log_with=list(config.run.trackers) or None,
         project_dir=config.run.out,
     )
 
     # Look at everything that can be wrong before any weight is loaded.
     start = from_main(accelerator, lambda: find_start(config))
-    base, dataset = load_base(config.model.base), open_dataset(config.data.dataset, config.data.split)
-    identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": fingerprint(config.data.dataset)}
+    base, stages = load_base(config.model.base), stages_of(config)
+    schedule = noise_schedule(base, config.objective.zero_terminal_snr)
+    datasets = [open_dataset(stage.dataset, config.data.split) for stage in stages]
+    held_out = open_held_out(config, stages)
+    prints = [fingerprint(stage.dataset) for stage in stages]
+    identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": "+".join(prints)}
     step = from_main(accelerator, lambda: check_same_experiment(start, config, **identity)) if start else 0
     check_batches(config.train, accelerator.num_processes)
-    split = open_held_out(config)
     missed = from_main(accelerator, lambda: validation_is_missing(config, step))
     if step == config.train.steps and not missed:
         accelerator.print(f"{start}: already at step {step}. Raise train.steps to train longer.")
@@ -65,39 +71,63 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     open_trackers(accelerator, config)
     accelerator.wait_for_everyone()
 
-    # Data: everything the frozen encoders say is computed once; then they are let go.
-    schedule = base.load_noise_schedule()
-    examples = prepare_examples(accelerator, config, base, schedule, dataset)
-    held_out = prepare_validation(accelerator, config, base, schedule, split) if split else None
+    # Data: everything the frozen encoders say is computed once and they are let go; without a cache they stay.
+    examples = [
+        prepare_examples(accelerator, config, stage, base, schedule, dataset)
+        for stage, dataset in zip(stages, datasets, strict=True)
+    ]
+    validations = [
+        prepare_validation(accelerator, config, stage, base, schedule, split)
+        for stage, split in zip(stages, held_out, strict=False)  # none of the latter without validation
+    ]
+    encode = encoder_of(base, examples[0].recipe, accelerator.device) if config.run.cache_in == "off" else unchanged
 
-    # Networks: the frozen UNet in the compute type, the trained ControlNet in float32.
-    unet = base.load_unet(DTYPES[config.train.precision]).to(accelerator.device)
-    controlnet = controlnet_from_unet(unet, vae_scale_factor=base.vae_scale_factor, seed=config.train.seed)
-    controlnet.to(accelerator.device).train()
-    if config.model.gradient_checkpointing:
-        controlnet.enable_gradient_checkpointing()
+    # Networks: the frozen UNet in the compute type, everything that is trained in float32.
+    denoiser = build_denoiser(base, config.model, config.train.precision, config.train.seed, accelerator.device)
     state = new_state(
-        controlnet,
-        learning_rate=config.train.learning_rate,
-        weight_decay=config.train.weight_decay,
+        denoiser,
+        optimizer_of(list(denoiser.trained().values()), config.train),
         keep_ema=config.train.ema_decay > 0,
+        scale_loss=config.train.precision == "fp16",
     )
     if start:
         state.load(start, step)
         accelerator.print(f"going on from {start}")
     run = Run(
-        accelerator,
-        config,
-        unet,
-        state,
-        schedule,
-        held_out,
-        MetricsLog(accelerator, config.run.out, patch_namer(examples, dataset)),
-        describe(config, resolution=examples.resolution, **identity),
+        accelerator=accelerator,
+        config=config,
+        stages=stages,
+        state=state,
+        schedule=schedule,
+        encode=encode,
+        validations=validations,
+        log=MetricsLog(accelerator, config.run.out, patch_namer(stages, examples, datasets), state.scaler.is_enabled()),
+        descriptions=[describe(config, resolution=each.recipe.resolution, **identity) for each in examples],
     )
     accelerator.print(start_card(run, examples))
     interrupt.at_step_boundaries = True
-    return run_steps(run, examples, Agreement(interrupt, accelerator.num_processes), missed)
+    batches = micro_batches(accelerator, stages, examples, step, config.run.workers)
+    return run_steps(run, batches, Agreement(interrupt, accelerator.num_processes), missed)
+
+
+def micro_batches(
+    accelerator: Accelerator, stages: list[Stage], examples: list[Examples], step: int, workers: int
+) -> MicroBatches:
+    """This process's micro-batches from a step to the end, stage by stage, on the device."""
+    for stage, drawn in zip(stages, examples, strict=True):
+        first = max(step, stage.first_step)
+        ordinals = OrdinalBatches(
+            first_step=first,
+            last_step=max(first, stage.last_step),
+            first_ordinal=stage.ordinal(first),
+            global_batch=stage.global_batch,
+            micro_batch=stage.micro_batch,
+            rank=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+        )
+        if len(ordinals):
+            for numbers, batch in zip(ordinals, data_loader(drawn, ordinals, workers), strict=True):
+                yield numbers, {name: x.to(accelerator.device, non_blocking=True) for name, x in batch.items()}
 
 
 def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> DataLoader[dict[str, Tensor]]:
@@ -111,30 +141,25 @@ def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> Da
     )
 
 
-def patch_namer(examples: Examples, dataset: Dataset) -> Callable[[int], str]:
+def patch_namer(stages: list[Stage], examples: list[Examples], datasets: list[Dataset]) -> Callable[[int], str]:
     """Tells the patch that an ordinal shows."""
-    names = dataset.select_columns(["patch_id"])
-    return lambda ordinal: str(
-        names[examples.views[view_of(examples.seed, ordinal, len(examples.views))].patch]["patch_id"]
-    )
+
+    def name(ordinal: int) -> str:
+        number = max(n for n, stage in enumerate(stages) if stage.first_ordinal <= ordinal)
+        views = examples[number].views
+        view = views[view_of(examples[number].recipe.seed, ordinal, len(views))]
+        return str(datasets[number].select_columns(["patch_id"])[view.patch]["patch_id"])
+
+    return name
 
 
-def run_steps(run: Run, examples: Examples, agreement: Agreement, missed: bool) -> int:
+def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: bool) -> int:
     """Optimizer steps from `state.step` to the end; see `train` for what is returned.
 
     `missed`: a validation is due before the first of them.
     """
     accelerator, config, state = run.accelerator, run.config, run.state
-    batches = OrdinalBatches(
-        first_step=state.step,
-        last_step=config.train.steps,
-        global_batch=config.train.global_batch,
-        micro_batch=config.train.micro_batch,
-        rank=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-    )
-    micro_batches = zip(batches, data_loader(examples, batches, config.run.workers), strict=True)
-    controlnet = accelerator.prepare_model(state.controlnet)
+    denoiser = accelerator.prepare_model(state.denoiser)
     bar = tqdm(
         total=config.train.steps,
         initial=state.step,
@@ -146,7 +171,7 @@ def run_steps(run: Run, examples: Examples, agreement: Agreement, missed: bool) 
     run.log.restart_clock()
     stop = missed and at_boundary(run, agreement, stop=False)
     while state.step < config.train.steps and not stop:
-        take_step(run, controlnet, micro_batches)
+        take_step(run, denoiser, batches)
         bar.update()
         if state.step == config.train.steps or state.step % config.run.log_every == 0:
             run.log.write(state, bar)
@@ -161,9 +186,10 @@ def run_steps(run: Run, examples: Examples, agreement: Agreement, missed: bool) 
     return EXIT_INTERRUPTED
 
 
-def take_step(run: Run, controlnet: nn.Module, micro_batches: Iterator[tuple[list[int], dict[str, Tensor]]]) -> None:
+def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches) -> None:
     """One optimizer step over this process's share of the global batch."""
     accelerator, settings, state = run.accelerator, run.config.train, run.state
+    stage = run.stages[stage_at(run.stages, state.step)]
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(
             state.step,
@@ -172,30 +198,38 @@ def take_step(run: Run, controlnet: nn.Module, micro_batches: Iterator[tuple[lis
             warmup_steps=settings.warmup_steps,
             decay_steps=settings.decay_steps,
         )
-    per_process = settings.global_batch // accelerator.num_processes
-    accumulation = per_process // settings.micro_batch
+    per_process = stage.global_batch // accelerator.num_processes
+    accumulation = per_process // stage.micro_batch
     for micro_step in range(accumulation):
         with run.log.waiting():
-            ordinals, batch = next(micro_batches)
-        batch = {name: x.to(accelerator.device, non_blocking=True) for name, x in batch.items()}
+            ordinals, batch = next(batches)
         fits = True
         try:
-            with nullcontext() if micro_step == accumulation - 1 else accelerator.no_sync(controlnet):
-                losses = denoising_loss(run.unet, controlnet, run.schedule, batch)
-                accelerator.backward(losses.sum() / per_process)
+            batch = run.encode(batch)
+            with nullcontext() if micro_step == accumulation - 1 else accelerator.no_sync(denoiser):
+                losses, plain = losses_of(run, denoiser, batch)
+                state.scaler.scale(losses.sum() / per_process).backward()
         except torch.OutOfMemoryError:
             fits = False  # what the error holds on to is free again outside of this block
         if not fits:
-            raise out_of_memory(state, accelerator.device, settings.micro_batch, partial(first_losses, run, batch))
-        run.log.add(ordinals, losses, batch["fingerprint"])
-    run.log.end_step(nn.utils.clip_grad_norm_(state.controlnet.parameters(), settings.max_grad_norm))
-    state.optimizer.step()
+            raise out_of_memory(state, accelerator.device, stage.micro_batch, partial(first_losses, run, batch))
+        run.log.add(ordinals, losses, plain, batch["fingerprint"])
+    state.scaler.unscale_(state.optimizer)
+    weights = list(state.denoiser.trained().values())
+    run.log.end_step(nn.utils.clip_grad_norm_(weights, settings.max_grad_norm))
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
     state.optimizer.zero_grad()
     if state.ema:
         state.update_ema(ema_decay(state.step, limit=settings.ema_decay))
     state.step += 1
 
 
-def first_losses(run: Run, batch: dict[str, Tensor], count: int) -> Tensor:
+def losses_of(run: Run, denoiser: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Per example, weighted and plain; see `denoising_loss`."""
+    return denoising_loss(denoiser, run.schedule, batch, min_snr_gamma=run.config.objective.min_snr_gamma)
+
+
+def first_losses(run: Run, batch: Batch, count: int) -> Tensor:
     """Of the first examples of a batch, outside of what joins the processes."""
-    return denoising_loss(run.unet, run.state.controlnet, run.schedule, {name: x[:count] for name, x in batch.items()})
+    return losses_of(run, run.state.denoiser, {name: x[:count] for name, x in batch.items()})[0]

@@ -50,7 +50,7 @@ def smaller(micro_batch: int) -> list[int]:
 
 def _fits(state: TrainState, device: torch.device, size: int, losses_of: Callable[[int], torch.Tensor]) -> bool:
     """Whether a forward and backward pass goes through and leaves room for moments that are not there yet."""
-    weights = [weight for weight in state.controlnet.parameters() if weight.requires_grad]
+    weights = list(state.denoiser.trained().values())
     try:
         moments = (
             [torch.empty_like(weight) for weight in weights for _ in range(2)] if not state.optimizer.state else []

@@ -1,6 +1,7 @@
 """What a run reports. Sums stay on the device between log points and are read only there (law 8)."""
 
 import json
+import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,15 +32,19 @@ class Step:
 
     ordinals: list[int] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)  # per micro-batch
+    plain: list[Tensor] = field(default_factory=list)  # the same without weights
     grad_norm: Tensor | None = None
 
 
 class MetricsLog:
     """Counts every micro-batch; writes a line at log points; stops the run when numbers are no longer finite."""
 
-    def __init__(self, accelerator: Accelerator, out: Path, patch_of: Callable[[int], str]) -> None:
-        """`patch_of` tells the patch id of an ordinal."""
+    def __init__(
+        self, accelerator: Accelerator, out: Path, patch_of: Callable[[int], str], gradients_may_overflow: bool
+    ) -> None:
+        """`patch_of` tells the patch id of an ordinal. With fp16 a step whose gradients overflow is left out."""
         self.accelerator, self.out, self.patch_of = accelerator, out, patch_of
+        self.gradients_may_overflow = gradients_may_overflow
         self._reset()
 
     @contextmanager
@@ -49,10 +54,11 @@ class MetricsLog:
         yield
         self.waited += time.perf_counter() - started
 
-    def add(self, ordinals: Sequence[int], losses: Tensor, fingerprints: Tensor) -> None:
-        """Count one micro-batch."""
+    def add(self, ordinals: Sequence[int], losses: Tensor, plain: Tensor, fingerprints: Tensor) -> None:
+        """Count one micro-batch: the losses that are minimised, and without weights."""
         self.steps[-1].ordinals += ordinals
         self.steps[-1].losses.append(losses.detach())
+        self.steps[-1].plain.append(plain)
         self.fingerprint_sum += fingerprints.sum()
 
     def end_step(self, grad_norm: Tensor) -> None:
@@ -65,24 +71,26 @@ class MetricsLog:
         if len(self.steps) > 1:
             self._read(step)
 
-    def _read(self, step: int) -> tuple[float, float]:
+    def _read(self, step: int) -> tuple[float, float, float]:
         """All losses and gradient norms since the last log point.
 
         Args:
             step: the one just done.
 
         Returns:
-            Mean loss over all processes, and the last gradient norm.
+            Mean loss over all processes, the same without weights, and the last gradient norm.
 
         Raises:
             TrainingError: one is not finite; named are the patches of the first step at fault.
         """
         losses = torch.cat([loss for each in self.steps for loss in each.losses]).double()
-        norms = torch.stack([each.grad_norm for each in self.steps if each.grad_norm is not None])
-        mean, spoilt = self.accelerator.reduce(torch.stack([losses.mean(), norms.sum().double()]), "mean").tolist()
-        if not torch.tensor([mean, spoilt]).isfinite().all():
+        plain = torch.cat([loss for each in self.steps for loss in each.plain]).double()
+        norms = torch.stack([each.grad_norm for each in self.steps if each.grad_norm is not None]).double()
+        read = torch.stack([losses.mean(), plain.mean(), norms.sum()])
+        mean, mean_plain, norm_sum = self.accelerator.reduce(read, "mean").tolist()
+        if not math.isfinite(mean) or not (math.isfinite(norm_sum) or self.gradients_may_overflow):
             raise self._not_finite(step)
-        return mean, norms[-1].item()
+        return mean, mean_plain, norms[-1].item()
 
     def write(self, state: TrainState, bar: "tqdm[Any]") -> None:
         """Append a line to metrics.jsonl and to the trackers.
@@ -90,12 +98,13 @@ class MetricsLog:
         Raises:
             TrainingError: the numbers are not finite, or the file cannot be written.
         """
-        loss, grad_norm = self._read(state.step)
+        loss, plain, grad_norm = self._read(state.step)
         examples = sum(len(step.ordinals) for step in self.steps) * self.accelerator.num_processes
         seconds = time.perf_counter() - self.started
         metrics = {
             "step": state.step,
             "loss": loss,
+            "loss_plain": plain,
             "learning_rate": state.optimizer.param_groups[0]["lr"],
             "grad_norm": grad_norm,
             "examples_per_second": examples / seconds,
@@ -142,7 +151,7 @@ class MetricsLog:
         for number, each in enumerate(self.steps[:-1], start=first):
             finite = torch.cat(each.losses).isfinite().tolist()
             assert each.grad_norm is not None
-            if not all(finite) or not each.grad_norm.isfinite():
+            if not all(finite) or not (self.gradients_may_overflow or each.grad_norm.isfinite()):
                 mine.append((number, [o for o, fine in zip(each.ordinals, finite, strict=True) if not fine]))
                 break
         found = gather_object(mine)

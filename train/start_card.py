@@ -5,22 +5,33 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from train.boundary import Run
+from train.cache import FileCache
 from train.examples import Examples
 from train.memory import GB, bytes_of
+from train.stages import Stage
 
 
-def start_card(run: Run, examples: Examples) -> str:
+def start_card(run: Run, examples: Sequence[Examples]) -> str:
     """A few lines: what is trained, on how much, for how long, in how much memory."""
+    each_stage = [_examples(run, stage, each) for stage, each in zip(run.stages, examples, strict=True)]
     rows = {
-        "trained": f"ControlNet, {_size(list(run.state.controlnet.parameters()))}",
-        "frozen": f"UNet, {_size(list(run.unet.parameters()))}",
-        "examples": _examples(run, examples),
-        "steps": _steps(run, len(examples.views)),
+        "trained": f"{run.config.model.trained}, {_size(_trained(run))}",
+        "frozen": f"UNet, {_size(_frozen(run))}",
+        "examples": "; then ".join(each_stage),
+        "steps": f"{run.config.train.steps:,} in all, {run.state.step:,} done; {_epochs(run, examples):,.1f} epochs",
         "memory": _memory(run),
-        "cache": _cache(examples),
+        "cache": _cache(run, examples),
         "validation": _validation(run),
     }
     return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
+
+
+def _trained(run: Run) -> list[Tensor]:
+    return list(run.state.denoiser.trained().values())
+
+
+def _frozen(run: Run) -> list[Tensor]:
+    return [weight for weight in run.state.denoiser.parameters() if not weight.requires_grad]
 
 
 def _size(weights: Sequence[Tensor]) -> str:
@@ -28,47 +39,53 @@ def _size(weights: Sequence[Tensor]) -> str:
     return f"{sum(weight.numel() for weight in weights):,} parameters in {kind}"
 
 
-def _examples(run: Run, examples: Examples) -> str:
-    settings, processes = run.config.train, run.accelerator.num_processes
-    rounds = settings.global_batch // (processes * settings.micro_batch)
-    patches = len(examples.pre_images)
+def _examples(run: Run, stage: Stage, examples: Examples) -> str:
+    processes = run.accelerator.num_processes
+    rounds = stage.global_batch // (processes * stage.micro_batch)
     return (
-        f"{len(examples.views):,} views of {patches:,} patches in an epoch; a step takes {settings.global_batch}: "
-        f"{processes} process(es) x {rounds} micro-batch(es) of {settings.micro_batch}"
+        f"{len(examples.views):,} views of {len(examples.images):,} patches in an epoch; a step takes "
+        f"{stage.global_batch}: {processes} process(es) x {rounds} micro-batch(es) of {stage.micro_batch}"
     )
 
 
-def _steps(run: Run, views: int) -> str:
-    settings = run.config.train
-    epochs = settings.steps * settings.global_batch / views
-    return f"{settings.steps:,} in all, {run.state.step:,} done; {epochs:,.1f} epochs"
+def _epochs(run: Run, examples: Sequence[Examples]) -> float:
+    return sum(
+        (stage.last_step - stage.first_step) * stage.global_batch / len(each.views)
+        for stage, each in zip(run.stages, examples, strict=True)
+    )
 
 
 def _memory(run: Run) -> str:
     """Before activations, which depend on kernels: `peak_memory_gb` in metrics.jsonl has the whole."""
-    trained = bytes_of(list(run.state.controlnet.parameters()))
+    trained = bytes_of(_trained(run))
+    moments = trained // 2 if run.config.train.optimizer == "adamw8bit" else 2 * trained
     parts = {
-        "frozen weights": bytes_of(list(run.unet.parameters())),
+        "frozen weights": bytes_of(_frozen(run)),
         "trained weights": trained,
         "gradients": trained,
-        "optimizer": 2 * trained,
+        "optimizer": moments,
         "average": bytes_of(list(run.state.ema.values())),
     }
     listed = ", ".join(f"{name} {size / GB:.2f}" for name, size in parts.items() if size)
     return f"{sum(parts.values()) / GB:.2f} GB per process before activations: {listed}"
 
 
-def _cache(examples: Examples) -> str:
-    files = {*examples.latents.files, *examples.text.files}
-    size = sum(file.stat().st_size for file in files)
-    return f"{size / GB:.2f} GB of latents and captions in {next(iter(files)).parents[1]}"
+def _cache(run: Run, examples: Sequence[Examples]) -> str:
+    match run.config.run.cache_in:
+        case "off":
+            return "off: VAE and text encoder work in every step"
+        case "memory":
+            return "in memory"
+    caches = [cache for each in examples for cache in (each.latents, each.text) if isinstance(cache, FileCache)]
+    size = sum(file.stat().st_size for file in {file for cache in caches for file in cache.files})
+    return f"{size / GB:.2f} GB of latents and captions in {run.config.run.cache}"
 
 
 def _validation(run: Run) -> str:
-    if run.held_out is None:
+    if not run.validations:
         return "none (validation.every is 0)"
-    settings = run.config.validation
+    settings, held_out = run.config.validation, run.validations[-1]
     return (
-        f"{len(run.held_out.patches)} patches of {settings.split!r} every {settings.every:,} steps, "
-        f"{run.held_out.images} of them as images"
+        f"{len(held_out.patches)} patches of {settings.split!r} every {settings.every:,} steps, "
+        f"{held_out.images} of them as images"
     )

@@ -34,6 +34,11 @@ def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: b
         "dataset_fingerprint": "0" * 64,
         "resolution": RESOLUTION,
         "caption_style": "short",
+        "trained": "controlnet",
+        "condition": "pixels",
+        "direction": "future",
+        "text_chunks": 1,
+        "zero_terminal_snr": False,
         "config": {},
         "versions": {},
         "commit": "",
@@ -44,7 +49,7 @@ def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: b
         controlnet.save_pretrained(folder / "controlnet")
         if averaged:
             perturb(controlnet, seed + 1)
-            controlnet.save_pretrained(folder / "ema")
+            controlnet.save_pretrained(folder / "ema" / "controlnet")
 
     write_checkpoint(step_folder(run / "checkpoints", step), state, write_files)
     return run

@@ -71,11 +71,11 @@ def test_a_loss_that_is_no_number_names_its_patches_and_is_never_saved(
 ) -> None:
     calls: list[int] = []
 
-    def spoilt(*parts: Any) -> torch.Tensor:
-        losses = denoising_loss(*parts)
+    def spoilt(*parts: Any, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        losses, plain = denoising_loss(*parts, **settings)
         calls.append(len(losses))
         # Two micro-batches of two a step: in step 4 the second example of the second one, ordinal 3 * 4 + 3.
-        return losses * torch.tensor([1, torch.inf]) if len(calls) == 8 else losses
+        return losses * torch.tensor([1, torch.inf]) if len(calls) == 8 else losses, plain
 
     monkeypatch.setattr("train.loop.denoising_loss", spoilt)
     dataset = open_dataset(tiny_dataset, "train")
@@ -91,10 +91,12 @@ def test_a_loss_that_is_no_number_names_its_patches_and_is_never_saved(
 def test_too_little_memory_says_what_would_fit(
     arguments: Arguments, monkeypatch: pytest.MonkeyPatch, fitting: int, mend: str
 ) -> None:
-    def too_large(unet: Any, controlnet: Any, schedule: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def too_large(
+        denoiser: Any, schedule: Any, batch: dict[str, torch.Tensor], **settings: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if len(batch["noise"]) > fitting:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return denoising_loss(unet, controlnet, schedule, batch)
+        return denoising_loss(denoiser, schedule, batch, **settings)
 
     monkeypatch.setattr("train.loop.denoising_loss", too_large)
     with pytest.raises(TrainingError, match=f"train.micro_batch 4 does not fit into cpu.*{mend}"):

@@ -28,7 +28,7 @@ def test_the_card_counts_what_is_trained_and_on_how_much(
     controlnet = ControlNetModel.from_pretrained(step_folder(tmp_path / "run/checkpoints", 4) / "controlnet")
     unet = UNet2DConditionModel.from_pretrained(micro_base / "unet")
     trained, frozen = controlnet.num_parameters(), unet.num_parameters()
-    assert said["trained"] == f"ControlNet, {trained:,} parameters in float32"
+    assert said["trained"] == f"controlnet, {trained:,} parameters in float32"
     assert said["frozen"] == f"UNet, {frozen:,} parameters in float32"
     gigabytes = 4 * (frozen + 5 * trained) / 1e9  # weights, gradients, two moments, average
     assert said["memory"].startswith(f"{gigabytes:.2f} GB per process before activations")

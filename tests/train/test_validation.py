@@ -8,19 +8,23 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+from diffusers import DDPMScheduler, StableDiffusionControlNetPipeline
 from PIL import Image
 from torch import nn
 
 from data.dataset import open_dataset
 from models import load_base
 from models.checkpoint import step_folder
+from models.denoiser import Denoiser
 from tests.train.conftest import Arguments, run
 from tests.train.test_resume import assert_same_run
-from train.config import parse_config
+from train.config import Config, parse_config
+from train.encode import unchanged
+from train.networks import build_denoiser
 from train.objective import denoising_loss, predict
 from train.sampling import decode, sample
-from train.validation import prepare_validation, validate
+from train.stages import stages_of
+from train.validation import ValidationSet, prepare_validation, validate
 
 VALIDATED = [
     "--validation.every=3",
@@ -37,6 +41,19 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 def validations(out: Path) -> list[dict[str, Any]]:
     return [line for line in lines(out) if "validation_loss" in line]
+
+
+def prepared(config: Config) -> tuple[ValidationSet, Denoiser, DDPMScheduler]:
+    """A validation set, and a denoiser whose ControlNet has a say."""
+    base, (stage,) = load_base(config.model.base), stages_of(config)
+    schedule = base.load_noise_schedule()
+    split = open_dataset(config.data.dataset, "validation")
+    held_out = prepare_validation(Accelerator(cpu=True), config, stage, base, schedule, split)
+    denoiser = build_denoiser(base, config.model, "fp32", 0, torch.device("cpu"))
+    assert denoiser.controlnet is not None
+    for weight in denoiser.controlnet.parameters():
+        nn.init.normal_(weight, std=0.1)
+    return held_out, denoiser, schedule
 
 
 def test_a_run_with_validation_equals_one_without(tmp_path: Path, arguments: Arguments) -> None:
@@ -65,14 +82,8 @@ def test_every_validation_of_every_run_is_the_same_one(tmp_path: Path, arguments
 
 def test_the_numbers_are_those_of_the_objective(tmp_path: Path, arguments: Arguments) -> None:
     config = parse_config(arguments("run", *VALIDATED, "--validation.timesteps=2", "--validation.images=0"))
-    accelerator, base = Accelerator(cpu=True), load_base(config.model.base)
-    schedule, unet = base.load_noise_schedule(), base.load_unet()
-    split = open_dataset(config.data.dataset, "validation")
-    held_out = prepare_validation(accelerator, config, base, schedule, split)
-    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 16, 16, 16))
-    for weight in controlnet.parameters():
-        nn.init.normal_(weight, std=0.1)
-    found = validate(accelerator, held_out, unet, controlnet, schedule, 0, lambda: False)
+    held_out, denoiser, schedule = prepared(config)
+    found = validate(Accelerator(cpu=True), held_out, denoiser, schedule, unchanged, 0, lambda: False)
     assert found is not None
     expected = []
     for timestep in (250, 750):  # middle of two bins over 1000
@@ -80,7 +91,7 @@ def test_the_numbers_are_those_of_the_objective(tmp_path: Path, arguments: Argum
             batch = {name: x[None] for name, x in held_out.examples[ordinal].items()} | {
                 "timestep": torch.tensor([timestep])
             }
-            expected.append(denoising_loss(unet, controlnet, schedule, batch).item())
+            expected.append(denoising_loss(denoiser, schedule, batch)[1].item())
     assert found["validation_loss"] == pytest.approx(np.mean(expected), rel=1e-5)
     assert found["validation_loss_t750"] == pytest.approx(np.mean(expected[3:]), rel=1e-5)
     assert found["control_gap"] != pytest.approx(0, abs=1e-3)
@@ -88,19 +99,15 @@ def test_the_numbers_are_those_of_the_objective(tmp_path: Path, arguments: Argum
 
 def test_the_images_are_what_stock_diffusers_generates(tmp_path: Path, arguments: Arguments) -> None:
     config = parse_config(arguments("run", *VALIDATED))
-    accelerator, base = Accelerator(cpu=True), load_base(config.model.base)
-    schedule, unet, vae = base.load_noise_schedule(), base.load_unet(), base.load_vae()
-    held_out = prepare_validation(accelerator, config, base, schedule, open_dataset(config.data.dataset, "validation"))
-    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 16, 16, 16)).eval()
-    for weight in controlnet.parameters():
-        nn.init.normal_(weight, std=0.1)
+    held_out, denoiser, _ = prepared(config)
+    base, vae = held_out.base, held_out.base.load_vae()
     batch = {name: x[None] for name, x in held_out.examples[1].items()}
     pipeline = StableDiffusionControlNetPipeline(
         vae=vae,
         text_encoder=None,
         tokenizer=None,
-        unet=unet,
-        controlnet=controlnet,
+        unet=denoiser.unet,
+        controlnet=denoiser.controlnet,
         scheduler=base.load_sampler(),
         safety_checker=None,
         feature_extractor=None,
@@ -109,7 +116,7 @@ def test_the_images_are_what_stock_diffusers_generates(tmp_path: Path, arguments
     pipeline.set_progress_bar_config(disable=True)
     (expected,) = pipeline(
         prompt_embeds=batch["encoder_hidden_states"],
-        image=batch["pre_pixels"].float() / 255,
+        image=batch["condition"].float() / 255,
         latents=batch["noise"],
         num_inference_steps=4,
         guidance_scale=1.0,
@@ -117,7 +124,7 @@ def test_the_images_are_what_stock_diffusers_generates(tmp_path: Path, arguments
     ).images
     with torch.no_grad():
         latents = sample(
-            lambda noisy, t: predict(unet, controlnet, noisy, t, batch),
+            lambda noisy, t: predict(denoiser, noisy, t, batch),
             base.load_sampler(),
             batch["noise"],
             4,
@@ -176,15 +183,12 @@ def test_what_was_stopped_before_or_in_a_validation_is_validated_at_the_next_sta
 
 def test_a_stop_breaks_a_validation_off(tmp_path: Path, arguments: Arguments) -> None:
     config = parse_config(arguments("run", *VALIDATED))
-    accelerator, base = Accelerator(cpu=True), load_base(config.model.base)
-    schedule, unet = base.load_noise_schedule(), base.load_unet()
-    held_out = prepare_validation(accelerator, config, base, schedule, open_dataset(config.data.dataset, "validation"))
-    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 16, 16, 16))
+    held_out, denoiser, schedule = prepared(config)
     asked: list[bool] = []
 
     def stop() -> bool:
         asked.append(True)
         return len(asked) == 5
 
-    assert validate(accelerator, held_out, unet, controlnet, schedule, 0, stop) is None
-    assert len(asked) == 5 and controlnet.training
+    assert validate(Accelerator(cpu=True), held_out, denoiser, schedule, unchanged, 0, stop) is None
+    assert len(asked) == 5
