@@ -25,8 +25,8 @@ from tqdm import tqdm
 from generate.errors import GenerateError
 from models import Base, BaseError, load_base, load_controlnet
 from models.checkpoint import STATE, CheckpointError, read_state, resolve_checkpoint
-from models.controlnet import EncodesPixels, take_pixels
 from models.denoiser import PRE_CONV, has_lora, widen_conv_in
+from models.encodes_pixels import EncodesPixels, take_pixels
 from models.text import text_states
 from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
 

@@ -168,8 +168,8 @@ def prepare_examples(
     cut, needed = longest(tokenizer, texts, data.text_chunks)
     if cut:
         accelerator.print(
-            f"{cut} of {len(texts)} captions are longer than data.text_chunks {data.text_chunks} (77 tokens each), "
-            f"and are cut off; {needed} would hold them all."
+            f"{cut} of {len(texts)} captions are longer than data.text_chunks {data.text_chunks} (77 tokens each) and "
+            f"are cut off; {needed} would hold them all."
         )
     phases = {view.target for view in views} | ({view.source for view in views} if recipe.show_latents else set())
     kinds = [

@@ -42,8 +42,8 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
             unet,
             vae_scale_factor=base.vae_scale_factor,
             seed=seed,
-            channels=CHANNELS.get(model.condition, 3),
             latents=model.condition == "latents",
+            conditioning_channels=CHANNELS.get(model.condition, 3),
         ).train()
     if "lora" in model.trained:
         try:
