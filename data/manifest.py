@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from data.geo import MAX_RESIDUAL_PX
+from data.leaks import leak_report
 from data.quality_summary import QualityTally
 from data.rows import SceneResult
 from data.schema import FEATURES
 from data.splits import SPLITS
+from data.survey import Survey
 
 FORMAT = "pre2post-dataset"
 FORMAT_VERSION = 1
@@ -35,6 +37,7 @@ class Tally:
         self.margin = self.repaired = self.dropped = 0
         self.left_out: list[dict[str, str]] = []
         self.quality = QualityTally()
+        self.splits: dict[str, str] = {}  # of every scene that has a patch
 
     def reject(self, scene_id: str, reason: str) -> None:
         """Note a scene that is not in the dataset."""
@@ -50,6 +53,7 @@ class Tally:
         self.left_out += [{"patch_id": patch_id, "reason": reason} for patch_id, reason in result.left_out]
         if not result.rows:
             return
+        self.splits[scene.scene_id] = split
         self.labels[scene.labels].append(scene.scene_id)
         self.location_sources[result.rows[0]["location_source"]] += 1
         self.margin += result.margin_buildings
@@ -86,7 +90,11 @@ class Tally:
 
 
 def describe(
-    tally: Tally, settings: dict[str, Any], shards: list[dict[str, Any]], unrecognised: Iterable[str]
+    tally: Tally,
+    settings: dict[str, Any],
+    shards: list[dict[str, Any]],
+    unrecognised: Iterable[str],
+    seen: Survey,
 ) -> dict[str, Any]:
     """The content of dataset.json. No dates and no output path: the same source gives the same bytes."""
     return {
@@ -111,6 +119,7 @@ def describe(
         "statistics": tally.quality.statistics(),
         "registration": tally.quality.registration(),
         "near_duplicates": tally.quality.duplicates(),
+        "leaks": leak_report(tally.splits, seen.footprints, seen.overlaps, tally.quality.look_alikes()),
         "left_out": sorted(tally.left_out, key=lambda entry: entry["patch_id"]),
         "quarantine": sorted(tally.quarantine, key=lambda entry: entry["scene_id"]),
         "unrecognised_files": sorted(unrecognised),

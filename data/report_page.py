@@ -5,6 +5,7 @@ from typing import Any
 
 from data.caption_file import caption_notes
 from data.card import count_cells, event_totals
+from data.leaks import leak_note, leak_table
 from data.report_charts import legend, stacked_bar
 
 STYLE = """
@@ -62,6 +63,7 @@ def page(manifest: dict[str, Any], charts: list[str], gallery: str) -> str:
         f"<h2>Splits</h2>{legend()}{_count_table(manifest['splits'])}",
         f"<h2>Events</h2>{_count_table(events, _where(manifest['events']))}",
         f'<h2>Distributions</h2><div class="charts">{"".join(charts)}</div>',
+        _leaks(manifest),
         _left_out(manifest),
         f'<h2>Pictures</h2>{legend()}<div class="gallery">{gallery}</div>',
     ]
@@ -97,6 +99,18 @@ def _count_table(counts: dict[str, Any], notes: dict[str, str] | None = None) ->
 
 def _where(events: dict[str, Any]) -> dict[str, str]:
     return {event: ", ".join(entry["splits"]) for event, entry in events.items()}
+
+
+def _leaks(manifest: dict[str, Any]) -> str:
+    leaks = manifest["leaks"]
+    checked = (
+        f"Checked by footprint: {leaks['scenes_with_footprint']:,} scenes, of which {leaks['overlapping_pairs']:,} "
+        f"pairs share ground. By picture: all patches; {leaks['scenes_without_footprint']:,} scenes by picture only."
+    )
+    found = leak_note(manifest) or "No place is known to stand in two splits."
+    rows = [[escape(cell) for cell in cells] for cells in leak_table(leaks)]
+    table = _table(["this", "is the same place as", "known by"], rows, "text") if rows else ""
+    return f"<h2>Leaks between splits</h2><p>{escape(found)}</p><p>{checked}</p>{table}"
 
 
 def _left_out(manifest: dict[str, Any]) -> str:

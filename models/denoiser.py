@@ -55,6 +55,15 @@ class Denoiser(nn.Module):
         return prediction
 
     @contextmanager
+    def without_control(self) -> Iterator[None]:
+        """Within the block the prediction does not depend on the condition; a LoRA still has its say."""
+        self._alone = True
+        try:
+            yield
+        finally:
+            self._alone = False
+
+    @contextmanager
     def base_alone(self) -> Iterator[None]:
         """Within the block nothing that was trained has a say: the prediction is the base's."""
         self._alone = True
