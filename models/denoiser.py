@@ -63,19 +63,6 @@ class Denoiser(nn.Module):
         finally:
             self._alone = False
 
-    @contextmanager
-    def base_alone(self) -> Iterator[None]:
-        """Within the block nothing that was trained has a say: the prediction is the base's."""
-        self._alone = True
-        if has_lora(self.unet):
-            self.unet.disable_adapters()
-        try:
-            yield
-        finally:
-            self._alone = False
-            if has_lora(self.unet):
-                self.unet.enable_adapters()
-
     def trained(self) -> dict[str, nn.Parameter]:
         """Name -> weight of everything that is trained."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
