@@ -32,7 +32,7 @@ class Tally:
         self.quarantine: list[dict[str, str]] = []
         self.location_sources = {"tile": 0, "raster": 0, "event": 0, "unknown": 0}
         self.poor_georeference: list[str] = []
-        self.residuals: list[float] = []
+        self.residuals: dict[str, float] = {}  # of the scenes whose georeference is used
         self.digests: dict[str, str] = {}
         self.margin = self.repaired = self.dropped = 0
         self.left_out: list[dict[str, str]] = []
@@ -62,7 +62,7 @@ class Tally:
         if result.residual_px is not None and result.residual_px > MAX_RESIDUAL_PX:
             self.poor_georeference.append(scene.scene_id)
         elif result.residual_px is not None:
-            self.residuals.append(result.residual_px)
+            self.residuals[scene.scene_id] = result.residual_px
         entry = self.events.setdefault(scene.event, {"disaster_type": result.rows[0]["disaster_type"], "splits": {}})
         part = entry["splits"].setdefault(split, _no_counts())
         part["scenes"] += 1
@@ -111,7 +111,8 @@ def describe(
         "scenes_with_one_label": sorted(tally.labels["pre"] + tally.labels["post"]),
         "location_sources": tally.location_sources,
         "georeference": {
-            "largest_residual_px": round(max(tally.residuals, default=0.0), 4),
+            "largest_residual_px": round(max(tally.residuals.values(), default=0.0), 4),
+            "residuals_px": {scene_id: round(residual, 4) for scene_id, residual in sorted(tally.residuals.items())},
             "not_used": sorted(tally.poor_georeference),
         },
         "polygons": {"repaired": tally.repaired, "dropped": tally.dropped},

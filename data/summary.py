@@ -26,7 +26,9 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
     lines += [f"  {what}: {some(names)}" for what, names in caption_notes(manifest["captions_file"]).items()]
     lines += [f"  {_count(len(names), 'scene')} {what}: {some(names)}" for what, names in notes.items() if names]
     if strange := manifest["unrecognised_files"]:
-        lines.append(f"  {_count(len(strange), 'file')} with other names not read: {some(strange)}")
+        lines.append(
+            f"  {_count(len(strange), 'file')} not read (another name, or a label without images): {some(strange)}"
+        )
     if manifest["margin_buildings"]:
         lines.append(f"  left out in the margin: {_count(manifest['margin_buildings'], 'building')}")
     polygons = manifest["polygons"]
