@@ -7,8 +7,8 @@ from typing import Any
 import datasets
 
 from data.pixels import resize_rgb
-from evaluation.metrics import Mask, Pixels
-from evaluation.regions import regions_of
+from data.regions import regions_of
+from data.similarity import Mask, Pixels
 from generate.items import captions_of, shown_patch
 from generate.pipeline import Checkpoint
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
-from evaluation.metrics import Mask, Pixels
+from data.similarity import Mask, Pixels
 from evaluation.output import image_file
 from evaluation.patches import Patch
 from evaluation.results import PatchResult, best

@@ -3,7 +3,7 @@
 from html import escape
 from itertools import product
 
-from evaluation.regions import REGIONS
+from data.regions import REGIONS
 from evaluation.results import METHODS, Evaluation, best, summaries
 from evaluation.table import AREAS, LOWER_IS_BETTER, METRICS, number
 

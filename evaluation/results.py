@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics import Score, Summary, summarise
+from data.regions import REGIONS
+from data.similarity import Score, Summary, summarise
 from evaluation.output import RESULTS
-from evaluation.regions import REGIONS
 
 FORMAT = 1
 

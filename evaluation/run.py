@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from data.dataset import fingerprint, open_dataset
 from data.destination import whole_folder
+from data.similarity import Pixels, score
 from evaluation.errors import EvaluationError
-from evaluation.metrics import Pixels, score
 from evaluation.output import IMAGES, REPORT, check_out, image_file
 from evaluation.patches import Patch, patches_at
 from evaluation.report import write_report

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from evaluation.regions import REGIONS
+from data.regions import REGIONS
 from evaluation.results import METHODS, Evaluation, Summaries, best, summaries
 
 METRICS = {"mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}

@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from diffusers import (
-    DDIMScheduler,
     DiffusionPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionInstructPix2PixPipeline,
@@ -117,7 +116,7 @@ def load_generator(checkpoint: Checkpoint, base: str | None = None) -> Pipeline:
         "text_encoder": parts.load_text_encoder(),
         "tokenizer": parts.load_tokenizer(),
         "unet": parts.load_unet(),
-        "scheduler": _sampler(parts, checkpoint.zero_terminal_snr),
+        "scheduler": parts.load_sampler(checkpoint.zero_terminal_snr),
         "safety_checker": None,
         "feature_extractor": None,
         "requires_safety_checker": False,
@@ -242,14 +241,6 @@ def _scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
         yield
     finally:
         weight.copy_(trained)
-
-
-def _sampler(base: Base, zero_terminal_snr: bool) -> DDIMScheduler:
-    """DDIM on the noise schedule of the training; a rescaled one is sampled from its end (Lin et al. 2024, 3.3)."""
-    sampler = base.load_sampler()
-    if not zero_terminal_snr:
-        return sampler
-    return DDIMScheduler.from_config(sampler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
 
 def _open_base(checkpoint: Checkpoint, name: str | None) -> Base:

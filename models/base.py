@@ -75,9 +75,16 @@ class Base:
         """The forward process: alphas and prediction type, for training."""
         return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler")
 
-    def load_sampler(self) -> DDIMScheduler:
-        """The reverse process for generation: DDIM on the base's own noise schedule."""
-        return DDIMScheduler.from_pretrained(self.folder, subfolder="scheduler")
+    def load_sampler(self, zero_terminal_snr: bool = False) -> DDIMScheduler:
+        """The reverse process for generation: DDIM on the base's own noise schedule, or on the rescaled one.
+
+        `zero_terminal_snr`: the training rescaled it to end in pure noise, and sampling starts at its last step (Lin et
+        al., "Common diffusion noise schedules and sample steps are flawed", 2024, section 3.3).
+        """
+        sampler = DDIMScheduler.from_pretrained(self.folder, subfolder="scheduler")
+        if not zero_terminal_snr:
+            return sampler
+        return DDIMScheduler.from_config(sampler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
     @cached_property
     def resolution(self) -> int:

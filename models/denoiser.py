@@ -55,17 +55,13 @@ class Denoiser(nn.Module):
         return prediction
 
     @contextmanager
-    def base_alone(self) -> Iterator[None]:
-        """Within the block nothing that was trained has a say: the prediction is the base's."""
+    def without_control(self) -> Iterator[None]:
+        """Within the block the prediction does not depend on the condition; a LoRA still has its say."""
         self._alone = True
-        if has_lora(self.unet):
-            self.unet.disable_adapters()
         try:
             yield
         finally:
             self._alone = False
-            if has_lora(self.unet):
-                self.unet.enable_adapters()
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Name -> weight of everything that is trained."""

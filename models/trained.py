@@ -21,7 +21,9 @@ def save_trained(folder: Path, denoiser: Denoiser, weights: Mapping[str, Tensor]
     weights = {name: weight.detach().contiguous() for name, weight in weights.items()}
     controlnet, unet = (_under(prefix, weights) for prefix in ("controlnet.", "unet."))
     if denoiser.controlnet is not None:
-        denoiser.controlnet.save_pretrained(folder / CONTROLNET, state_dict=controlnet)
+        # Not by save_pretrained: it takes no other weights than those that are in the network.
+        denoiser.controlnet.save_config(folder / CONTROLNET)
+        save_file(controlnet, folder / CONTROLNET / FILE, metadata={"format": "pt"})
     if lora := {name: weight for name, weight in unet.items() if "lora_" in name}:
         save_lora(folder / LORA, denoiser.unet, lora)
     if PRE_CONV in weights:

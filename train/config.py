@@ -133,6 +133,24 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """What is measured on held-out patches while training; nothing here changes the result."""
+
+    every: int = 0
+    """Optimizer steps between validations; the last step is always validated; 0 = none at all."""
+    split: str = "validation"
+    """Split of the dataset to measure on."""
+    examples: int = 32
+    """Patches, evenly spread over the split, whose loss is measured with and without control."""
+    timesteps: int = 4
+    """Bins of equal width over the noise schedule; the loss is measured in the middle of each."""
+    images: int = 4
+    """Of these patches, how many images are generated for."""
+    sampling_steps: int = 20
+    """Denoising steps of the DDIM sampler for an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Where it runs and what it leaves behind; nothing here changes the result."""
 
@@ -140,12 +158,16 @@ class RunConfig:
     """Run folder: config.yaml, metrics.jsonl, checkpoints/, tracker files."""
     resume: str = "latest"
     """`latest` goes on from the newest valid checkpoint in `out`, if any; or a checkpoint folder; or `never`."""
+    resume_allow: list[str] = field(default_factory=list)
+    """Settings that may differ from the checkpoint's though they change the experiment, e.g. [train.learning_rate]."""
     log_every: int = 20
     """Optimizer steps between lines of metrics.jsonl."""
     save_every: int = 1_000
     """Optimizer steps between checkpoints; the last step is always saved."""
     keep_last: int = 2
     """Checkpoints kept; older ones are deleted after a newer one is whole; 0 = all."""
+    keep_every: int = 0
+    """Checkpoints whose step is a multiple of this are kept for good; 0 = none. The best by validation always stays."""
     cache: Path = Path("cache")
     """Folder for VAE latents and text states; shared by all runs, safe to delete."""
     cache_in: Literal["disk", "memory", "off"] = "disk"
@@ -165,6 +187,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     train: TrainConfig = TrainConfig()
+    validation: ValidationConfig = ValidationConfig()
     run: RunConfig
 
 

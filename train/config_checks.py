@@ -149,9 +149,25 @@ def _train_rules(config: "Config") -> Rules:
 
 
 def _run_rules(config: "Config") -> Rules:
-    run = config.run
+    run, validation = config.run, config.validation
     for name in ("log_every", "save_every"):
         yield getattr(run, name) >= 1, f"run.{name} is {getattr(run, name)}; it must be at least 1."
+    for name in ("examples", "timesteps", "sampling_steps"):
+        value = getattr(validation, name)
+        yield value >= 1, f"validation.{name} is {value}; it must be at least 1."
+    yield validation.every >= 0, f"validation.every is {validation.every}; 0 switches validation off."
+    yield (
+        0 <= validation.images <= validation.examples,
+        f"validation.images is {validation.images}; expected 0 to validation.examples, {validation.examples}.",
+    )
+    yield run.keep_every >= 0, f"run.keep_every is {run.keep_every}; 0 keeps none for good."
+    names = [
+        f"{group.name}.{setting.name}"
+        for group in dataclasses.fields(config)
+        for setting in dataclasses.fields(getattr(config, group.name))
+    ]
+    for name in run.resume_allow:
+        yield name in names, f"run.resume_allow names {name}; there is no such setting.{_nearest(name, names)}"
     yield run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."
     yield run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."
 

@@ -24,8 +24,7 @@ def denoising_loss(
     """
     latents, noise, timesteps = batch["latents"], batch["noise"], batch["timestep"]
     noisy = schedule.add_noise(latents, batch["input_noise"], timesteps)
-    condition = batch["condition"] if batch["condition"].is_floating_point() else batch["condition"].float() / 255
-    predicted = denoiser(noisy, timesteps, batch["encoder_hidden_states"], condition)
+    predicted = predict(denoiser, noisy, timesteps, batch)
     target = prediction_target(schedule, latents, noise, timesteps)
     error = F.mse_loss(predicted, target, reduction="none").mean(1)
     plain = error.detach().mean((1, 2))
@@ -33,6 +32,13 @@ def denoising_loss(
     if min_snr_gamma:
         weighted = weighted * min_snr_weight(schedule, timesteps, min_snr_gamma)
     return weighted, plain
+
+
+def predict(denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """What the denoiser says of noisy latents (B, C, h, w) at timesteps (B,) with a batch's captions and conditions."""
+    condition = batch["condition"] if batch["condition"].is_floating_point() else batch["condition"].float() / 255
+    prediction: Tensor = denoiser(noisy, timesteps, batch["encoder_hidden_states"], condition)
+    return prediction
 
 
 def prediction_target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

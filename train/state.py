@@ -1,5 +1,7 @@
 """What a run must carry from one process to the next: weights, moments, average, step. Everything else is derived."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,20 @@ class TrainState:
         """Move the average towards the weights."""
         weights = self.denoiser.trained()
         torch._foreach_lerp_(list(self.ema.values()), [weights[name].detach() for name in self.ema], 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The average in the place of the weights, as generation uses it; nothing is copied."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        weights = self.denoiser.trained()
+        for name, average in self.ema.items():
+            self.ema[name], weights[name].data = weights[name].data, average
 
     def save(self, folder: Path, description: dict[str, Any]) -> None:
         """Write a whole checkpoint; see `models.checkpoint`.

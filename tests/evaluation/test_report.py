@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from evaluation.metrics import Score
+from data.similarity import Score
 from evaluation.report_gallery import DRAWN, WORST, choose_random, choose_worst, outline
 from evaluation.results import PatchResult
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from evaluation.metrics import PSNR_CAP_DB, Score, psnr_db, score, summarise
+from data.similarity import PSNR_CAP_DB, Score, psnr_db, score, summarise
 
 SIDE = 16
 
