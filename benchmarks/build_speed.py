@@ -29,7 +29,9 @@ from data.tiles import grid
 
 
 def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2) -> None:
-    """Print seconds and peak memory of the bare loop and of the build, in turn.
+    """Print seconds, processor time and peak memory of the bare loop and of the build, in turn.
+
+    On a machine that others use too, processor time tells more than the clock.
 
     Args:
         release: an xView2 release.
@@ -40,12 +42,11 @@ def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 51
     """
     for number in (int(part) for part in scenes.split(",")):
         source = _multiplied(find_release(release).scenes, work / f"release-{number}", number)
-        bare = _bare(find_release(source).scenes, size, workers)
-        found = _built(source, work / "built", size, workers)
-        found |= {"bare_seconds": bare, "rate_beside_bare": round(bare / found["seconds"], 2)}
-        print(
-            json.dumps({"scenes": number, "seconds_per_scene": round(found["seconds"] / number, 3)} | found), flush=True
-        )
+        command = [str(source), str(work / "built"), str(size), str(workers)]
+        bare, built = _measured("bare", command), _measured("build", command)
+        shutil.rmtree(work / "built")
+        rates = {f"rate_by_{clock}": round(bare[clock] / built[clock], 2) for clock in ("seconds", "cpu_seconds")}
+        print(json.dumps({"scenes": number, "bare": bare, "build": built} | rates), flush=True)
 
 
 def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path:
@@ -62,12 +63,34 @@ def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path
     return folder
 
 
-def _bare(scenes: Sequence[SceneFiles], size: int, workers: int) -> float:
-    with WorkerPool(workers) as pool:
-        start = time.perf_counter()  # with the start of the processes, as in the build
-        for _ in pool.map(_recode, [(scene, size) for scene in scenes]):
-            pass
-        return round(time.perf_counter() - start, 1)
+def _measured(job: str, command: list[str]) -> dict[str, float]:
+    """Either job in a process of its own, so that its memory can be told."""
+    run = [sys.executable, "-m", "benchmarks.build_speed", job, *command]
+    output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
+    """Do the job and print what it took; from the first task on, so with the start of the workers, without imports."""
+    start, cpu = time.perf_counter(), _cpu_seconds()
+    if job == "build":
+        build(source=Path(source), out=Path(out), size=int(size), workers=int(workers))
+    else:
+        with WorkerPool(int(workers)) as pool:
+            for _ in pool.map(_recode, [(scene, int(size)) for scene in find_release(Path(source)).scenes]):
+                pass
+    seconds = time.perf_counter() - start
+    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    found = {"seconds": round(seconds, 1), "cpu_seconds": round(_cpu_seconds() - cpu, 1)}
+    # Linux counts in KiB, and of the children the largest.
+    print(json.dumps(found | {"peak_memory_gb": round((own + int(workers) * child) * 1024 / 1e9, 2)}))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 def _recode(task: tuple[SceneFiles, int]) -> int:
@@ -80,27 +103,8 @@ def _recode(task: tuple[SceneFiles, int]) -> int:
     return total
 
 
-def _built(source: Path, out: Path, size: int, workers: int) -> dict[str, float]:
-    """Build in a process of its own, so that its memory can be told."""
-    command = [sys.executable, "-m", "benchmarks.build_speed", "one", str(source), str(out), str(size), str(workers)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found: dict[str, float] = json.loads(output.splitlines()[-1])
-    shutil.rmtree(out)
-    return found
-
-
-def _build_one(source: str, out: str, size: str, workers: str) -> None:
-    start = time.perf_counter()
-    build(source=Path(source), out=Path(out), size=int(size), workers=int(workers))
-    seconds = time.perf_counter() - start
-    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    # Linux counts in KiB, and of the children the largest.
-    peak_gb = (own + int(workers) * child) * 1024 / 1e9
-    print(json.dumps({"seconds": round(seconds, 1), "peak_memory_gb": round(peak_gb, 2)}))
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["one"]:
-        _build_one(*sys.argv[2:])
+    if sys.argv[1:2] in (["bare"], ["build"]):
+        _job(*sys.argv[1:])
     else:
         auto_cli(build_speed, as_positional=False)

@@ -36,7 +36,7 @@ class Tone:
 
 def nodata_mask(image: Pixels, masked: Mask | None = None) -> Mask:
     """Pixels without data: `masked` ones, and exactly black ground that reaches the border or is large."""
-    black = np.asarray((image == 0).all(axis=-1))
+    black = np.asarray((image[..., 0] | image[..., 1] | image[..., 2]) == 0)  # ten times as fast as .all(axis=-1)
     if black.any():
         regions, count = ndimage.label(black)
         missing = np.bincount(regions.ravel(), minlength=count + 1) >= HOLE_PX
@@ -85,8 +85,9 @@ def tone(pre: Pixels, post: Pixels, nodata: Mask) -> Tone:
     if nodata.all():
         return Tone([float("nan")] * 3, [float("nan")] * 3, float("nan"))
     gains, offsets, gaps = [], [], []
-    for channel in range(3):
-        levels = [_quantiles(image[..., channel], nodata) for image in (pre, post)]
+    histograms = zip(_histograms(pre, nodata), _histograms(post, nodata), strict=True)
+    for channel in histograms:
+        levels = [_quantiles(counts) for counts in channel]
         (low_pre, middle_pre, high_pre), (low_post, middle_post, high_post) = (level[[4, 9, 14]] for level in levels)
         gain = (high_post - low_post) / (high_pre - low_pre) if high_pre - low_pre >= LEAST_SPREAD else float("nan")
         gains.append(float(gain))
@@ -119,9 +120,14 @@ def _gradient_energy(values: Floats) -> Floats:
     return down * down + right * right
 
 
-def _quantiles(channel: Pixels, nodata: Mask) -> NDArray[np.float64]:
+def _histograms(image: Pixels, nodata: Mask) -> NDArray[np.int64]:
+    """(3, 256): how many valid pixels of a channel have each value."""
+    mask = Image.fromarray(~nodata) if nodata.any() else None
+    return np.reshape(Image.fromarray(image).histogram(mask), (3, 256))
+
+
+def _quantiles(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """QUANTILES of the valid pixels, each value taken as spread over one grey level."""
-    seen = channel[~nodata] if nodata.any() else channel.ravel()
-    share = np.concatenate([[0.0], np.cumsum(np.bincount(seen, minlength=256)) / seen.size])
+    share = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
     levels = np.interp(QUANTILES, share + 1e-12 * np.arange(257), np.arange(257) - 0.5)
     return np.asarray(levels, np.float64)

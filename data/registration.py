@@ -63,7 +63,7 @@ def edges(brightness: Floats, nodata: Mask) -> Edges:
     gradient.imag[1:-1] = brightness[2:] - brightness[:-2]
     if nodata.any():
         gradient[ndimage.binary_dilation(nodata, iterations=2)] = 0
-    strength = np.abs(gradient)
+    strength = _length(gradient)
     present = strength[strength > 0]
     # Half of the edges count more than half, half less: strong ones (roofs) must not outvote everything else.
     return gradient / (strength + np.float32(np.median(present))) if present.size else gradient
@@ -77,7 +77,8 @@ def estimate_shift(pre: Edges, post: Edges) -> Shift:
         return UNKNOWN_SHIFT
     spectrum = _cross_spectrum(pre, post)
     offsets = np.arange(-search, search + 1)
-    surface = fft.ifft2(spectrum).real[np.ix_(offsets % height, offsets % width)]
+    # The inverse transform, of the rows that are looked at only.
+    surface = fft.ifft(fft.ifft(spectrum, axis=0)[offsets % height], axis=1).real[:, offsets % width]
     surface /= 1 + (offsets[:, None] ** 2 + offsets**2) / HALF_WEIGHT_PX**2
     row, col = (int(i) for i in np.unravel_index(surface.argmax(), surface.shape))
     first = float(surface[row, col])
@@ -96,11 +97,17 @@ def _cross_spectrum(pre: Edges, post: Edges) -> Edges:
     """Phases alone, weighted by a Gaussian low-pass."""
     height, width = pre.shape
     window = _taper(height)[:, None] * _taper(width)
-    spectrum = fft.fft2(pre * window) * np.conj(fft.fft2(post * window))
-    power = np.abs(spectrum)
+    spectrum = fft.fft2(pre * window, overwrite_x=True)
+    spectrum *= np.conj(fft.fft2(post * window, overwrite_x=True))
+    power = _length(spectrum)
     spectrum /= power + np.float32(1e-3) * power.mean()
     spectrum *= _low_pass(height)[:, None] * _low_pass(width)
     return np.asarray(spectrum, np.complex64)
+
+
+def _length(values: Edges) -> Floats:
+    """Of complex numbers; three times as fast as np.abs, which guards against overflow."""
+    return np.asarray(np.sqrt(values.real**2 + values.imag**2), np.float32)
 
 
 def _taper(size: int) -> Floats:
