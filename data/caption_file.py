@@ -4,9 +4,6 @@ One object per line: `scene_id` (all its patches) or `patch_id`, `style`, `targe
 the text speaks of directions `mirrored`, its wording for the mirrored view.
 """
 
-import difflib
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,11 @@ from typing import Any
 
 from data.caption_length import CLIP_TOKENS, estimated_tokens
 from data.errors import DataError
+from data.jsonl import parse_texts, read_lines
+from data.shards import sha256
 
-FIELDS = ("scene_id", "patch_id", "style", "target", "text", "mirrored")
+REQUIRED = ("style", "target", "text")
+FIELDS = ("scene_id", "patch_id", *REQUIRED, "mirrored")
 _UNLIMITED = "long"  # the one style that need not fit a text encoder
 _DIRECTION = re.compile(
     r"\b((north|south)?-?(east|west)(ern|erly|wards?)?|left|right)(?!-?(over|angle))\b", re.IGNORECASE
@@ -35,15 +35,9 @@ class CaptionFile:
     def __init__(self, path: Path) -> None:
         """Read and check the whole file."""
         self.name = path.name
-        try:
-            content = path.read_bytes()
-            texts = content.decode("utf-8").split("\n")
-        except OSError as error:
-            raise DataError(f"captions {path}: cannot be read ({error.strerror}). Check the path.") from None
-        except UnicodeDecodeError as error:
-            raise DataError(f"captions {path}: not UTF-8 ({error}). Save it as UTF-8.") from None
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        self.lines = [_parse(text, f"{path}, line {i}", i) for i, text in enumerate(texts, 1) if text.strip()]
+        texts = read_lines(path, "captions")
+        self.sha256 = sha256(path)
+        self.lines = [_parse(text, f"{path}, line {number}", number) for number, text in texts]
         if not self.lines:
             raise DataError(f"captions {path}: holds no caption. Expected a JSON object per line.")
         self._by_id: dict[str, list[_Line]] = {}
@@ -91,27 +85,12 @@ def caption_notes(outcome: dict[str, Any] | None) -> dict[str, list[str]]:
 
 
 def _parse(text: str, where: str, number: int) -> _Line:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where}: not valid JSON ({error}). Expected one object per line.") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: a {type(content).__name__}, expected an object with {', '.join(FIELDS[:5])}.")
-    for name, value in content.items():
-        if name not in FIELDS:
-            near = difflib.get_close_matches(name, FIELDS, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"Expected {', '.join(FIELDS)}."
-            raise DataError(f"{where}: no such field {name!r}. {hint}")
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: {name} is {value!r}, expected a text that is not empty.")
+    content = parse_texts(text, where, FIELDS, REQUIRED)
     if ("scene_id" in content) == ("patch_id" in content):
         raise DataError(f"{where}: give either scene_id or patch_id, so that the caption finds its images.")
-    for name in ("style", "target", "text"):
-        if name not in content:
-            raise DataError(f"{where}: has no {name}. Expected scene_id or patch_id, style, target, text.")
     if content["target"] not in ("pre", "post"):
         raise DataError(f"{where}: target is {content['target']!r}, expected 'pre' or 'post': the image described.")
-    entry = {name: content[name] for name in ("style", "target", "text")}
+    entry: dict[str, str | None] = {name: content[name] for name in REQUIRED}
     fits_both = None if _DIRECTION.search(content["text"]) else content["text"]
     entry["mirrored"] = content.get("mirrored", fits_both)
     return _Line(number, content.get("scene_id") or content["patch_id"], entry)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from data.alignment import move_change
 from data.caption_facts import CaptionFacts, CaptionOptions, Capture, caption_facts
 from data.captions import captions
-from data.digests import file_sha256
 from data.errors import DataError
 from data.events import describe_event
 from data.geo import MAX_RESIDUAL_PX, Location, locate, locate_raster, window_affine
@@ -25,6 +24,7 @@ from data.release import SceneFiles
 from data.scene_images import SceneImages, raster_location, read_scene
 from data.schema import DAMAGE_VALUES, SENSOR
 from data.screening import Screening
+from data.shards import sha256
 from data.survey import EventSurvey, read_labels, scene_georeference
 from data.tiles import PatchBuilding, Window, grid, place_buildings
 
@@ -95,7 +95,7 @@ def _read_labels(scene: SceneFiles, result: SceneResult) -> dict[Phase, Label]:
                 contents[path] = path.read_bytes()
                 digest = hashlib.sha256(contents[path]).hexdigest()
             elif scene.part is None:
-                digest = file_sha256(path)
+                digest = sha256(path)
             else:
                 continue
         except OSError as error:

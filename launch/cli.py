@@ -15,6 +15,10 @@ COMMANDS = {
     "inspect": ("data.report:inspect", "show what is in a dataset: report.html, with pictures"),
     "simulate": ("data.simulate:simulate", "write an xView2-format release of procedural scenes with known truth"),
     "generate": ("generate.run:generate", "make post-event images with a trained ControlNet"),
+    "satellite": (
+        "generate.satellite:satellite",
+        "make satellite images from texts and metadata, listed in a JSON file",
+    ),
     "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
     "convert": ("models.convert:convert", "make a clean safetensors folder of a DiffusionSat release"),
     "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to mend"),

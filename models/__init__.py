@@ -2,5 +2,6 @@
 
 from models.base import Base, BaseError, load_base
 from models.controlnet import controlnet_from_unet, load_controlnet
+from models.metadata import MetadataError
 
-__all__ = ["Base", "BaseError", "controlnet_from_unet", "load_base", "load_controlnet"]
+__all__ = ["Base", "BaseError", "MetadataError", "controlnet_from_unet", "load_base", "load_controlnet"]

@@ -112,7 +112,7 @@ class TrainConfig:
     curriculum: list[StageConfig] = field(default_factory=list)
     """Later stages, in order: e.g. 512 px patches first, 256 px ones from a step on."""
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
-    """adamw8bit keeps the moments in 8 bits: a quarter of their memory; needs the extra `bitsandbytes` and a GPU."""
+    """adamw8bit keeps the moments in 8 bits: a quarter of their memory; needs the extra `bitsandbytes`."""
     learning_rate: float = 1e-5
     """Peak, per optimizer step; not scaled by anything."""
     warmup_steps: int = 500

@@ -104,6 +104,16 @@ def _data_rules(config: "Config") -> Rules:
 
 def _model_rules(config: "Config") -> Rules:
     model, objective = config.model, config.objective
+    if "controlnet" not in model.trained:
+        without = f"but model.trained is {model.trained}: there is no ControlNet"
+        yield (
+            model.condition == "pixels",
+            f"model.condition is {model.condition}, {without} to show it to. Leave it out.",
+        )
+        yield (
+            not model.gradient_checkpointing,
+            f"model.gradient_checkpointing is true, {without}. Use base_checkpointing.",
+        )
     yield model.lora_rank >= 1, f"model.lora_rank is {model.lora_rank}; it must be at least 1."
     yield model.lora_alpha > 0, f"model.lora_alpha is {model.lora_alpha}; it must be positive."
     yield bool(model.lora_targets), "model.lora_targets is empty; the default is [to_q, to_k, to_v, to_out.0]."

@@ -84,11 +84,15 @@ class TrainState:
         self.step = step
 
     def _moments(self) -> dict[str, Tensor]:
-        return {
-            f"{name}.{key}": torch.as_tensor(moment).detach().contiguous()
-            for name, parameter in self.denoiser.trained().items()
-            for key, moment in self.optimizer.state[parameter].items()
-        }
+        moments: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, parameter in self.denoiser.trained().items():
+            for key, moment in self.optimizer.state[parameter].items():
+                tensor = torch.as_tensor(moment).detach().contiguous()
+                # bitsandbytes has one code book for all parameters; a file holds no tensor twice.
+                moments[f"{name}.{key}"] = tensor.clone() if tensor.data_ptr() in seen else tensor
+                seen.add(tensor.data_ptr())
+        return moments
 
 
 def new_state(denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, keep_ema: bool, scale_loss: bool) -> TrainState:

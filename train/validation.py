@@ -57,6 +57,7 @@ class ValidationSet:
     timesteps: list[int]  # middle of each bin
     images: int
     sampling_steps: int
+    controlled: bool  # the trained network sees the pre image
 
 
 def open_held_out(config: Config, stages: Sequence[Stage]) -> list[Dataset]:
@@ -98,6 +99,7 @@ def prepare_validation(
         timesteps=[(2 * number + 1) * length // (2 * bins) for number in range(bins)],
         images=min(settings.images, count),
         sampling_steps=settings.sampling_steps,
+        controlled=config.model.trained != "lora",
     )
 
 
@@ -140,8 +142,8 @@ def validate(
     total = len(loss_batches) * len(held_out.timesteps) + len(image_batches) * held_out.sampling_steps
     try:
         with tqdm(total=total, desc="validate", leave=False, disable=not accelerator.is_main_process) as bar:
-            found = _losses(held_out.timesteps, denoiser, schedule, map(load, loss_batches), go_on)
-            metrics = _summary(accelerator, held_out.timesteps, loss_batches, found)
+            found = _losses(held_out, denoiser, schedule, map(load, loss_batches), go_on)
+            metrics = _summary(accelerator, held_out, loss_batches, found)
             if held_out.images:
                 latents = _sample(held_out, denoiser, map(load, image_batches), go_on)
                 metrics |= _images(accelerator, held_out, image_batches, latents, step)
@@ -163,7 +165,7 @@ def _shares(accelerator: Accelerator, count: int, size: int) -> list[list[int]]:
 
 
 def _losses(
-    timesteps: Sequence[int],
+    held_out: ValidationSet,
     denoiser: Denoiser,
     schedule: DDPMScheduler,
     batches: Iterable[Batch],
@@ -173,25 +175,27 @@ def _losses(
     found: list[list[list[float]]] = []
     for batch in batches:
         per_timestep = []
-        for timestep in timesteps:
+        for timestep in held_out.timesteps:
             batch["timestep"] = torch.full_like(batch["timestep"], timestep)
             _, losses = denoising_loss(denoiser, schedule, batch)
-            with denoiser.without_control():
-                _, alone = denoising_loss(denoiser, schedule, batch)
-            per_timestep.append(torch.stack([losses, alone]))
+            without = losses
+            if held_out.controlled:
+                with denoiser.without_control():
+                    _, without = denoising_loss(denoiser, schedule, batch)
+            per_timestep.append(torch.stack([losses, without]))
             go_on()
         found += torch.stack(per_timestep).permute(2, 1, 0).double().tolist()  # patch, with/without, timestep
     return found
 
 
 def _summary(
-    accelerator: Accelerator, timesteps: Sequence[int], batches: list[list[int]], found: list[list[list[float]]]
+    accelerator: Accelerator, held_out: ValidationSet, batches: list[list[int]], found: list[list[list[float]]]
 ) -> dict[str, float]:
     """Over the patches of all processes, each once."""
     ordinals = [ordinal for batch in batches for ordinal in batch]
     by_patch = dict(gather_object(list(zip(ordinals, found, strict=True))))
     table = np.array([by_patch[ordinal] for ordinal in sorted(by_patch)])
-    return loss_metrics(timesteps, table[:, 0], table[:, 1])
+    return loss_metrics(held_out.timesteps, table[:, 0], table[:, 1] if held_out.controlled else None)
 
 
 def _sample(

@@ -194,7 +194,8 @@ def test_only_what_post_covers_is_built(tmp_path: Path, small_parts: None) -> No
     images = tmp_path / "release" / "train" / "images"
     write_tif(images / f"{SCENE_IDS[0]}_pre_disaster.tif", noise(200, 300))
     write_tif(images / f"{SCENE_IDS[0]}_post_disaster.tif", noise(40, 50), NORTH_UP @ Affine.translation(100, 70))
-    rows, _ = built(tmp_path / "d", source=tmp_path / "release")
+    rows, manifest = built(tmp_path / "d", source=tmp_path / "release")
+    assert manifest["left_out"] == []  # no part without any ground of post was read
     parts = {tuple(int(text[1:]) for text in row["scene_id"].split("_")[-2:]) for row in rows.values()}
     assert parts == {(row, col) for row in (64, 96) for col in (96, 128)}  # rows 70 to 110, columns 100 to 150
     row = rows[f"{SCENE_IDS[0]}_r000064_c000096_0000_0000_32"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from launch.cli import run
 from models import BaseError, load_base, load_controlnet
 from models.convert import convert
 from models.foreign_weights import read_weights
@@ -182,3 +183,9 @@ def test_folders_that_are_not_there_or_in_the_way(release: Path, tmp_path: Path)
 def test_an_unconverted_release_says_what_to_do(release: Path) -> None:
     with pytest.raises(BaseError, match=rf"pre2post convert --source {release} --out"):
         load_base(release)
+
+
+def test_from_the_command_line(release: Path, tmp_path: Path) -> None:
+    options = ["--source", str(release), "--out", str(tmp_path / "out"), "--unet", "nowhere", "--resolution", "64"]
+    with pytest.raises(BaseError, match=r"lacks .*nowhere"):
+        run(convert, "convert", options)

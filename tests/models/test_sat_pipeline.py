@@ -165,7 +165,7 @@ def test_a_batch_is_its_rows(pipeline: SatPipeline) -> None:
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 def test_several_images_per_prompt(pipeline: SatPipeline, guidance_scale: float) -> None:
-    """The original repeats text and metadata differently: prompt 0 got the metadata of prompt 1."""
+    """The original repeats text but not metadata there, and fails."""
     arguments: dict[str, Any] = {"guidance_scale": guidance_scale}
     together = made(
         pipeline, ["a", "b"], metadata=[PLACE, LATER], num_images_per_prompt=2, latents=noise(4), **arguments

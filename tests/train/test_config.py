@@ -68,6 +68,10 @@ def test_a_saved_config_reads_back_the_same(tmp_path: Path) -> None:
             "objective.damage_weights.destryed: no such class. Did you mean destroyed?",
         ),
         (["--objective.noise_offset=-1"], "objective.noise_offset is -1.0; 0 switches it off."),
+        (
+            ["--model.trained=lora", "--model.condition=latents"],
+            "model.condition is latents, but model.trained is lora",
+        ),
         (["--model.lora_rank=0"], "model.lora_rank is 0; it must be at least 1."),
         (["--run.save_every=0"], "run.save_every is 0; it must be at least 1."),
     ],

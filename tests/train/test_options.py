@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from models import load_base
-from tests.train.conftest import Arguments, losses, run
+from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.worlds import write_micro_base
 from train.config import ConfigError, ModelConfig, parse_config
 from train.networks import build_denoiser, noise_schedule
@@ -100,16 +101,18 @@ def test_an_absent_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_eight_bit_moments_are_saved_and_resumed(
     tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a stand-in for bitsandbytes, whose step counts are plain numbers and whose moments are bytes."""
+    """With a stand-in for bitsandbytes, whose step counts are plain numbers, moments bytes, and code book shared."""
 
     class AdamW8bit(torch.optim.SGD):
         def __init__(self, weights: list[nn.Parameter], lr: float, weight_decay: float) -> None:
             super().__init__(weights, lr=lr)
+            self.code_book = torch.linspace(-1, 1, 256)
 
         def step(self, closure: Any = None) -> None:  # type: ignore[override]
             for weight in self.param_groups[0]["params"]:
                 state = self.state[weight]
                 state["step"] = state.get("step", 0) + 1
+                state["qmap1"] = self.code_book
                 state["state1"] = (weight.grad.sign() + 1).to(torch.uint8)
             super().step()
 
@@ -132,6 +135,20 @@ def test_eight_bit_moments_are_saved_and_resumed(
     assert losses(tmp_path / "run") == straight
 
 
+def test_bitsandbytes_itself_resumes_exactly(tmp_path: Path, arguments: Arguments) -> None:
+    pytest.importorskip("bitsandbytes")
+    options = [*SHORT, "--train.optimizer=adamw8bit", "--run.save_every=1", "--run.keep_last=0"]
+    run(arguments("run", *options))
+    folder = tmp_path / "run/checkpoints/step-00000003"
+    straight, moments = losses(tmp_path / "run"), load_file(folder / "optimizer.safetensors")
+    assert torch.uint8 in {moment.dtype for moment in moments.values()}
+    (folder / "MANIFEST.json").unlink()
+    run(arguments("run", *options))
+    again = load_file(folder / "optimizer.safetensors")
+    assert losses(tmp_path / "run") == straight
+    assert all(torch.equal(again[name], moments[name]) for name in moments)
+
+
 def test_layers_that_the_base_has_not_are_named(micro_base: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.lora_targets is \['to_qq'\]"):
         build_denoiser(
@@ -152,6 +169,7 @@ def test_every_part_of_the_objective_is_drawn_from_the_ordinal(tmp_path: Path, a
     options += ["--objective.damage_weights={destroyed: 4, background: 0.5}", "--data.direction=both", *SHORT]
     run(arguments("whole", *options, "--train.micro_batch=4"))
     run(arguments("parts", *options, "--train.micro_batch=1", "--run.workers=1"))
-    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
+    assert fingerprints(tmp_path / "parts") == fingerprints(tmp_path / "whole")
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)  # rounding, at a high rate
     lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
     assert all(line["loss_plain"] != line["loss"] for line in lines)

@@ -192,3 +192,9 @@ def test_a_stop_breaks_a_validation_off(tmp_path: Path, arguments: Arguments) ->
 
     assert validate(Accelerator(cpu=True), held_out, denoiser, schedule, unchanged, 0, stop) is None
     assert len(asked) == 5
+
+
+def test_a_lora_alone_has_no_control_gap(tmp_path: Path, arguments: Arguments) -> None:
+    run(arguments("run", *VALIDATED, "--model.trained=lora", "--train.steps=3"))
+    (line,) = validations(tmp_path / "run")
+    assert "psnr_outside" in line and not [name for name in line if name.startswith("control_gap")]

@@ -1,0 +1,108 @@
+"""Make satellite images from texts and metadata with a DiffusionSat (or any Stable Diffusion) base.
+
+On a laptop: `pre2post satellite --requests images.json --base tiny --out images`
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from generate.errors import GenerateError
+from generate.pipeline import show_step
+from generate.satellite_items import SatelliteItem, read_items
+from models import load_base
+from models.sat_pipeline import SatPipeline
+
+MADE = "made.json"
+
+
+def satellite(*, requests: Path, base: str, out: Path, half_precision: bool = False, overwrite: bool = False) -> None:
+    """Make the images that a JSON file lists, from text and metadata.
+
+    The file is a list of objects: prompt and output (a file name, .png); and, where they are wanted, metadata (an
+    object with any of lon, lat in degrees, gsd in metres per pixel, cloud_cover 0..1, year, month, day), steps (50),
+    guidance (7.5; 1 is none), size (px, or [width, height]), seed (0). The start noise comes from
+    `torch.Generator("cpu").manual_seed(seed)`. Beside the images, `made.json` says how each was made.
+
+    Args:
+        requests: The JSON file.
+        base: A diffusers folder, a clean DiffusionSat folder (`pre2post convert`), a hub id, or `tiny`.
+        out: The folder to write.
+        half_precision: Run the networks in float16 (bfloat16 on a CPU); metadata stays float32.
+        overwrite: Replace images of the same names.
+    """
+    wanted = read_items(requests)
+    found = sorted(item.output for item in wanted if (out / item.output).exists())
+    if found and not overwrite:
+        raise GenerateError(f"out {out} has {', '.join(found[:3])} already. Add --overwrite, or name another folder.")
+    made = _earlier(out / MADE, {item.output for item in wanted})
+    pipeline = _pipeline(base, half_precision)
+    out.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=len(wanted), desc="satellite", unit="image") as bar:
+        for item in wanted:
+            _make(pipeline, item, out / item.output, bar)
+            made.append({**vars(item), "base": base})
+            _replace(out / MADE, lambda path: path.write_text(json.dumps(made, indent=1) + "\n"))
+            bar.update()
+    print(f"{len(wanted)} image{'s' * (len(wanted) != 1)} in {out}")
+
+
+def _pipeline(name: str, half_precision: bool) -> SatPipeline:
+    base = load_base(name)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float32
+    if half_precision:
+        dtype = torch.float16 if device == "cuda" else torch.bfloat16
+    pipeline = SatPipeline(
+        vae=base.load_vae(dtype),
+        text_encoder=base.load_text_encoder(dtype),
+        tokenizer=base.load_tokenizer(),
+        unet=base.load_unet(dtype),
+        scheduler=base.load_sampler(),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)  # type: ignore[no-any-return]
+
+
+def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: "tqdm[Any]") -> None:
+    width, height = item.size or (None, None)
+
+    def report(done: int, latents: Tensor) -> None:
+        show_step(bar, item.steps, "", done)
+
+    image = pipeline(
+        item.prompt,
+        metadata=item.metadata or None,
+        width=width,
+        height=height,
+        num_inference_steps=item.steps,
+        guidance_scale=item.guidance,
+        generator=torch.Generator("cpu").manual_seed(item.seed),
+        on_step=report,
+    ).images[0]
+    _replace(path, partial(image.save, format="PNG"))
+
+
+def _earlier(path: Path, replaced: set[str]) -> list[dict[str, Any]]:
+    """What earlier runs noted of the images that stay."""
+    if not path.exists():
+        return []
+    try:
+        return [entry for entry in json.loads(path.read_text()) if entry["output"] not in replaced]
+    except (ValueError, TypeError, KeyError):
+        raise GenerateError(f"{path}: not written by pre2post satellite. Name another folder with --out.") from None
+
+
+def _replace(path: Path, write: Any) -> None:  # noqa: ANN401 (takes a path)
+    """Write a file that is either whole or absent."""
+    unfinished = path.with_name(f".{path.name}.partial")
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

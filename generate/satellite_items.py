@@ -1,0 +1,88 @@
+"""The file of `pre2post satellite`: a JSON list of images to make, each with settings of its own."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from generate.errors import GenerateError
+from models.metadata import MetadataError, natural_metadata
+
+# field: its types, and its value where an entry has none; the first two must be there.
+FIELDS: dict[str, tuple[tuple[type, ...], Any]] = {
+    "prompt": ((str,), None),
+    "output": ((str,), None),
+    "metadata": ((dict,), {}),
+    "steps": ((int,), 50),
+    "guidance": ((int, float), 7.5),
+    "size": ((int, list), None),
+    "seed": ((int,), 0),
+}
+
+
+@dataclass(frozen=True)
+class SatelliteItem:
+    """One image to make."""
+
+    prompt: str
+    output: str  # file name, .png
+    metadata: dict[str, float | None]  # natural units, see models/metadata.py
+    steps: int
+    guidance: float
+    size: tuple[int, int] | None  # (width, height) in px; None = the base's own
+    seed: int
+
+
+def read_items(path: Path) -> list[SatelliteItem]:
+    """Read and check the whole file before any image is made.
+
+    Raises:
+        GenerateError: names the file, the entry (counted from 0), the field and the mend.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GenerateError(f"{path}: no such file. Expected a JSON list of images to make.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise GenerateError(f"{path}: not JSON ({error}). Expected a list of objects with prompt and output.") from None
+    if not isinstance(entries, list) or not entries:
+        raise GenerateError(f"{path}: expected a list of objects with prompt and output, and at least one.")
+    items = [_item(entry, f"{path}: entry {index}") for index, entry in enumerate(entries)]
+    outputs = [item.output for item in items]
+    if twice := sorted({name for name in outputs if outputs.count(name) > 1}):
+        raise GenerateError(f"{path}: output {twice[0]} is named by several entries. Give each a name of its own.")
+    return items
+
+
+def _item(entry: Any, where: str) -> SatelliteItem:  # noqa: ANN401 (straight from JSON)
+    if not isinstance(entry, dict):
+        raise GenerateError(f"{where} is {entry!r}. Expected an object with prompt and output.")
+    if strangers := sorted(set(entry) - set(FIELDS)):
+        raise GenerateError(f"{where} has a field {strangers[0]!r}. Expected {', '.join(FIELDS)}.")
+    values = {}
+    for field, (types, default) in FIELDS.items():
+        if field not in entry and default is None and field != "size":
+            raise GenerateError(f"{where} has no {field}. Add it.")
+        value = values[field] = entry.get(field, default)
+        if field in entry and (not isinstance(value, types) or isinstance(value, bool)):
+            names = " or ".join(kind.__name__ for kind in types)
+            raise GenerateError(f"{where}: {field} is {value!r}. Expected {names}.")
+    output = values["output"]
+    if Path(output).name != output or not output.endswith(".png"):
+        raise GenerateError(f"{where}: output is {output!r}. Expected a file name ending in .png, without folders.")
+    if not 1 <= values["steps"] <= 999:
+        raise GenerateError(f"{where}: steps is {values['steps']}. Expected 1 to 999, usually 20 to 50.")
+    try:
+        natural_metadata(values["metadata"])
+    except (MetadataError, TypeError, ValueError) as error:
+        raise GenerateError(f"{where}: {error}") from None
+    return SatelliteItem(**values | {"size": _size(values["size"], where)})
+
+
+def _size(size: Any, where: str) -> tuple[int, int] | None:  # noqa: ANN401 (straight from JSON)
+    if size is None:
+        return None
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 and side % 8 == 0 for side in sides):
+        raise GenerateError(f"{where}: size is {size}. Expected a side in px, or [width, height], multiples of 8.")
+    return sides[0], sides[1]
