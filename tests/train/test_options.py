@@ -118,12 +118,10 @@ def test_eight_bit_moments_are_saved_and_resumed(
 
     real = importlib.import_module
 
-    def standing_in(name: str) -> Any:
-        return (
-            type("bnb", (), {"optim": type("optim", (), {"AdamW8bit": AdamW8bit})})
-            if name == "bitsandbytes"
-            else real(name)
-        )
+    def standing_in(name: str, package: str | None = None) -> Any:
+        if name != "bitsandbytes":
+            return real(name, package)
+        return type("bnb", (), {"optim": type("optim", (), {"AdamW8bit": AdamW8bit})})
 
     monkeypatch.setattr(importlib, "import_module", standing_in)
     monkeypatch.setattr("train.config_checks.is_installed", lambda package: True)
