@@ -9,9 +9,8 @@ import datasets
 from data.pixels import resize_rgb
 from evaluation.metrics import Mask, Pixels
 from evaluation.regions import regions_of
-from generate.items import captions_of
 
-COLUMNS = ["patch_id", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
+COLUMNS = ["patch_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
 
 
 @dataclass(frozen=True)
@@ -19,9 +18,9 @@ class Patch:
     """One patch as it is shown to the network and measured."""
 
     patch_id: str
+    event: str
     disaster_type: str
     position: int  # in the split
-    seed: int
     prompt: str
     pre: Pixels
     post: Pixels
@@ -29,26 +28,20 @@ class Patch:
 
 
 def patches_at(
-    dataset: datasets.Dataset, positions: Sequence[int], *, style: str, seed: int, resolution: int
+    dataset: datasets.Dataset, positions: Sequence[int], prompts: Sequence[str], *, resolution: int
 ) -> Iterator[Patch]:
-    """The patches at some positions of a split, read as they are needed; their captions are checked at once.
-
-    A patch's seed is `seed` + its position, as in `pre2post generate`.
-    """
-    prompts = captions_of(dataset, positions, style)
+    """The patches at some positions of a split, read as they are needed, with the caption of each."""
     rows = dataset.select_columns(COLUMNS)
-    return (
-        _patch(rows[position], position, seed + position, prompt, resolution)
-        for position, prompt in zip(positions, prompts, strict=True)
-    )
+    for position, prompt in zip(positions, prompts, strict=True):
+        yield _patch(rows[position], position, prompt, resolution)
 
 
-def _patch(row: Mapping[str, Any], position: int, seed: int, prompt: str, resolution: int) -> Patch:
+def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) -> Patch:
     return Patch(
         patch_id=row["patch_id"],
+        event=row["event"] or "unknown",
         disaster_type=row["disaster_type"] or "unknown",
         position=position,
-        seed=seed,
         prompt=prompt,
         pre=resize_rgb(row["pre"], resolution),
         post=resize_rgb(row["post"], resolution),

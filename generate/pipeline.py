@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from generate.errors import GenerateError
+from generate.sampling import Sampling
 from models import Base, BaseError, load_base, load_controlnet
-from models.checkpoint import STATE, CheckpointError, read_state, resolve_checkpoint
+from models.checkpoint import MANIFEST, STATE, CheckpointError, file_sha256, read_state, resolve_checkpoint
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
 
@@ -39,6 +40,16 @@ class Checkpoint:
         """The ControlNet folder to generate with: the averaged weights where there are any."""
         averaged = self.folder / "ema"
         return averaged if averaged.is_dir() else self.folder / "controlnet"
+
+    def described(self) -> dict[str, Any]:
+        """What identifies the checkpoint, for manifests and tags; its hash covers every file in it."""
+        return {
+            "checkpoint": str(self.folder),
+            "checkpoint_sha256": file_sha256(self.folder / MANIFEST),
+            "step": self.step,
+            "weights": self.weights.name,
+            "base_unet_sha256": self.unet_sha256,
+        }
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -68,104 +79,17 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def load_generator(checkpoint: Checkpoint, base: str | None = None) -> StableDiffusionControlNetPipeline:
-    """Assemble the pipeline, float32, on the GPU if there is one.
+def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:
+    """The base of the training; any other would give rubbish without an error.
 
     Args:
         checkpoint: what `open_checkpoint` found.
-        base: where the base lies now, if not where the training found it.
+        name: where the base lies now, if not where the training found it.
 
     Raises:
-        CheckpointError: the base of the training is not there, or `base` is another one.
-        BaseError: `base` cannot be loaded.
+        CheckpointError: the base of the training is not there, or the one that was named is another.
+        BaseError: the one that was named cannot be loaded.
     """
-    parts = _open_base(checkpoint, base)
-    pipeline = StableDiffusionControlNetPipeline(
-        vae=parts.load_vae(),
-        text_encoder=parts.load_text_encoder(),
-        tokenizer=parts.load_tokenizer(),
-        unet=parts.load_unet(),
-        controlnet=load_controlnet(checkpoint.weights),
-        scheduler=parts.load_sampler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def generate_images(
-    pipeline: StableDiffusionControlNetPipeline,
-    pre: Sequence[Pixels],
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    steps: int,
-    guidance_scale: float,
-    control_scale: float = 1.0,
-    on_step: Callable[[int], None] = lambda done: None,
-) -> Pixels:
-    """Generate one batch.
-
-    Args:
-        pipeline: from `load_generator`.
-        pre: conditioning images, all of one size.
-        prompts: one for each image.
-        seeds: one for each image. Each start noise has a CPU generator of its own, so that an image depends neither
-            on its batch nor on the device.
-        steps: denoising steps.
-        guidance_scale: classifier-free guidance; 1 = none.
-        control_scale: factor on what the ControlNet adds; at 0 the base works alone.
-        on_step: told the number of finished steps after each.
-
-    Returns:
-        (batch, height, width, 3) uint8.
-    """
-    check_steps(pipeline, steps)
-
-    def report(_: object, step: int, __: object, ___: object) -> dict[str, Any]:
-        on_step(step + 1)
-        return {}
-
-    with torch.inference_mode():
-        images = pipeline(
-            prompt=list(prompts),
-            image=_conditioning(pre),
-            num_inference_steps=steps,
-            guidance_scale=guidance_scale,
-            controlnet_conditioning_scale=control_scale,
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            callback_on_step_end=report,
-            output_type="np",
-        ).images
-    if not np.isfinite(images).all():
-        raise GenerateError(
-            f"the network gave values that are no numbers (seeds {list(seeds)}). Its weights have diverged: "
-            "use an earlier checkpoint."
-        )
-    return np.asarray((images * 255).round().astype(np.uint8))  # as diffusers rounds
-
-
-def show_step(bar: "tqdm[Any]", steps: int, what: str, done: int) -> None:
-    """Say beside a progress bar how far the current batch is."""
-    bar.set_postfix_str(f"{what}step {done}/{steps}")
-
-
-def check_steps(pipeline: StableDiffusionControlNetPipeline, steps: int) -> None:
-    """Stop unless the sampler can make so many steps."""
-    most = pipeline.scheduler.config.num_train_timesteps - 1
-    if not 1 <= steps <= most:
-        raise GenerateError(f"steps is {steps}; expected 1 to {most}, usually 20 to 50.")
-
-
-def _conditioning(pre: Sequence[Pixels]) -> Tensor:
-    """(B, 3, H, W) float32 in [0, 1], as diffusers makes it from PIL images."""
-    return torch.from_numpy(np.stack(pre).astype(np.float32) / 255).permute(0, 3, 1, 2)
-
-
-def _open_base(checkpoint: Checkpoint, name: str | None) -> Base:
-    """The base of the training; any other would give rubbish without an error."""
     try:
         base = load_base(name or checkpoint.base)
     except BaseError as error:
@@ -182,3 +106,97 @@ def _open_base(checkpoint: Checkpoint, name: str | None) -> Base:
             f"{base.name} is another one (UNet sha256 {found[:12]}). Name the base of the training with --base."
         )
     return base
+
+
+def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim") -> StableDiffusionControlNetPipeline:
+    """Assemble the pipeline, float32, on this process's device.
+
+    Args:
+        checkpoint: what `open_checkpoint` found.
+        parts: its base, from `open_base`.
+        scheduler: one of `models.base.SAMPLERS`.
+    """
+    pipeline = StableDiffusionControlNetPipeline(
+        vae=parts.load_vae(),
+        text_encoder=parts.load_text_encoder(),
+        tokenizer=parts.load_tokenizer(),
+        unet=parts.load_unet(),
+        controlnet=load_controlnet(checkpoint.weights),
+        scheduler=parts.load_sampler(scheduler),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(PartialState().device)
+
+
+def generate_images(
+    pipeline: StableDiffusionControlNetPipeline,
+    pre: Sequence[Pixels],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    on_step: Callable[[int], None] = lambda done: None,
+) -> Pixels:
+    """Generate one batch.
+
+    Args:
+        pipeline: from `load_generator`.
+        pre: conditioning images, all of one size.
+        prompts: one for each image.
+        seeds: one for each image. Each start noise has a CPU generator of its own, so that an image depends neither
+            on its batch nor on the device.
+        sampling: scheduler and seed of it are not looked at here: they are in the pipeline and in `seeds`.
+        on_step: told the number of finished steps after each.
+
+    Returns:
+        (batch, height, width, 3) uint8.
+    """
+    check_steps(pipeline, sampling.steps)
+
+    def report(_: object, step: int, __: object, ___: object) -> dict[str, Any]:
+        on_step(step + 1)
+        return {}
+
+    with torch.inference_mode(), autocast(pipeline, sampling):
+        images = pipeline(
+            prompt=list(prompts),
+            image=conditioning(pre),
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            controlnet_conditioning_scale=sampling.control_scale,
+            control_guidance_start=sampling.control_start,
+            control_guidance_end=sampling.control_end,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            callback_on_step_end=report,
+            output_type="np",
+        ).images
+    check_finite(images, seeds)
+    return np.asarray((images * 255).round().astype(np.uint8))  # as diffusers rounds
+
+
+def autocast(pipeline: StableDiffusionControlNetPipeline, sampling: Sampling) -> torch.autocast:
+    """Networks in bfloat16 if asked for; latents stay float32, so that a hundred steps do not add up its rounding."""
+    return torch.autocast(pipeline.device.type, torch.bfloat16, enabled=sampling.precision == "bf16")
+
+
+def conditioning(pre: Sequence[Pixels]) -> Tensor:
+    """What the ControlNet reads: (B, 3, H, W) float32 in [0, 1], as diffusers makes it from PIL images."""
+    return torch.from_numpy(np.stack(pre).astype(np.float32) / 255).permute(0, 3, 1, 2)
+
+
+def check_steps(pipeline: StableDiffusionControlNetPipeline, steps: int) -> None:
+    """Stop unless the sampler can make so many steps."""
+    most = pipeline.scheduler.config.num_train_timesteps - 1
+    if not 1 <= steps <= most:
+        raise GenerateError(f"steps is {steps}; expected 1 to {most}, usually 20 to 100.")
+
+
+def check_finite(values: NDArray[Any], seeds: Sequence[int]) -> None:
+    """Stop if the networks gave values that are no numbers."""
+    if not np.isfinite(values).all():
+        raise GenerateError(
+            f"the network gave values that are no numbers (seeds {list(seeds)}). Its weights have diverged: "
+            "use an earlier checkpoint. With bf16, try fp32 first."
+        )

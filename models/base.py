@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    SchedulerMixin,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -21,6 +30,9 @@ from models.checkpoint import file_sha256
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
+
+# Solvers of the reverse process, by the names of their papers.
+SAMPLERS = {"ddim": DDIMScheduler, "unipc": UniPCMultistepScheduler, "dpm++": DPMSolverMultistepScheduler}
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -73,9 +85,9 @@ class Base:
         """The forward process: alphas and prediction type, for training."""
         return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler")
 
-    def load_sampler(self) -> DDIMScheduler:
-        """The reverse process for generation: DDIM on the base's own noise schedule."""
-        return DDIMScheduler.from_pretrained(self.folder, subfolder="scheduler")
+    def load_sampler(self, name: str = "ddim") -> SchedulerMixin:
+        """The reverse process for generation: one of SAMPLERS on the base's own noise schedule."""
+        return SAMPLERS[name].from_pretrained(self.folder, subfolder="scheduler")
 
     @cached_property
     def resolution(self) -> int:

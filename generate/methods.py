@@ -1,0 +1,31 @@
+"""Ways to make a post image of a pre image, behind one interface, so that `evaluate` runs each by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from diffusers import StableDiffusionControlNetPipeline
+
+from generate.pipeline import Pixels, generate_images
+from generate.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a batch of images is made of; lists of one length."""
+
+    pre: Sequence[Pixels]
+    prompts: Sequence[str]
+    seeds: Sequence[int]
+
+
+Method = Callable[[StableDiffusionControlNetPipeline, Inputs, Sampling, Callable[[int], None]], Pixels]
+
+
+def controlnet(
+    pipeline: StableDiffusionControlNetPipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]
+) -> Pixels:
+    """The trained ControlNet; with control_scale 0 the base alone."""
+    return generate_images(pipeline, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step)
+
+
+METHODS: dict[str, Method] = {"controlnet": controlnet}
