@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import simulated_capture
-from data.images import decode_rgb
 from data.quality import nodata_mask
 from data.registration import CONFIDENT, Edges, Shift, edges, estimate_shift, grey
 from data.release import Release, find_release
+from data.scene_images import read_scene
 from data.simulate import render_scene
 
 LARGEST_PX = 12.0  # shifts are drawn evenly from +- this, along each axis
@@ -61,8 +61,7 @@ def mismatched(release: Release) -> dict[int, list[float]]:
     corner = (slice(0, 512), slice(0, 512))
     studied = []
     for scene in release.scenes:
-        images = [decode_rgb(path.read_bytes(), path) for path in (scene.pre_image, scene.post_image)]
-        studied.append([study(image)[corner] for image in images])
+        studied.append([study(image)[corner] for image in read_scene(scene, (1, 2, 3)).images.values()])
     found: dict[int, list[float]] = {}
     for size in (512, 256):
         window = (slice(0, size), slice(0, size))

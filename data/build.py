@@ -6,7 +6,6 @@ On a laptop: `pre2post build --source xbd --out d512`
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from data.caption_facts import CaptionOptions
@@ -14,9 +13,12 @@ from data.caption_file import CaptionFile, caption_notes
 from data.card import write_card
 from data.destination import check_destination, whole_folder
 from data.errors import DataError
+from data.large import cut_large
 from data.manifest import Tally, describe, write_manifest
+from data.pairs import find_pairs
 from data.parallel import WorkerPool, default_workers
-from data.release import Release, SceneFiles, find_release
+from data.raster import Bands, parse_bands
+from data.release import Release, find_release
 from data.report import inspect
 from data.rows import SceneTask, build_scene
 from data.screening import Screening
@@ -29,9 +31,11 @@ from data.tiles import check_size
 
 def build(
     *,
-    source: Path,
     out: Path,
+    source: Path | None = None,
+    manifest: Path | None = None,
     size: int = 512,
+    bands: str = "1,2,3",
     split_by: SplitBy = "official",
     seed: int = 0,
     max_nodata: float | None = None,
@@ -45,17 +49,21 @@ def build(
     overwrite: bool = False,
     strict: bool = False,
 ) -> None:
-    """Cut an xView2 release into aligned pre/post patches with masks, captions and metadata.
+    """Cut an xView2 release, or pairs listed in a manifest, into aligned patches with masks, captions and metadata.
 
     The result is a folder of Parquet shards that `datasets.load_dataset` opens, with a card (README.md), counts and
     everything left out (dataset.json), and pictures (report.html). Scenes that cannot be read are left out and
     named with their reason. The same source and options give the same bytes, however many workers build them.
 
     Args:
-        source: The release: a folder with any of train, tier1, tier3, test, hold, each with images/ and labels/,
-            or a folder that holds images/ and labels/ itself.
         out: The folder to write. It appears only when it is whole.
+        source: The release: a folder with any of train, tier1, tier3, test, hold, each with images/ and labels/,
+            or a folder that holds images/ and labels/ itself. Images are PNG or GeoTIFF, of 8 or 16 bits.
+        manifest: Instead of a release: a JSONL file with an object per pair: pre, post, event, and if known scene_id,
+            disaster_type, pre_date, post_date, pre_label, post_label or mask, split (docs/sources.md). Where post lies
+            on another grid, it is put onto that of pre.
         size: Side of a patch in pixels, a multiple of 8. A margin narrower than a patch is left out.
+        bands: Which bands of the images are red, green and blue, such as 5,3,2; the first is 1.
         split_by: `official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the
             scene's name. `event`: whole disasters are held out, which tells how a model does on an unseen one.
         seed: Which scenes or events are held out (not used by `official`), and how captions are phrased.
@@ -84,14 +92,24 @@ def build(
         )
     check_destination(out, overwrite)
     joined = CaptionFile(captions) if captions else None
-    release = find_release(source)
-    _check_first_image(release.scenes[0], size)
+    chosen = parse_bands(bands)
+    release, name = _find(source, manifest)
+    release = cut_large(release, size, chosen)
     splits = assign_splits(release.scenes, split_by, seed)
-    settings = {"source": source.resolve().name, "size": size, "split_by": split_by, "seed": seed}
+    settings = {"source": name, "size": size, "bands": bands, "split_by": split_by, "seed": seed}
     settings |= {"moderate_from": moderate_from, "severe_from": severe_from}
     with whole_folder(out) as folder, WorkerPool(workers or default_workers()) as pool:
-        manifest = _write(folder, release, splits, settings, screening, pool, strict, joined)
-    print(summary(manifest, out))
+        described = _write(folder, release, splits, settings, screening, pool, strict, joined, chosen)
+    print(summary(described, out))
+
+
+def _find(source: Path | None, manifest: Path | None) -> tuple[Release, str]:
+    """The scenes of whichever is given, and its name."""
+    if source and not manifest:
+        return find_release(source), source.resolve().name
+    if manifest and not source:
+        return find_pairs(manifest), manifest.name
+    raise DataError("give either --source, an xView2 release, or --manifest, a JSONL file of pairs (docs/sources.md).")
 
 
 def _write(
@@ -103,6 +121,7 @@ def _write(
     pool: WorkerPool,
     strict: bool,
     joined: CaptionFile | None,
+    bands: Bands,
 ) -> dict[str, Any]:
     tally = Tally()
     for scene_id, reason in release.incomplete:
@@ -111,7 +130,7 @@ def _write(
     events = survey_events(tqdm(surveys, desc="reading labels", total=len(release.scenes), unit="scene"))
     ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
     wording = CaptionOptions(settings["seed"], settings["moderate_from"], settings["severe_from"])
-    tasks = [SceneTask(scene, settings["size"], events[scene.event], wording, screening) for scene in ordered]
+    tasks = [SceneTask(scene, settings["size"], events[scene.event], wording, screening, bands) for scene in ordered]
     (folder / "data").mkdir()
     with ShardWriter(folder / "data") as shards:
         for result in tqdm(pool.map(build_scene, tasks), desc="building", total=len(tasks), unit="scene"):
@@ -137,22 +156,8 @@ def _write(
 
 def _reject(tally: Tally, scene_id: str, reason: str, strict: bool) -> None:
     if strict:
-        raise DataError(f"{scene_id}: {reason} Stopped at once, as --strict asks.")
+        raise DataError(f"{scene_id}: {reason.rstrip('.')}. Stopped at once, as --strict asks.")
     tally.reject(scene_id, reason)
-
-
-def _check_first_image(scene: SceneFiles, size: int) -> None:
-    """Find a size that no scene can satisfy before an hour has gone by."""
-    try:
-        with Image.open(scene.pre_image) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError):
-        return  # this scene will be quarantined; the others tell for themselves
-    if size > min(width, height):
-        raise DataError(
-            f"size is {size}, but {scene.pre_image} has {width} x {height} px. "
-            f"Use --size {min(width, height) // 8 * 8} or less."
-        )
 
 
 def summary(manifest: dict[str, Any], out: Path) -> str:

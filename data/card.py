@@ -16,12 +16,12 @@ COLUMNS = """\
 | column | what |
 |---|---|
 | `pre`, `post` | RGB PNG of the same ground before and after the event |
-| `damage_mask` | 0 background, 1 no damage, 2 minor, 3 major, 4 destroyed, 255 unknown; null without post label |
+| `damage_mask` | 0 background, 1 no damage, 2 minor, 3 major, 4 destroyed, 255 unknown; null if unknown |
 | `change_mask` | 0..255 true strength of change; null but in simulated data |
 | `captions` | list of `style`, `target` (`pre` or `post`), `text`, `mirrored` (the text for the mirrored view) |
 | `metadata_pre`, `metadata_post` | lon, lat, metres per pixel, cloud fraction, year, month, day; NaN = unknown |
-| `location_source` | `tile`: fitted to the scene's own polygons; `event`: mean of its event; `unknown` |
-| `transform`, `crs_wkt` | affine map from patch pixels to degrees (a, b, c, d, e, f); empty unless `tile` |
+| `location_source` | `tile`: from the scene's polygons; `raster`: its GeoTIFF; `event`: mean of its event; `unknown` |
+| `transform`, `crs_wkt` | affine map (a to f) from patch pixels to that CRS; empty unless `tile` or `raster` |
 | `counts` | buildings per damage class whose centroid lies in the patch; null without post label |
 | `buildings` | polygons in patch pixels (x right, y down), clipped, with damage; `counted` as in `counts` |
 | `nodata_fraction`, `nodata_pre`, `nodata_post` | share of pixels without data: in either image, in each |

@@ -44,7 +44,8 @@ EVENTS = {
 # Both were photographed in the same weeks in the same hills: held out together or not at all.
 SAME_GROUND = {"woolsey-fire": "socal-fire"}
 
-_CAUSES = {
+# The disaster types of xBD and the words for them.
+CAUSES = {
     "earthquake": "an earthquake",
     "fire": "a wildfire",
     "flooding": "flooding",
@@ -59,5 +60,5 @@ def describe_event(event: str, disaster_type: str) -> Event:
     if event in EVENTS:
         return EVENTS[event]
     article = "an" if disaster_type[:1] in tuple("aeiou") else "a"
-    cause = _CAUSES.get(disaster_type, f"{article} {disaster_type or 'disaster'}")
+    cause = CAUSES.get(disaster_type, f"{article} {disaster_type or 'disaster'}")
     return Event(place="", country="", cause=cause, effect=cause, disaster_type=disaster_type)

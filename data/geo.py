@@ -1,4 +1,4 @@
-"""Where a scene lies: an affine map from scene pixels to degrees, fitted to the label polygons.
+"""Where a scene lies: an affine map from scene pixels to degrees, fitted to the label polygons, or a GeoTIFF's own map.
 
 xBD gives every polygon twice, in pixels (`xy`) and in degrees (`lng_lat`). Over one scene the map between the two
 is affine to about 0.02 px. Pixel coordinates are rasterio's: (0, 0) is the outer corner of the top-left pixel.
@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import transform
 
-WGS84_WKT = CRS.from_epsg(4326).to_wkt()
+WGS84 = CRS.from_epsg(4326)
+WGS84_WKT = WGS84.to_wkt()
 # A worse fit means that xy and lng_lat do not describe the same ground; such a georeference is not used.
 MAX_RESIDUAL_PX = 2.0
 
@@ -33,11 +36,13 @@ class Georeference:
 class Location:
     """What is known of the place of a scene or patch. Unknown numbers are NaN."""
 
-    source: str  # "tile": from its own polygons; "event": mean of the event's other scenes; "unknown"
+    # "tile": from its own polygons; "raster": from its GeoTIFF; "event": mean of the event's other scenes; "unknown"
+    source: str
     lon: float
     lat: float
     pixel_size_m: float
-    affine: Affine | None  # only with source "tile": an event's mean place is no georeference
+    affine: Affine | None  # only with source "tile" or "raster": an event's mean place is no georeference
+    crs_wkt: str = WGS84_WKT  # what `affine` maps to
 
 
 UNKNOWN = Location("unknown", math.nan, math.nan, math.nan, None)
@@ -86,6 +91,27 @@ def locate(affine: Affine, width: int, height: int) -> Location:
     lon = affine.a * width / 2 + affine.b * height / 2 + affine.c
     lat = affine.d * width / 2 + affine.e * height / 2 + affine.f
     return Location("tile", lon, lat, pixel_size_m(affine, lat), affine)
+
+
+def locate_raster(affine: Affine, crs_wkt: str, width: int, height: int) -> Location | None:
+    """The location of a window whose own pixels `affine` maps to a CRS of any kind; None if that is not on Earth.
+
+    The pixel size is that on the ground, not in the units of the CRS: a metre of Web Mercator is less than one.
+    """
+    middles = np.array([(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]) * (width / 2, height / 2)
+    xs = [affine.a * x + affine.b * y + affine.c for x, y in middles]
+    ys = [affine.d * x + affine.e * y + affine.f for x, y in middles]
+    try:
+        lons, lats = (np.array(axis) for axis in transform(CRS.from_wkt(crs_wkt), WGS84, xs, ys))
+    except RasterioError:
+        return None
+    if not (np.isfinite(lons).all() and np.isfinite(lats).all() and np.abs(lats).max() <= 90):
+        return None
+    east = (np.array([lons[2] - lons[1], lons[4] - lons[3]]) + 180) % 360 - 180  # over the date line the short way
+    north = np.array([lats[2] - lats[1], lats[4] - lats[3]])
+    (a, b), (d, e) = east / (width, height), north / (width, height)
+    size = pixel_size_m(Affine(a, b, 0, d, e, 0), lats[0])
+    return Location("raster", float(lons[0]), float(lats[0]), size, affine, crs_wkt)
 
 
 def mean_location(locations: Sequence[Location]) -> Location:

@@ -6,7 +6,7 @@ The damage class stands in the post label only; pre and post list the same build
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from data.errors import DataError
+from data.release import Part
 from data.schema import DAMAGE_VALUES, SENSOR
 
 Phase = Literal["pre", "post"]
@@ -73,6 +74,31 @@ def parse_label(content: bytes, path: Path, phase: Phase) -> Label:
         disaster_type=_text(metadata, "disaster_type", path),
         repaired=repaired,
         dropped=len(listed) - len(buildings),
+    )
+
+
+def label_part(label: Label, part: Part) -> Label:
+    """What of a large raster's label belongs to a part of it, in the part's pixels.
+
+    All buildings that reach into the part are in, those whose centre is elsewhere too. What was repaired or dropped is
+    told of the first part alone, lest it be counted many times.
+    """
+    bounds = np.array([building.polygon.bounds for building in label.buildings]).reshape(-1, 4)
+    # What lies past the raster belongs to its nearest pixel, see `place_buildings`.
+    left, top, right, bottom = np.clip(bounds, 0, (part.raster_width, part.raster_height) * 2).T
+    inside = (left <= part.col + part.width) & (right >= part.col)
+    inside &= (top <= part.row + part.height) & (bottom >= part.row)
+    corner = (part.col, part.row)
+    return replace(
+        label,
+        buildings=tuple(
+            replace(building, polygon=shapely.transform(building.polygon, lambda xy: xy - corner))
+            for building, here in zip(label.buildings, inside, strict=True)
+            if here
+        ),
+        control_points=label.control_points - (*corner, 0, 0),
+        repaired=label.repaired if part.number == 0 else 0,
+        dropped=label.dropped if part.number == 0 else 0,
     )
 
 

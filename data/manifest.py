@@ -26,9 +26,9 @@ class Tally:
     def __init__(self) -> None:
         """Start with nothing."""
         self.events: dict[str, dict[str, Any]] = {}
-        self.labels: dict[str, list[str]] = {"both": [], "post": [], "pre": [], "none": []}
+        self.labels: dict[str, list[str]] = {"both": [], "post": [], "pre": [], "mask": [], "none": []}
         self.quarantine: list[dict[str, str]] = []
-        self.location_sources = {"tile": 0, "event": 0, "unknown": 0}
+        self.location_sources = {"tile": 0, "raster": 0, "event": 0, "unknown": 0}
         self.poor_georeference: list[str] = []
         self.residuals: list[float] = []
         self.digests: dict[str, str] = {}
@@ -68,7 +68,7 @@ class Tally:
 
     def _add_row(self, part: dict[str, Any], row: dict[str, Any]) -> None:
         part["patches"] += 1
-        part["labelled_patches"] += row["damage_mask"] is not None
+        part["labelled_patches"] += row["counts"]["destroyed"] is not None  # a mask alone counts no buildings
         for name, number in row["counts"].items():
             part["buildings"][name] += number or 0
 

@@ -1,26 +1,44 @@
 """Find the scenes of an xView2 release: which pre and post images and labels belong together.
 
 Layout: `<root>/{train,tier1,tier3,test,hold}/{images,labels}/`, any subset, or one folder that directly
-holds `images/` and `labels/`. Names: `hurricane-michael_00000106_pre_disaster.png` and `.json`.
+holds `images/` and `labels/`. Names: `hurricane-michael_00000106_pre_disaster.png` (or .tif) and `.json`.
 """
 
+import os
 import re
+from collections import defaultdict
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from data.errors import DataError
 
 OFFICIAL_SPLITS = ("train", "tier1", "tier3", "test", "hold")
-IMAGE_NAME = re.compile(r"(?P<scene_id>(?P<event>[a-z0-9-]+)_\d{8})_(?P<phase>pre|post)_disaster\.png")
+IMAGE_NAME = re.compile(r"(?P<scene_id>(?P<event>[a-z0-9-]+)_\d{8})_(?P<phase>pre|post)_disaster\.(png|tiff?)")
 LAYOUT = (
     "expected an xView2 release, SOURCE/{train,tier1,tier3,test,hold}/images/EVENT_00000000_{pre,post}_disaster.png "
-    "(any subset of these splits), or a folder that directly holds images/ and labels/"
+    "or .tif (any subset of these splits), or a folder that directly holds images/ and labels/"
 )
 
 
 @dataclass(frozen=True)
+class Part:
+    """A window of a raster that is too large to be one scene. Pixels of its pre image."""
+
+    of: str  # the scene id of the whole raster
+    number: int  # of the part, from 0
+    row: int
+    col: int
+    height: int
+    width: int
+    raster_height: int
+    raster_width: int
+    limits: tuple[tuple[float, float], ...] | None  # the range of 16-bit values, one for all parts; None: 8 bits
+
+
+@dataclass(frozen=True)
 class SceneFiles:
-    """The files of one scene; what the release does not have is None."""
+    """The files of one scene, and what a manifest tells of it; what there is not is None or ""."""
 
     scene_id: str
     event: str
@@ -30,27 +48,47 @@ class SceneFiles:
     pre_label: Path | None
     post_label: Path | None
     change: Path | None  # true strength of change, simulated releases only
+    mask: Path | None = None  # the damage mask of a pair without label files: manifests only
+    disaster_type: str = ""
+    pre_date: date | None = None
+    post_date: date | None = None
+    part: Part | None = None  # all of the images unless given
+
+    @property
+    def whole_id(self) -> str:
+        """What must stay in one split: the raster of which this scene is a part, else the scene."""
+        return self.part.of if self.part else self.scene_id
 
     @property
     def labels(self) -> str:
         """Which label files the scene has, in the words of the `labels` column."""
+        if self.mask:
+            return "mask"
         if self.pre_label:
             return "both" if self.post_label else "pre"
         return "post" if self.post_label else "none"
 
+    def label_files(self) -> list[Path]:
+        """The label files there are."""
+        return [path for path in (self.pre_label, self.post_label) if path is not None]
+
     def files(self) -> list[Path]:
         """Every file there is, in a fixed order."""
-        parts = (self.pre_image, self.post_image, self.pre_label, self.post_label, self.change)
-        return [path for path in parts if path is not None]
+        return list(self.roles().values())
+
+    def roles(self) -> dict[str, Path]:
+        """Every file there is by its role."""
+        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "mask")
+        return {role: path for role in roles if (path := getattr(self, role)) is not None}
 
 
 @dataclass(frozen=True)
 class Release:
-    """What was found below a source folder."""
+    """What was found below a source folder, or in a manifest."""
 
     scenes: tuple[SceneFiles, ...]  # sorted by scene id
-    incomplete: tuple[tuple[str, str], ...]  # (scene id, why it cannot be used)
-    unrecognised: tuple[str, ...]  # files in images/ whose names are not xView2 names
+    incomplete: tuple[tuple[str, str], ...]  # (scene id or line, why it cannot be used)
+    unrecognised: tuple[str, ...]  # files in images/ whose names are not xView2 names, in printable form
 
 
 def find_release(source: Path) -> Release:
@@ -65,15 +103,13 @@ def find_release(source: Path) -> Release:
         phases, strange = _images_by_scene(folder / "images")
         unrecognised += [f"{folder.name}/images/{name}" for name in strange]
         for scene_id, images in sorted(phases.items()):
-            missing = [phase for phase in ("pre", "post") if phase not in images]
-            if missing:
-                expected = folder / "images" / f"{scene_id}_{missing[0]}_disaster.png"
-                incomplete.append((scene_id, f"the {missing[0]} image is missing: expected {expected}"))
+            if reason := _unusable(folder / "images", scene_id, images):
+                incomplete.append((scene_id, reason))
             elif scene_id in scenes:
                 other = scenes[scene_id].official_split
                 incomplete.append((scene_id, f"the scene is in {other} and in {official_split}; {other} is used"))
             else:
-                scenes[scene_id] = _scene_files(folder, scene_id, official_split)
+                scenes[scene_id] = _scene_files(folder, scene_id, images, official_split)
     if not scenes:
         raise DataError(f"no pre/post pairs in {source}: {LAYOUT}. Found: {_what_is_there(source, unrecognised)}.")
     ordered = tuple(scenes[scene_id] for scene_id in sorted(scenes))
@@ -87,28 +123,51 @@ def _split_folders(source: Path) -> list[tuple[str, Path]]:
     return splits
 
 
-def _images_by_scene(folder: Path) -> tuple[dict[str, set[str]], list[str]]:
-    phases: dict[str, set[str]] = {}
+def _images_by_scene(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[str]]:
+    """Scene id -> phase -> its images, which should be one; and the other names."""
+    phases: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     strange = []
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}). Check its permissions and the disk.") from None
+    for path in paths:
         match = IMAGE_NAME.fullmatch(path.name)
         if match:
-            phases.setdefault(match["scene_id"], set()).add(match["phase"])
+            phases[match["scene_id"]][match["phase"]].append(path)
         elif not path.name.startswith("."):
-            strange.append(path.name)
+            strange.append(printable(path.name))
     return phases, strange
 
 
-def _scene_files(folder: Path, scene_id: str, official_split: str) -> SceneFiles:
+def printable(name: str) -> str:
+    """A file name as text: what is no UTF-8, or would break the line, is written as an escape."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _unusable(folder: Path, scene_id: str, images: dict[str, list[Path]]) -> str:
+    """Why a scene with these images cannot be used; "" if it can."""
+    for phase in ("pre", "post"):
+        if not images[phase]:
+            expected = folder / f"{scene_id}_{phase}_disaster.png"
+            return f"the {phase} image is missing: expected {expected}"
+        if len(images[phase]) > 1:
+            names = " and ".join(path.name for path in images[phase])
+            return f"there are two {phase} images, {names}. Keep one of them in {folder}."
+    return ""
+
+
+def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], official_split: str) -> SceneFiles:
     def if_there(path: Path) -> Path | None:
-        return path if path.is_file() else None
+        return path if path.is_file() or path.is_symlink() else None  # a dead link is named when it is read
 
     return SceneFiles(
         scene_id=scene_id,
         event=scene_id.rsplit("_", 1)[0],
         official_split=official_split,
-        pre_image=folder / "images" / f"{scene_id}_pre_disaster.png",
-        post_image=folder / "images" / f"{scene_id}_post_disaster.png",
+        pre_image=images["pre"][0],
+        post_image=images["post"][0],
         pre_label=if_there(folder / "labels" / f"{scene_id}_pre_disaster.json"),
         post_label=if_there(folder / "labels" / f"{scene_id}_post_disaster.json"),
         change=if_there(folder / "change" / f"{scene_id}_change.png"),
@@ -118,5 +177,5 @@ def _scene_files(folder: Path, scene_id: str, official_split: str) -> SceneFiles
 def _what_is_there(source: Path, unrecognised: list[str]) -> str:
     if unrecognised:
         return f"{len(unrecognised)} image files with other names or without a partner, e.g. {unrecognised[0]}"
-    names = sorted(path.name + "/" * path.is_dir() for path in source.iterdir())
+    names = sorted(printable(path.name) + "/" * path.is_dir() for path in source.iterdir())
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"

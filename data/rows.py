@@ -4,23 +4,25 @@ import hashlib
 import math
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.alignment import move_change
-from data.caption_facts import CaptionFacts, CaptionOptions, caption_facts
+from data.caption_facts import CaptionFacts, CaptionOptions, Capture, caption_facts
 from data.captions import captions
+from data.digests import file_sha256
 from data.errors import DataError
 from data.events import describe_event
-from data.geo import MAX_RESIDUAL_PX, WGS84_WKT, Location, locate, window_affine
-from data.images import decode_grey, decode_rgb, encode_png, transparent_pixels
+from data.geo import MAX_RESIDUAL_PX, Location, locate, locate_raster, window_affine
+from data.images import encode_png
 from data.labels import Building, Label, Phase
 from data.mask import damage_mask
 from data.pair import Pair, quality_columns, study_pair
+from data.raster import Bands
 from data.release import SceneFiles
+from data.scene_images import SceneImages, raster_location, read_scene
 from data.schema import DAMAGE_VALUES, SENSOR
 from data.screening import Screening
 from data.survey import EventSurvey, read_labels, scene_georeference
@@ -40,6 +42,7 @@ class SceneTask:
     event: EventSurvey
     captions: CaptionOptions
     screening: Screening = field(default_factory=Screening)
+    bands: Bands = (1, 2, 3)
 
 
 @dataclass
@@ -75,8 +78,7 @@ def build_scene(task: SceneTask) -> SceneResult:
     """Build all rows of a scene, or say why it is quarantined."""
     result = SceneResult(task.scene)
     try:
-        contents = _read_files(task.scene, result)
-        scene = _decode(task, contents, result)
+        scene = _decode(task, result)
         _add_rows(scene, task, result)
     except DataError as error:
         result.quarantine, result.rows = str(error), []
@@ -84,53 +86,55 @@ def build_scene(task: SceneTask) -> SceneResult:
     return result
 
 
-def _read_files(scene: SceneFiles, result: SceneResult) -> dict[Path, bytes]:
+def _read_labels(scene: SceneFiles, result: SceneResult) -> dict[Phase, Label]:
+    """The labels; and the digests of the scene's files, but of no raster that is too large to be read whole."""
     contents = {}
-    for path in scene.files():
+    for role, path in scene.roles().items():
         try:
-            contents[path] = path.read_bytes()
+            if path in scene.label_files():
+                contents[path] = path.read_bytes()
+                digest = hashlib.sha256(contents[path]).hexdigest()
+            elif scene.part is None:
+                digest = file_sha256(path)
+            else:
+                continue
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}). Check its permissions and the disk.") from None
-        name = f"{scene.official_split}/{path.parent.name}/{path.name}"
-        result.digests[name] = hashlib.sha256(contents[path]).hexdigest()
-    return contents
+        result.digests[f"{scene.official_split}/{scene.scene_id}/{role}"] = digest
+    return read_labels(scene, contents)
 
 
-def _decode(task: SceneTask, contents: dict[Path, bytes], result: SceneResult) -> _Scene:
+def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     files = task.scene
-    labels = read_labels(files, contents)
-    paths: dict[Phase, Path] = {"pre": files.pre_image, "post": files.post_image}
-    images = {phase: decode_rgb(contents[path], path) for phase, path in paths.items()}
-    height, width, _ = images["pre"].shape
-    _check_shape(images["post"], (height, width), files.post_image)
-    if min(height, width) < task.size:
-        raise DataError(f"{files.pre_image}: {width} x {height} px, smaller than a patch of {task.size} px.")
-    change = decode_grey(contents[files.change], files.change) if files.change else None
-    if change is not None and files.change is not None:
-        _check_shape(change, (height, width), files.change)
-    masked = {phase: transparent_pixels(contents[path], path) for phase, path in paths.items()}
-    pair = study_pair(images, masked, task.screening.align)
+    labels = _read_labels(files, result)
+    read = read_scene(files, task.bands)
+    if files.part:
+        _digest_pixels(read, files, result)
+    height, width, _ = read.images["pre"].shape
+    pair = study_pair(read.images, read.masked, task.screening.align)
+    change = read.change
     fit = scene_georeference(labels)
     result.residual_px = fit.residual_px if fit else None
     result.repaired_polygons = sum(label.repaired for label in labels.values())
     result.dropped_polygons = sum(label.dropped for label in labels.values())
     exact = fit is not None and fit.residual_px <= MAX_RESIDUAL_PX
+    told = (files.disaster_type, *(label.disaster_type for label in labels.values()), task.event.disaster_type)
     return _Scene(
         files=files,
         pair=pair,
         labels=labels,
-        mask=damage_mask(labels["post"].buildings, height, width) if "post" in labels else None,
+        mask=damage_mask(labels["post"].buildings, height, width) if "post" in labels else read.damage,
         change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
-        location=locate(fit.affine, width, height) if fit and exact else task.event.location,
-        disaster_type=next(filter(None, (label.disaster_type for label in labels.values())), task.event.disaster_type),
+        location=locate(fit.affine, width, height) if fit and exact else raster_location(files) or task.event.location,
+        disaster_type=next((word for word in told if word), ""),
         captions=task.captions,
     )
 
 
-def _check_shape(pixels: Pixels, expected: tuple[int, int], path: Path) -> None:
-    height, width = pixels.shape[:2]
-    if (height, width) != expected:
-        raise DataError(f"{path}: {width} x {height} px, but the pre image has {expected[1]} x {expected[0]} px.")
+def _digest_pixels(read: SceneImages, files: SceneFiles, result: SceneResult) -> None:
+    for phase, image in read.images.items():
+        name = f"{files.official_split}/{files.scene_id}/{phase}_image"
+        result.digests[name] = hashlib.sha256(image.tobytes()).hexdigest()
 
 
 def _add_rows(scene: _Scene, task: SceneTask, result: SceneResult) -> None:
@@ -138,7 +142,9 @@ def _add_rows(scene: _Scene, task: SceneTask, result: SceneResult) -> None:
     windows = grid(height, width, task.size)
     label = scene.labels.get("post", scene.labels.get("pre"))
     buildings: tuple[Building, ...] = label.buildings if label else ()
-    placed, result.margin_buildings = place_buildings(buildings, windows, height, width)
+    part = scene.files.part
+    picture = (-part.row, -part.col, part.raster_height - part.row, part.raster_width - part.col) if part else None
+    placed, result.margin_buildings = place_buildings(buildings, windows, height, width, picture)
     for window, inside in zip(windows, placed, strict=True):
         quality = quality_columns(scene.pair, window)
         if reason := task.screening.reason(quality):
@@ -198,7 +204,11 @@ def _caption_facts(scene: _Scene, window: Window, inside: list[PatchBuilding], p
     event = replace(
         describe_event(scene.files.event, scene.disaster_type), disaster_type=scene.disaster_type
     )  # the label's word wins over the table's
-    return caption_facts(patch_id, event, scene.labels, scene.location, window, inside)
+    facts = caption_facts(patch_id, event, scene.labels, scene.location, window, inside)
+    told: dict[Phase, Capture] = {
+        phase: Capture(day=day) for phase in PHASES if phase not in scene.labels and (day := _day(scene, phase))
+    }
+    return replace(facts, captures={**facts.captures, **told})
 
 
 def _sensor(scene: _Scene, phase: Phase) -> Row:
@@ -211,24 +221,33 @@ def _building(placed: PatchBuilding) -> Row:
     return {"uid": placed.building.uid, "damage": damage, "wkt": placed.wkt, "counted": placed.counted}
 
 
+def _day(scene: _Scene, phase: Phase) -> date | None:
+    """When an image was taken: as a manifest says, else as the label says."""
+    told = scene.files.pre_date if phase == "pre" else scene.files.post_date
+    return told or (scene.labels[phase].capture_date if phase in scene.labels else None)
+
+
 def _place(scene: _Scene, window: Window) -> Row:
     place = scene.location
     if place.affine is not None:
-        place = locate(window_affine(place.affine, window.row, window.col), window.size, window.size)
+        affine = window_affine(place.affine, window.row, window.col)
+        if place.source == "raster":
+            place = locate_raster(affine, place.crs_wkt, window.size, window.size) or place
+        else:
+            place = locate(affine, window.size, window.size)
     return {
-        "metadata_pre": _metadata(place, scene.labels.get("pre")),
-        "metadata_post": _metadata(place, scene.labels.get("post")),
+        "metadata_pre": _metadata(place, _day(scene, "pre")),
+        "metadata_post": _metadata(place, _day(scene, "post")),
         "location_source": place.source,
         "centre_lon": place.lon,
         "centre_lat": place.lat,
         "pixel_size_m": place.pixel_size_m,
-        "crs_wkt": WGS84_WKT if place.affine else "",
+        "crs_wkt": place.crs_wkt if place.affine else "",
         "transform": list(place.affine[:6]) if place.affine else [],
     }
 
 
-def _metadata(place: Location, label: Label | None) -> list[float]:
-    """METADATA_FIELDS of one image. xBD does not tell the cloud cover; an unlabelled image has no date."""
-    taken: date | None = label.capture_date if label else None
+def _metadata(place: Location, taken: date | None) -> list[float]:
+    """METADATA_FIELDS of one image. xBD does not tell the cloud cover; an unlabelled image may have no date."""
     day = [taken.year, taken.month, taken.day] if taken else [math.nan] * 3
     return [place.lon, place.lat, place.pixel_size_m, math.nan, *day]

@@ -58,11 +58,15 @@ QUALITY = {
 FEATURES = Features(
     {
         "patch_id": Value("string"),  # f"{scene_id}_{row:04d}_{col:04d}_{size}"
-        "scene_id": Value("string"),  # f"{event}_{number:08d}", as in the release
+        "scene_id": Value(
+            "string"
+        ),  # f"{event}_{number:08d}" in a release; a part of a large raster ends in _r{row}_c{col}
         "event": Value("string"),  # e.g. hurricane-michael
         "disaster_type": Value("string"),  # flooding, wind, fire, earthquake, tsunami, volcano; "" if unknown
-        "official_split": Value("string"),  # the release folder: train, tier1, tier3, test, hold; "" if it has none
-        "labels": Value("string"),  # which label files the scene has: "both", "post", "pre", "none"
+        "official_split": Value(
+            "string"
+        ),  # the release folder (train, tier1, tier3, test, hold), or as in the manifest; "" if none
+        "labels": Value("string"),  # which label files the scene has: "both", "post", "pre", "mask" alone, "none"
         "row": Value("int32"),  # top edge of the patch in the scene, px
         "col": Value("int32"),  # left edge, px
         "size": Value("int32"),  # side, px
@@ -70,7 +74,7 @@ FEATURES = Features(
         "post": Image(),
         "pre_sha256": Value("string"),  # of the encoded bytes: what caches are keyed by
         "post_sha256": Value("string"),
-        "damage_mask": Image(),  # L uint8 PNG, DAMAGE_VALUES; null without a post label
+        "damage_mask": Image(),  # L uint8 PNG, DAMAGE_VALUES; null without a post label or mask
         "change_mask": Image(),  # L uint8 PNG, 0..255 = true strength of change; null but in simulated data
         "captions": List(
             {
@@ -82,14 +86,16 @@ FEATURES = Features(
         ),
         "metadata_pre": List(Value("float32"), length=len(METADATA_FIELDS)),
         "metadata_post": List(Value("float32"), length=len(METADATA_FIELDS)),
-        "location_source": Value("string"),  # where lon/lat come from: "tile", "event" (mean of its scenes), "unknown"
+        # Where lon/lat come from: "tile" (polygons), "raster" (its GeoTIFF), "event" (mean of its scenes), "unknown".
+        "location_source": Value("string"),
         "sensor_pre": SENSOR,  # null fields without a label
         "sensor_post": SENSOR,
         "centre_lon": Value("float64"),  # of the patch, degrees; NaN if unknown
         "centre_lat": Value("float64"),
         "pixel_size_m": Value("float64"),  # geometric mean of the two axes; NaN if unknown
-        "crs_wkt": Value("string"),  # EPSG:4326 as WKT; "" unless location_source is "tile"
-        "transform": List(Value("float64")),  # a, b, c, d, e, f of rasterio.Affine for this patch; [] unless "tile"
+        "crs_wkt": Value("string"),  # EPSG:4326 for "tile", the GeoTIFF's own for "raster"; else ""
+        # a, b, c, d, e, f of rasterio.Affine from pixels of this patch to `crs_wkt`; [] unless "tile" or "raster".
+        "transform": List(Value("float64")),
         # Buildings per class; null without a post label. A building counts in the one patch that holds its centroid, so
         # that patches add up to the scene.
         "counts": {name.replace("-", "_"): Value("int32") for name in DAMAGE_VALUES},

@@ -1,4 +1,4 @@
-"""Which patches a build leaves out, and why. Nothing by default."""
+"""Which patches a build leaves out, and why. By default those in which nothing can be compared."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -33,6 +33,8 @@ class Screening:
         nodata, shift = columns["nodata_fraction"], math.hypot(*columns["shift_px"])
         phase = max(("pre", "post"), key=lambda phase: _known(columns[f"cloud_{phase}"]))
         cloud = columns[f"cloud_{phase}"]
+        if nodata >= 1:
+            return "no data anywhere in it, in one image or the other."
         if self.max_nodata is not None and nodata > self.max_nodata:
             return f"no data in {nodata:.1%} of it, --max-nodata is {self.max_nodata:g}."
         if self.max_cloud is not None and cloud > self.max_cloud:

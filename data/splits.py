@@ -13,6 +13,7 @@ SplitBy = Literal["official", "scene", "event"]
 SPLITS = ("train", "validation", "test")
 
 _OFFICIAL = {"": "train", "train": "train", "tier1": "train", "tier3": "train", "hold": "validation", "test": "test"}
+_OFFICIAL["validation"] = "validation"  # in the words of a manifest
 # split_by scene: shares of a scene's hash range.
 _TEST_SHARE, _VALIDATION_SHARE = 0.15, 0.05
 # split_by event: a split takes whole events until it holds the lower share, and none that passes the upper one.
@@ -24,9 +25,9 @@ def assign_splits(scenes: Sequence[SceneFiles], split_by: SplitBy, seed: int) ->
     if split_by == "official":
         return {scene.scene_id: _OFFICIAL[scene.official_split] for scene in scenes}
     if split_by == "scene":
-        return {scene.scene_id: _by_hash(scene.scene_id, seed) for scene in scenes}
+        return {scene.scene_id: _by_hash(scene.whole_id, seed) for scene in scenes}
     if split_by == "event":
-        labelled = {scene.event for scene in scenes if scene.post_label}
+        labelled = {scene.event for scene in scenes if scene.post_label or scene.mask}
         events = split_events(Counter(scene.event for scene in scenes), labelled, seed)
         return {scene.scene_id: events[scene.event] for scene in scenes}
     raise DataError(f"split_by is {split_by!r}; expected official, scene or event.")

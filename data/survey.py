@@ -3,13 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from data.errors import DataError
 from data.events import describe_event
 from data.geo import MAX_RESIDUAL_PX, UNKNOWN, Georeference, Location, fit_georeference, mean_location, pixel_size_m
-from data.labels import Label, Phase, parse_label
+from data.labels import Label, Phase, label_part, parse_label
 from data.release import SceneFiles
+from data.scene_images import raster_location
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,21 @@ class EventSurvey:
     disaster_type: str = ""
 
 
+# A worker builds many parts of one large raster, one after the other.
+_parse = lru_cache(maxsize=2)(parse_label)
+
+
 def read_labels(scene: SceneFiles, contents: dict[Path, bytes]) -> dict[Phase, Label]:
     """Parse the label files that the scene has."""
     paths: dict[Phase, Path | None] = {"pre": scene.pre_label, "post": scene.post_label}
-    return {phase: parse_label(contents[path], path, phase) for phase, path in paths.items() if path}
+    labels = {phase: _parse(contents[path], path, phase) for phase, path in paths.items() if path}
+    days = [labels[phase].capture_date for phase in ("pre", "post") if phase in labels]
+    if len(days) == 2 and days[0] and days[1] and days[1] < days[0]:
+        raise DataError(
+            f"{scene.post_label}: metadata.capture_date is {days[1]}, before that of the pre label ({days[0]}). "
+            "Are pre and post swapped?"
+        )
+    return {phase: label_part(label, scene.part) for phase, label in labels.items()} if scene.part else labels
 
 
 def scene_georeference(labels: dict[Phase, Label]) -> Georeference | None:
@@ -44,11 +57,13 @@ def scene_georeference(labels: dict[Phase, Label]) -> Georeference | None:
 def survey_scene(scene: SceneFiles) -> SceneSurvey:
     """Read a scene's labels; one that cannot be read tells nothing here and is quarantined when it is built."""
     try:
-        labels = read_labels(scene, {path: path.read_bytes() for path in scene.files() if path.suffix == ".json"})
+        labels = read_labels(scene, {path: path.read_bytes() for path in scene.label_files()})
+        location = raster_location(scene)
     except (DataError, OSError):
         return SceneSurvey(scene.event, None, None)
-    disaster_type = next((label.disaster_type for label in labels.values() if label.disaster_type), None)
-    fit, location = scene_georeference(labels), None
+    told = (scene.disaster_type, *(label.disaster_type for label in labels.values()))
+    disaster_type = next((word for word in told if word), None)
+    fit = scene_georeference(labels)
     if fit is not None and fit.residual_px <= MAX_RESIDUAL_PX:
         points = next(label.control_points for label in labels.values() if len(label.control_points))
         lon, lat = points[:, 2:].mean(axis=0)

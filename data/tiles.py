@@ -42,17 +42,24 @@ def grid(height: int, width: int, size: int) -> list[Window]:
 
 
 def place_buildings(
-    buildings: Sequence[Building], windows: Sequence[Window], height: int, width: int
+    buildings: Sequence[Building],
+    windows: Sequence[Window],
+    height: int,
+    width: int,
+    picture: tuple[int, int, int, int] | None = None,
 ) -> tuple[list[list[PatchBuilding]], int]:
-    """The buildings of every window, and how many buildings only the margin counts.
+    """The buildings of every window, and how many buildings only the margin of the scene counts.
 
-    A building counts in the window of its centroid. Polygons may reach past the scene, so the centroid is first
-    moved to the nearest scene pixel: patches and margin together count every building exactly once.
+    A building counts in the window of its centroid. Polygons may reach past the picture, so the centroid is first
+    moved to its nearest pixel: patches and margins together count every building exactly once. `picture` is the
+    (top, left, bottom, right) of the raster of which the scene is a part, in scene pixels; by default the scene's own.
     """
     polygons = np.array([building.polygon for building in buildings], dtype=object)
     centroids = shapely.get_coordinates(shapely.centroid(polygons)) if len(polygons) else np.empty((0, 2))
-    cols, rows = np.clip(np.floor(centroids), 0, (width - 1, height - 1)).T
-    placed, counted_anywhere = [], np.zeros(len(polygons), dtype=bool)
+    top, left, bottom, right = picture or (0, 0, height, width)
+    cols, rows = np.clip(np.floor(centroids), (left, top), (right - 1, bottom - 1)).T
+    elsewhere = (rows < 0) | (rows >= height) | (cols < 0) | (cols >= width)  # other parts count these
+    placed, counted_anywhere = [], elsewhere
     for window in windows:
         in_rows = (window.row <= rows) & (rows < window.row + window.size)
         counted = in_rows & (window.col <= cols) & (cols < window.col + window.size)

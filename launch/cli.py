@@ -19,6 +19,7 @@ COMMANDS = {
     "simulate": ("data.simulate:simulate", "write an xView2-format release of procedural scenes with known truth"),
     "generate": ("generate.run:generate", "make post-event images with a trained ControlNet"),
     "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
+    "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to mend"),
     "demo": ("launch.demo:demo", "the whole job on simulated scenes and the tiny base, in minutes"),
 }
 
@@ -96,6 +97,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         "train.config": "ConfigError",
         "generate.errors": "GenerateError",
         "evaluation.errors": "EvaluationError",
+        "launch.doctor": "DoctorError",
     }
     return (DataError, *(getattr(sys.modules[room], name) for room, name in rooms.items() if room in sys.modules))
 

@@ -131,7 +131,10 @@ def _download(name: str) -> Path:
 def _check_complete(folder: Path) -> None:
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
-        raise BaseError(f"{folder}: not a complete diffusers folder, it lacks {', '.join(missing)}/. Expected {PARTS}.")
+        raise BaseError(
+            f"{folder}: not a complete diffusers folder, it lacks {', '.join(f'{part}/' for part in missing)}. "
+            "Copy the whole folder again, or name another --model.base."
+        )
     for part in WEIGHTED_PARTS:
         if not (folder / part / "config.json").is_file():
             raise BaseError(f"{folder / part}: config.json is missing. Copy the whole diffusers folder again.")

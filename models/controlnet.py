@@ -1,29 +1,52 @@
-"""The zero-convolution ControlNet that reads the pre-event image."""
+"""The zero-convolution ControlNet that reads the pre-event image: a new one, and one from a folder."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+
+from models.sat_controlnet import SatControlNet
+from models.sat_controlnet_3d import SatControlNet3D
 
 # Widths of the conditioning embedding for Stable Diffusion (ControlNet, section 3.3); narrower bases get no wider ones.
 CONDITIONING_CHANNELS = (16, 32, 96, 256)
 
 
-def controlnet_from_unet(unet: UNet2DConditionModel, *, vae_scale_factor: int, seed: int) -> ControlNetModel:
+def controlnet_from_unet(
+    unet: UNet2DConditionModel,
+    *,
+    vae_scale_factor: int,
+    seed: int,
+    kind: type[ControlNetModel] = ControlNetModel,
+    **settings: Any,  # noqa: ANN401 (arguments of `kind`)
+) -> ControlNetModel:
     """Copy the UNet's encoder; zero convolutions make step 0 equal to the base (ControlNet, section 3.1).
 
     Args:
         unet: the frozen denoiser.
         vae_scale_factor: pixels per latent cell; the conditioning embedding downsamples as much as the VAE.
-        seed: of the only fresh weights, those of the conditioning embedding.
+        seed: of the fresh weights, those of the conditioning embedding above all.
+        kind: diffusers' ControlNetModel, or SatControlNet or SatControlNet3D, which are told metadata.
+        settings: further arguments of its `from_unet`, e.g. `conditioning_channels`.
     """
     stages = vae_scale_factor.bit_length()  # one width at full resolution, one more for each halving
     widths = [min(width, unet.config.block_out_channels[0]) for width in CONDITIONING_CHANNELS[:stages]]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=tuple(widths)).float()
+        return kind.from_unet(unet, conditioning_embedding_out_channels=tuple(widths), **settings).float()
 
 
 def load_controlnet(folder: Path, dtype: torch.dtype = torch.float32) -> ControlNetModel:
-    """Load a plain diffusers ControlNet folder, frozen."""
-    return ControlNetModel.from_pretrained(folder, torch_dtype=dtype).requires_grad_(False).eval()
+    """Load a plain diffusers ControlNet folder, with or without metadata, frozen."""
+    return controlnet_class(folder).from_pretrained(folder, torch_dtype=dtype).requires_grad_(False).eval()
+
+
+def controlnet_class(folder: Path) -> type[ControlNetModel]:
+    """Which network a folder's config.json describes. DiffusionSat's 2D one is also called ControlNetModel there."""
+    config = json.loads((Path(folder) / "config.json").read_text())
+    kind: type[ControlNetModel] = ControlNetModel
+    if "use_metadata" in config:
+        kind = SatControlNet3D if "use_temporal_transformer" in config else SatControlNet
+    return kind

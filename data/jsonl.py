@@ -1,0 +1,49 @@
+"""JSONL files that a user writes: one object of texts per line, every mistake named by its line and field."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.errors import DataError
+
+
+def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
+    """The lines that are not blank, each with its number from 1; `what` the file is, for errors."""
+    try:
+        texts = path.read_bytes().decode("utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"{what} {path}: cannot be read ({error.strerror}). Check the path.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what} {path}: not UTF-8 ({error}). Save it as UTF-8.") from None
+    return [(number, text) for number, text in enumerate(texts, 1) if text.strip()]
+
+
+def parse_texts(text: str, where: str, fields: Sequence[str], required: Sequence[str]) -> dict[str, str]:
+    """One line as an object that has the `required` of the `fields` and no others, all of them texts."""
+    try:
+        content = json.loads(text, object_pairs_hook=lambda pairs: _once_each(pairs, where))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not valid JSON ({error}). Expected one object per line.") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{where}: a {type(content).__name__}, expected an object with {', '.join(required)}.")
+    for name, value in content.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"Expected {', '.join(fields)}."
+            raise DataError(f"{where}: no such field {name!r}. {hint}")
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"{where}: {name} is {value!r}, expected a text that is not empty.")
+    for name in required:
+        if name not in content:
+            raise DataError(f"{where}: has no {name}. Expected {', '.join(required)}.")
+    return content
+
+
+def _once_each(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{where}: {name} is given {names.count(name)} times. Keep one.")
+    return dict(pairs)

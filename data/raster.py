@@ -1,0 +1,154 @@
+"""Read 8- and 16-bit PNG and GeoTIFF files by windows: never more of a file than is asked for."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as Region
+
+from data.errors import DataError
+
+Bands = tuple[int, int, int]  # which bands are red, green, blue; 1 is the first, as in GDAL
+View: TypeAlias = DatasetReader | WarpedVRT  # a file, or a file on another grid
+Mask = NDArray[np.bool_]
+
+DRIVERS = {".png": "PNG", ".tif": "GTiff", ".tiff": "GTiff"}
+DTYPES = ("uint8", "uint16", "int16")
+CACHE_BYTES = 64 << 20  # of decoded blocks; GDAL would take a twentieth of the machine
+MOST_PNG_PX = 8192 * 8192  # a PNG has no windows: reaching its last row means to decode all of it
+MOST_BLOCK_BYTES = 256 << 20  # a block is the least that can be read of a GeoTIFF
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def parse_bands(text: str) -> Bands:
+    """`5,3,2` as numbers."""
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise DataError(f"bands is {text!r}; expected the three bands for red, green, blue, e.g. 1,2,3 or 5,3,2.")
+    red, green, blue = (int(part) for part in parts)
+    return red, green, blue
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[DatasetReader]:
+    """The open file, checked to be whole (PNG) and readable by windows; nothing but its header is decoded yet."""
+    driver = DRIVERS.get(path.suffix.lower())
+    if driver is None:
+        raise DataError(f"{path}: neither PNG nor GeoTIFF. Expected a name that ends in {', '.join(DRIVERS)}.")
+    if driver == "PNG":
+        _check_png(path)
+    # Without listing the folder at every open: it may hold 20 000 files.
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+        with _open(path, driver) as dataset:
+            _check_size(dataset, path)
+            yield dataset
+
+
+def read_rgb(view: View, path: Path, bands: Bands, region: Region | None = None) -> tuple[NDArray[Any], Mask]:
+    """(height, width, 3) in the file's own type, and where it holds data; `path` is named in errors."""
+    check_bands(view, path, bands)
+    pixels = _read(view, path, list(bands), region)
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0)), _valid(view, path, region, pixels.shape[1:])
+
+
+def read_single(view: View, path: Path, region: Region | None = None) -> NDArray[np.uint8]:
+    """(height, width) of a mask."""
+    if (view.count, view.dtypes[0]) != (1, "uint8"):
+        found = f"{view.count} bands of {view.dtypes[0]}"
+        raise DataError(f"{path}: {found}, expected a mask: one band of uint8 (8-bit grey).")
+    return np.asarray(_read(view, path, 1, region), np.uint8)
+
+
+def check_bands(view: View, path: Path, bands: Bands) -> None:
+    """Stop on a file that has not the three bands, or no whole numbers of 8 or 16 bits in them."""
+    if view.count < max(bands):
+        wanted = ",".join(str(band) for band in bands)
+        palette = ColorInterp.palette in view.colorinterp
+        mend = "Unfold its colour table: gdal_translate -expand rgb" if palette else "Choose others with --bands"
+        raise DataError(f"{path}: has {_bands(view.count)}, but --bands {wanted} needs {max(bands)}. {mend}.")
+    for band in bands:
+        dtype, meaning = view.dtypes[band - 1], view.colorinterp[band - 1]
+        if dtype not in DTYPES:
+            raise DataError(
+                f"{path}: band {band} holds {dtype}, expected {', '.join(DTYPES)}. "
+                "Bring it there yourself, pre and post alike: gdal_translate -ot UInt16 -scale LOW HIGH 1 65535."
+            )
+        if meaning == ColorInterp.alpha:
+            raise DataError(f"{path}: band {band} is its transparency, not a colour. Choose others with --bands.")
+
+
+@contextmanager
+def _open(path: Path, driver: str) -> Iterator[DatasetReader]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # no PNG is
+            dataset = rasterio.open(path, driver=driver)
+    except (RasterioError, UnicodeEncodeError) as error:
+        raise DataError(f"{path}: cannot be opened ({error}). Cut short or not a {driver}: fetch it again.") from None
+    with dataset:
+        yield dataset
+
+
+def _check_png(path: Path) -> None:
+    """GDAL fills what is missing of a PNG with black, so walk its chunks to the last one."""
+    try:
+        with path.open("rb") as file:
+            whole = file.read(8) == _PNG_SIGNATURE
+            kind = b""
+            while whole and kind != b"IEND":
+                head = file.read(8)
+                length, kind = int.from_bytes(head[:4], "big"), head[4:]
+                whole = len(head) == 8 and length < 1 << 31
+                if whole and kind != b"IEND":
+                    file.seek(length + 4, 1)  # and its check sum
+            whole = whole and len(file.read(4)) == 4
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check its permissions and the disk.") from None
+    if not whole:
+        raise DataError(f"{path}: cannot be decoded (its end is missing). Cut short or not a PNG: fetch it again.")
+
+
+def _check_size(dataset: DatasetReader, path: Path) -> None:
+    tiled = "Store it in tiles: gdal_translate -of GTiff -co TILED=YES -co COMPRESS=DEFLATE."
+    if dataset.driver == "PNG" and dataset.width * dataset.height > MOST_PNG_PX:
+        raise DataError(f"{path}: {dataset.width} x {dataset.height} px are too many for a PNG. {tiled}")
+    rows, cols = dataset.block_shapes[0]
+    together = dataset.count if dataset.interleaving is not None and dataset.interleaving.name == "pixel" else 1
+    if (size := rows * cols * np.dtype(dataset.dtypes[0]).itemsize * together) > MOST_BLOCK_BYTES:
+        raise DataError(f"{path}: its blocks of {cols} x {rows} px take {size / 2**20:,.0f} MB each. {tiled}")
+
+
+def _read(view: View, path: Path, bands: list[int] | int, region: Region | None) -> NDArray[Any]:
+    try:
+        return np.asarray(view.read(bands, window=region))
+    except RasterioError as error:
+        reason = error.__cause__ or error
+        raise DataError(f"{path}: cannot be decoded ({reason}). Cut short or damaged: fetch it again.") from None
+
+
+def _valid(view: View, path: Path, region: Region | None, shape: tuple[int, ...]) -> Mask:
+    """From the alpha band, else the mask or the no-data value of a GeoTIFF.
+
+    Most xBD PNGs mark black as transparent (tRNS), shadows as well as missing ground: that is ignored.
+    """
+    if ColorInterp.alpha in view.colorinterp:
+        return np.asarray(_read(view, path, view.colorinterp.index(ColorInterp.alpha) + 1, region) > 0)
+    if view.driver == "PNG" or all(MaskFlags.all_valid in flags for flags in view.mask_flag_enums):
+        return np.ones(shape, np.bool_)
+    try:
+        return np.asarray(view.dataset_mask(window=region) > 0)
+    except RasterioError as error:
+        raise DataError(f"{path}: its mask cannot be decoded ({error.__cause__ or error}). Fetch it again.") from None
+
+
+def _bands(count: int) -> str:
+    return f"{count} band{'s' * (count != 1)}"

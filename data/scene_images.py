@@ -1,0 +1,102 @@
+"""The pixels of one scene as 8-bit RGB on the grid of its pre image, whatever files they come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as Region
+
+from data.errors import DataError
+from data.geo import Location, locate_raster
+from data.grids import Grid, grid_of, on_grid
+from data.labels import Phase
+from data.raster import Bands, Mask, View, opened, read_rgb, read_single
+from data.release import SceneFiles
+from data.schema import DAMAGE_VALUES
+from data.stretch import Range, joint_range, to_8_bit
+
+Pixels = NDArray[np.uint8]
+
+WHOLE_PX = 2048  # images with a longer side are cut into parts
+MASK_VALUES = (0, *DAMAGE_VALUES.values())
+
+
+@dataclass(frozen=True)
+class SceneImages:
+    """All pixels of a scene, of one size."""
+
+    images: dict[Phase, Pixels]  # (height, width, 3)
+    masked: dict[Phase, Mask | None]  # True where the file says that there is no data; None if it does not say
+    change: Pixels | None  # (height, width)
+    damage: Pixels | None  # (height, width) of MASK_VALUES; None without a mask file
+
+
+def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
+    """Read a scene, or its part of a large raster, with post, change and damage on the grid of pre."""
+    with opened(scene.pre_image) as pre, opened(scene.post_image) as post:
+        region = _region(scene, pre)
+        grid = grid_of(pre)
+        with on_grid(post, scene.post_image, grid) as post_on_pre:
+            views: dict[Phase, tuple[View, Path]] = {
+                "pre": (pre, scene.pre_image),
+                "post": (post_on_pre, scene.post_image),
+            }
+            raw = {phase: read_rgb(view, path, bands, region) for phase, (view, path) in views.items()}
+    if (kinds := {phase: str(pixels.dtype) for phase, (pixels, _) in raw.items()})["pre"] != kinds["post"]:
+        raise DataError(
+            f"{scene.post_image}: holds {kinds['post']}, but the pre image {kinds['pre']}. Their brightness cannot be "
+            "compared: bring both to one type and scale (gdal_translate -ot ... -scale ...)."
+        )
+    limits = scene.part.limits if scene.part else pair_range(list(raw.values()))
+    images = {
+        phase: to_8_bit(*read, limits) if limits else np.asarray(read[0], np.uint8) for phase, read in raw.items()
+    }
+    damage = _read_classes(scene.mask, grid, region) if scene.mask else None
+    if damage is not None and scene.mask is not None and (strange := set(np.unique(damage)) - set(MASK_VALUES)):
+        values = ", ".join(str(value) for value in sorted(strange)[:5])
+        raise DataError(f"{scene.mask}: holds the value {values}, expected {', '.join(map(str, MASK_VALUES))} only.")
+    return SceneImages(
+        images=images,
+        masked={phase: None if valid.all() else ~valid for phase, (_, valid) in raw.items()},
+        change=_read_classes(scene.change, grid, region) if scene.change else None,
+        damage=damage,
+    )
+
+
+def pair_range(raw: list[tuple[NDArray[Any], Mask]]) -> Range | None:
+    """The joint range of 16-bit images; None for 8-bit ones, which stay as they are."""
+    if raw[0][0].dtype == np.uint8:
+        return None
+    return joint_range([pixels for pixels, _ in raw], [valid for _, valid in raw])
+
+
+def raster_location(scene: SceneFiles) -> Location | None:
+    """Where the pre image's file itself says that the scene lies; None if it says nothing."""
+    if scene.pre_image.suffix.lower() == ".png":
+        return None
+    with opened(scene.pre_image) as pre:
+        grid = scene_grid(scene, grid_of(pre))
+    if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
+        return None
+    return locate_raster(grid.affine, grid.crs.to_wkt(), grid.width, grid.height)
+
+
+def scene_grid(scene: SceneFiles, whole: Grid) -> Grid:
+    """The grid of a scene in that of its pre image."""
+    part = scene.part
+    return whole.cut(part.row, part.col, part.height, part.width) if part else whole
+
+
+def _region(scene: SceneFiles, pre: DatasetReader) -> Region | None:
+    if scene.part:
+        return Region(scene.part.col, scene.part.row, scene.part.width, scene.part.height)
+    assert max(pre.width, pre.height) <= WHOLE_PX, "data/large.py cuts what is larger"
+    return None
+
+
+def _read_classes(path: Path, grid: Grid, region: Region | None) -> Pixels:
+    with opened(path) as dataset, on_grid(dataset, path, grid, classes=True) as view:
+        return read_single(view, path, region)

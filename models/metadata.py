@@ -1,0 +1,89 @@
+"""The seven numbers of DiffusionSat that describe an image, in natural units, and how the networks are told them.
+
+Source: Khanna et al., "DiffusionSat", ICLR 2024, section 3.1; ranges as in the released models.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+# field: (shift, range, lowest, highest); normalised = (natural + shift) / range * 1000. Units: degrees east, degrees
+# north, metres per pixel of the delivered pixel, cloud fraction, calendar date.
+_FIELDS = {
+    "lon": (180.0, 360.0, -180.0, 180.0),
+    "lat": (90.0, 180.0, -90.0, 90.0),
+    "gsd": (0.0, 1.0, 1e-3, math.inf),  # has no upper end: 10 m pixels are 10000
+    "cloud_cover": (0.0, 1.0, 0.0, 1.0),
+    "year": (-1980.0, 120.0, 1980.0, 2100.0),
+    "month": (0.0, 12.0, 1.0, 12.0),
+    "day": (0.0, 31.0, 1.0, 31.0),
+}
+METADATA_FIELDS = tuple(_FIELDS)
+SCALE = 1000.0  # about the range of the timestep, whose sinusoidal projection the numbers share
+
+
+class MetadataError(ValueError):
+    """Metadata that cannot be meant; the message names the field, the value and the mend."""
+
+
+def natural_metadata(values: "Mapping[str, float | None] | Sequence[float | None]") -> Tensor:
+    """Metadata as a user writes it, checked.
+
+    Args:
+        values: by field name, where a field left out is unknown; or all seven in the order of METADATA_FIELDS. None and
+            NaN are unknown.
+
+    Returns:
+        (7,) float64 in natural units, NaN = unknown.
+
+    Raises:
+        MetadataError: an unknown field, a wrong number of values, or a value out of range.
+    """
+    if isinstance(values, Mapping):
+        if strangers := set(values) - set(METADATA_FIELDS):
+            raise MetadataError(
+                f"metadata has no field {sorted(strangers)[0]!r}. Expected {', '.join(METADATA_FIELDS)}."
+            )
+        values = [values.get(field) for field in METADATA_FIELDS]
+    if len(values) != len(METADATA_FIELDS):
+        raise MetadataError(f"metadata has {len(values)} values. Expected {len(METADATA_FIELDS)}: {METADATA_FIELDS}.")
+    numbers = [math.nan if value is None else float(value) for value in values]
+    for field, number in zip(METADATA_FIELDS, numbers, strict=True):
+        _, _, low, high = _FIELDS[field]
+        if not (math.isnan(number) or low <= number <= high) or math.isinf(number):
+            raise MetadataError(
+                f"metadata field {field} is {number:g}. Expected {low:g} to {high:g} in natural units (degrees, metres "
+                "per pixel, cloud fraction, calendar date), neither shifted nor normalised; NaN if unknown."
+            )
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def normalise_metadata(natural: Tensor) -> Tensor:
+    """What the networks are given: every field on a scale of about 0..1000.
+
+    Args:
+        natural: (..., 7) in natural units, NaN = unknown. Shifted in its own precision, so that float64 loses nothing.
+
+    Returns:
+        (..., 7) float32; NaN stays NaN.
+    """
+    shift, span = _columns(natural)
+    return (natural + shift).float() / span.float() * SCALE
+
+
+def denormalise_metadata(normalised: Tensor) -> Tensor:
+    """The inverse of `normalise_metadata`: (..., 7) float in natural units; NaN stays NaN."""
+    shift, span = _columns(normalised)
+    return normalised / SCALE * span - shift
+
+
+def _columns(like: Tensor) -> tuple[Tensor, Tensor]:
+    if like.shape[-1] != len(METADATA_FIELDS) or not like.is_floating_point():
+        raise MetadataError(
+            f"metadata is {like.dtype} of shape {tuple(like.shape)}. Expected floats, one column for each of "
+            f"{', '.join(METADATA_FIELDS)}."
+        )
+    shift, span, _, _ = zip(*_FIELDS.values(), strict=True)
+    return like.new_tensor(shift), like.new_tensor(span)

@@ -1,0 +1,83 @@
+"""The Slurm script under a stand-in for Slurm, and accelerate's reading of the launch files."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+
+ROOM = Path(__file__).parents[2] / "launch"
+
+SRUN = """#!/usr/bin/env bash
+# Four tasks on two nodes, as `srun` starts them; the highest status is the step's.
+while [[ $1 == --* ]]; do shift; done
+worst=0
+for task in 0 1 2 3; do
+    SLURM_PROCID=$task SLURM_LOCALID=$((task % 2)) "$@"
+    status=$?
+    worst=$((status > worst ? status : worst))
+done
+exit $worst
+"""
+SCONTROL = """#!/usr/bin/env bash
+case $1 in
+    show) printf 'node-a\\nnode-b\\n' ;;
+    *) echo "$@" >> scontrol.log ;;
+esac
+"""
+PYTHON = """#!/usr/bin/env bash
+printf '%s|' "$RANK" "$LOCAL_RANK" "$WORLD_SIZE" "$MASTER_ADDR" "$MASTER_PORT" "$OMP_NUM_THREADS" "$@" >> started.log
+echo >> started.log
+exit "$TRAINING_STATUS"
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    for path, text in (("bin/srun", SRUN), ("bin/scontrol", SCONTROL), (".venv/bin/python", PYTHON)):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+    return tmp_path
+
+
+def submit(cluster: Path, training_status: int) -> int:
+    job = {
+        "SLURM_JOB_ID": "123456",
+        "SLURM_JOB_NODELIST": "node-[a-b]",
+        "SLURM_NTASKS": "4",
+        "SLURM_CPUS_PER_TASK": "6",
+        "TRAINING_STATUS": str(training_status),
+        "PATH": f"{cluster / 'bin'}:{os.environ['PATH']}",
+    }
+    script = ["bash", ROOM / "slurm" / "train.sbatch", "--config", "a file.yaml"]
+    return subprocess.run(script, cwd=cluster, env=job, check=False).returncode
+
+
+def test_slurm_starts_one_process_per_task(cluster: Path) -> None:
+    assert submit(cluster, 0) == 0
+    started = [line.split("|")[:-1] for line in (cluster / "started.log").read_text().splitlines()]
+    shared = ["4", "node-a", "23456", "6", "-m", "train", "--config", "a file.yaml"]
+    assert started == [[rank, local, *shared] for rank, local in zip("0123", "0101", strict=True)]
+    assert not (cluster / "scontrol.log").exists()
+
+
+@pytest.mark.parametrize(("status", "requeued"), [(75, "requeue 123456\n"), (2, "")])
+def test_slurm_requeues_an_interrupted_run_and_no_failed_one(cluster: Path, status: int, requeued: str) -> None:
+    assert submit(cluster, status) == status
+    log = cluster / "scontrol.log"
+    assert (log.read_text() if log.exists() else "") == requeued
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "machines", "processes"),
+    [("one_gpu", "NO", 1, 1), ("eight_gpus", "MULTI_GPU", 1, 8), ("two_nodes", "MULTI_GPU", 2, 16)],
+)
+def test_accelerate_reads_the_launch_files(name: str, kind: str, machines: int, processes: int) -> None:
+    config = load_config_from_file(str(ROOM / "accelerate" / f"{name}.yaml"))
+    assert config.distributed_type.value == kind
+    assert (config.num_machines, config.num_processes) == (machines, processes)
+    assert config.mixed_precision == "no"
