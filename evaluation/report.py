@@ -21,6 +21,8 @@ METHODS_IN_WORDS = {
     "nearly true; the mark to beat inside it.",
     "base": "The base draws from the same caption and the same start noise but never sees the pre image: "
     "a plausible place, not this place.",
+    "sdedit": "The base alone: the pre image is noised three quarters of the way and denoised to the caption.",
+    "inpaint": "The base alone, allowed to redraw the buildings only; everything else is the pre image.",
 }
 REGIONS_IN_WORDS = {
     "whole": "Every pixel of the patch.",

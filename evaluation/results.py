@@ -16,6 +16,8 @@ METHODS = {
     "generated": "generated",
     "copy": "copy the pre-image",
     "base": "base without control",
+    "sdedit": "SDEdit of the pre-image",
+    "inpaint": "inpainting of buildings",
 }
 REAL = "real"  # the real post images themselves: their own CLIP-score and IS
 BEST = " best"  # ending of the row of a method's best samples

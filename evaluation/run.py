@@ -33,7 +33,7 @@ from generate.sampling import PUBLISHED, Sampling
 from generate.scene import windowing
 
 # Rows that are generated -> how; zero residuals leave the base's prediction as it is, so it needs no way of its own.
-GENERATED_BY = {"generated": "controlnet", "base": "controlnet"}
+GENERATED_BY = {"generated": "controlnet", "base": "controlnet", "sdedit": "sdedit", "inpaint": "inpaint"}
 
 
 def evaluate(
@@ -63,7 +63,8 @@ def evaluate(
         out: The folder to write.
         split: Which split to measure on.
         limit: Measure only so many patches, evenly spread over the split.
-        methods: Rows of the tables, separated by commas.
+        methods: Rows of the tables, separated by commas; beside those of the default there are two kinds of editing
+            that need no training: sdedit (image to image) and inpaint (redraws the buildings only).
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
             KID, IS), clip. About 1.4 GB of weights are downloaded once; one that cannot be had leaves a gap.
         base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.

@@ -15,6 +15,7 @@ from data.pixels import resize_rgb
 from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
 from generate.images import ImageHeader, read_header, read_pixels
+from generate.inputs import Mask
 from generate.pipeline import Pixels
 from models.checkpoint import file_sha256
 
@@ -33,6 +34,7 @@ class Item:
     origin: Callable[[], dict[str, str]]  # what identifies the pre image, for the manifest
     read: Callable[[], Pixels] | None  # the pre image as the network sees it; None for a scene
     scene: ImageHeader | None = None  # an image to be gone over by windows
+    buildings: Callable[[], Mask | None] | None = None  # where they stand, as the network sees the pre image
 
 
 def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list[Item]:
@@ -81,7 +83,7 @@ def patch_items(
     rows = open_dataset(folder, split)
     positions = spread(len(rows), limit)
     names = rows.select_columns(["patch_id"])
-    images = rows.select_columns(["pre"])
+    images, masks = rows.select_columns(["pre"]), rows.select_columns(["damage_mask"])
     prompts = captions_of(rows, positions, style) if prompt is None else [prompt] * len(positions)
     origin = {"dataset_fingerprint": fingerprint(folder)}
     return [
@@ -91,6 +93,7 @@ def patch_items(
             prompt=text,
             origin=lambda: origin,
             read=lambda position=position: resize_rgb(images[position]["pre"], side),  # type: ignore[misc]
+            buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
         )
         for position, text in zip(positions, prompts, strict=True)
     ]
@@ -127,6 +130,14 @@ def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: 
     if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):
         return Item(key, name, prompt, origin, read=None, scene=header)
     return Item(key, name, prompt, origin, read=lambda: resize_rgb(Image.fromarray(read_pixels(path)), side))
+
+
+def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:
+    """Where at least half of a pixel is building, of whatever damage: known before the disaster."""
+    if damage_mask is None:
+        return None
+    share = Image.fromarray((np.asarray(damage_mask) > 0).astype(np.float32))
+    return np.asarray(share.resize((side, side), Image.Resampling.BOX)) >= 0.5
 
 
 def _caption(row: dict[str, Any], style: str) -> str:

@@ -10,8 +10,9 @@ from accelerate import PartialState
 from diffusers import StableDiffusionControlNetPipeline
 from tqdm import tqdm
 
+from generate.inputs import Inputs
 from generate.items import Item, batched
-from generate.methods import METHODS, Inputs
+from generate.methods import METHODS
 from generate.output import ImageFolder
 from generate.pipeline import Pixels
 from generate.progress import progress, step_reporter
@@ -111,6 +112,7 @@ def _make_batch(
         pre=[_read(task) for task in tasks],
         prompts=[task.item.prompt for task in tasks],
         seeds=[task.seed for task in tasks],
+        buildings=[task.item.buildings() if task.item.buildings else None for task in tasks],
     )
     method = METHODS[tasks[0].made["method"]]
     made = method(pipeline, inputs, sampling, step_reporter(bar, sampling.steps))

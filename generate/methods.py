@@ -1,24 +1,13 @@
 """Ways to make a post image of a pre image, behind one interface, so that `evaluate` runs each by name."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from diffusers import StableDiffusionControlNetPipeline
 
+from generate.editing import inpaint, sdedit
+from generate.inputs import Inputs, Method
 from generate.pipeline import Pixels, generate_images
 from generate.sampling import Sampling
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a batch of images is made of; lists of one length."""
-
-    pre: Sequence[Pixels]
-    prompts: Sequence[str]
-    seeds: Sequence[int]
-
-
-Method = Callable[[StableDiffusionControlNetPipeline, Inputs, Sampling, Callable[[int], None]], Pixels]
 
 
 def controlnet(
@@ -28,4 +17,4 @@ def controlnet(
     return generate_images(pipeline, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step)
 
 
-METHODS: dict[str, Method] = {"controlnet": controlnet}
+METHODS: dict[str, Method] = {"controlnet": controlnet, "sdedit": sdedit, "inpaint": inpaint}

@@ -291,3 +291,17 @@ def test_an_interrupted_evaluation_goes_on(
     evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
     assert capsys.readouterr().out.count("2 of 2 images are there already") == 2
     assert len(results(out)["per_patch"]) == 2
+
+
+def test_editing_is_a_row_like_any_other(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
+    """Inpainting leaves what is not building as it was: here the outside of the change, where copying is perfect."""
+    out = tmp_path / "out"
+    methods = "generated,copy,sdedit,inpaint"
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none", "limit": 2}
+    evaluate(out=out, methods=methods, sampling=Sampling(steps=2), **arguments)
+    content = results(out)
+    assert list(content["rows"]) == ["generated", "copy", "sdedit", "inpaint"]
+    assert content["summary"]["inpaint"]["outside"]["mse"]["value"] == 0
+    assert content["summary"]["inpaint"]["inside"]["mse"]["value"] > 0
+    assert content["summary"]["sdedit"]["outside"]["mse"]["value"] > 0
+    assert "SDEdit of the pre-image" in (out / "report.html").read_text()
