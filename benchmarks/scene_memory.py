@@ -21,7 +21,14 @@ STRIP_PX = 256
 
 
 def scene_memory(
-    *, checkpoint: Path, work: Path, sizes: list[int], window: int | None = None, overlap: float = 0.25, steps: int = 1
+    *,
+    checkpoint: Path,
+    work: Path,
+    sizes: list[int],
+    base: str | None = None,
+    window: int | None = None,
+    overlap: float = 0.25,
+    steps: int = 1,
 ) -> None:
     """Print a line per size.
 
@@ -29,8 +36,9 @@ def scene_memory(
         checkpoint: a run folder.
         work: folder for scenes and images.
         sizes: sides of the scenes, px.
-        window: as of `pre2post generate`.
-        overlap: as of `pre2post generate`.
+        base: as of `pre2post generate`.
+        window: likewise.
+        overlap: likewise.
         steps: denoising steps.
     """
     work.mkdir(parents=True, exist_ok=True)
@@ -43,7 +51,8 @@ def scene_memory(
             "prompt": "after a flood",
             "overlap": overlap,
             "steps": steps,
-        } | ({"window": window} if window else {})
+            **{name: value for name, value in (("window", window), ("base", base)) if value},
+        }
         command = [
             sys.executable,
             "-m",

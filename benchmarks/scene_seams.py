@@ -2,8 +2,9 @@
 
     python -m benchmarks.scene_seams --checkpoint RUN --pre SCENE.png --prompt "..." --window 256 --work WORK
 
-Generates the scene with blended windows and, for contrast, with windows side by side, and compares the step from one
-pixel to the next across window borders with the step everywhere else at the same place of the decoder's 8 px pattern.
+Generates the scene with blended windows and, for contrast, with windows side by side. A seam is a line across which
+pixels change more than beside it: the step across a window's border over the steps to its left and right is compared
+with the same at every other line of the decoder's pattern (8 px times the scale).
 """
 
 import math
@@ -27,7 +28,7 @@ from generate.windows import Grid
 class Seam:
     """How much the borders stand out."""
 
-    ratio: float  # mean step across borders over mean step elsewhere; 1 = no seam
+    ratio: float  # of the step across borders, each over the steps beside it, to the same elsewhere; 1 = no seam
     z: float  # the same in standard errors of the mean over so many lines: within about 2 is noise
 
 
@@ -40,12 +41,13 @@ def seam(pixels: NDArray[np.uint8], columns: Sequence[int], rows: Sequence[int],
         rows: likewise.
         cell: side of what the decoder draws at once, px; borders are compared with other multiples of it only.
     """
-    at, elsewhere = [], []
-    for axis, borders in ((1, columns), (0, rows)):
+    at: list[float] = []
+    elsewhere: list[float] = []
+    for axis, lines in ((1, set(columns)), (0, set(rows))):
         steps = np.abs(np.diff(pixels.astype(np.float64), axis=axis)).mean(axis=(1 - axis, 2))  # between i and i + 1
-        places = range(cell, pixels.shape[axis] - 1, cell)
-        at += [steps[place - 1] for place in places if place in set(borders)]
-        elsewhere += [steps[place - 1] for place in places if place not in set(borders)]
+        for place in range(cell, pixels.shape[axis] - 2, cell):
+            beside = steps[[place - 3, place - 2, place, place + 1]].mean()
+            (at if place in lines else elsewhere).append(steps[place - 1] / beside)
     error = np.std(elsewhere, ddof=1) * math.sqrt(1 / len(at) + 1 / len(elsewhere))
     return Seam(float(np.mean(at) / np.mean(elsewhere)), float((np.mean(at) - np.mean(elsewhere)) / error))
 
@@ -58,7 +60,14 @@ def borders(grid: Grid, scale: int) -> tuple[list[int], list[int]]:
 
 
 def scene_seams(
-    *, checkpoint: Path, pre: Path, prompt: str, work: Path, window: int | None = None, steps: int = 25
+    *,
+    checkpoint: Path,
+    pre: Path,
+    prompt: str,
+    work: Path,
+    base: str | None = None,
+    window: int | None = None,
+    steps: int = 25,
 ) -> None:
     """Generate and print a table.
 
@@ -67,13 +76,14 @@ def scene_seams(
         pre: a scene larger than two windows.
         prompt: for it.
         work: folder for the images.
-        window: as of `pre2post generate`.
+        base: as of `pre2post generate`.
+        window: likewise.
         steps: denoising steps.
     """
     trained = open_checkpoint(checkpoint)
-    cell = open_base(trained).vae_scale_factor
+    cell = open_base(trained, base).vae_scale_factor
     header = read_header(pre)
-    print("| overlap | gradient across borders / elsewhere | standard errors |\n|---|---:|---:|")
+    print("| overlap | step across borders, of that elsewhere | standard errors |\n|---|---:|---:|")
     for overlap in (0.0, 0.25, 0.5):
         windows = windowing(trained.resolution, window, overlap)
         out = work / f"overlap-{overlap}"
@@ -82,6 +92,7 @@ def scene_seams(
             pre=pre,
             out=out,
             prompt=prompt,
+            base=base,
             window=window,
             overlap=overlap,
             sampling=Sampling(steps=steps),

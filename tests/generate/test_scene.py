@@ -13,6 +13,7 @@ from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.scene_seams import borders, seam
 from data.pixels import resize_rgb
 from generate.images import read_header, read_pixels
 from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
@@ -152,3 +153,21 @@ def test_the_batch_of_windows_does_not_matter(tmp_path: Path, pipeline: StableDi
         one = denoise_scene(pipeline, grid, read, "x", 0, sampling)
         five = denoise_scene(pipeline, grid, read, "x", 0, replace(sampling, batch_size=5))
     assert torch.allclose(one, five, atol=1e-4)
+
+
+def test_a_large_scene_has_no_seams(tmp_path: Path, run_folder: Path) -> None:
+    """2048 x 2048 px: the same grid, and across the borders of windows no more of a step than elsewhere."""
+    pre = write_geotiff(tmp_path / "scene.tif", 2048, 2048, tiled=True)
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "pre": pre, "prompt": "x", "window": 256}
+    generate(out=tmp_path / "out", sampling=Sampling(steps=2, batch_size=32), **arguments)
+    with rasterio.open(tmp_path / "out/scene.tif") as made:
+        assert (made.width, made.height, made.transform, made.crs.to_epsg()) == (2048, 2048, TRANSFORM, 32616)
+        assert made.block_shapes[0] == (256, 256)
+    grid = windowing(RESOLUTION, 256, 0.5).grid(read_header(pre), 8)
+    assert len(grid) == 15 * 15
+    found = seam(read_pixels(tmp_path / "out/scene.tif"), *borders(grid, 64), 64)
+    assert abs(found.z) < 3
+    side_by_side: dict[str, Any] = {"overlap": 0.0, "sampling": Sampling(steps=2, batch_size=32)}
+    generate(out=tmp_path / "tiles", **side_by_side, **arguments)
+    tiles = windowing(RESOLUTION, 256, 0.0).grid(read_header(pre), 8)
+    assert seam(read_pixels(tmp_path / "tiles/scene.tif"), *borders(tiles, 64), 64).z > 10
