@@ -6,26 +6,27 @@ On a laptop: `pre2post build --source xbd --out d512`
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from data.caption_facts import CaptionOptions
-from data.caption_file import CaptionFile, caption_notes
+from data.caption_file import CaptionFile
 from data.card import write_card
-from data.destination import check_destination, whole_folder
+from data.destination import resumable_folder
 from data.errors import DataError
+from data.exports import Format, export
 from data.large import cut_large
+from data.leaks import leak_note, leak_pairs
 from data.manifest import Tally, describe, write_manifest
 from data.pairs import find_pairs
 from data.parallel import WorkerPool, default_workers
-from data.raster import Bands, parse_bands
+from data.pieces import Piece, build_pieces, plan
+from data.raster import parse_bands
 from data.release import Release, find_release
 from data.report import inspect
-from data.rows import SceneTask, build_scene
+from data.rows import SceneResult, SceneTask
 from data.screening import Screening
 from data.severity import MODERATE_FROM, SEVERE_FROM
-from data.shards import ShardWriter
-from data.splits import SPLITS, SplitBy, assign_splits
-from data.survey import survey_events, survey_scene
+from data.splits import SPLITS, SplitBy, SplitRule, assign_splits, event_names
+from data.summary import some, summary
+from data.survey import survey
 from data.tiles import check_size
 
 
@@ -37,11 +38,15 @@ def build(
     size: int = 512,
     bands: str = "1,2,3",
     split_by: SplitBy = "official",
+    test_events: str = "",
+    validation_events: str = "",
     seed: int = 0,
     max_nodata: float | None = None,
     max_shift: float | None = None,
     max_cloud: float | None = None,
     align: bool = False,
+    format: Format = "parquet",
+    geotiff: bool = False,
     captions: Path | None = None,
     moderate_from: float = MODERATE_FROM,
     severe_from: float = SEVERE_FROM,
@@ -54,6 +59,7 @@ def build(
     The result is a folder of Parquet shards that `datasets.load_dataset` opens, with a card (README.md), counts and
     everything left out (dataset.json), and pictures (report.html). Scenes that cannot be read are left out and
     named with their reason. The same source and options give the same bytes, however many workers build them.
+    After an interruption the same command goes on where it stopped.
 
     Args:
         out: The folder to write. It appears only when it is whole.
@@ -66,6 +72,10 @@ def build(
         bands: Which bands of the images are red, green and blue, such as 5,3,2; the first is 1.
         split_by: `official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the
             scene's name. `event`: whole disasters are held out, which tells how a model does on an unseen one.
+            The last two keep scenes and events that share ground in one split.
+        test_events: With `--split-by event`: the events to test on, such as `palu-tsunami,socal-fire`. All others
+            train, so one name alone means leave one event out.
+        validation_events: With `--split-by event`: the events to validate on.
         seed: Which scenes or events are held out (not used by `official`), and how captions are phrased.
         captions: More captions, a JSONL file with scene_id or patch_id, style, target, text (docs/captions.md).
         moderate_from: Damage ratio from which captions call the damage moderate, not slight; all destroyed is 1.
@@ -77,9 +87,11 @@ def build(
             bare concrete can pass for cloud: look at the list in report.html.
         align: Move the post image of a scene onto pre by the estimated shift, to a fraction of a pixel, where the
             estimate is confident. Polygons and damage masks lie on pre and stay.
+        format: `webdataset`: beside the Parquet shards also tar files in the layout that DiffusionSat's trainer reads.
+        geotiff: Also write every patch as GeoTIFFs, with its coordinate system and transform.
         workers: Processes; by default as many as there are processors.
         overwrite: Replace a dataset that an earlier build wrote to `out`.
-        strict: Stop at the first scene that cannot be used.
+        strict: Stop at the first scene that cannot be used, and when a place stands in two splits.
     """
     check_size(size)
     screening = Screening(max_nodata=max_nodata, max_shift=max_shift, max_cloud=max_cloud, align=align)
@@ -90,16 +102,34 @@ def build(
         raise DataError(
             f"moderate_from is {moderate_from} and severe_from is {severe_from}; expected 0 < moderate < severe <= 1."
         )
-    check_destination(out, overwrite)
+    rule = SplitRule(
+        split_by=split_by,
+        seed=seed,
+        test_events=event_names(test_events),
+        validation_events=event_names(validation_events),
+    )
+    wording = CaptionOptions(seed, moderate_from, severe_from)
     joined = CaptionFile(captions) if captions else None
     chosen = parse_bands(bands)
-    release, name = _find(source, manifest)
-    release = cut_large(release, size, chosen)
-    splits = assign_splits(release.scenes, split_by, seed)
-    settings = {"source": name, "size": size, "bands": bands, "split_by": split_by, "seed": seed}
-    settings |= {"moderate_from": moderate_from, "severe_from": severe_from}
-    with whole_folder(out) as folder, WorkerPool(workers or default_workers()) as pool:
-        described = _write(folder, release, splits, settings, screening, pool, strict, joined, chosen)
+    found, name = _find(source, manifest)
+    release = cut_large(found, size, chosen)
+    settings = {"source": name, "size": size, "bands": bands} | rule.settings()
+    settings |= {"moderate_from": moderate_from, "severe_from": severe_from} | screening.settings()
+    with resumable_folder(out, overwrite) as work, WorkerPool(workers or default_workers()) as pool:
+        seen = survey(release.scenes, pool)
+        splits = assign_splits(release.scenes, rule, seen.overlaps)
+        ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
+        tasks = [SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen) for scene in ordered]
+        pieces = plan(tasks, splits, joined.sha256 if joined else "")
+        tally, shards = _build(work, release, pieces, pool, joined, strict)
+        described = describe(tally, settings, shards, release.unrecognised, seen)
+        described["captions_file"] = joined.outcome() if joined else None
+        described["exports"] = export(work / "dataset", shards, pool, format, geotiff)
+        if strict and (leak := leak_note(described)):
+            raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
+        write_manifest(work / "dataset", described)
+        write_card(work / "dataset", described)
+        inspect(work / "dataset")
     print(summary(described, out))
 
 
@@ -112,95 +142,34 @@ def _find(source: Path | None, manifest: Path | None) -> tuple[Release, str]:
     raise DataError("give either --source, an xView2 release, or --manifest, a JSONL file of pairs (docs/sources.md).")
 
 
-def _write(
-    folder: Path,
-    release: Release,
-    splits: dict[str, str],
-    settings: dict[str, Any],
-    screening: Screening,
-    pool: WorkerPool,
-    strict: bool,
-    joined: CaptionFile | None,
-    bands: Bands,
-) -> dict[str, Any]:
-    tally = Tally()
+def _build(
+    work: Path, release: Release, pieces: list[Piece], pool: WorkerPool, joined: CaptionFile | None, strict: bool
+) -> tuple[Tally, list[dict[str, Any]]]:
+    """All shards, counted."""
+    tally, shards = Tally(), []
     for scene_id, reason in release.incomplete:
-        _reject(tally, scene_id, reason, strict)
-    surveys = pool.map(survey_scene, release.scenes)
-    events = survey_events(tqdm(surveys, desc="reading labels", total=len(release.scenes), unit="scene"))
-    ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
-    wording = CaptionOptions(settings["seed"], settings["moderate_from"], settings["severe_from"])
-    tasks = [SceneTask(scene, settings["size"], events[scene.event], wording, screening, bands) for scene in ordered]
-    (folder / "data").mkdir()
-    with ShardWriter(folder / "data") as shards:
-        for result in tqdm(pool.map(build_scene, tasks), desc="building", total=len(tasks), unit="scene"):
-            split = splits[result.scene.scene_id]
-            if result.quarantine and strict:
-                _reject(tally, result.scene.scene_id, result.quarantine, strict)
-            tally.add(split, result)
-            if result.rows:
-                if joined:
-                    joined.add_to(result.rows)
-                shards.add_scene(split, result.rows)
-        if not tally.events:
-            first = (tally.quarantine or tally.left_out)[0]["reason"]
-            raise DataError(f"none of {len(tasks)} scenes could be used. The first: {first}")
-        described = shards.finish()
-    manifest = describe(tally, settings | screening.settings(), described, release.unrecognised)
-    manifest["captions_file"] = joined.outcome() if joined else None
-    write_manifest(folder, manifest)
-    write_card(folder, manifest)
-    inspect(folder)
-    return manifest
+        _stop_if(strict, scene_id, reason)
+        tally.reject(scene_id, reason)
+
+    def finish(result: SceneResult) -> None:
+        _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
+        if joined:
+            joined.add_to(result.rows)
+
+    for outcome in build_pieces(work, pieces, pool, finish):
+        for result in outcome.results:
+            _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
+            tally.add(outcome.piece.split, result)
+            if joined:
+                joined.count(result.rows)
+        if outcome.rows:
+            shards.append(outcome.shard())
+    if not tally.events:
+        first = (tally.quarantine or tally.left_out)[0]["reason"]
+        raise DataError(f"none of {len(release.scenes)} scenes could be used. The first: {first}")
+    return tally, shards
 
 
-def _reject(tally: Tally, scene_id: str, reason: str, strict: bool) -> None:
+def _stop_if(strict: bool, scene_id: str, reason: str) -> None:
     if strict:
         raise DataError(f"{scene_id}: {reason.rstrip('.')}. Stopped at once, as --strict asks.")
-    tally.reject(scene_id, reason)
-
-
-def summary(manifest: dict[str, Any], out: Path) -> str:
-    """What a person wants to know when the build is done."""
-    scenes = sum(part["scenes"] for part in manifest["splits"].values())
-    patches = sum(part["patches"] for part in manifest["splits"].values())
-    events = _count(len(manifest["events"]), "event")
-    lines = [f"Built {out}: {_count(patches, 'patch')} of {_count(scenes, 'scene')} of {events}."]
-    for split, part in manifest["splits"].items():
-        buildings = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in part["buildings"].items())
-        size = f"{_count(part['patches'], 'patch')} of {_count(part['scenes'], 'scene')}"
-        lines.append(f"  {split}: {size}; buildings: {buildings}")
-    notes = {
-        "without labels": manifest["scenes_without_labels"],
-        "with one label only": manifest["scenes_with_one_label"],
-        "whose xy and lng_lat disagree, located by their event": manifest["georeference"]["not_used"],
-    }
-    lines += [f"  {what}: {_some(names)}" for what, names in caption_notes(manifest["captions_file"]).items()]
-    lines += [f"  {_count(len(names), 'scene')} {what}: {_some(names)}" for what, names in notes.items() if names]
-    if strange := manifest["unrecognised_files"]:
-        lines.append(f"  {_count(len(strange), 'file')} with other names not read: {_some(strange)}")
-    if manifest["margin_buildings"]:
-        lines.append(f"  left out in the margin: {_count(manifest['margin_buildings'], 'building')}")
-    polygons = manifest["polygons"]
-    if any(polygons.values()):
-        lines.append(f"  polygons: {polygons['repaired']} repaired, {polygons['dropped']} without area dropped")
-    if left_out := manifest["left_out"]:
-        lines.append(f"  {_count(len(left_out), 'patch')} left out: {_some([_why(entry) for entry in left_out])}")
-    if twins := manifest["near_duplicates"]["listed"]:
-        names = _some([f"{entry['patch_id']} = {entry['looks_like']}" for entry in twins])
-        lines.append(f"  {_count(len(twins), 'patch')} with the same picture as another scene: {names}")
-    lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
-    return "\n".join([*lines, f"  look at {out / 'report.html'}"])
-
-
-def _why(entry: dict[str, str]) -> str:
-    return f"{entry['patch_id']} ({entry['reason'].rstrip('.')})"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more (dataset.json)" if len(names) > 6 else "")
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "" if number == 1 else "es" if noun.endswith("h") else "s"
-    return f"{number:,} {noun}{plural}"

@@ -8,7 +8,6 @@ import difflib
 import hashlib
 import json
 import re
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,18 +46,20 @@ class CaptionFile:
         self.lines = [_parse(text, f"{path}, line {i}", i) for i, text in enumerate(texts, 1) if text.strip()]
         if not self.lines:
             raise DataError(f"captions {path}: holds no caption. Expected a JSON object per line.")
-        self._by_id: dict[str, list[_Line]] = defaultdict(list)
+        self._by_id: dict[str, list[_Line]] = {}
         for line in self.lines:
-            self._by_id[line.id].append(line)
+            self._by_id.setdefault(line.id, []).append(line)
         self._used: set[str] = set()
 
     def add_to(self, rows: list[dict[str, Any]]) -> None:
         """Append to the rows of a scene the captions that belong to them, those of the scene first."""
         for row in rows:
             for key in (row["scene_id"], row["patch_id"]):
-                if key in self._by_id:
-                    self._used.add(key)
-                    row["captions"] += [line.entry for line in self._by_id[key]]
+                row["captions"] += [line.entry for line in self._by_id.get(key, [])]
+
+    def count(self, rows: list[dict[str, Any]]) -> None:
+        """Note which captions belong to these rows, whether they were just added or in an earlier run."""
+        self._used.update(row[name] for row in rows for name in ("scene_id", "patch_id") if row[name] in self._by_id)
 
     def outcome(self) -> dict[str, Any]:
         """What dataset.json says: how many joined, and by line and id those that call for a look."""

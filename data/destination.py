@@ -1,15 +1,20 @@
 """The output folder: written beside its place, moved there when whole, never over anything of the user's."""
 
 import errno
+import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from data.errors import DataError
 
-OUR_FILES = {"README.md", "dataset.json", "report.html", "data"}
+OUR_FILES = {"README.md", "dataset.json", "report.html"}
+OUR_FOLDERS = {"data": ".parquet", "webdataset": ".tar", "geotiff": ".tif"}  # and what they hold
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_destination(out: Path, overwrite: bool) -> None:
@@ -24,8 +29,11 @@ def check_destination(out: Path, overwrite: bool) -> None:
     if not overwrite:
         mend = "add --overwrite to replace that dataset, or " if "dataset.json" in names else ""
         raise DataError(f"out {out} is not empty; {mend}name another folder.")
-    foreign = sorted(names - OUR_FILES) + sorted(
-        f"data/{path.name}" for path in (out / "data").glob("*") if path.suffix != ".parquet"
+    foreign = sorted(names - OUR_FILES - set(OUR_FOLDERS)) + sorted(
+        f"{folder}/{path.name}"
+        for folder, suffix in OUR_FOLDERS.items()
+        for path in (out / folder).glob("*")
+        if path.suffix != suffix
     )
     if "dataset.json" not in names or foreign:
         why = f"holds {', '.join(foreign[:3])}" if foreign else "has no dataset.json"
@@ -42,7 +50,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         yield partial
         _move(partial, out)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _DISK_FULL:
             raise DataError(
                 f"the disk of {out.parent} is full. Nothing was left behind; free space, or name another --out."
             ) from error
@@ -51,15 +59,82 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _make(partial: Path) -> None:
+@contextmanager
+def resumable_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Yield a hidden folder beside `out` whose part `dataset` takes the place of `out` at the end.
+
+    The folder is locked: a second build to `out` is refused. If anything stops this one, even SIGKILL, the finished
+    shards in `dataset/data` stay for the next run.
+    """
+    out = out.absolute()
+    work = out.with_name(f".{out.name}.partial")
+    with _locked(work, out):
+        try:
+            _undo_half_move(out)
+            check_destination(out, overwrite)  # now that no other build is at work
+            yield work
+            _move(work / "dataset", out)
+        except OSError as error:
+            if error.errno in _DISK_FULL:
+                left = _kept(work) or "Nothing was left behind."
+                raise DataError(
+                    f"the disk of {out.parent} is full. Free space, or name another --out. {left}"
+                ) from error
+            raise
+        except BaseException:
+            if kept := _kept(work):
+                print(kept, file=sys.stderr)
+            raise
+        finally:
+            if not _finished_shards(work):
+                shutil.rmtree(work, ignore_errors=True)
+
+
+def _finished_shards(work: Path) -> int:
+    return len(list(work.glob("dataset/data/*.parquet")))
+
+
+def _kept(work: Path) -> str:
+    """Where the next run goes on; "" if there is nothing to go on from."""
+    number = _finished_shards(work)
+    return f"{number} finished shards stay in {work}: the same command goes on from them." if number else ""
+
+
+@contextmanager
+def _locked(work: Path, out: Path) -> Iterator[None]:
+    """Hold the lock of `work`, which ends with this process, however it ends."""
+    while True:
+        _make(work)
+        with (work / "lock").open("a") as file:
+            _take_lock(file, out)
+            # A build that just ended has removed the folder, and this lock with it: begin again.
+            if not (work / "lock").exists() or not os.path.samestat(os.fstat(file.fileno()), (work / "lock").stat()):
+                continue
+            yield
+            return
+
+
+def _take_lock(file: IO[str], out: Path) -> None:
     try:
-        partial.mkdir(parents=True)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(
+            f"another build is writing to {out} at this moment. Wait until it ends, or name another --out."
+        ) from None
+    except OSError as error:  # some network file systems
+        print(f"warning: no locks on this disk ({error.strerror}): start one build to {out} only.", file=sys.stderr)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make the folder {partial} ({error.strerror}). Name another --out.") from error
+        raise DataError(f"cannot make the folder {folder} ({error.strerror}). Name another --out.") from error
 
 
 def _move(partial: Path, out: Path) -> None:
-    replaced = out.with_name(f".{out.name}.replaced-{os.getpid()}")
+    _undo_half_move(out)
+    replaced = _aside(out)
     if out.exists():
         out.rename(replaced)
     try:
@@ -69,3 +144,17 @@ def _move(partial: Path, out: Path) -> None:
             replaced.rename(out)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _undo_half_move(out: Path) -> None:
+    """After a kill between the two renames of `_move` the former folder comes back; after them, it goes."""
+    replaced = _aside(out)
+    if replaced.exists():
+        if out.exists():
+            shutil.rmtree(replaced)
+        else:
+            replaced.rename(out)
+
+
+def _aside(out: Path) -> Path:
+    return out.with_name(f".{out.name}.replaced")

@@ -41,8 +41,12 @@ def perceptual_hash(image: NDArray[np.uint8]) -> str:
     return np.packbits(frequencies > 0).tobytes().hex()
 
 
-def near_duplicates(patches: Sequence[Hashed]) -> list[dict[str, str | int]]:
-    """Every patch that looks like an earlier one of another scene, with the first such."""
+def near_duplicates(patches: Sequence[Hashed], across_splits: bool = False) -> list[dict[str, str | int]]:
+    """Every patch that looks like an earlier one of another scene, with the first such.
+
+    With `across_splits`, of another split: looking alike does not pass on from patch to patch, so the first of all may
+    stand in the same split and hide one that does not.
+    """
     seen: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(_BANDS)]
     found: list[dict[str, str | int]] = []
     for i, patch in enumerate(patches):
@@ -50,7 +54,7 @@ def near_duplicates(patches: Sequence[Hashed]) -> list[dict[str, str | int]]:
             continue
         own = int(patch.phash, 16)
         places = [table[own >> band * _BAND_BITS & (1 << _BAND_BITS) - 1] for band, table in enumerate(seen)]
-        firsts = [next((j for j in place if _alike(patch, patches[j])), i) for place in places]
+        firsts = [next((j for j in place if _alike(patch, patches[j], across_splits)), i) for place in places]
         if (first := min(firsts)) < i:
             found.append(_entry(patch, patches[first]))
         for place in places:
@@ -58,8 +62,9 @@ def near_duplicates(patches: Sequence[Hashed]) -> list[dict[str, str | int]]:
     return found
 
 
-def _alike(one: Hashed, other: Hashed) -> bool:
-    return one.scene_id != other.scene_id and _different_bits(one, other) <= NEAR_BITS
+def _alike(one: Hashed, other: Hashed, across_splits: bool) -> bool:
+    apart = one.split != other.split if across_splits else one.scene_id != other.scene_id
+    return apart and _different_bits(one, other) <= NEAR_BITS
 
 
 def _different_bits(one: Hashed, other: Hashed) -> int:

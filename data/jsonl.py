@@ -35,6 +35,8 @@ def parse_texts(text: str, where: str, fields: Sequence[str], required: Sequence
             raise DataError(f"{where}: no such field {name!r}. {hint}")
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"{where}: {name} is {value!r}, expected a text that is not empty.")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise DataError(f"{where}: {name} is {value!r}, which holds half a character. Save it as UTF-8.")
     for name in required:
         if name not in content:
             raise DataError(f"{where}: has no {name}. Expected {', '.join(required)}.")

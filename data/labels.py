@@ -4,7 +4,6 @@ The damage class stands in the post label only; pre and post list the same build
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -21,6 +20,9 @@ from data.release import Part
 from data.schema import DAMAGE_VALUES, SENSOR
 
 Phase = Literal["pre", "post"]
+
+_LARGEST_NUMBER = 1e30  # fits into float32
+_LARGEST_COORDINATE = 1e7  # px
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def polygonal(geometry: shapely.Geometry) -> Polygon | MultiPolygon:
 def _json_object(content: bytes, path: Path) -> dict[str, Any]:
     try:
         document = json.loads(content)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, lists in lists in lists
         raise DataError(
             f"{path}: not valid JSON ({error}). Was the download cut short? Fetch the file again."
         ) from None
@@ -131,7 +133,7 @@ def _field(parent: dict[str, Any], name: str, kind: type, path: Path, prefix: st
 
 def _uid(feature: object, path: Path, where: str) -> str:
     uid = _properties(feature, path, where).get("uid")
-    if not isinstance(uid, str) or not uid:
+    if not isinstance(uid, str) or not uid or not _is_unicode(uid):
         raise DataError(f"{path}: {where}.properties.uid is {_short(uid)}, expected a non-empty text.")
     return uid
 
@@ -163,8 +165,11 @@ def _polygon(feature: dict[str, Any], path: Path, where: str) -> Polygon | Multi
         raise DataError(f"{path}: {where}.wkt is {_short(wkt)}: {error}. Expected POLYGON ((x y, ...)).") from None
     if not isinstance(geometry, Polygon | MultiPolygon) or geometry.is_empty:
         raise DataError(f"{path}: {where}.wkt is {_short(wkt)}, expected a POLYGON that is not empty.")
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
+    coordinates = shapely.get_coordinates(geometry)
+    if not np.isfinite(coordinates).all():
         raise DataError(f"{path}: {where}.wkt is {_short(wkt)}: a coordinate is not a finite number.")
+    if np.abs(coordinates).max() > _LARGEST_COORDINATE:
+        raise DataError(f"{path}: {where}.wkt is {_short(wkt)}: a coordinate is far outside any image.")
     return geometry
 
 
@@ -189,7 +194,7 @@ def _sensor(metadata: dict[str, Any], path: Path) -> dict[str, str | float | Non
 
 def _text(metadata: dict[str, Any], name: str, path: Path) -> str | None:
     value = metadata.get(name)
-    if value is not None and not isinstance(value, str):
+    if value is not None and not (isinstance(value, str) and _is_unicode(value)):
         raise DataError(f"{path}: metadata.{name} is {_short(value)}, expected a text.")
     return value or None
 
@@ -198,7 +203,7 @@ def _number(metadata: dict[str, Any], name: str, path: Path) -> float | None:
     value = metadata.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
         raise DataError(f"{path}: metadata.{name} is {_short(value)}, expected a finite number.")
     return float(value)
 
@@ -209,6 +214,11 @@ def _capture_date(metadata: dict[str, Any], path: Path) -> date | None:
         return None if text is None else date.fromisoformat(text[:10])
     except ValueError:
         raise DataError(f"{path}: metadata.capture_date is {text!r}, expected 2018-10-13T16:48:15.000Z.") from None
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell half a character, which no file can hold."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _short(value: object) -> str:

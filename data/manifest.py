@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from data.geo import MAX_RESIDUAL_PX
+from data.leaks import leak_report
 from data.quality_summary import QualityTally
 from data.rows import SceneResult
 from data.schema import FEATURES
 from data.splits import SPLITS
+from data.survey import Survey
 
 FORMAT = "pre2post-dataset"
 FORMAT_VERSION = 1
@@ -30,11 +32,12 @@ class Tally:
         self.quarantine: list[dict[str, str]] = []
         self.location_sources = {"tile": 0, "raster": 0, "event": 0, "unknown": 0}
         self.poor_georeference: list[str] = []
-        self.residuals: list[float] = []
+        self.residuals: dict[str, float] = {}  # of the scenes whose georeference is used
         self.digests: dict[str, str] = {}
         self.margin = self.repaired = self.dropped = 0
         self.left_out: list[dict[str, str]] = []
         self.quality = QualityTally()
+        self.splits: dict[str, str] = {}  # of every scene that has a patch
 
     def reject(self, scene_id: str, reason: str) -> None:
         """Note a scene that is not in the dataset."""
@@ -50,6 +53,7 @@ class Tally:
         self.left_out += [{"patch_id": patch_id, "reason": reason} for patch_id, reason in result.left_out]
         if not result.rows:
             return
+        self.splits[scene.scene_id] = split
         self.labels[scene.labels].append(scene.scene_id)
         self.location_sources[result.rows[0]["location_source"]] += 1
         self.margin += result.margin_buildings
@@ -58,7 +62,7 @@ class Tally:
         if result.residual_px is not None and result.residual_px > MAX_RESIDUAL_PX:
             self.poor_georeference.append(scene.scene_id)
         elif result.residual_px is not None:
-            self.residuals.append(result.residual_px)
+            self.residuals[scene.scene_id] = result.residual_px
         entry = self.events.setdefault(scene.event, {"disaster_type": result.rows[0]["disaster_type"], "splits": {}})
         part = entry["splits"].setdefault(split, _no_counts())
         part["scenes"] += 1
@@ -86,7 +90,11 @@ class Tally:
 
 
 def describe(
-    tally: Tally, settings: dict[str, Any], shards: list[dict[str, Any]], unrecognised: Iterable[str]
+    tally: Tally,
+    settings: dict[str, Any],
+    shards: list[dict[str, Any]],
+    unrecognised: Iterable[str],
+    seen: Survey,
 ) -> dict[str, Any]:
     """The content of dataset.json. No dates and no output path: the same source gives the same bytes."""
     return {
@@ -103,7 +111,8 @@ def describe(
         "scenes_with_one_label": sorted(tally.labels["pre"] + tally.labels["post"]),
         "location_sources": tally.location_sources,
         "georeference": {
-            "largest_residual_px": round(max(tally.residuals, default=0.0), 4),
+            "largest_residual_px": round(max(tally.residuals.values(), default=0.0), 4),
+            "residuals_px": {scene_id: round(residual, 4) for scene_id, residual in sorted(tally.residuals.items())},
             "not_used": sorted(tally.poor_georeference),
         },
         "polygons": {"repaired": tally.repaired, "dropped": tally.dropped},
@@ -111,6 +120,7 @@ def describe(
         "statistics": tally.quality.statistics(),
         "registration": tally.quality.registration(),
         "near_duplicates": tally.quality.duplicates(),
+        "leaks": leak_report(tally.splits, seen.footprints, seen.overlaps, tally.quality.look_alikes()),
         "left_out": sorted(tally.left_out, key=lambda entry: entry["patch_id"]),
         "quarantine": sorted(tally.quarantine, key=lambda entry: entry["scene_id"]),
         "unrecognised_files": sorted(unrecognised),

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,7 +31,7 @@ class WorkerPool:
         self._workers = workers
         # Spawned, not forked: pyarrow and GDAL have threads here, and a fork would copy their locks.
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(workers, context, _leave_interrupts_to_parent) if workers > 1 else None
+        self._pool = ProcessPoolExecutor(workers, context, _follow_parent) if workers > 1 else None
 
     def __enter__(self) -> "WorkerPool":
         """The pool itself."""
@@ -63,5 +64,14 @@ class WorkerPool:
             ) from None
 
 
-def _leave_interrupts_to_parent() -> None:
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and end with it even if it is killed: nobody else would end this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a worker"
+    parent.join()
+    os._exit(1)

@@ -56,8 +56,11 @@ class QualityTally:
     def duplicates(self) -> dict[str, Any]:
         """Patches that show the same pre image as one of another scene."""
         found = near_duplicates(self._hashed)
-        across = sum(entry["split"] != entry["its_split"] for entry in found)
-        return {"patches": len(found), "across_splits": across, "listed": found[:LISTED_DUPLICATES]}
+        return {"patches": len(found), "listed": found[:LISTED_DUPLICATES]}
+
+    def look_alikes(self) -> list[dict[str, str | int]]:
+        """Patches that show the same pre image as one of another split."""
+        return near_duplicates(self._hashed, across_splits=True)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -7,6 +7,7 @@ holds `images/` and `labels/`. Names: `hurricane-michael_00000106_pre_disaster.p
 import os
 import re
 from collections import defaultdict
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,6 +16,7 @@ from data.errors import DataError
 
 OFFICIAL_SPLITS = ("train", "tier1", "tier3", "test", "hold")
 IMAGE_NAME = re.compile(r"(?P<scene_id>(?P<event>[a-z0-9-]+)_\d{8})_(?P<phase>pre|post)_disaster\.(png|tiff?)")
+LABEL_NAME = re.compile(r"(?P<scene_id>[a-z0-9-]+_\d{8})_(pre|post)_disaster\.json")
 LAYOUT = (
     "expected an xView2 release, SOURCE/{train,tier1,tier3,test,hold}/images/EVENT_00000000_{pre,post}_disaster.png "
     "or .tif (any subset of these splits), or a folder that directly holds images/ and labels/"
@@ -88,7 +90,7 @@ class Release:
 
     scenes: tuple[SceneFiles, ...]  # sorted by scene id
     incomplete: tuple[tuple[str, str], ...]  # (scene id or line, why it cannot be used)
-    unrecognised: tuple[str, ...]  # files in images/ whose names are not xView2 names, in printable form
+    unrecognised: tuple[str, ...]  # files whose names are not xView2 names, labels without images; printable
 
 
 def find_release(source: Path) -> Release:
@@ -102,6 +104,7 @@ def find_release(source: Path) -> Release:
     for official_split, folder in _split_folders(source):
         phases, strange = _images_by_scene(folder / "images")
         unrecognised += [f"{folder.name}/images/{name}" for name in strange]
+        unrecognised += [f"{folder.name}/labels/{name}" for name in _stray_labels(folder / "labels", phases)]
         for scene_id, images in sorted(phases.items()):
             if reason := _unusable(folder / "images", scene_id, images):
                 incomplete.append((scene_id, reason))
@@ -138,6 +141,15 @@ def _images_by_scene(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], li
         elif not path.name.startswith("."):
             strange.append(printable(path.name))
     return phases, strange
+
+
+def _stray_labels(folder: Path, scene_ids: Container[str]) -> list[str]:
+    """Files in labels/ that belong to no image."""
+    if not folder.is_dir():
+        return []
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    found = [(name, LABEL_NAME.fullmatch(name)) for name in names]
+    return [printable(name) for name, match in found if not match or match["scene_id"] not in scene_ids]
 
 
 def printable(name: str) -> str:

@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 from data.dataset import read_manifest
 from data.report_charts import histogram
 from data.report_gallery import choose, gallery
+from data.report_map import COLUMNS as MAP_COLUMNS
+from data.report_map import maps
 from data.report_page import page
 from data.report_quality import quality_charts
 from data.schema import DAMAGE_VALUES, QUALITY
 from data.severity import damage_ratio
 
-_COLUMNS = ["patch_id", "event", "counts", *QUALITY]
+_COLUMNS = ["patch_id", "event", "counts", *MAP_COLUMNS, *QUALITY]
 
 
 def inspect(dataset: Path) -> None:
@@ -27,7 +29,7 @@ def inspect(dataset: Path) -> None:
     """
     manifest = read_manifest(dataset)
     rows = [row for shard in manifest["shards"] for row in _read(dataset, shard)]
-    html = page(manifest, _charts(rows), gallery(dataset, choose(rows)))
+    html = page(manifest, _charts(rows), maps(rows), gallery(dataset, choose(rows)))
     partial = dataset / ".report.html.partial"
     partial.write_text(html, encoding="utf-8")
     partial.replace(dataset / "report.html")

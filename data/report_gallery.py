@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -17,7 +18,7 @@ from data.schema import DAMAGE_VALUES
 
 GALLERY_ROWS = 20
 PICTURE_PX = 256
-_IMAGES = ["patch_id", "pre", "post", "damage_mask", "captions"]
+_IMAGES = ["patch_id", "size", "pre", "post", "damage_mask", "captions", "buildings"]
 
 
 def choose(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -44,10 +45,11 @@ def gallery(folder: Path, chosen: list[dict[str, Any]]) -> str:
 
 def _entry(row: dict[str, Any], split: str) -> str:
     pre, post = _thumbnail(row["pre"]["bytes"]), _thumbnail(row["post"]["bytes"])
-    images = [("pre", pre), ("post", post)]
-    if row["damage_mask"] is not None:
-        images.append(("damage", _paint(post, row["damage_mask"]["bytes"])))
-    cells = "".join(f'<img src="{_data_uri(pixels)}" alt="{name}" title="{name}">' for name, pixels in images)
+    cells = _image("pre", pre) + _image("post", post)
+    if any(building["damage"] for building in row["buildings"]):
+        cells += f'<div class="over">{_image("damage", _dim(post))}{_polygons(row)}</div>'
+    elif row["damage_mask"] is not None:
+        cells += _image("damage", _paint(post, row["damage_mask"]["bytes"]))
     missing = '<div class="missing">no post label</div>' * (row["damage_mask"] is None)
     texts = "".join(
         f"<p><b>{escape(caption['target'])}</b> {escape(caption['text'])}</p>"
@@ -58,19 +60,42 @@ def _entry(row: dict[str, Any], split: str) -> str:
     return f'<article><div class="trio">{cells}{missing}</div>{name}{texts}</article>'
 
 
+def _image(name: str, pixels: NDArray[np.uint8]) -> str:
+    return f'<img src="{_data_uri(pixels)}" alt="{name}" title="{name}">'
+
+
+def _polygons(row: dict[str, Any]) -> str:
+    """The buildings as they are labelled, in the colours of their damage."""
+    names = {value: name for name, value in DAMAGE_VALUES.items()}
+    shapes = ""
+    for building in row["buildings"]:
+        name = names[building["damage"]]
+        parts = shapely.get_parts(shapely.from_wkt(building["wkt"]))
+        lines = [ring.coords for part in parts for ring in (part.exterior, *part.interiors)]
+        path = "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in line[:-1]) + "Z" for line in lines if line)
+        colour = CLASS_COLOURS[name.replace("-", "_")]
+        shapes += f'<path d="{path}" fill="{colour}" stroke="{colour}" fill-rule="evenodd"><title>{name}</title></path>'
+    return f'<svg viewBox="0 0 {row["size"]} {row["size"]}">{shapes}</svg>'
+
+
+def _dim(post: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey and dark, so that colours stand out."""
+    grey = 20 + 0.45 * post.mean(axis=2, keepdims=True)
+    return np.repeat(grey, 3, axis=2).astype(np.uint8)
+
+
 def _thumbnail(content: bytes) -> NDArray[np.uint8]:
     image = Image.open(io.BytesIO(content)).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
 def _paint(post: NDArray[np.uint8], mask_content: bytes) -> NDArray[np.uint8]:
-    """Damage colours over a dim grey post image."""
+    """The mask's colours over a dim grey post image."""
     image = Image.open(io.BytesIO(mask_content)).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.NEAREST)
-    mask, grey = np.asarray(image), post.mean(axis=2, keepdims=True)
-    painted = np.repeat(20 + 0.35 * grey, 3, axis=2)
+    mask, painted = np.asarray(image), _dim(post)
     for name, value in DAMAGE_VALUES.items():
         painted[mask == value] = _rgb(CLASS_COLOURS[name.replace("-", "_")])
-    return painted.astype(np.uint8)
+    return painted
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from data.caption_file import caption_notes
 from data.card import count_cells, event_totals
+from data.leaks import leak_note, leak_table
 from data.report_charts import legend, stacked_bar
 
 STYLE = """
@@ -36,6 +37,8 @@ td:last-child { width: 30%; min-width: 160px; padding-right: 0; } .text td { tex
 figure { margin: 0; padding: 16px; } figure p { font-size: 13px; margin-bottom: 10px; } .none { padding: 24px 0; }
 svg { display: block; width: 100%; } rect { fill: var(--accent); } line { stroke: var(--line); }
 text { font-size: 10px; fill: var(--soft); }
+.world { margin-bottom: 12px; } .small { font-size: 4px; } circle { fill: #c9302c; } .world line { stroke-width: 0.4; }
+.scene { fill-opacity: 0.35; stroke-width: 2; vector-effect: non-scaling-stroke; } .bar-line { stroke: var(--soft); }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(500px, 1fr)); gap: 14px; }
 article { padding: 10px 10px 14px; } article h3 { margin: 10px 4px 4px; } article p { margin: 0 4px; font-size: 13px; }
 article b { color: var(--ink); font-weight: 600; margin-right: 4px; }
@@ -43,13 +46,14 @@ em { font-style: normal; font-weight: 500; font-size: 12px; color: var(--accent)
   border-radius: 9px; margin-left: 4px; }
 .trio { display: grid; grid-template-columns: repeat(3, 1fr); gap: 6px; }
 .trio img { width: 100%; border-radius: 6px; display: block; }
+.over { position: relative; } .over svg { position: absolute; inset: 0; } .over path { fill-opacity: 0.55; }
 .missing { display: grid; place-items: center; background: var(--ground); border-radius: 6px; color: var(--soft);
   font-size: 13px; }
 @media (max-width: 560px) { .gallery { grid-template-columns: 1fr; } }
 """
 
 
-def page(manifest: dict[str, Any], charts: list[str], gallery: str) -> str:
+def page(manifest: dict[str, Any], charts: list[str], maps: str, gallery: str) -> str:
     """The whole page."""
     build = manifest["build"]
     title = f"{build['source']}: {build['size']} px patches"
@@ -61,7 +65,9 @@ def page(manifest: dict[str, Any], charts: list[str], gallery: str) -> str:
         _figures(manifest),
         f"<h2>Splits</h2>{legend()}{_count_table(manifest['splits'])}",
         f"<h2>Events</h2>{_count_table(events, _where(manifest['events']))}",
+        f"<h2>Places</h2>{maps}",
         f'<h2>Distributions</h2><div class="charts">{"".join(charts)}</div>',
+        _leaks(manifest),
         _left_out(manifest),
         f'<h2>Pictures</h2>{legend()}<div class="gallery">{gallery}</div>',
     ]
@@ -99,6 +105,18 @@ def _where(events: dict[str, Any]) -> dict[str, str]:
     return {event: ", ".join(entry["splits"]) for event, entry in events.items()}
 
 
+def _leaks(manifest: dict[str, Any]) -> str:
+    leaks = manifest["leaks"]
+    checked = (
+        f"Checked by footprint: {leaks['scenes_with_footprint']:,} scenes, of which {leaks['overlapping_pairs']:,} "
+        f"pairs share ground. By picture: all patches; {leaks['scenes_without_footprint']:,} scenes by picture only."
+    )
+    found = leak_note(manifest) or "No place is known to stand in two splits."
+    rows = [[escape(cell) for cell in cells] for cells in leak_table(leaks)]
+    table = _table(["this", "is the same place as", "known by"], rows, "text") if rows else ""
+    return f"<h2>Leaks between splits</h2><p>{escape(found)}</p><p>{checked}</p>{table}"
+
+
 def _left_out(manifest: dict[str, Any]) -> str:
     listed = [(entry["scene_id"], entry["reason"]) for entry in manifest["quarantine"]]
     parts = ["<h2>Left out and incomplete</h2>"]
@@ -124,7 +142,7 @@ def _left_out(manifest: dict[str, Any]) -> str:
         ("scenes per source of location", ", ".join(f"{k} {n:,}" for k, n in manifest["location_sources"].items())),
         ("buildings in the margin", f"{manifest['margin_buildings']:,}"),
         ("polygons", f"{polygons['repaired']:,} repaired, {polygons['dropped']:,} without area dropped"),
-        ("files with other names", _names(manifest["unrecognised_files"])),
+        ("files not read", _names(manifest["unrecognised_files"])),
         *((what, _names(names)) for what, names in caption_notes(manifest.get("captions_file")).items()),
     ]
     return "".join(parts) + _table(["", ""], [[escape(name), escape(value)] for name, value in facts], "text")

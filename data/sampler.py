@@ -38,13 +38,23 @@ class OrdinalBatches:
     """Micro-batches of ordinals for one process, from one step to another."""
 
     def __init__(
-        self, *, first_step: int, last_step: int, global_batch: int, micro_batch: int, rank: int, num_processes: int
+        self,
+        *,
+        first_step: int,
+        last_step: int,
+        global_batch: int,
+        micro_batch: int,
+        rank: int,
+        num_processes: int,
+        first_ordinal: int | None = None,
     ) -> None:
         """`first_step` is taken, `last_step` is not; the batches are counts of examples.
 
-        `global_batch` must be a multiple of `num_processes * micro_batch`.
+        `global_batch` must be a multiple of `num_processes * micro_batch`. `first_ordinal` is the first example of
+        `first_step`; it need not be given if all steps before had the same global batch.
         """
         assert global_batch % (num_processes * micro_batch) == 0
+        self.first_ordinal = first_step * global_batch if first_ordinal is None else first_ordinal
         self.first_step, self.last_step = first_step, last_step
         self.global_batch, self.micro_batch = global_batch, micro_batch
         self.rank, self.per_process = rank, global_batch // num_processes
@@ -52,7 +62,7 @@ class OrdinalBatches:
     def __iter__(self) -> Iterator[list[int]]:
         """Yield `accumulation` micro-batches a step."""
         for step in range(self.first_step, self.last_step):
-            start = step * self.global_batch + self.rank * self.per_process
+            start = self.first_ordinal + (step - self.first_step) * self.global_batch + self.rank * self.per_process
             for first in range(start, start + self.per_process, self.micro_batch):
                 yield list(range(first, first + self.micro_batch))
 

@@ -84,6 +84,14 @@ def raster_location(scene: SceneFiles) -> Location | None:
     return locate_raster(grid.affine, grid.crs.to_wkt(), grid.width, grid.height)
 
 
+def scene_size(scene: SceneFiles) -> tuple[int, int]:
+    """Width and height of a scene, px."""
+    if scene.part:
+        return scene.part.width, scene.part.height
+    with opened(scene.pre_image) as pre:
+        return pre.width, pre.height
+
+
 def scene_grid(scene: SceneFiles, whole: Grid) -> Grid:
     """The grid of a scene in that of its pre image."""
     part = scene.part

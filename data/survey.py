@@ -1,26 +1,31 @@
 """The first look at all labels: what scenes without a place or a disaster type of their own take from their event."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from shapely import Polygon
+from tqdm import tqdm
+
 from data.errors import DataError
 from data.events import describe_event
+from data.footprints import Overlap, footprint, overlaps
 from data.geo import MAX_RESIDUAL_PX, UNKNOWN, Georeference, Location, fit_georeference, mean_location, pixel_size_m
 from data.labels import Label, Phase, label_part, parse_label
+from data.parallel import WorkerPool
 from data.release import SceneFiles
-from data.scene_images import raster_location
+from data.scene_images import raster_location, scene_size
 
 
 @dataclass(frozen=True)
 class SceneSurvey:
-    """What one scene tells of its event."""
+    """What one scene tells of its event, and where it lies itself."""
 
-    event: str
     location: Location | None
     disaster_type: str | None
+    footprint: Polygon | None = None  # degrees; None if nothing tells the scene's place
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,15 @@ class EventSurvey:
 
     location: Location = UNKNOWN
     disaster_type: str = ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the labels of a whole release tell before anything is built."""
+
+    events: dict[str, EventSurvey]
+    footprints: dict[str, Polygon]  # of the scenes whose place is known, degrees
+    overlaps: list[Overlap]  # scenes that share ground
 
 
 # A worker builds many parts of one large raster, one after the other.
@@ -58,9 +72,9 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
     """Read a scene's labels; one that cannot be read tells nothing here and is quarantined when it is built."""
     try:
         labels = read_labels(scene, {path: path.read_bytes() for path in scene.label_files()})
-        location = raster_location(scene)
+        location, size = raster_location(scene), scene_size(scene)
     except (DataError, OSError):
-        return SceneSurvey(scene.event, None, None)
+        return SceneSurvey(None, None)
     told = (scene.disaster_type, *(label.disaster_type for label in labels.values()))
     disaster_type = next((word for word in told if word), None)
     fit = scene_georeference(labels)
@@ -68,15 +82,21 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
         points = next(label.control_points for label in labels.values() if len(label.control_points))
         lon, lat = points[:, 2:].mean(axis=0)
         location = Location("tile", float(lon), float(lat), pixel_size_m(fit.affine, lat), fit.affine)
-    return SceneSurvey(scene.event, location, disaster_type)
+    ground = footprint(location.affine, *size, location.crs_wkt) if location and location.affine else None
+    return SceneSurvey(location, disaster_type, ground)
 
 
-def survey_events(surveys: Iterable[SceneSurvey]) -> dict[str, EventSurvey]:
-    """Gather the scenes' answers per event; the table of known events fills a disaster type that no label gives."""
+def survey(scenes: Sequence[SceneFiles], pool: WorkerPool) -> Survey:
+    """Read all labels; the table of known events fills a disaster type that no label gives."""
+    answers = tqdm(pool.map(survey_scene, scenes), "reading labels", len(scenes), unit="scene")
     by_event: dict[str, list[SceneSurvey]] = defaultdict(list)
-    for survey in surveys:
-        by_event[survey.event].append(survey)
-    return {event: _survey_event(event, members) for event, members in by_event.items()}
+    footprints: dict[str, Polygon] = {}
+    for scene, answer in zip(scenes, answers, strict=True):
+        by_event[scene.event].append(answer)
+        if answer.footprint is not None:
+            footprints[scene.scene_id] = answer.footprint
+    events = {event: _survey_event(event, members) for event, members in by_event.items()}
+    return Survey(events, footprints, overlaps(footprints))
 
 
 def _survey_event(event: str, members: list[SceneSurvey]) -> EventSurvey:

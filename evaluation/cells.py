@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data.regions import REGIONS
 from evaluation.columns import (
     METRICS,
     NETWORK_METRICS,
@@ -12,8 +13,8 @@ from evaluation.columns import (
     best,
     number,
 )
+from evaluation.damage import DAMAGE_REGIONS
 from evaluation.estimate import Estimate
-from evaluation.regions import DAMAGE_REGIONS, REGIONS
 from evaluation.results import BEST, REAL, Evaluation, PatchResult, estimate
 
 AREAS = ("inside", "outside")

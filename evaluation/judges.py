@@ -10,10 +10,10 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
+from data.similarity import Pixels
 from evaluation.columns import SET_METRICS
 from evaluation.distributions import FEW_IMAGES, frechet_distance, inception_score, kernel_distance
 from evaluation.estimate import Estimate
-from evaluation.metrics import Pixels
 from evaluation.networks import (
     Features,
     ImagePair,

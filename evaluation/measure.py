@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.similarity import Pixels, score
 from evaluation.judges import Judges
-from evaluation.metrics import Pixels, score
 from evaluation.output import image_file
 from evaluation.patches import Patch
 from evaluation.results import REAL, PatchResult, Values

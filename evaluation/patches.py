@@ -7,8 +7,9 @@ from typing import Any
 import datasets
 
 from data.pixels import resize_rgb
-from evaluation.metrics import Mask, Pixels
-from evaluation.regions import regions_of
+from data.regions import regions_of
+from data.similarity import Mask, Pixels
+from evaluation.damage import damage_regions
 
 COLUMNS = ["patch_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
 
@@ -45,5 +46,5 @@ def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) 
         prompt=prompt,
         pre=resize_rgb(row["pre"], resolution),
         post=resize_rgb(row["post"], resolution),
-        regions=regions_of(row, resolution),
+        regions=regions_of(row, resolution) | damage_regions(row, resolution),
     )

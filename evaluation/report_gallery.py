@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
+from data.similarity import Mask, Pixels
 from evaluation.cells import AREAS
 from evaluation.columns import best, number
-from evaluation.metrics import Mask, Pixels
 from evaluation.output import image_file
 from evaluation.patches import Patch
 from evaluation.results import METHODS, Evaluation, PatchResult, mean_of

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.columns import METRICS, NETWORK_COLUMNS, PIXEL_COLUMNS
+from evaluation.damage import DAMAGE_REGIONS
 from evaluation.estimate import Estimate, best_sample, weighted_mean
-from evaluation.regions import DAMAGE_REGIONS
 
 # What may be measured, and its name in tables.
 METHODS = {

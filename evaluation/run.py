@@ -76,8 +76,13 @@ def evaluate(
     judged_by = [] if networks == "none" else _names(networks, "networks", NETWORKS)
     check_out(out, overwrite)
     trained = open_checkpoint(checkpoint)
+    if trained.direction == "past":
+        raise EvaluationError(
+            f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare post "
+            "images. Look at what it makes with pre2post generate."
+        )
     side = sampling.size or trained.resolution
-    items = patch_items(dataset, split, side=side, limit=limit, prompt=None, style=trained.caption_style)
+    items = patch_items(dataset, split, trained, side=side, limit=limit)
     _make(out, trained, items, rows, base, sampling, overwrite)
     if not PartialState().is_main_process:
         return
@@ -107,7 +112,8 @@ def _make(
 ) -> None:
     """Generate what is missing, each method into a folder of its own."""
     parts = open_base(trained, base)
-    check_prompts(parts.load_tokenizer(), [item.prompt for item in items], captions=True)
+    prompts = [item.prompt for item in items]
+    check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=True)
     load = cache(partial(load_generator, trained, parts, sampling.scheduler))
     windows = windowing(sampling.size or trained.resolution, None, 0.5)
     for method in methods:

@@ -17,22 +17,21 @@ from torch import Tensor
 
 from generate.errors import GenerateError
 from generate.inputs import Inputs
-from generate.pipeline import Pixels, autocast, check_finite, conditioning
+from generate.pipeline import Pipeline, Pixels, autocast, check_finite, conditioning, prompt_states
 from generate.sampling import Sampling
+from models.denoiser import has_lora
 
 SDEDIT_STRENGTH = 0.75  # share of the noise that the pre image starts from, as in RSEdit's comparison
 
 
-def sdedit(
-    pipeline: StableDiffusionControlNetPipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]
-) -> Pixels:
+def sdedit(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
     """SDEdit (Meng et al. 2022): noise the pre image three quarters of the way and denoise it to the caption."""
     edit = StableDiffusionImg2ImgPipeline(**_parts(pipeline))
     edit.set_progress_bar_config(disable=True)
     with torch.inference_mode(), autocast(pipeline, sampling):
         images = edit(
-            prompt=list(inputs.prompts),
-            image=conditioning(inputs.pre),
+            **prompt_states(pipeline, inputs.prompts),
+            image=_rgb(inputs),
             strength=SDEDIT_STRENGTH,
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
@@ -44,9 +43,7 @@ def sdedit(
     return _as_pixels(images)
 
 
-def inpaint(
-    pipeline: StableDiffusionControlNetPipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]
-) -> Pixels:
+def inpaint(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
     """Redraw the buildings only (Blended Latent Diffusion, Avrahami et al. 2023, algorithm 1).
 
     After every step the latents outside the mask become those of the pre image, noised to the same step; in the end its
@@ -78,7 +75,7 @@ def inpaint(
             return {"latents": cells * tensors["latents"] + (1 - cells) * outside}
 
         images = draw(
-            prompt=list(inputs.prompts),
+            **prompt_states(pipeline, inputs.prompts),
             height=masks.shape[1],
             width=masks.shape[2],
             num_inference_steps=sampling.steps,
@@ -88,20 +85,30 @@ def inpaint(
             output_type="np",
         ).images
     check_finite(images, inputs.seeds)
-    return np.where(masks, _as_pixels(images), np.stack(inputs.pre))
+    return np.where(masks, _as_pixels(images), np.stack(inputs.pre)[..., :3])
 
 
-def _parts(pipeline: StableDiffusionControlNetPipeline) -> dict[str, Any]:
+def _parts(pipeline: Pipeline) -> dict[str, Any]:
+    if not isinstance(pipeline, StableDiffusionControlNetPipeline) or has_lora(pipeline.unet):
+        raise GenerateError(
+            "sdedit and inpaint edit with the base alone, but this checkpoint changes its UNet (LoRA or added "
+            "channels). Leave them out of --methods, or take a ControlNet checkpoint of the same base."
+        )
     names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
     parts: dict[str, Any] = {name: getattr(pipeline, name) for name in names}
     return parts | {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
-def _encode(pipeline: StableDiffusionControlNetPipeline, inputs: Inputs) -> Tensor:
+def _encode(pipeline: Pipeline, inputs: Inputs) -> Tensor:
     """The pre images as latents, the most likely ones."""
-    pixels = conditioning(inputs.pre).to(pipeline.device) * 2 - 1
+    pixels = _rgb(inputs).to(pipeline.device) * 2 - 1
     latents: Tensor = pipeline.vae.encode(pixels).latent_dist.mode().float() * pipeline.vae.config.scaling_factor
     return latents
+
+
+def _rgb(inputs: Inputs) -> Tensor:
+    """The colours of the pre images; a damage mask behind them is for the ControlNet only."""
+    return conditioning(inputs.pre)[:, :3]
 
 
 def _noise(like: Tensor, seed: int) -> Tensor:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 
-from generate.pipeline import Pixels
+from generate.pipeline import Pipeline, Pixels
 from generate.sampling import Sampling
 
 Mask = NDArray[np.bool_]  # (height, width)
@@ -24,4 +23,4 @@ class Inputs:
 
 
 # How any method is called: the last argument is told the number of finished steps after each.
-Method = Callable[[StableDiffusionControlNetPipeline, Inputs, Sampling, Callable[[int], None]], Pixels]
+Method = Callable[[Pipeline, Inputs, Sampling, Callable[[int], None]], Pixels]

@@ -10,13 +10,14 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from data.condition import shown_pixels, undamaged
 from data.dataset import fingerprint, open_dataset
 from data.pixels import resize_rgb
 from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
 from generate.images import ImageHeader, read_header, read_pixels
 from generate.inputs import Mask
-from generate.pipeline import Pixels
+from generate.pipeline import Checkpoint, Pixels
 from models.checkpoint import file_sha256
 
 BATCH_FILES = (".json", ".jsonl")
@@ -64,17 +65,25 @@ def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list
 
 
 def patch_items(
-    folder: Path, split: str, *, side: int, limit: int | None, prompt: str | None, style: str
+    folder: Path,
+    split: str,
+    trained: Checkpoint,
+    *,
+    side: int,
+    limit: int | None,
+    prompt: str | None = None,
+    style: str | None = None,
 ) -> list[Item]:
     """The items of some patches of a split; an item's key is its position in the whole split.
 
     Args:
         folder: a built dataset.
         split: of it.
+        trained: the checkpoint: what it is shown, in which direction.
         side: of the network's input, px.
         limit: so many patches, evenly spread; None = all.
         prompt: for all patches; None = each patch's own caption of `style`.
-        style: of the captions.
+        style: of the captions; None = that of the training.
 
     Raises:
         DataError: there is no such split, or it is empty.
@@ -83,8 +92,15 @@ def patch_items(
     rows = open_dataset(folder, split)
     positions = spread(len(rows), limit)
     names = rows.select_columns(["patch_id"])
-    images, masks = rows.select_columns(["pre"]), rows.select_columns(["damage_mask"])
-    prompts = captions_of(rows, positions, style) if prompt is None else [prompt] * len(positions)
+    images, masks = (
+        rows.select_columns(["patch_id", "pre", "post", "damage_mask"]),
+        rows.select_columns(["damage_mask"]),
+    )
+    target = "pre" if trained.direction == "past" else "post"
+    if prompt is None:
+        prompts = captions_of(rows, positions, style or trained.caption_style, target)
+    else:
+        prompts = [prompt] * len(positions)
     origin = {"dataset_fingerprint": fingerprint(folder)}
     return [
         Item(
@@ -92,17 +108,31 @@ def patch_items(
             name=names[position]["patch_id"],
             prompt=text,
             origin=lambda: origin,
-            read=lambda position=position: resize_rgb(images[position]["pre"], side),  # type: ignore[misc]
+            read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
             buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
         )
         for position, text in zip(positions, prompts, strict=True)
     ]
 
 
-def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str) -> list[str]:
-    """The post caption of one style for each patch; all are looked up before any image is made."""
+def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
+    """What a checkpoint is shown of a patch: its pre image, its post image if it looks into the past, its mask."""
+    past = trained.direction == "past"
+    image, mask = row["post" if past else "pre"], None
+    if trained.condition == "pixels+mask" and "controlnet" in trained.trained:
+        if row["damage_mask"] is None:
+            raise GenerateError(
+                f"patch {row['patch_id']} has no damage mask, which the checkpoint was trained with "
+                "(model.condition pixels+mask). Take a dataset whose scenes all have labels."
+            )
+        mask = undamaged(row["damage_mask"]) if past else row["damage_mask"]
+    return shown_pixels(image, mask, side)
+
+
+def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str, target: str = "post") -> list[str]:
+    """The caption of one style of each patch's pre or post image; all are looked up before any image is made."""
     rows = dataset.select_columns(["patch_id", "captions"])
-    return [_caption(rows[position], style) for position in positions]
+    return [_caption(rows[position], style, target) for position in positions]
 
 
 def spread(total: int, limit: int | None) -> list[int]:
@@ -140,12 +170,12 @@ def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:
     return np.asarray(share.resize((side, side), Image.Resampling.BOX)) >= 0.5
 
 
-def _caption(row: dict[str, Any], style: str) -> str:
-    found = [caption["text"] for caption in row["captions"] if (caption["style"], caption["target"]) == (style, "post")]
+def _caption(row: dict[str, Any], style: str, target: str) -> str:
+    found = [caption["text"] for caption in row["captions"] if (caption["style"], caption["target"]) == (style, target)]
     if not found:
-        styles = sorted({caption["style"] for caption in row["captions"] if caption["target"] == "post"})
+        styles = sorted({caption["style"] for caption in row["captions"] if caption["target"] == target})
         raise GenerateError(
-            f"patch {row['patch_id']} has no caption of style {style!r} for its post image; it has "
+            f"patch {row['patch_id']} has no caption of style {style!r} for its {target} image; it has "
             f"{', '.join(styles) or 'none'}. Choose one of these, or give one prompt for all."
         )
     return str(found[0])

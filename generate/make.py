@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
-from diffusers import StableDiffusionControlNetPipeline
 from tqdm import tqdm
 
 from generate.inputs import Inputs
 from generate.items import Item, batched
 from generate.methods import METHODS
 from generate.output import ImageFolder
-from generate.pipeline import Pixels
+from generate.pipeline import Pipeline, Pixels
 from generate.progress import progress, step_reporter
 from generate.sampling import Sampling
 from generate.scene import Windowing, generate_scene
@@ -64,7 +63,7 @@ def file_name(name: str, sample: int, ending: str = ".png") -> str:
 def make_images(
     tasks: Sequence[Task],
     folder: Path,
-    load: Callable[[], StableDiffusionControlNetPipeline],
+    load: Callable[[], Pipeline],
     sampling: Sampling,
     windows: Windowing,
     *,
@@ -101,7 +100,7 @@ def make_images(
 
 
 def _make_batch(
-    pipeline: StableDiffusionControlNetPipeline,
+    pipeline: Pipeline,
     tasks: Sequence[Task],
     images: ImageFolder,
     sampling: Sampling,
@@ -128,7 +127,7 @@ def _writer(pixels: Pixels, task: Task, watermark: bool) -> Callable[[Path], Non
 
 
 def _make_scene(
-    pipeline: StableDiffusionControlNetPipeline,
+    pipeline: Pipeline,
     task: Task,
     images: ImageFolder,
     sampling: Sampling,

@@ -2,17 +2,13 @@
 
 from collections.abc import Callable
 
-from diffusers import StableDiffusionControlNetPipeline
-
 from generate.editing import inpaint, sdedit
 from generate.inputs import Inputs, Method
-from generate.pipeline import Pixels, generate_images
+from generate.pipeline import Pipeline, Pixels, generate_images
 from generate.sampling import Sampling
 
 
-def controlnet(
-    pipeline: StableDiffusionControlNetPipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]
-) -> Pixels:
+def controlnet(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
     """The trained ControlNet; with control_scale 0 the base alone."""
     return generate_images(pipeline, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step)
 

@@ -1,18 +1,25 @@
 """From a checkpoint folder to a stock diffusers pipeline, and from pre images to generated ones.
 
-The pipeline is diffusers' own `StableDiffusionControlNetPipeline` and nothing here changes how it samples, so that the
-folders of a checkpoint give the same images without us.
+The pipeline is one of diffusers' own, and nothing here changes how it samples, so that the folders of a checkpoint give
+the same images without us: `StableDiffusionControlNetPipeline` for a ControlNet, `StableDiffusionPipeline` for a LoRA
+alone, `StableDiffusionInstructPix2PixPipeline` for concatenated latents.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from diffusers import StableDiffusionControlNetPipeline
+from diffusers import (
+    DiffusionPipeline,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,8 +27,20 @@ from generate.errors import GenerateError
 from generate.sampling import Sampling
 from models import Base, BaseError, load_base, load_controlnet
 from models.checkpoint import MANIFEST, STATE, CheckpointError, file_sha256, read_state, resolve_checkpoint
+from models.denoiser import PRE_CONV, has_lora, widen_conv_in
+from models.encodes_pixels import EncodesPixels, take_pixels
+from models.text import text_states
+from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
 
-Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
+Pixels = NDArray[np.uint8]  # (height, width, 3) RGB; with a damage mask 5 more channels, see data/condition.py
+Pipeline: TypeAlias = DiffusionPipeline  # one of the three above
+
+PARTS = {  # what was trained -> the folders it must have
+    "controlnet": [CONTROLNET],
+    "lora": [LORA],
+    "controlnet+lora": [CONTROLNET, LORA],
+    "lora+concat": [LORA, CONV_IN],
+}
 
 
 @dataclass(frozen=True)
@@ -34,12 +53,17 @@ class Checkpoint:
     unet_sha256: str  # Base.weights_hash("unet") of that base
     resolution: int  # side of the images it was trained on, px
     caption_style: str
+    trained: str  # a key of PARTS
+    condition: str  # of the ControlNet: pixels, latents, pixels+mask
+    direction: str  # future, past, both
+    text_chunks: int  # pieces of 77 tokens of a prompt
+    zero_terminal_snr: bool  # the noise schedule was rescaled
 
     @property
     def weights(self) -> Path:
-        """The ControlNet folder to generate with: the averaged weights where there are any."""
+        """Where controlnet/, lora/, conv_in/ lie that are used: the averaged weights where there are any."""
         averaged = self.folder / "ema"
-        return averaged if averaged.is_dir() else self.folder / "controlnet"
+        return averaged if averaged.is_dir() else self.folder
 
     def described(self) -> dict[str, Any]:
         """What identifies the checkpoint, for manifests and tags; its hash covers every file in it."""
@@ -47,7 +71,7 @@ class Checkpoint:
             "checkpoint": str(self.folder),
             "checkpoint_sha256": file_sha256(self.folder / MANIFEST),
             "step": self.step,
-            "weights": self.weights.name,
+            "weights": "ema" if self.weights.name == "ema" else self.trained,
             "base_unet_sha256": self.unet_sha256,
         }
 
@@ -68,14 +92,22 @@ def open_checkpoint(path: Path) -> Checkpoint:
             unet_sha256=str(state["base"]["unet_sha256"]),
             resolution=int(state["resolution"]),
             caption_style=str(state["caption_style"]),
+            trained=str(state["trained"]),
+            condition=str(state["condition"]),
+            direction=str(state["direction"]),
+            text_chunks=int(state["text_chunks"]),
+            zero_terminal_snr=bool(state["zero_terminal_snr"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder / STATE}: field {error} is missing or not of its type. Expected a checkpoint written by "
             "pre2post's trainer; use another checkpoint of the run."
         ) from None
-    if not checkpoint.weights.is_dir():
-        raise CheckpointError(f"{folder}: it holds neither ema/ nor controlnet/. Use another checkpoint of the run.")
+    missing = [part for part in PARTS[checkpoint.trained] if not (checkpoint.weights / part).is_dir()]
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.weights}: it lacks {', '.join(missing)}. Use another checkpoint of the run."
+        )
     return checkpoint
 
 
@@ -108,7 +140,7 @@ def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:
     return base
 
 
-def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim") -> StableDiffusionControlNetPipeline:
+def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim") -> Pipeline:
     """Assemble the pipeline, float32, on this process's device.
 
     Args:
@@ -116,23 +148,35 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         parts: its base, from `open_base`.
         scheduler: one of `models.base.SAMPLERS`.
     """
-    pipeline = StableDiffusionControlNetPipeline(
-        vae=parts.load_vae(),
-        text_encoder=parts.load_text_encoder(),
-        tokenizer=parts.load_tokenizer(),
-        unet=parts.load_unet(),
-        controlnet=load_controlnet(checkpoint.weights),
-        scheduler=parts.load_sampler(scheduler),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    networks = {
+        "vae": parts.load_vae(),
+        "text_encoder": parts.load_text_encoder(),
+        "tokenizer": parts.load_tokenizer(),
+        "unet": parts.load_unet(),
+        "scheduler": parts.load_sampler(scheduler, checkpoint.zero_terminal_snr),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+    if CONTROLNET in PARTS[checkpoint.trained]:
+        controlnet = load_controlnet(checkpoint.weights / CONTROLNET)
+        if checkpoint.condition == "latents":
+            take_pixels(controlnet, networks["vae"])
+        pipeline: Pipeline = StableDiffusionControlNetPipeline(controlnet=controlnet, **networks)
+    elif CONV_IN in PARTS[checkpoint.trained]:
+        widen_conv_in(networks["unet"], load_trained(checkpoint.weights)[PRE_CONV])
+        pipeline = StableDiffusionInstructPix2PixPipeline(**networks)
+    else:
+        pipeline = StableDiffusionPipeline(**networks)
+    if LORA in PARTS[checkpoint.trained]:
+        pipeline.load_lora_weights(checkpoint.weights / LORA)
+    pipeline.text_encoder.config.text_chunks = checkpoint.text_chunks  # travels with the pipeline to `generate_images`
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(PartialState().device)
 
 
 def generate_images(
-    pipeline: StableDiffusionControlNetPipeline,
+    pipeline: Pipeline,
     pre: Sequence[Pixels],
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -159,15 +203,13 @@ def generate_images(
         on_step(step + 1)
         return {}
 
-    with torch.inference_mode(), autocast(pipeline, sampling):
+    with torch.inference_mode(), autocast(pipeline, sampling), _scaled_input(pipeline, sampling.control_scale):
         images = pipeline(
-            prompt=list(prompts),
-            image=conditioning(pre),
+            **prompt_states(pipeline, prompts),
+            **_condition(pipeline, pre, sampling),
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
-            controlnet_conditioning_scale=sampling.control_scale,
-            control_guidance_start=sampling.control_start,
-            control_guidance_end=sampling.control_end,
+            cross_attention_kwargs={"scale": sampling.control_scale} if has_lora(pipeline.unet) else None,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             callback_on_step_end=report,
             output_type="np",
@@ -176,17 +218,26 @@ def generate_images(
     return np.asarray((images * 255).round().astype(np.uint8))  # as diffusers rounds
 
 
-def autocast(pipeline: StableDiffusionControlNetPipeline, sampling: Sampling) -> torch.autocast:
+def prompt_states(pipeline: Pipeline, prompts: Sequence[str]) -> dict[str, Tensor]:
+    """Captions and as many empty ones for guidance, encoded as in training: arguments of a pipeline."""
+    texts = {"prompt_embeds": prompts, "negative_prompt_embeds": [""] * len(prompts)}
+    chunks = getattr(pipeline.text_encoder.config, "text_chunks", 1)
+    return {
+        name: text_states(pipeline.tokenizer, pipeline.text_encoder, words, chunks) for name, words in texts.items()
+    }
+
+
+def autocast(pipeline: Pipeline, sampling: Sampling) -> torch.autocast:
     """Networks in bfloat16 if asked for; latents stay float32, so that a hundred steps do not add up its rounding."""
     return torch.autocast(pipeline.device.type, torch.bfloat16, enabled=sampling.precision == "bf16")
 
 
 def conditioning(pre: Sequence[Pixels]) -> Tensor:
-    """What the ControlNet reads: (B, 3, H, W) float32 in [0, 1], as diffusers makes it from PIL images."""
+    """What a network reads: (B, K, H, W) float32 in [0, 1], as diffusers makes it from PIL images."""
     return torch.from_numpy(np.stack(pre).astype(np.float32) / 255).permute(0, 3, 1, 2)
 
 
-def check_steps(pipeline: StableDiffusionControlNetPipeline, steps: int) -> None:
+def check_steps(pipeline: Pipeline, steps: int) -> None:
     """Stop unless the sampler can make so many steps."""
     most = pipeline.scheduler.config.num_train_timesteps - 1
     if not 1 <= steps <= most:
@@ -200,3 +251,44 @@ def check_finite(values: NDArray[Any], seeds: Sequence[int]) -> None:
             f"the network gave values that are no numbers (seeds {list(seeds)}). Its weights have diverged: "
             "use an earlier checkpoint. With bf16, try fp32 first."
         )
+
+
+def _condition(pipeline: Pipeline, pre: Sequence[Pixels], sampling: Sampling) -> dict[str, Any]:
+    """How a pipeline is told of the pre images."""
+    image = conditioning(pre)
+    if isinstance(pipeline, StableDiffusionPipeline):  # a LoRA alone sees only the caption
+        return {"height": image.shape[-2], "width": image.shape[-1]}
+    if isinstance(pipeline, StableDiffusionInstructPix2PixPipeline):
+        return {"image": image, "image_guidance_scale": 1.0}  # 1: guidance by the caption alone, as elsewhere
+    controlnet = pipeline.controlnet
+    takes = (
+        3
+        if isinstance(controlnet.controlnet_cond_embedding, EncodesPixels)
+        else controlnet.config.conditioning_channels
+    )
+    if image.shape[1] != takes:
+        raise GenerateError(
+            f"the checkpoint was trained with {takes} channels (an image has 3, a damage mask 5 more), but was given "
+            f"{image.shape[1]}. With model.condition pixels+mask, generate from a built dataset: it has the masks."
+        )
+    return {
+        "image": image,
+        "controlnet_conditioning_scale": float(sampling.control_scale),  # diffusers refuses 1
+        "control_guidance_start": sampling.control_start,
+        "control_guidance_end": sampling.control_end,
+    }
+
+
+@contextmanager
+def _scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
+    """Within the block, weights on concatenated latents count `scale` times."""
+    if not isinstance(pipeline, StableDiffusionInstructPix2PixPipeline) or scale == 1:
+        yield
+        return
+    weight = pipeline.unet.conv_in.weight
+    trained = weight.clone()
+    weight[:, weight.shape[1] // 2 :] *= scale
+    try:
+        yield
+    finally:
+        weight.copy_(trained)

@@ -16,7 +16,7 @@ from generate.output import check_folder
 from generate.pipeline import load_generator, open_base, open_checkpoint
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
-from generate.scene import windowing
+from generate.scene import check_scenes, windowing
 
 
 def generate(
@@ -35,7 +35,7 @@ def generate(
     watermark: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Generate post-disaster images from pre-disaster ones.
+    """Generate post-disaster images from pre-disaster ones; a checkpoint of direction `past` makes pre from post.
 
     Writes one image per pre image and sample, and `manifest.jsonl`, which says how each was made. The same command
     gives the same images, whatever the batch size, the limit and the number of processes; run it again after an
@@ -67,16 +67,17 @@ def generate(
     windows = windowing(side, window, overlap)
     items: list[Item]
     if pre.is_dir():
-        style = caption_style or trained.caption_style
-        items = patch_items(pre, split, side=side, limit=limit, prompt=prompt, style=style)
+        items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
     else:
         _only_for_datasets(limit, caption_style)
         items = file_items(pre, prompt, side=side, window=window or side)
     parts = open_base(trained, base)
     prompts = [item.prompt for item in items]
-    check_prompts(parts.load_tokenizer(), prompts, captions=pre.is_dir() and prompt is None)
+    captions = pre.is_dir() and prompt is None
+    check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=captions)
     facts = trained.described() | sampling.described(trained.resolution) | {"watermark": watermark}
     if any(item.scene for item in items):
+        check_scenes(trained)
         facts |= {"window": window or side, "overlap": overlap}
     tasks = tasks_of(items, sampling, facts)
     load = partial(load_generator, trained, parts, sampling.scheduler)

@@ -26,7 +26,7 @@ class Sampling:
     """Classifier-free guidance: how much the caption is stressed. 1 adds nothing and is twice as fast; higher values
     give stronger, more contrasted damage."""
     control_scale: float = 1.0
-    """Factor on what the ControlNet adds. 1 as trained, 0 the base alone."""
+    """Factor on what was trained (ControlNet, LoRA). 1 as trained, 0 the base alone."""
     control_start: float = 0.0
     """Share of the steps after which the ControlNet sets in, 0..1."""
     control_end: float = 1.0

@@ -9,6 +9,7 @@ from diffusers import StableDiffusionControlNetPipeline
 
 from generate.errors import GenerateError
 from generate.images import ImageHeader
+from generate.pipeline import Checkpoint
 from generate.sampling import Sampling
 from generate.scene_denoise import denoise_scene
 from generate.scene_input import scene_windows
@@ -52,6 +53,20 @@ def windowing(side: int, window: int | None, overlap: float) -> Windowing:
     if not 0 <= overlap <= 0.9:
         raise GenerateError(f"overlap is {overlap}; expected a share from 0 to 0.9, usually 0.5.")
     return Windowing(side, window // side, overlap)
+
+
+def check_scenes(trained: Checkpoint) -> None:
+    """Stop unless the checkpoint can be shown windows of an image file.
+
+    Raises:
+        GenerateError: it was trained without a ControlNet, or with one that needs a damage mask.
+    """
+    if trained.trained != "controlnet" or trained.condition == "pixels+mask":
+        raise GenerateError(
+            f"{trained.folder}: trained as {trained.trained} on {trained.condition}. Images other than one window go "
+            "by windows, which needs a ControlNet alone, on pixels or latents: give images of exactly one window, or "
+            "the patches of a dataset."
+        )
 
 
 def generate_scene(

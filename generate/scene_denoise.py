@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusionControlNetPipeline
 from torch import Tensor
 
-from generate.pipeline import Pixels, autocast, check_finite, check_steps, conditioning
+from generate.pipeline import Pixels, autocast, check_finite, check_steps, conditioning, prompt_states
 from generate.sampling import Sampling
 from generate.windows import Grid, weight_sums, weights
 
@@ -110,11 +110,11 @@ def _predict(
 
 
 def _encode(pipeline: StableDiffusionControlNetPipeline, prompt: str, sampling: Sampling) -> Tensor:
-    """(1, 77, D) text states, or (2, 77, D) with those of the empty caption first where guidance needs them."""
+    """(1, chunks * 77, D) text states, or two with those of the empty caption first where guidance needs them."""
     guided = sampling.guidance_scale > 1
     with autocast(pipeline, sampling):
-        states, empty = pipeline.encode_prompt(prompt, pipeline.device, 1, guided)
-    return torch.cat([empty, states]) if guided else states
+        states = prompt_states(pipeline, [prompt])
+    return torch.cat([states["negative_prompt_embeds"], states["prompt_embeds"]]) if guided else states["prompt_embeds"]
 
 
 def _control_scale(sampling: Sampling, index: int) -> float:

@@ -19,6 +19,7 @@ COMMANDS = {
     "simulate": ("data.simulate:simulate", "write an xView2-format release of procedural scenes with known truth"),
     "generate": ("generate.run:generate", "make post-event images with a trained ControlNet"),
     "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
+    "convert": ("models.convert:convert", "make a clean safetensors folder of a DiffusionSat release"),
     "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to mend"),
     "demo": ("launch.demo:demo", "the whole job on simulated scenes and the tiny base, in minutes"),
 }
@@ -94,6 +95,8 @@ def user_errors() -> tuple[type[Exception], ...]:
     rooms = {
         "models.base": "BaseError",
         "models.checkpoint": "CheckpointError",
+        "models.metadata": "MetadataError",
+        "models.sat_conditions": "ConditionError",
         "train.config": "ConfigError",
         "generate.errors": "GenerateError",
         "evaluation.errors": "EvaluationError",

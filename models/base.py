@@ -26,6 +26,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.checkpoint import file_sha256
+from models.sat_unet import SatUNet
 
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
@@ -42,7 +43,7 @@ class BaseError(ValueError):
 
 
 def load_base(path_or_id: str | Path) -> "Base":
-    """Open a Stable Diffusion 1.x/2.x base.
+    """Open a Stable Diffusion 1.x/2.x base, or a DiffusionSat one.
 
     Args:
         path_or_id: a diffusers folder, a hub id, or `tiny` for the base that ships with the project.
@@ -78,16 +79,24 @@ class Base:
         return CLIPTokenizer.from_pretrained(self.folder, subfolder="tokenizer")
 
     def load_unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
-        """The denoiser."""
-        return _frozen(UNet2DConditionModel.from_pretrained(self.folder, subfolder="unet", torch_dtype=dtype))
+        """The denoiser; a SatUNet, which is told metadata, if its config says so."""
+        kind = SatUNet if self.config("unet").get("use_metadata") else UNet2DConditionModel
+        return _frozen(kind.from_pretrained(self.folder, subfolder="unet", torch_dtype=dtype))
 
     def load_noise_schedule(self) -> DDPMScheduler:
         """The forward process: alphas and prediction type, for training."""
         return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler")
 
-    def load_sampler(self, name: str = "ddim") -> SchedulerMixin:
-        """The reverse process for generation: one of SAMPLERS on the base's own noise schedule."""
-        return SAMPLERS[name].from_pretrained(self.folder, subfolder="scheduler")
+    def load_sampler(self, name: str = "ddim", zero_terminal_snr: bool = False) -> SchedulerMixin:
+        """The reverse process for generation: one of SAMPLERS on the base's own noise schedule, or on the rescaled one.
+
+        `zero_terminal_snr`: the training rescaled it to end in pure noise, and sampling starts at its last step (Lin et
+        al., "Common diffusion noise schedules and sample steps are flawed", 2024, section 3.3).
+        """
+        sampler = SAMPLERS[name].from_pretrained(self.folder, subfolder="scheduler")
+        if not zero_terminal_snr:
+            return sampler
+        return SAMPLERS[name].from_config(sampler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
     @cached_property
     def resolution(self) -> int:
@@ -141,7 +150,8 @@ def _check_complete(folder: Path) -> None:
         if not list((folder / part).glob("*.safetensors")):
             has_bin = list((folder / part).glob("*.bin"))
             mend = (
-                "Only .bin weights are there; nothing is unpickled here: save the base again with safe_serialization."
+                "Only .bin weights are there; nothing is unpickled here. Make a clean folder of it: "
+                f"pre2post convert --source {folder} --out {folder}-clean"
                 if has_bin
                 else "Copy the whole diffusers folder again."
             )

@@ -4,8 +4,11 @@ checkpoints/step-00001000/
     controlnet/             plain diffusers folder
     ema/                    the same, averaged; only with ema_decay > 0
     optimizer.safetensors   moments, named after the parameters
-    state.json              step, base, dataset fingerprint, whole config, versions
+    state.json              step, base, dataset fingerprint, whole config, versions, validation loss
     MANIFEST.json           SHA-256 and size of every other file; written last
+checkpoints/best            link to the one with the lowest validation loss
+
+Names that begin with a dot are being written or deleted; what a crash left of them goes with the next checkpoint.
 """
 
 import hashlib
@@ -21,6 +24,7 @@ from safetensors import SafetensorError
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
+BEST = "best"
 
 
 class CheckpointError(ValueError):
@@ -44,16 +48,16 @@ def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[
         CheckpointError: the disk is full or not writable; nothing is left behind.
     """
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        for leftover in folder.parent.glob(".step-*"):
+            shutil.rmtree(leftover)
+        partial.mkdir(parents=True)
         write_files(partial)
         (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
         files = {str(path.relative_to(partial)): _describe(path) for path in _files(partial)}
         (partial / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
-        for path in _files(partial):
+        for path in [*_files(partial), *(path for path in partial.rglob("*") if path.is_dir()), partial]:
             _flush(path)
-        _flush(partial)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
@@ -63,10 +67,27 @@ def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    deleted = folder.with_name(f".{folder.name}.deleted")
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(deleted)
     partial.rename(folder)
     _flush(folder.parent)
+    shutil.rmtree(deleted, ignore_errors=True)
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint so that a crash leaves no half of it under its name."""
+    deleted = folder.with_name(f".{folder.name}.deleted")
+    folder.rename(deleted)
+    shutil.rmtree(deleted)
+
+
+def mark_best(folder: Path) -> None:
+    """Let `checkpoints/best` point at a checkpoint."""
+    link = folder.with_name(f".{BEST}")
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name)
+    link.replace(folder.with_name(BEST))
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -84,14 +105,20 @@ def fault_of(folder: Path) -> str | None:
     if not manifest.is_file():
         return f"{MANIFEST} is missing"
     try:
-        files = json.loads(manifest.read_text())
-    except json.JSONDecodeError:
+        files = json.loads(manifest.read_bytes())
+    except ValueError:  # neither UTF-8 nor JSON
         return f"{MANIFEST} is not JSON"
+    if STATE not in files:
+        return f"{MANIFEST} does not list {STATE}"
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if _describe(path) != expected:
+        try:
+            found = _describe(path)
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if found != expected:
             return f"{name} differs from its hash in {MANIFEST}"
     return None
 

@@ -20,6 +20,7 @@ def controlnet_from_unet(
     vae_scale_factor: int,
     seed: int,
     kind: type[ControlNetModel] = ControlNetModel,
+    latents: bool = False,
     **settings: Any,  # noqa: ANN401 (arguments of `kind`)
 ) -> ControlNetModel:
     """Copy the UNet's encoder; zero convolutions make step 0 equal to the base (ControlNet, section 3.1).
@@ -29,10 +30,13 @@ def controlnet_from_unet(
         vae_scale_factor: pixels per latent cell; the conditioning embedding downsamples as much as the VAE.
         seed: of the fresh weights, those of the conditioning embedding above all.
         kind: diffusers' ControlNetModel, or SatControlNet or SatControlNet3D, which are told metadata.
+        latents: the condition is latents: one convolution and the zero-initialised one, without downsampling.
         settings: further arguments of its `from_unet`, e.g. `conditioning_channels`.
     """
     stages = vae_scale_factor.bit_length()  # one width at full resolution, one more for each halving
     widths = [min(width, unet.config.block_out_channels[0]) for width in CONDITIONING_CHANNELS[:stages]]
+    if latents:
+        widths, settings = widths[-1:], settings | {"conditioning_channels": unet.config.in_channels}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return kind.from_unet(unet, conditioning_embedding_out_channels=tuple(widths), **settings).float()

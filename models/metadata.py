@@ -5,6 +5,7 @@ Source: Khanna et al., "DiffusionSat", ICLR 2024, section 3.1; ranges as in the 
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,38 @@ def natural_metadata(values: "Mapping[str, float | None] | Sequence[float | None
     return torch.tensor(numbers, dtype=torch.float64)
 
 
+def normalised_batch(values: Any, rows: int) -> Tensor:  # noqa: ANN401 (the forms are listed)
+    """Metadata of a batch as a user writes it, checked and normalised.
+
+    Args:
+        values: of one image, for all rows; or a list with one entry per row, each of one image, or itself a list of the
+            K images of that row; or a tensor (7,), (rows, 7) or (rows, 7, K). An image is a mapping or 7 numbers.
+        rows: of the batch.
+
+    Returns:
+        (rows, 7) or (rows, 7, K) float32, NaN = unknown: what the networks are given.
+
+    Raises:
+        MetadataError: as `natural_metadata`, or for another number of rows.
+    """
+    if isinstance(values, Tensor):
+        values = values.movedim(1, -1).tolist() if values.ndim > 1 else values.tolist()
+    if _is_image(values):
+        return normalise_metadata(natural_metadata(values)).expand(rows, -1)
+    if len(values) != rows:
+        raise MetadataError(
+            f"metadata is there for {len(values)} prompts of {rows}. Pass one entry each, or one for all."
+        )
+    if all(map(_is_image, values)):
+        return normalise_metadata(torch.stack([natural_metadata(image) for image in values]))
+    if len({len(row) for row in values}) > 1:
+        raise MetadataError(
+            "metadata is there for unequal numbers of conditioning images. Pass as many for each prompt."
+        )
+    natural = torch.stack([torch.stack([natural_metadata(image) for image in row]) for row in values])
+    return normalise_metadata(natural).movedim(-1, 1)
+
+
 def normalise_metadata(natural: Tensor) -> Tensor:
     """What the networks are given: every field on a scale of about 0..1000.
 
@@ -77,6 +110,10 @@ def denormalise_metadata(normalised: Tensor) -> Tensor:
     """The inverse of `normalise_metadata`: (..., 7) float in natural units; NaN stays NaN."""
     shift, span = _columns(normalised)
     return normalised / SCALE * span - shift
+
+
+def _is_image(values: Any) -> bool:  # noqa: ANN401
+    return isinstance(values, Mapping) or all(value is None or isinstance(value, float | int) for value in values)
 
 
 def _columns(like: Tensor) -> tuple[Tensor, Tensor]:

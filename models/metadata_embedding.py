@@ -92,3 +92,8 @@ class MetadataEmbedding(nn.Module):
         if self.null is not None:
             embedded = torch.where(unknown[..., None], self.null[field].to(embedded.dtype), embedded)
         return embedded.sum(1)
+
+
+def takes_metadata(network: nn.Module) -> bool:
+    """Whether a UNet or ControlNet has metadata embeddings."""
+    return getattr(network, "metadata_embedding", None) is not None

@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import torch
+from diffusers import ModelMixin as ModelMixin  # as in sat_unet.py
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.controlnets.controlnet import (
     ControlNetConditioningEmbedding,

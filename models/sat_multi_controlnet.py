@@ -1,12 +1,15 @@
 """Several metadata ControlNets at once: their residuals are summed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from diffusers import ModelMixin as ModelMixin  # as in sat_unet.py
 from diffusers import MultiControlNetModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.controlnet import controlnet_class
+from models.metadata_embedding import takes_metadata
 
 
 class MultiSatControlNet(MultiControlNetModel):  # type: ignore[misc]
@@ -38,33 +41,58 @@ class MultiSatControlNet(MultiControlNetModel):  # type: ignore[misc]
             metadata: (N, 7) of the image to make, the same for all networks.
             cond_metadata: of the condition of each network.
         """
-        of_conditions = cond_metadata or [None] * len(self.nets)
-        down_sums: list[Tensor] = []
-        mid_sum: Tensor | None = None
-        for network, condition, scale, of_condition in zip(
-            self.nets, controlnet_cond, conditioning_scale, of_conditions, strict=True
-        ):
-            down, mid = network(
-                sample,
-                timestep,
-                encoder_hidden_states,
-                condition,
-                conditioning_scale=scale,
-                guess_mode=guess_mode,
-                return_dict=False,
-                metadata=metadata,
-                cond_metadata=of_condition,
-            )
-            down_sums = [a + b for a, b in zip(down_sums, down, strict=True)] if down_sums else list(down)
-            mid_sum = mid if mid_sum is None else mid_sum + mid
-        assert mid_sum is not None  # there is always a network
-        return down_sums, mid_sum
+        return summed_residuals(
+            list(self.nets),
+            sample,
+            timestep,
+            encoder_hidden_states,
+            controlnet_cond,
+            conditioning_scale,
+            guess_mode=guess_mode,
+            metadata=metadata,
+            cond_metadata=cond_metadata or [None] * len(self.nets),
+        )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_path: str | Path, **settings: Any) -> "MultiSatControlNet":  # noqa: ANN401
         """Load `controlnet/`, `controlnet_1/`, ... beside each other; settings go to each network's from_pretrained."""
         folders = sibling_folders(Path(pretrained_model_path))
         return cls([controlnet_class(folder).from_pretrained(folder, **settings) for folder in folders])
+
+
+def summed_residuals(
+    networks: Sequence[nn.Module],
+    sample: Tensor,
+    timestep: Tensor | float | int,
+    encoder_hidden_states: Tensor,
+    conditions: Sequence[Tensor],
+    strengths: Sequence[float],
+    *,
+    guess_mode: bool,
+    metadata: Tensor | None,
+    cond_metadata: Sequence[Tensor | None],
+) -> tuple[list[Tensor], Tensor]:
+    """What several ControlNets add together, in the precision of `sample`, whatever theirs is.
+
+    Metadata goes to those that take it; the condition, its metadata and strength are there once per network.
+    """
+    sums: list[Tensor] = []
+    for network, condition, strength, of_condition in zip(networks, conditions, strengths, cond_metadata, strict=True):
+        dtype = next(network.parameters()).dtype
+        told = {"metadata": metadata, "cond_metadata": of_condition} if takes_metadata(network) else {}
+        down, mid = network(
+            sample.to(dtype),
+            timestep,
+            encoder_hidden_states.to(dtype),
+            condition.to(dtype),
+            conditioning_scale=strength,
+            guess_mode=guess_mode,
+            return_dict=False,
+            **told,
+        )
+        residuals = [residual.to(sample.dtype) for residual in (*down, mid)]
+        sums = [a + b for a, b in zip(sums, residuals, strict=True)] if sums else residuals
+    return sums[:-1], sums[-1]
 
 
 def sibling_folders(first: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from diffusers import ModelMixin as ModelMixin  # diffusers looks for it beside the classes of a saved pipeline
 from diffusers import UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput

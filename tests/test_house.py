@@ -53,5 +53,11 @@ def test_the_core_never_imports_an_extra(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_unpickled(path: Path) -> None:
-    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    assert not {"pickle.load", "pickle.loads", "torch.load", "torch.save"} & set(calls)
+    """But for foreign weights, whose pickles are searched for tensors only, by an explicit conversion."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    unpickling = {"pickle.load", "pickle.loads", "torch.load", "torch.save"}
+    found = [ast.unparse(call) for call in calls if ast.unparse(call.func) in unpickling]
+    if path == ROOT / "models/foreign_weights.py":
+        assert found == ["torch.load(path, map_location='cpu', weights_only=True)"]
+    else:
+        assert not found

@@ -10,7 +10,9 @@ from data.errors import DataError
 from models.base import BaseError
 from models.checkpoint import CheckpointError
 from train.config import ConfigError, parse_config
-from train.loop import TrainingError, train
+from train.errors import TrainingError
+from train.interrupt import Stopped
+from train.loop import train
 
 
 def main() -> int:
@@ -20,6 +22,9 @@ def main() -> int:
     except (ConfigError, DataError, BaseError, CheckpointError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        return stopped.status
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
 """One experiment: every setting that can differ between two runs, with its unit, its default and its meaning."""
 
 import dataclasses
-import re
 import sys
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from train.config_checks import ConfigError, check_batches, check_config, check_words
+
+__all__ = ["Config", "ConfigError", "check_batches", "parse_config"]
+
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message names it and the mend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +26,14 @@ class DataConfig:
     """Split of the dataset to train on."""
     resolution: int | None = None
     """Side that patches are shown at, px, a multiple of 8; null = as the dataset was built."""
-    caption_style: str = "short"
-    """Style of the captions, see `pre2post inspect`."""
+    direction: Literal["future", "past", "both"] = "future"
+    """future: pre -> post; past: post -> pre; both: every view in both directions, told apart by its caption."""
+    caption_styles: dict[str, float] = field(default_factory=lambda: {"short": 1.0})
+    """Styles of the captions (see `pre2post inspect`) and how often each is drawn, relative to the others."""
     caption_dropout: float = 0.1
     """Share of examples with an empty caption, 0..1; classifier-free guidance needs some."""
+    text_chunks: int = 1
+    """Longest caption in pieces of 77 tokens, encoded one by one; 1 as the base, 4 for the styles `long`, `chunks`."""
     mirror: bool = True
     """Also show every patch mirrored left to right."""
 
@@ -42,8 +44,59 @@ class ModelConfig:
 
     base: str = "tiny"
     """Frozen Stable Diffusion 1.x/2.x: a diffusers folder, a hub id, or `tiny`."""
+    trained: Literal["controlnet", "lora", "controlnet+lora", "lora+concat"] = "controlnet"
+    """ControlNet beside the UNet; LoRA in it (alone it sees no pre image); both; LoRA with pre latents as input."""
+    condition: Literal["pixels", "latents", "pixels+mask"] = "pixels"
+    """What a ControlNet is shown: pre image; its VAE latents; pre image and target damage mask, one channel a class."""
+    lora_rank: int = 16
+    """Rank of the LoRA updates."""
+    lora_alpha: int = 16
+    """LoRA updates are scaled by alpha / rank."""
+    lora_targets: list[str] = field(default_factory=lambda: ["to_q", "to_k", "to_v", "to_out.0"])
+    """Layers with LoRA: ends of their names in the UNet."""
+    attention: Literal["sdpa", "xformers"] = "sdpa"
+    """sdpa: PyTorch's own; xformers: needs that extra."""
     gradient_checkpointing: bool = False
-    """Recompute activations of the ControlNet: about a third slower, much less memory."""
+    """Recompute activations of the ControlNet: slower, less memory."""
+    base_checkpointing: bool = False
+    """Recompute activations of the frozen UNet, whose upper half passes gradients on: slower, less memory."""
+    channels_last: bool = False
+    """Keep images with their channels innermost: often quicker on GPUs with tensor cores."""
+    compile: bool = False
+    """Compile UNet and ControlNet by torch.compile: minutes at the start, quicker steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The loss. Noise and targets follow the base's own prediction type."""
+
+    min_snr_gamma: float = 0.0
+    """Weigh timesteps by min-SNR-gamma (Hang et al. 2023 use 5); 0 = all the same."""
+    noise_offset: float = 0.0
+    """Standard deviation of noise that is constant over each channel, e.g. 0.05: lets overall brightness be learned."""
+    input_perturbation: float = 0.0
+    """Extra noise on the network's input only, relative to the noise; 0.1 in Ning et al. 2023; 0 = none."""
+    zero_terminal_snr: bool = False
+    """Rescale the base's noise schedule to end in pure noise (Lin et al. 2024); not with a base that predicts noise."""
+    damage_weights: dict[str, float] = field(default_factory=dict)
+    """Class -> how often its error counts: background, no-damage, minor-damage, major-damage, destroyed. Unnamed
+    classes count once, un-classified ground and no-data never; {} = all ground counts the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """A later stage of the curriculum: what it does not name stays as it was."""
+
+    from_step: int
+    """First optimizer step of the stage, from 0."""
+    dataset: Path | None = None
+    """Folder that `pre2post build` wrote."""
+    resolution: int | None = None
+    """Side that patches are shown at, px, a multiple of 8."""
+    global_batch: int | None = None
+    """Examples per optimizer step."""
+    micro_batch: int | None = None
+    """Examples per forward pass of one process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +109,10 @@ class TrainConfig:
     """Examples per optimizer step, over all processes and micro-batches."""
     micro_batch: int = 4
     """Examples per forward pass of one process; lower it when memory runs out, results stay the same."""
+    curriculum: list[StageConfig] = field(default_factory=list)
+    """Later stages, in order: e.g. 512 px patches first, 256 px ones from a step on."""
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """adamw8bit keeps the moments in 8 bits: a quarter of their memory; needs the extra `bitsandbytes` and a GPU."""
     learning_rate: float = 1e-5
     """Peak, per optimizer step; not scaled by anything."""
     warmup_steps: int = 500
@@ -68,10 +125,29 @@ class TrainConfig:
     """Gradient clipping."""
     ema_decay: float = 0.0
     """Decay of the averaged weights per step, 0..1; 0 = no average is kept."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """bf16 keeps the frozen base in bfloat16 and autocasts the trained weights, which stay float32."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """bf16, fp16: the frozen base is kept in it and the trained weights, which stay float32, are autocast to it.
+    fp16 is for GPUs without bfloat16; its losses are scaled."""
     seed: int = 0
     """Of the examples and the fresh weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """What is measured on held-out patches while training; nothing here changes the result."""
+
+    every: int = 0
+    """Optimizer steps between validations; the last step is always validated; 0 = none at all."""
+    split: str = "validation"
+    """Split of the dataset to measure on."""
+    examples: int = 32
+    """Patches, evenly spread over the split, whose loss is measured with and without control."""
+    timesteps: int = 4
+    """Bins of equal width over the noise schedule; the loss is measured in the middle of each."""
+    images: int = 4
+    """Of these patches, how many images are generated for."""
+    sampling_steps: int = 20
+    """Denoising steps of the DDIM sampler for an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +158,21 @@ class RunConfig:
     """Run folder: config.yaml, metrics.jsonl, checkpoints/, tracker files."""
     resume: str = "latest"
     """`latest` goes on from the newest valid checkpoint in `out`, if any; or a checkpoint folder; or `never`."""
+    resume_allow: list[str] = field(default_factory=list)
+    """Settings that may differ from the checkpoint's though they change the experiment, e.g. [train.learning_rate]."""
     log_every: int = 20
     """Optimizer steps between lines of metrics.jsonl."""
     save_every: int = 1_000
     """Optimizer steps between checkpoints; the last step is always saved."""
     keep_last: int = 2
     """Checkpoints kept; older ones are deleted after a newer one is whole; 0 = all."""
+    keep_every: int = 0
+    """Checkpoints whose step is a multiple of this are kept for good; 0 = none. The best by validation always stays."""
     cache: Path = Path("cache")
     """Folder for VAE latents and text states; shared by all runs, safe to delete."""
+    cache_in: Literal["disk", "memory", "off"] = "disk"
+    """disk: computed once and kept in `cache`; memory: anew at every start, by each process; off: in every step, with
+    VAE and text encoder in memory."""
     workers: int = 4
     """Data worker processes per training process."""
     trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
@@ -102,7 +185,9 @@ class Config:
 
     data: DataConfig
     model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
     train: TrainConfig = TrainConfig()
+    validation: ValidationConfig = ValidationConfig()
     run: RunConfig
 
 
@@ -110,7 +195,8 @@ def parse_config(argv: list[str] | None = None) -> Config:
     """Read `--config FILE.yaml` and dotted overrides.
 
     Raises:
-        ConfigError: an unknown key (the nearest one is named), a value of the wrong type, settings that do not fit.
+        ConfigError: naming every unknown key (and the nearest there is), every value of the wrong type; then every
+            value that does not fit the others.
     """
     parser = ArgumentParser(
         prog="python -m train",
@@ -121,65 +207,21 @@ def parse_config(argv: list[str] | None = None) -> Config:
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     parser.add_class_arguments(Config, as_group=False)
     argv = sys.argv[1:] if argv is None else argv
+    if not {"-h", "--help", "--print_config"} & set(argv):
+        check_words(Config, argv)
     try:
         parsed = parser.instantiate(parser.parse_args(argv))
     except Exception as error:  # jsonargparse raises its own and YAML's errors; all are the user's to mend
-        raise ConfigError(f"{error}{_suggestion(str(error))}") from error
+        raise ConfigError(str(error)) from error
     config = Config(**{key: value for key, value in vars(parsed).items() if key != "config"})
     check_config(config)
     return config
 
 
-def check_config(config: Config) -> None:
-    """Cross-field checks, before any weight is loaded.
-
-    Raises:
-        ConfigError: naming every setting that does not fit.
-    """
-    data, train, run = config.data, config.train, config.run
-    rules = [
-        (
-            data.resolution is None or data.resolution % 8 == 0,
-            f"data.resolution is {data.resolution}; the VAE needs a multiple of 8.",
-        ),
-        (0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; it is a share, 0..1."),
-        (0 <= train.ema_decay < 1, f"train.ema_decay is {train.ema_decay}; expected 0 (off) or e.g. 0.9999."),
-        (train.seed >= 0, f"train.seed is {train.seed}; it must not be negative."),
-        (train.learning_rate > 0, f"train.learning_rate is {train.learning_rate}; it must be positive."),
-        (
-            train.warmup_steps + train.decay_steps <= train.steps,
-            f"train.warmup_steps {train.warmup_steps} and train.decay_steps {train.decay_steps} do not fit into "
-            f"train.steps {train.steps}. Lower one of them.",
-        ),
-        (run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."),
-        (run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."),
-    ]
-    positive = {"train": ("steps", "global_batch", "micro_batch"), "run": ("log_every", "save_every")}
-    for group, names in positive.items():
-        for name in names:
-            value = getattr(getattr(config, group), name)
-            rules.append((value >= 1, f"{group}.{name} is {value}; it must be at least 1."))
-    if problems := [message for holds, message in rules if not holds]:
-        raise ConfigError("\n".join(problems))
-
-
-def check_batches(train: TrainConfig, num_processes: int) -> None:
-    """Whether the global batch splits evenly over processes and micro-batches.
-
-    Raises:
-        ConfigError: it does not; names the nearest batch that does.
-    """
-    unit = num_processes * train.micro_batch
-    if train.global_batch % unit:
-        raise ConfigError(
-            f"train.global_batch is {train.global_batch}; it must be a multiple of {num_processes} process(es) x "
-            f"train.micro_batch {train.micro_batch}. The nearest is {max(1, round(train.global_batch / unit)) * unit}."
-        )
-
-
 def as_plain(config: Config) -> dict[str, Any]:
     """The whole resolved config as YAML-ready values."""
-    return {group.name: _plain(getattr(config, group.name)) for group in dataclasses.fields(config)}
+    plain: dict[str, Any] = _plain(config)
+    return plain
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -194,20 +236,9 @@ def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tupl
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _plain(group: Any) -> dict[str, Any]:  # noqa: ANN401 (any of the dataclasses above)
-    values = dataclasses.asdict(group)
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-
-
-def _suggestion(message: str) -> str:
-    """The setting nearest to a word of the message that is none."""
-    names = [
-        f"{group.name}.{setting.name}"
-        for group in dataclasses.fields(Config)
-        for setting in dataclasses.fields(group.type)  # type: ignore[arg-type]
-    ]
-    full_name = {name.partition(".")[2]: name for name in names} | {name: name for name in names}
-    for word in re.findall(r"[\w.]+", message):
-        if word not in full_name and (close := get_close_matches(word, full_name, n=1, cutoff=0.8)):
-            return f"\nDid you mean {full_name[close[0]]}?"
-    return ""
+def _plain(value: Any) -> Any:  # noqa: ANN401 (any of the dataclasses above, or what is in their fields)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,6 +1,7 @@
 """What the network sees in one draw: a pure function of (dataset, config, seed, ordinal), made in the data worker."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,128 +11,242 @@ from datasets import Dataset
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from data.condition import shown_pixels, undamaged
+from data.quality import nodata_mask
 from data.sampler import example_rng, view_of
 from models.base import Base
-from train.cache import Cache, View, cache_latents, cache_text, pixels_of
+from models.text import longest, tokenize
+from train.cache import Entries, cache_latents, cache_text
 from train.config import Config, ConfigError
+from train.config_checks import DAMAGE_CLASSES
+from train.objective import damage_weights
+from train.stages import Stage
+from train.views import Captions, Phase, Shown, View, captions_of_views, mirror, views_of
+
+IMAGE_COLUMNS = ["pre", "post", "damage_mask", "nodata_fraction"]
+NOT_ASSESSABLE = 255  # in damage masks
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a draw depends on beside the data: plain numbers of config and base."""
+
+    seed: int
+    resolution: int  # px
+    latent_shape: tuple[int, int, int]
+    scaling_factor: float  # of the VAE
+    num_train_timesteps: int
+    caption_dropout: float
+    noise_offset: float
+    input_perturbation: float
+    show_mask: bool  # behind the pixels of the condition
+    show_latents: float | None  # the condition is latents, times this; None = pixels
+    damage_weights: list[float] | None  # of the mask values 0 to 4
 
 
 @dataclass(frozen=True)
 class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Maps an ordinal to its example."""
 
-    pre_images: Dataset  # column `pre`
+    images: Dataset  # IMAGE_COLUMNS
     views: list[View]
-    captions: list[list[int]]  # per view: rows of `text` that describe its post image
+    captions: list[Captions]  # per view
     empty_caption: int  # row of `text`
-    latents: Cache
-    text: Cache
-    resolution: int  # px
-    scaling_factor: float  # of the VAE
-    num_train_timesteps: int
-    caption_dropout: float
-    seed: int
+    latents: Entries | None  # None = encoded in the step, see train/encode.py
+    latent_rows: dict[tuple[Phase, bool], int]  # (phase, mirrored) -> row of the first patch in `latents`
+    text: Entries  # `states`, or `token_ids` without a cache
+    recipe: Recipe
 
     def __getitem__(self, ordinal: int) -> dict[str, Tensor]:
         """One example.
 
         Returns:
-            pre_pixels (3, H, W) uint8; latents and noise (C, h, w) float32, the latents scaled; timestep () int64;
-            encoder_hidden_states (77, D) float32; fingerprint () int64, a checksum of everything that was drawn.
+            latents (C, h, w) float32, scaled; noise (C, h, w) float32, which the target is made of; input_noise, the
+            same plus the input perturbation; timestep () int64; encoder_hidden_states (T, D) float32; condition
+            (K, H, W) uint8 pixels or (C, h, w) float32 latents; loss_weights (h, w) float32, with damage weights only;
+            fingerprint () int64, a checksum of everything that was drawn. Without a cache target_pixels (3, H, W)
+            uint8, spread (C, h, w) and token_ids stand in the place of latents and encoder_hidden_states.
         """
-        index = view_of(self.seed, ordinal, len(self.views))
-        view, rng = self.views[index], example_rng(self.seed, ordinal)
-        captions = self.captions[index]
-        caption = captions[rng.integers(len(captions))]
-        if rng.random() < self.caption_dropout:
+        recipe = self.recipe
+        index = view_of(recipe.seed, ordinal, len(self.views))
+        view, rng = self.views[index], example_rng(recipe.seed, ordinal)
+        caption = self.captions[index].draw(rng)
+        if rng.random() < recipe.caption_dropout:
             caption = self.empty_caption
-        timestep = int(rng.integers(self.num_train_timesteps))
-        posterior = self.latents[index]
-        noise, spread = (rng.standard_normal(posterior["mean"].shape, dtype=np.float32) for _ in range(2))
-        latents = (posterior["mean"] + posterior["std"] * torch.from_numpy(spread)) * self.scaling_factor
-        drawn = np.array([index, caption, timestep]).tobytes() + noise.tobytes() + spread.tobytes()
-        return {
-            "pre_pixels": pixels_of(self.pre_images[view.patch]["pre"], self.resolution, view.mirrored),
-            "latents": latents,
+        timestep = int(rng.integers(recipe.num_train_timesteps))
+        noise, spread = (rng.standard_normal(recipe.latent_shape, dtype=np.float32) for _ in range(2))
+        if recipe.noise_offset:
+            per_channel = rng.standard_normal((recipe.latent_shape[0], 1, 1), dtype=np.float32)
+            noise += np.float32(recipe.noise_offset) * per_channel
+        input_noise = noise
+        if recipe.input_perturbation:
+            extra = rng.standard_normal(recipe.latent_shape, dtype=np.float32)
+            input_noise = noise + np.float32(recipe.input_perturbation) * extra
+        drawn = [np.array([index, caption, timestep]), noise, spread, input_noise]
+        example = {
             "noise": torch.from_numpy(noise),
+            "input_noise": torch.from_numpy(input_noise),
             "timestep": torch.tensor(timestep),
-            "encoder_hidden_states": self.text[caption]["states"],
-            "fingerprint": torch.tensor(zlib.crc32(drawn)),
+            "fingerprint": torch.tensor(zlib.crc32(b"".join(part.tobytes() for part in drawn))),
         }
+        return example | self._target(view, spread) | self._text(caption) | self._shown(view)
 
     def __getitems__(self, ordinals: list[int]) -> list[dict[str, Tensor]]:
         """The examples of one micro-batch."""
         return [self[ordinal] for ordinal in ordinals]
 
+    def _target(self, view: View, spread: np.ndarray) -> dict[str, Tensor]:
+        if self.latents is None:
+            pixels = shown_pixels(self.images[view.patch][view.target], None, self.recipe.resolution)
+            return {"target_pixels": mirror(pixels, view.mirrored), "spread": torch.from_numpy(spread)}
+        posterior = self._posterior(self.latents, view.target, view)
+        return {"latents": sample(posterior, torch.from_numpy(spread), self.recipe.scaling_factor)}
+
+    def _text(self, caption: int) -> dict[str, Tensor]:
+        entry = self.text[caption]
+        return {"encoder_hidden_states" if name == "states" else name: value for name, value in entry.items()}
+
+    def _shown(self, view: View) -> dict[str, Tensor]:
+        """The condition and the weights of the loss."""
+        recipe, row = self.recipe, None
+        found = {}
+        if recipe.show_latents is not None and self.latents is not None:
+            found["condition"] = self._posterior(self.latents, view.source, view)["mean"] * recipe.show_latents
+        else:
+            row = self.images[view.patch]
+            mask = row["damage_mask"] if recipe.show_mask else None
+            mask = undamaged(mask) if mask is not None and view.past else mask
+            found["condition"] = mirror(shown_pixels(row[view.source], mask, recipe.resolution), view.mirrored)
+        if recipe.damage_weights is not None:
+            mask = mirror(loss_mask(row or self.images[view.patch])[..., None], view.mirrored)[0]
+            found["loss_weights"] = damage_weights(mask, recipe.damage_weights, recipe.latent_shape[-1])
+        return found
+
+    def _posterior(self, latents: Entries, phase: Phase, view: View) -> dict[str, Tensor]:
+        return latents[self.latent_rows[phase, view.mirrored] + view.patch]
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Stands for the cache of the text: (chunks, 77) token ids."""
+
+    ids: Tensor
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Of one text."""
+        return {"token_ids": self.ids[index]}
+
+
+def sample(posterior: dict[str, Tensor], spread: Tensor, scaling_factor: float) -> Tensor:
+    """Latents of the VAE's posterior, scaled as the UNet expects them."""
+    return (posterior["mean"] + posterior["std"] * spread) * scaling_factor
+
+
+def loss_mask(row: dict[str, object]) -> np.ndarray:
+    """The damage mask (H, W) uint8 of a patch, 255 where either image has no data; background if unlabelled."""
+    pre, post = (np.array(row[phase]) for phase in ("pre", "post"))
+    mask = np.zeros(post.shape[:2], np.uint8) if row["damage_mask"] is None else np.array(row["damage_mask"])
+    if row["nodata_fraction"]:
+        mask[nodata_mask(pre) | nodata_mask(post)] = NOT_ASSESSABLE
+    return mask
+
 
 def prepare_examples(
-    accelerator: Accelerator, config: Config, base: Base, schedule: DDPMScheduler, dataset: Dataset
+    accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: DDPMScheduler, dataset: Dataset
 ) -> Examples:
     """Fill the cache and tie dataset, captions and cache together.
 
     Raises:
-        ConfigError: patches of several sizes, or a patch without a caption of the chosen style.
+        ConfigError: patches of several sizes, a patch without a caption of a style, or without a mask that is shown.
     """
-    data, resolution = config.data, resolution_of(config, dataset)
-    views = [
-        View(patch, mirrored)
-        for mirrored in ((False, True) if data.mirror else (False,))
-        for patch in range(len(dataset))
+    data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
+    if recipe.show_mask:
+        check_masks(dataset)
+    views = views_of(len(dataset), mirror=data.mirror, direction=data.direction)
+    texts, captions = captions_of_views(dataset, views, data.caption_styles)
+    tokenizer = base.load_tokenizer()
+    cut, needed = longest(tokenizer, texts, data.text_chunks)
+    if cut:
+        accelerator.print(
+            f"{cut} of {len(texts)} captions are longer than data.text_chunks {data.text_chunks} (77 tokens each) and "
+            f"are cut off; {needed} would hold them all."
+        )
+    phases = {view.target for view in views} | ({view.source for view in views} if recipe.show_latents else set())
+    kinds = [
+        (phase, mirrored) for phase in sorted(phases, reverse=True) for mirrored in (False, True)[: 1 + data.mirror]
     ]
-    sides = {view.mirrored for view in views}
-    wordings = {mirrored: post_captions(dataset, data.caption_style, mirrored) for mirrored in sides}
-    captions = [wordings[view.mirrored][view.patch] for view in views]
-    texts = sorted({text for options in captions for text in options} | {""})
-    row_of = {text: row for row, text in enumerate(texts)}
+    folder = config.run.cache if config.run.cache_in == "disk" else None
+    latents: Entries | None = None
+    if config.run.cache_in == "off":
+        text: Entries = TokenIds(tokenize(tokenizer, texts, data.text_chunks))
+    else:
+        shown = images_of(dataset, kinds, recipe.resolution)
+        latents = cache_latents(accelerator, folder, base, shown, resolution=recipe.resolution)
+        text = cache_text(accelerator, folder, base, texts, data.text_chunks)
     return Examples(
-        pre_images=dataset.select_columns(["pre"]),
+        images=dataset.select_columns([name for name in IMAGE_COLUMNS if name in dataset.column_names]),
         views=views,
-        captions=[[row_of[text] for text in options] for options in captions],
-        empty_caption=row_of[""],
-        latents=cache_latents(accelerator, config.run.cache, base, dataset, views, resolution=resolution),
-        text=cache_text(accelerator, config.run.cache, base, texts),
-        resolution=resolution,
-        scaling_factor=float(base.config("vae").get("scaling_factor", 0.18215)),
-        num_train_timesteps=schedule.config.num_train_timesteps,
-        caption_dropout=data.caption_dropout,
-        seed=config.train.seed,
+        captions=captions,
+        empty_caption=texts.index(""),
+        latents=latents,
+        latent_rows={kind: number * len(dataset) for number, kind in enumerate(kinds)},
+        text=text,
+        recipe=recipe,
     )
 
 
-def resolution_of(config: Config, dataset: Dataset) -> int:
+def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: int) -> Recipe:
+    """The numbers of config and base that a draw depends on."""
+    model, objective, vae = config.model, config.objective, base.config("vae")
+    scaling_factor = float(vae.get("scaling_factor", 0.18215))
+    side = resolution // base.vae_scale_factor
+    shows_latents = {"lora": False, "lora+concat": True}.get(model.trained, model.condition == "latents")
+    return Recipe(
+        seed=config.train.seed,
+        resolution=resolution,
+        latent_shape=(int(vae["latent_channels"]), side, side),
+        scaling_factor=scaling_factor,
+        num_train_timesteps=schedule.config.num_train_timesteps,
+        caption_dropout=config.data.caption_dropout,
+        noise_offset=objective.noise_offset,
+        input_perturbation=objective.input_perturbation,
+        show_mask="controlnet" in model.trained and model.condition == "pixels+mask",
+        # InstructPix2Pix concatenates latents as the VAE gives them.
+        show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if shows_latents else None,
+        damage_weights=[objective.damage_weights.get(name, 1.0) for name in DAMAGE_CLASSES]
+        if objective.damage_weights
+        else None,
+    )
+
+
+def images_of(dataset: Dataset, kinds: Sequence[tuple[Phase, bool]], resolution: int) -> list[Shown]:
+    """Every image of a dataset in every kind, (phase, mirrored)."""
+    images = dataset.select_columns(["pre", "post"])
+    hashes: dict[Phase, list[str]] = {"pre": dataset["pre_sha256"][:], "post": dataset["post_sha256"][:]}
+    return [
+        Shown(images, patch, phase, mirrored, resolution, hashes[phase][patch])
+        for phase, mirrored in kinds
+        for patch in range(len(dataset))
+    ]
+
+
+def resolution_of(stage: Stage, dataset: Dataset) -> int:
     """Side that patches are shown at, px."""
-    if config.data.resolution:
-        return config.data.resolution
+    if stage.resolution:
+        return stage.resolution
     sizes = set(dataset["size"][:])
     if len(sizes) > 1:
         raise ConfigError(
-            f"data.dataset has patches of {sorted(sizes)} px. Set data.resolution to show all at one size."
+            f"{stage.dataset} has patches of {sorted(sizes)} px. Set data.resolution to show all at one size."
         )
     return int(sizes.pop())
 
 
-def post_captions(dataset: Dataset, style: str, mirrored: bool) -> list[list[str]]:
-    """For each patch, the texts of a style that describe its post image as the view shows it."""
-    # Datasets built before captions knew directions have no mirrored wording: their texts fit both views.
-    found = [
-        [
-            entry.get("mirrored", entry["text"]) if mirrored else entry["text"]
-            for entry in captions
-            if entry["style"] == style and entry["target"] == "post"
-        ]
-        for captions in dataset["captions"][:]
-    ]
-    fitting = [[text for text in texts if text is not None] for texts in found]
-    for row, texts in enumerate(fitting):
-        if not texts and found[row]:
-            raise ConfigError(
-                f"data.mirror is true, but no {style!r} caption of patch {dataset[row]['patch_id']} says what its "
-                "mirrored view shows. Set data.mirror to false, or give `mirrored` in the file of captions."
-            )
-        if not texts:
-            styles = sorted({entry["style"] for entry in dataset[row]["captions"]})
-            raise ConfigError(
-                f"data.caption_style is {style!r}, but patch {dataset[row]['patch_id']} has only {styles}. "
-                "Choose one of those, or build the dataset again."
-            )
-    return fitting
+def check_masks(dataset: Dataset) -> None:
+    """Stop unless every patch has a damage mask to show."""
+    unlabelled = [row for row, labels in enumerate(dataset["labels"][:]) if labels not in ("both", "post")]
+    if unlabelled:
+        raise ConfigError(
+            f"model.condition is pixels+mask, but {len(unlabelled)} patches have no damage mask, the first is "
+            f"{dataset[unlabelled[0]]['patch_id']}. Leave their scenes out of the dataset, or choose pixels."
+        )

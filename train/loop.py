@@ -1,35 +1,37 @@
 """The training loop. It owns no random state: step n always consumes the same examples with the same noise."""
 
-import json
-import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import Any
+from functools import partial
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from data.dataset import fingerprint, open_dataset
-from data.sampler import OrdinalBatches
-from models import controlnet_from_unet, load_base
-from models.checkpoint import step_folder
+from data.sampler import OrdinalBatches, view_of
+from models import load_base
+from train.boundary import Run, at_boundary, from_main, validation_is_missing
 from train.config import Config, check_batches
+from train.encode import Batch, encoder_of, unchanged
 from train.examples import Examples, prepare_examples
-from train.interrupt import EXIT_INTERRUPTED, Interrupt, ignore_signals
+from train.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
+from train.memory import out_of_memory
+from train.metrics_log import BAR_FORMAT, MetricsLog
+from train.networks import build_denoiser, noise_schedule, optimizer_of
 from train.objective import denoising_loss
-from train.retention import delete_old
-from train.run_folder import METRICS, check_same_experiment, describe, find_start, open_run_folder
+from train.run_folder import check_same_experiment, describe, find_start, open_run_folder
 from train.schedules import ema_decay, learning_rate
-from train.state import TrainState, new_state
+from train.stages import Stage, stage_at, stages_of
+from train.start_card import start_card
+from train.state import new_state
+from train.trackers import open_trackers
+from train.validation import open_held_out, prepare_validation
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-class TrainingError(RuntimeError):
-    """A run that must not go on; the message says where it stands."""
+MicroBatches = Iterator[tuple[list[int], Batch]]  # ordinals of the examples, and the examples
 
 
 def train(config: Config) -> int:
@@ -38,58 +40,94 @@ def train(config: Config) -> int:
     Returns:
         The exit status: 0, or 75 if it was interrupted and has saved a checkpoint.
     """
+    with Interrupt() as interrupt:
+        return _train(config, interrupt)
+
+
+def _train(config: Config, interrupt: Interrupt) -> int:
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # else several processes without GPUs would not find each other
-        mixed_precision={"fp32": "no", "bf16": "bf16"}[config.train.precision],
+        mixed_precision="no",  # the denoiser casts by itself
         log_with=list(config.run.trackers) or None,
         project_dir=config.run.out,
     )
 
     # Look at everything that can be wrong before any weight is loaded.
-    start = find_start(config)
-    base, dataset = load_base(config.model.base), open_dataset(config.data.dataset, config.data.split)
-    identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": fingerprint(config.data.dataset)}
-    step = check_same_experiment(start, config, **identity) if start else 0
+    start = from_main(accelerator, lambda: find_start(config))
+    base, stages = load_base(config.model.base), stages_of(config)
+    schedule = noise_schedule(base, config.objective.zero_terminal_snr)
+    datasets = [open_dataset(stage.dataset, config.data.split) for stage in stages]
+    held_out = open_held_out(config, stages)
+    prints = [fingerprint(stage.dataset) for stage in stages]
+    identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": "+".join(prints)}
+    step = from_main(accelerator, lambda: check_same_experiment(start, config, **identity)) if start else 0
     check_batches(config.train, accelerator.num_processes)
-    if step == config.train.steps:
+    missed = from_main(accelerator, lambda: validation_is_missing(config, step))
+    if step == config.train.steps and not missed:
         accelerator.print(f"{start}: already at step {step}. Raise train.steps to train longer.")
         return 0
-    batches = OrdinalBatches(
-        first_step=step,
-        last_step=config.train.steps,
-        global_batch=config.train.global_batch,
-        micro_batch=config.train.micro_batch,
-        rank=accelerator.process_index,
-        num_processes=accelerator.num_processes,
-    )
     if accelerator.is_main_process:
         open_run_folder(config, step)
-    accelerator.init_trackers("tracker", config={})
+    open_trackers(accelerator, config)
     accelerator.wait_for_everyone()
 
-    # Data: everything the frozen encoders say is computed once; then they are let go.
-    schedule = base.load_noise_schedule()
-    examples = prepare_examples(accelerator, config, base, schedule, dataset)
-    loader = data_loader(examples, batches, config.run.workers)
+    # Data: everything the frozen encoders say is computed once and they are let go; without a cache they stay.
+    examples = [
+        prepare_examples(accelerator, config, stage, base, schedule, dataset)
+        for stage, dataset in zip(stages, datasets, strict=True)
+    ]
+    validations = [
+        prepare_validation(accelerator, config, stage, base, schedule, split)
+        for stage, split in zip(stages, held_out, strict=False)  # none of the latter without validation
+    ]
+    encode = encoder_of(base, examples[0].recipe, accelerator.device) if config.run.cache_in == "off" else unchanged
 
-    # Networks: the frozen UNet in the compute type, the trained ControlNet in float32.
-    unet = base.load_unet(DTYPES[config.train.precision]).to(accelerator.device)
-    controlnet = controlnet_from_unet(unet, vae_scale_factor=base.vae_scale_factor, seed=config.train.seed)
-    controlnet.to(accelerator.device).train()
-    if config.model.gradient_checkpointing:
-        controlnet.enable_gradient_checkpointing()
+    # Networks: the frozen UNet in the compute type, everything that is trained in float32.
+    denoiser = build_denoiser(base, config.model, config.train.precision, config.train.seed, accelerator.device)
     state = new_state(
-        controlnet,
-        learning_rate=config.train.learning_rate,
-        weight_decay=config.train.weight_decay,
+        denoiser,
+        optimizer_of(list(denoiser.trained().values()), config.train),
         keep_ema=config.train.ema_decay > 0,
+        scale_loss=config.train.precision == "fp16",
     )
     if start:
         state.load(start, step)
         accelerator.print(f"going on from {start}")
-    description = describe(config, resolution=examples.resolution, **identity)
-    with Interrupt() as interrupt:
-        return run_steps(accelerator, config, unet, state, schedule, loader, interrupt, description)
+    run = Run(
+        accelerator=accelerator,
+        config=config,
+        stages=stages,
+        state=state,
+        schedule=schedule,
+        encode=encode,
+        validations=validations,
+        log=MetricsLog(accelerator, config.run.out, patch_namer(stages, examples, datasets), state.scaler.is_enabled()),
+        descriptions=[describe(config, resolution=each.recipe.resolution, **identity) for each in examples],
+    )
+    accelerator.print(start_card(run, examples))
+    interrupt.at_step_boundaries = True
+    batches = micro_batches(accelerator, stages, examples, step, config.run.workers)
+    return run_steps(run, batches, Agreement(interrupt, accelerator.num_processes), missed)
+
+
+def micro_batches(
+    accelerator: Accelerator, stages: list[Stage], examples: list[Examples], step: int, workers: int
+) -> MicroBatches:
+    """This process's micro-batches from a step to the end, stage by stage, on the device."""
+    for stage, drawn in zip(stages, examples, strict=True):
+        first = max(step, stage.first_step)
+        ordinals = OrdinalBatches(
+            first_step=first,
+            last_step=max(first, stage.last_step),
+            first_ordinal=stage.ordinal(first),
+            global_batch=stage.global_batch,
+            micro_batch=stage.micro_batch,
+            rank=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+        )
+        if len(ordinals):
+            for numbers, batch in zip(ordinals, data_loader(drawn, ordinals, workers), strict=True):
+                yield numbers, {name: x.to(accelerator.device, non_blocking=True) for name, x in batch.items()}
 
 
 def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> DataLoader[dict[str, Tensor]]:
@@ -103,127 +141,95 @@ def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> Da
     )
 
 
-def run_steps(
-    accelerator: Accelerator,
-    config: Config,
-    unet: UNet2DConditionModel,
-    state: TrainState,
-    schedule: DDPMScheduler,
-    loader: DataLoader[dict[str, Tensor]],
-    interrupt: Interrupt,
-    description: dict[str, Any],
-) -> int:
-    """Optimizer steps from `state.step` to the end; see `train` for what is returned."""
-    settings = config.train
-    controlnet = accelerator.prepare_model(state.controlnet)
-    per_process = settings.global_batch // accelerator.num_processes
-    micro_batches = iter(loader)
-    log = MetricsLog(accelerator, config)
+def patch_namer(stages: list[Stage], examples: list[Examples], datasets: list[Dataset]) -> Callable[[int], str]:
+    """Tells the patch that an ordinal shows."""
+
+    def name(ordinal: int) -> str:
+        number = max(n for n, stage in enumerate(stages) if stage.first_ordinal <= ordinal)
+        views = examples[number].views
+        view = views[view_of(examples[number].recipe.seed, ordinal, len(views))]
+        return str(datasets[number].select_columns(["patch_id"])[view.patch]["patch_id"])
+
+    return name
+
+
+def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: bool) -> int:
+    """Optimizer steps from `state.step` to the end; see `train` for what is returned.
+
+    `missed`: a validation is due before the first of them.
+    """
+    accelerator, config, state = run.accelerator, run.config, run.state
+    denoiser = accelerator.prepare_model(state.denoiser)
     bar = tqdm(
-        total=settings.steps, initial=state.step, desc="train", unit="step", disable=not accelerator.is_main_process
+        total=config.train.steps,
+        initial=state.step,
+        desc="train",
+        unit="step",
+        bar_format=BAR_FORMAT,
+        disable=not accelerator.is_main_process,
     )
-
-    while state.step < settings.steps:
-        # One optimizer step over this process's share of the global batch.
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(
-                state.step,
-                peak=settings.learning_rate,
-                steps=settings.steps,
-                warmup_steps=settings.warmup_steps,
-                decay_steps=settings.decay_steps,
-            )
-        accumulation = per_process // settings.micro_batch
-        for micro_step in range(accumulation):
-            batch = {name: x.to(accelerator.device, non_blocking=True) for name, x in next(micro_batches).items()}
-            with nullcontext() if micro_step == accumulation - 1 else accelerator.no_sync(controlnet):
-                losses = denoising_loss(unet, controlnet, schedule, batch)
-                accelerator.backward(losses.sum() / per_process)
-            log.add(losses, batch["fingerprint"])
-        grad_norm = nn.utils.clip_grad_norm_(state.controlnet.parameters(), settings.max_grad_norm)
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        if state.ema:
-            state.update_ema(ema_decay(state.step, limit=settings.ema_decay))
-        state.step += 1
+    run.log.restart_clock()
+    stop = missed and at_boundary(run, agreement, stop=False)
+    while state.step < config.train.steps and not stop:
+        take_step(run, denoiser, batches)
         bar.update()
-
-        # Report, save, stop. Several processes agree on a stop at log points, where they meet anyway.
-        finished, stop = state.step == settings.steps, interrupt.requested
-        if finished or state.step % config.run.log_every == 0:
-            stop = log.write(state, grad_norm, stop, bar)
-        elif accelerator.num_processes > 1:
-            stop = False
-        if finished or stop or state.step % config.run.save_every == 0:
-            save(accelerator, config, state, description)
-        if stop and not finished:
-            accelerator.print(f"\nInterrupted after step {state.step}; saved. Run the same command again to go on.")
-            accelerator.end_training()
-            return EXIT_INTERRUPTED
+        if state.step == config.train.steps or state.step % config.run.log_every == 0:
+            run.log.write(state, bar)
+        stop = at_boundary(run, agreement, agreement.stop())
+    agreement.close()
     bar.close()
+    accelerator.wait_for_everyone()  # a launcher ends all processes when the first one has left
     accelerator.end_training()
-    return 0
+    if not stop:
+        return 0
+    accelerator.print(f"\nInterrupted after step {state.step}; saved. Run the same command again to go on.")
+    return EXIT_INTERRUPTED
 
 
-def save(accelerator: Accelerator, config: Config, state: TrainState, description: dict[str, Any]) -> None:
-    """Write a checkpoint, then delete the oldest ones beyond `run.keep_last`."""
-    checkpoints = config.run.out / "checkpoints"
-    if accelerator.is_main_process:
-        state.save(step_folder(checkpoints, state.step), description)
-        delete_old(checkpoints, config.run.keep_last)
-    accelerator.wait_for_everyone()
+def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches) -> None:
+    """One optimizer step over this process's share of the global batch."""
+    accelerator, settings, state = run.accelerator, run.config.train, run.state
+    stage = run.stages[stage_at(run.stages, state.step)]
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(
+            state.step,
+            peak=settings.learning_rate,
+            steps=settings.steps,
+            warmup_steps=settings.warmup_steps,
+            decay_steps=settings.decay_steps,
+        )
+    per_process = stage.global_batch // accelerator.num_processes
+    accumulation = per_process // stage.micro_batch
+    for micro_step in range(accumulation):
+        with run.log.waiting():
+            ordinals, batch = next(batches)
+        fits = True
+        try:
+            batch = run.encode(batch)
+            with nullcontext() if micro_step == accumulation - 1 else accelerator.no_sync(denoiser):
+                losses, plain = losses_of(run, denoiser, batch)
+                state.scaler.scale(losses.sum() / per_process).backward()
+        except torch.OutOfMemoryError:
+            fits = False  # what the error holds on to is free again outside of this block
+        if not fits:
+            raise out_of_memory(state, accelerator.device, stage.micro_batch, partial(first_losses, run, batch))
+        run.log.add(ordinals, losses, plain, batch["fingerprint"])
+    state.scaler.unscale_(state.optimizer)
+    weights = list(state.denoiser.trained().values())
+    run.log.end_step(nn.utils.clip_grad_norm_(weights, settings.max_grad_norm))
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad()
+    if state.ema:
+        state.update_ema(ema_decay(state.step, limit=settings.ema_decay))
+    state.step += 1
 
 
-class MetricsLog:
-    """Sums on the device between log points; reads them, over all processes, only there (law 8)."""
+def losses_of(run: Run, denoiser: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Per example, weighted and plain; see `denoising_loss`."""
+    return denoising_loss(denoiser, run.schedule, batch, min_snr_gamma=run.config.objective.min_snr_gamma)
 
-    def __init__(self, accelerator: Accelerator, config: Config) -> None:
-        self.accelerator, self.config = accelerator, config
-        self._reset()
 
-    def add(self, losses: Tensor, fingerprints: Tensor) -> None:
-        """Count one micro-batch."""
-        self.loss_sum += losses.detach().double().sum()
-        self.fingerprint_sum += fingerprints.sum()
-        self.examples += len(losses)
-
-    def write(self, state: TrainState, grad_norm: Tensor, stop: bool, bar: "tqdm[Any]") -> bool:
-        """Append a line to metrics.jsonl and to the trackers.
-
-        Returns:
-            Whether any process was asked to stop.
-
-        Raises:
-            TrainingError: the loss is not finite.
-        """
-        totals = torch.stack([self.loss_sum, torch.full_like(self.loss_sum, float(stop))])
-        loss_sum, stops = self.accelerator.reduce(totals, "sum").tolist()
-        examples = self.examples * self.accelerator.num_processes
-        metrics = {
-            "step": state.step,
-            "loss": loss_sum / examples,
-            "learning_rate": state.optimizer.param_groups[0]["lr"],
-            "grad_norm": grad_norm.item(),
-            "examples_per_second": examples / (time.perf_counter() - self.started),
-            # Equal for equal examples, noise and timesteps, whatever the number of processes, workers, micro-batches.
-            "fingerprint": f"{self.accelerator.reduce(self.fingerprint_sum, 'sum').item():x}",
-        }
-        self._reset()
-        if not all(torch.isfinite(torch.tensor([metrics["loss"], metrics["grad_norm"]]))):
-            raise TrainingError(
-                f"step {state.step}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']}. Nothing was saved "
-                f"since the last checkpoint in {self.config.run.out / 'checkpoints'}. Lower train.learning_rate, or "
-                "train.precision fp32."
-            )
-        if self.accelerator.is_main_process:
-            with (self.config.run.out / METRICS).open("a") as file:
-                file.write(json.dumps(metrics) + "\n")
-        numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
-        self.accelerator.log(numbers, step=state.step)
-        bar.set_postfix(loss=f"{metrics['loss']:.4f}")
-        return bool(stops > 0)
-
-    def _reset(self) -> None:
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
-        self.fingerprint_sum = torch.zeros((), dtype=torch.int64, device=self.accelerator.device)
-        self.examples, self.started = 0, time.perf_counter()
+def first_losses(run: Run, batch: Batch, count: int) -> Tensor:
+    """Of the first examples of a batch, outside of what joins the processes."""
+    return losses_of(run, run.state.denoiser, {name: x[:count] for name, x in batch.items()})[0]

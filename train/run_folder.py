@@ -1,6 +1,7 @@
 """The run folder: new or to be resumed, and what is written beside the weights."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -9,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoint import CheckpointError, newest_valid, read_state, resolve_checkpoint
-from train.config import Config, ConfigError, as_plain, changed_settings, save_config
+from train.config import Config, ConfigError, DataConfig, RunConfig, as_plain, changed_settings, save_config
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "safetensors", "numpy")
 
 # What a resumed run may set anew without changing the meaning of the steps already done. Dataset and base are
-# compared by content, not by name.
+# compared by content, not by name; for `train.steps` see `_changed_past`.
 FREE_ON_RESUME = (
     "run.",
+    "validation.",
     "train.steps",
     "train.micro_batch",
     "model.gradient_checkpointing",
+    "model.base_checkpointing",
+    "model.attention",
+    "model.channels_last",
+    "model.compile",
     "data.dataset",
     "model.base",
 )
@@ -31,10 +37,11 @@ def find_start(config: Config) -> Path | None:
     """The checkpoint to go on from, or None for a fresh run.
 
     Raises:
-        ConfigError: the folder is not empty and holds no run; or `never` was asked for where a run is.
+        ConfigError: the folder is not empty and holds no run, or cannot be written; `never` where a run is.
         CheckpointError: the checkpoint that was named is missing or damaged.
     """
     out, resume = config.run.out, config.run.resume
+    _check_writable(out)
     has_run = (out / CONFIG).is_file()
     if out.exists() and not has_run and any(out.iterdir()):
         raise ConfigError(f"run.out is {out}: it is not empty and holds no run. Choose a new folder.")
@@ -46,29 +53,55 @@ def find_start(config: Config) -> Path | None:
 
 
 def check_same_experiment(start: Path, config: Config, *, base_hash: str, dataset_fingerprint: str) -> int:
-    """The step of a checkpoint, if going on from it with this config means the same experiment.
+    """The step of a checkpoint, if going on from it with this config means the same experiment; prints what differs.
 
     Raises:
-        CheckpointError: naming every setting that differs.
+        CheckpointError: naming every setting that changes the meaning and is not in `run.resume_allow`.
     """
     state = read_state(start)
-    problems = [
-        f"{name} was {old!r} and is now {new!r}"
-        for name, (old, new) in changed_settings(state["config"], as_plain(config)).items()
-        if not name.startswith(FREE_ON_RESUME)
-    ]
+    changes = {
+        name: f"{name} was {old!r} and is now {new!r}"
+        for name, (old, new) in changed_settings(_with_defaults(state["config"]), as_plain(config)).items()
+    }
+    refused = {name: change for name, change in changes.items() if not name.startswith(FREE_ON_RESUME)}
+    if _changed_past(state, config):
+        refused["train.steps"] = changes["train.steps"] + ", while the learning rate already decays towards the old end"
     if state["base"]["unet_sha256"] != base_hash:
-        problems.append(f"model.base was {state['base']['name']} and is now another network, {config.model.base}")
+        old = state["base"]["name"]
+        refused["model.base"] = f"model.base was {old} and is now another network, {config.model.base}"
     if state["dataset_fingerprint"] != dataset_fingerprint:
-        problems.append("data.dataset has other contents than before")
-    if problems:
+        refused["data.dataset"] = "data.dataset has other contents than before"
+    refused = {name: change for name, change in refused.items() if name not in config.run.resume_allow}
+    if refused:
         raise CheckpointError(
-            f"{start}: this is another experiment: {'; '.join(problems)}. "
-            "Set these back to resume, or choose a new run.out."
+            f"{start}: this is another experiment: {'; '.join(refused.values())}. Set these back to resume, choose a "
+            f"new run.out, or allow them: --run.resume_allow='[{','.join(refused)}]'."
         )
     if state["step"] > config.train.steps:
         raise CheckpointError(f"{start}: is past train.steps {config.train.steps}. Raise train.steps to go on.")
+    for change in changes.values():
+        print(f"resume: {change}.")
     return int(state["step"])
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as saved; settings that were not there yet stand at their default, which is what was done then."""
+    defaults = as_plain(Config(data=DataConfig(dataset=Path()), run=RunConfig(out=Path())))
+    return {group: defaults.get(group, {}) | config.get(group, {}) for group in defaults | config}
+
+
+def _changed_past(state: dict[str, Any], config: Config) -> bool:
+    """Whether another `train.steps` means another learning rate for steps done: the decay counts from the end."""
+    old_steps, new_steps, decay_steps = state["config"]["train"]["steps"], config.train.steps, config.train.decay_steps
+    last_done = state["step"] - 1
+    return old_steps != new_steps and decay_steps > 0 and last_done > min(old_steps, new_steps) - decay_steps
+
+
+def _check_writable(folder: Path) -> None:
+    """Stop before anything is computed that could not be saved; nothing is made if the folder is not there yet."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"run.out is {folder}: {existing} is not a folder that may be written to. Choose another.")
 
 
 def open_run_folder(config: Config, step: int) -> None:
@@ -80,8 +113,17 @@ def open_run_folder(config: Config, step: int) -> None:
     (out / "run.json").write_text(json.dumps(facts, indent=1) + "\n")
     metrics = out / METRICS
     if metrics.is_file():
-        kept = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= step]
-        metrics.write_text("".join(f"{line}\n" for line in kept))
+        kept = [line for line in read_metrics(out) if line["step"] <= step]
+        shorter = out / f".{METRICS}"
+        shorter.write_text("".join(f"{json.dumps(line)}\n" for line in kept))
+        shorter.replace(metrics)
+
+
+def read_metrics(out: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last one that a crash cut short does not count."""
+    path = out / METRICS
+    text = path.read_text() if path.is_file() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def describe(config: Config, *, base_hash: str, dataset_fingerprint: str, resolution: int) -> dict[str, Any]:
@@ -90,7 +132,12 @@ def describe(config: Config, *, base_hash: str, dataset_fingerprint: str, resolu
         "base": {"name": config.model.base, "unet_sha256": base_hash},
         "dataset_fingerprint": dataset_fingerprint,
         "resolution": resolution,
-        "caption_style": config.data.caption_style,
+        "trained": config.model.trained,
+        "condition": config.model.condition,
+        "direction": config.data.direction,
+        "caption_style": max(config.data.caption_styles, key=config.data.caption_styles.__getitem__),
+        "text_chunks": config.data.text_chunks,
+        "zero_terminal_snr": config.objective.zero_terminal_snr,
         "config": as_plain(config),
         "versions": versions(),
         "commit": commit(),

@@ -1,32 +1,50 @@
 """What a run must carry from one process to the next: weights, moments, average, step. Everything else is derived."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.checkpoint import CheckpointError, write_checkpoint
+from models.checkpoint import CheckpointError, read_state, write_checkpoint
+from models.denoiser import Denoiser
+from models.trained import load_trained, save_trained
 
 OPTIMIZER = "optimizer.safetensors"
 
 
 @dataclass
 class TrainState:
-    """The trained network with its optimizer, its average and the number of updates done."""
+    """The trained weights with their optimizer, their average and the number of updates done."""
 
-    controlnet: ControlNetModel
-    optimizer: torch.optim.AdamW
+    denoiser: Denoiser
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  # of the loss; does nothing but for fp16
     ema: dict[str, Tensor] = field(default_factory=dict)  # parameter name -> float32 average; empty = none is kept
     step: int = 0
 
     def update_ema(self, decay: float) -> None:
         """Move the average towards the weights."""
-        weights = dict(self.controlnet.named_parameters())
+        weights = self.denoiser.trained()
         torch._foreach_lerp_(list(self.ema.values()), [weights[name].detach() for name in self.ema], 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The average in the place of the weights, as generation uses it; nothing is copied."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        weights = self.denoiser.trained()
+        for name, average in self.ema.items():
+            self.ema[name], weights[name].data = weights[name].data, average
 
     def save(self, folder: Path, description: dict[str, Any]) -> None:
         """Write a whole checkpoint; see `models.checkpoint`.
@@ -37,12 +55,13 @@ class TrainState:
         """
 
         def write_files(partial: Path) -> None:
-            self.controlnet.save_pretrained(partial / "controlnet")
+            save_trained(partial, self.denoiser, self.denoiser.trained())
             if self.ema:
-                self.controlnet.save_pretrained(partial / "ema", state_dict=self.ema)
+                save_trained(partial / "ema", self.denoiser, self.ema)
             save_file(self._moments(), partial / OPTIMIZER)
 
-        write_checkpoint(folder, {"format": 1, "step": self.step, **description}, write_files)
+        state = {"format": 2, "step": self.step, "loss_scaler": self.scaler.state_dict(), **description}
+        write_checkpoint(folder, state, write_files)
 
     def load(self, folder: Path, step: int) -> None:
         """Go back to what `save` wrote.
@@ -50,29 +69,41 @@ class TrainState:
         Raises:
             CheckpointError: the files belong to another network.
         """
-        weights = dict(self.controlnet.named_parameters())
-        _copy_into(weights, load_file(folder / "controlnet" / "diffusion_pytorch_model.safetensors"), folder)
+        weights = self.denoiser.trained()
+        _copy_into(weights, load_trained(folder), folder)
         if self.ema:
-            _copy_into(self.ema, load_file(folder / "ema" / "diffusion_pytorch_model.safetensors"), folder)
+            _copy_into(self.ema, load_trained(folder / "ema"), folder)
         for name, moment in load_file(folder / OPTIMIZER).items():
             parameter, _, key = name.rpartition(".")
-            device = weights[parameter].device
-            self.optimizer.state[weights[parameter]][key] = moment.to(device)
+            # bitsandbytes counts its steps in a plain number.
+            plain = key == "step" and moment.dtype == torch.int64
+            value = int(moment) if plain else moment.to(weights[parameter].device)
+            self.optimizer.state[weights[parameter]][key] = value
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(read_state(folder)["loss_scaler"])
         self.step = step
 
     def _moments(self) -> dict[str, Tensor]:
         return {
-            f"{name}.{key}": moment.detach().contiguous()
-            for name, parameter in self.controlnet.named_parameters()
+            f"{name}.{key}": torch.as_tensor(moment).detach().contiguous()
+            for name, parameter in self.denoiser.trained().items()
             for key, moment in self.optimizer.state[parameter].items()
         }
 
 
-def new_state(controlnet: ControlNetModel, *, learning_rate: float, weight_decay: float, keep_ema: bool) -> TrainState:
-    """Fused AdamW over everything that is trained; the average starts at the weights."""
-    optimizer = torch.optim.AdamW(controlnet.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    ema = {name: weight.detach().clone() for name, weight in controlnet.named_parameters()} if keep_ema else {}
-    return TrainState(controlnet, optimizer, ema)
+def new_state(denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, keep_ema: bool, scale_loss: bool) -> TrainState:
+    """The average starts at the weights.
+
+    Args:
+        denoiser: with everything that is trained.
+        optimizer: of exactly that.
+        keep_ema: whether to average.
+        scale_loss: whether gradients would be too small for the compute type, i.e. for fp16.
+    """
+    weights = denoiser.trained()
+    ema = {name: weight.detach().clone() for name, weight in weights.items()} if keep_ema else {}
+    device = next(iter(weights.values())).device.type
+    return TrainState(denoiser, optimizer, torch.amp.GradScaler(device, enabled=scale_loss), ema)
 
 
 @torch.no_grad()

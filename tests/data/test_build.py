@@ -167,7 +167,7 @@ def test_manifest(manifest: dict[str, Any]) -> None:
     assert manifest["scenes_without_labels"] == [SCENE_IDS[2]]
     assert manifest["scenes_with_one_label"] == [SCENE_IDS[4]]
     assert manifest["polygons"] == {"repaired": 2, "dropped": 0}  # the bow tie, pre and post
-    assert manifest["location_sources"] == {"tile": 3, "event": 2, "unknown": 0}
+    assert manifest["location_sources"] == {"tile": 3, "raster": 0, "event": 2, "unknown": 0}
     assert manifest["quarantine"] == []
 
 
@@ -208,7 +208,7 @@ def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def test_shards_hold_a_fixed_number_of_scenes(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.shards.SCENES_PER_SHARD", 2)
+    monkeypatch.setattr("data.pieces.SCENES_PER_SHARD", 2)
     build(source=release, out=tmp_path / "d", size=32, workers=1)
     files = sorted((tmp_path / "d" / "data").glob("train-*"))
     assert [file.name for file in files] == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]

@@ -12,7 +12,10 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import shapely
 from PIL import Image
+from rasterio.control import GroundControlPoint
+from rasterio.transform import from_gcps, xy
 
 from data.geo import fit_georeference
 from data.labels import Phase, parse_label
@@ -103,6 +106,31 @@ def test_georeferences_are_affine(xbd: Path) -> None:
             fits += 1
             assert fit.residual_px < 0.5, path.name
     assert fits > 40
+
+
+def test_patch_centres_are_right_to_a_metre(xbd: Path, rows: list[dict[str, Any]]) -> None:
+    """Against GDAL's own fit through the vertices of the post label."""
+    affines = {}
+    for path in sorted(xbd.glob("*/labels/*_post_disaster.json")):
+        features = json.loads(path.read_text())["features"]
+        by_uid = {entry["properties"]["uid"]: entry["wkt"] for entry in features["lng_lat"]}
+        points = []
+        for entry in features["xy"]:
+            pixels, degrees = (
+                shapely.get_coordinates(shapely.from_wkt(wkt))
+                for wkt in (entry["wkt"], by_uid[entry["properties"]["uid"]])
+            )
+            points += [GroundControlPoint(y, x, lon, lat) for (x, y), (lon, lat) in zip(pixels, degrees, strict=True)]
+        if points:
+            affines[path.name.removesuffix("_post_disaster.json")] = from_gcps(points)
+    checked = 0
+    for row in rows:
+        if row["scene_id"] in affines:
+            lon, lat = xy(affines[row["scene_id"]], row["row"] + 256, row["col"] + 256, offset="ul")
+            east = (row["centre_lon"] - lon) * 111_320 * math.cos(math.radians(lat))
+            assert math.hypot(east, (row["centre_lat"] - lat) * 111_320) < 1, row["patch_id"]
+            checked += 1
+    assert checked == 4 * 26
 
 
 def test_pixels_are_half_a_metre_and_places_are_known(rows: list[dict[str, Any]]) -> None:

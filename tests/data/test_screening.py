@@ -97,7 +97,7 @@ def test_the_same_picture_in_two_splits_is_named(
 ) -> None:
     manifest, _ = built(faulty, tmp_path / "d")
     twins = manifest["near_duplicates"]
-    assert (twins["patches"], twins["across_splits"]) == (4, 4)
+    assert (twins["patches"], manifest["leaks"]["pictures_across_splits"]["patches"]) == (4, 4)
     assert twins["listed"][0] == {
         "patch_id": name(3, 0, 0),
         "split": "validation",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data.errors import DataError
 from data.release import SceneFiles, find_release
-from data.splits import assign_splits, hash_fraction, split_events
+from data.splits import SplitRule, assign_splits, event_names, hash_fraction, same_ground, split_events
 
 # Scenes per event in the full release.
 XBD = Counter(
@@ -29,19 +29,20 @@ def scene(scene_id: str) -> SceneFiles:
 
 
 def test_official(release: Path) -> None:
-    splits = assign_splits(find_release(release).scenes, "official", 0)
+    splits = assign_splits(find_release(release).scenes, SplitRule())
     assert list(splits.values()) == ["train", "train", "test", "validation", "train"]
 
 
 @given(st.lists(st.integers(0, 99_999_999), unique=True, max_size=50), st.integers(0, 5))
 def test_scene_splits_do_not_change_when_the_release_grows(numbers: list[int], seed: int) -> None:
     scenes = [scene(f"a-b_{number:08d}") for number in numbers]
-    few, many = assign_splits(scenes[::2], "scene", seed), assign_splits(scenes, "scene", seed)
+    rule = SplitRule(split_by="scene", seed=seed)
+    few, many = assign_splits(scenes[::2], rule), assign_splits(scenes, rule)
     assert few == {scene_id: split for scene_id, split in many.items() if scene_id in few}
 
 
 def test_scene_shares() -> None:
-    splits = Counter(assign_splits([scene(f"a_{i:08d}") for i in range(10_000)], "scene", 0).values())
+    splits = Counter(assign_splits([scene(f"a_{i:08d}") for i in range(10_000)], SplitRule(split_by="scene")).values())
     assert splits["test"] == pytest.approx(1500, abs=150)
     assert splits["validation"] == pytest.approx(500, abs=100)
 
@@ -58,7 +59,7 @@ def test_the_hash_is_pinned() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_whole_events_are_held_out(seed: int) -> None:
-    splits = split_events(XBD, set(XBD), seed)
+    splits = split_events(XBD, set(XBD), seed, same_ground(XBD, []))
     scenes = Counter[str]()
     for event, split in splits.items():
         scenes[split] += XBD[event]
@@ -71,7 +72,7 @@ def test_whole_events_are_held_out(seed: int) -> None:
 def test_train_and_test_always_get_an_event(sizes: dict[str, int], seed: int) -> None:
     if set(sizes) == {"woolsey-fire", "socal-fire"}:
         return
-    splits = split_events(Counter(sizes), set(sizes), seed)
+    splits = split_events(Counter(sizes), set(sizes), seed, same_ground(sizes, []))
     assert set(splits) == set(sizes)
     assert {"train", "test"} <= set(splits.values())
     assert ("validation" in splits.values()) == (_grounds(splits, "train", "validation") >= 3)
@@ -83,16 +84,79 @@ def _grounds(splits: dict[str, str], *names: str) -> int:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_labelled_events_are_held_out_first(seed: int) -> None:
-    splits = split_events(Counter({"a": 5, "b": 5, "c": 5, "d": 5, "e": 5, "f": 5}), {"b", "e"}, seed)
+    splits = split_events(Counter(dict.fromkeys("abcdef", 5)), {"b", "e"}, seed, {name: name for name in "abcdef"})
     assert {event for event, split in splits.items() if split != "train"} == {"b", "e"}
 
 
 @pytest.mark.parametrize("events", [["a"], ["woolsey-fire", "socal-fire"]])
 def test_one_event_cannot_be_split(events: list[str]) -> None:
     with pytest.raises(DataError, match=r"needs two events on different ground.*Use --split-by scene"):
-        split_events(Counter(events), set(events), 0)
+        split_events(Counter(events), set(events), 0, same_ground(Counter(events), []))
 
 
 def test_unknown_way_to_split() -> None:
     with pytest.raises(DataError, match="split_by is 'random'; expected official, scene or event"):
-        assign_splits([], "random", 0)  # type: ignore[arg-type]
+        SplitRule(split_by="random")  # type: ignore[arg-type]
+
+
+def four_events() -> list[SceneFiles]:
+    return [scene(f"{event}_{i:08d}") for event in ("a-fire", "b-flood", "c-wind", "d-quake") for i in range(3)]
+
+
+def events_of(splits: dict[str, str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for scene_id, split in splits.items():
+        found.setdefault(split, set()).add(scene_id.rsplit("_", 1)[0])
+    return found
+
+
+def test_named_events_are_held_out_and_all_others_train() -> None:
+    rule = SplitRule(
+        split_by="event", test_events=event_names("c-wind, a-fire"), validation_events=event_names("d-quake")
+    )
+    found = events_of(assign_splits(four_events(), rule))
+    assert found == {"test": {"a-fire", "c-wind"}, "validation": {"d-quake"}, "train": {"b-flood"}}
+
+
+def test_one_name_leaves_one_event_out() -> None:
+    found = events_of(assign_splits(four_events(), SplitRule(split_by="event", test_events=("b-flood",))))
+    assert found == {"test": {"b-flood"}, "train": {"a-fire", "c-wind", "d-quake"}}
+
+
+def test_an_unknown_event_is_refused_with_the_nearest() -> None:
+    rule = SplitRule(split_by="event", test_events=("b-floods",))
+    with pytest.raises(DataError, match=r"no event 'b-floods' in the source. Did you mean b-flood\? It has a"):
+        assign_splits(four_events(), rule)
+    with pytest.raises(DataError, match=r"no event 'x' in the source. It has a-fire"):
+        assign_splits(four_events(), SplitRule(split_by="event", validation_events=("x",)))
+
+
+def test_named_events_that_make_no_sense() -> None:
+    with pytest.raises(DataError, match=r"split_by is 'official'. Add --split-by event"):
+        SplitRule(test_events=("a-fire",))
+    with pytest.raises(DataError, match=r"a-fire is in test_events and in validation_events"):
+        SplitRule(split_by="event", test_events=("a-fire",), validation_events=("a-fire",))
+    with pytest.raises(DataError, match=r"all events \(a-fire, b-flood, c-wind, d-quake\) are held out"):
+        assign_splits(
+            four_events(), SplitRule(split_by="event", test_events=event_names("a-fire,b-flood,c-wind,d-quake"))
+        )
+
+
+@given(st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=20), st.integers(0, 5))
+def test_scenes_that_share_ground_stay_together(pairs: list[tuple[int, int]], seed: int) -> None:
+    """Against following the pairs one after the other."""
+    names = [f"e_{i:08d}" for i in range(30)]
+    shared = [(names[min(pair)], names[max(pair)], 0.5) for pair in pairs if pair[0] != pair[1]]
+    splits = assign_splits([scene(name) for name in names], SplitRule(split_by="scene", seed=seed), shared)
+    assert all(splits[one] == splits[other] for one, other, _ in shared)
+    alone = set(names) - {name for one, other, _ in shared for name in (one, other)}
+    apart = assign_splits([scene(name) for name in names], SplitRule(split_by="scene", seed=seed))
+    assert all(splits[name] == apart[name] for name in alone)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_events_that_share_ground_are_held_out_together(seed: int) -> None:
+    shared = [("a-fire_00000001", "d-quake_00000002", 0.01)]
+    splits = assign_splits(four_events(), SplitRule(split_by="event", seed=seed), shared)
+    assert splits["a-fire_00000000"] == splits["d-quake_00000000"]
+    assert set(splits.values()) >= {"train", "test"}

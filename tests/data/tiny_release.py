@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 SIDE_PX = 64
-# Pixels to degrees: 5e-6 degrees a pixel eastward, 4e-6 southward, at 10 E 50 N.
+# Pixels to degrees: 5e-6 degrees a pixel eastward, 4e-6 southward, at 10 E 50 N or as write_scene is told.
 ORIGIN, STEP = (10.0, 50.0), (5e-6, -4e-6)
+Degrees = tuple[float, float]
 SCENE_IDS = [
     "hurricane-michael_00000000",
     "hurricane-michael_00000001",
@@ -54,12 +55,12 @@ def wkt(corners: Sequence[tuple[float, float]]) -> str:
     return "POLYGON ((" + ", ".join(f"{x!r} {y!r}" for x, y in [*corners, corners[0]]) + "))"
 
 
-def label(shapes: Sequence[Shape], phase: str, disaster_type: str = "wind") -> dict[str, Any]:
+def label(shapes: Sequence[Shape], phase: str, disaster_type: str = "wind", origin: Degrees = ORIGIN) -> dict[str, Any]:
     """An xBD label document."""
     xy, lng_lat = [], []
     for uid, subtype, corners in shapes:
         properties = {"feature_type": "building", "uid": uid} | ({"subtype": subtype} if phase == "post" else {})
-        degrees = [(ORIGIN[0] + STEP[0] * x, ORIGIN[1] + STEP[1] * y) for x, y in corners]
+        degrees = [(origin[0] + STEP[0] * x, origin[1] + STEP[1] * y) for x, y in corners]
         xy.append({"properties": properties, "wkt": wkt(corners)})
         lng_lat.append({"properties": properties, "wkt": wkt(degrees)})
     metadata = {
@@ -78,7 +79,12 @@ def label(shapes: Sequence[Shape], phase: str, disaster_type: str = "wind") -> d
 
 
 def write_scene(
-    folder: Path, scene_id: str, shapes: Sequence[Shape], phases: Sequence[str], disaster_type: str = "wind"
+    folder: Path,
+    scene_id: str,
+    shapes: Sequence[Shape],
+    phases: Sequence[str],
+    disaster_type: str = "wind",
+    origin: Degrees = ORIGIN,
 ) -> None:
     """Images of noise (with xBD's tRNS chunk), and the labels of `phases`."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -88,7 +94,7 @@ def write_scene(
         pixels = rng.integers(1, 255, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{scene_id}_{phase}_disaster.png", transparency=(0, 0, 0))
     for phase in phases:
-        text = json.dumps(label(shapes, phase, disaster_type))
+        text = json.dumps(label(shapes, phase, disaster_type, origin))
         (folder / "labels" / f"{scene_id}_{phase}_disaster.json").write_text(text)
 
 
@@ -98,6 +104,6 @@ def write_release(root: Path) -> Path:
     write_scene(root / "train", SCENE_IDS[0], MICHAEL_0, both)
     write_scene(root / "train", SCENE_IDS[1], [], both)
     write_scene(root / "test", SCENE_IDS[2], [], ())
-    write_scene(root / "hold", SCENE_IDS[3], TESTVILLE_0, both, "flooding")
-    write_scene(root / "tier3", SCENE_IDS[4], TESTVILLE_1, ("post",), "flooding")
+    write_scene(root / "hold", SCENE_IDS[3], TESTVILLE_0, both, "flooding", (20.0, 50.0))
+    write_scene(root / "tier3", SCENE_IDS[4], TESTVILLE_1, ("post",), "flooding", (20.01, 50.0))
     return root

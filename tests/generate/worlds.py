@@ -14,7 +14,7 @@ from PIL import Image
 from data.images import encode_png
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
 from data.schema import SENSOR
-from data.shards import ShardWriter
+from data.shards import sha256, write_shard
 from models import controlnet_from_unet, load_base
 from models.checkpoint import step_folder, write_checkpoint
 
@@ -34,6 +34,11 @@ def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: b
         "dataset_fingerprint": "0" * 64,
         "resolution": RESOLUTION,
         "caption_style": "short",
+        "trained": "controlnet",
+        "condition": "pixels",
+        "direction": "future",
+        "text_chunks": 1,
+        "zero_terminal_snr": False,
         "config": {},
         "versions": {},
         "commit": "",
@@ -44,7 +49,7 @@ def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: b
         controlnet.save_pretrained(folder / "controlnet")
         if averaged:
             perturb(controlnet, seed + 1)
-            controlnet.save_pretrained(folder / "ema")
+            controlnet.save_pretrained(folder / "ema" / "controlnet")
 
     write_checkpoint(step_folder(run / "checkpoints", step), state, write_files)
     return run
@@ -105,10 +110,9 @@ def patch_row(index: int, **replaced: Any) -> dict[str, Any]:
 def write_dataset(folder: Path, rows: list[dict[str, Any]], split: str = "test") -> Path:
     """A dataset folder as `pre2post build` writes it."""
     (folder / "data").mkdir(parents=True)
-    with ShardWriter(folder / "data") as shards:
-        for row in rows:
-            shards.add_scene(split, [row])
-        described = shards.finish()
+    shard = folder / "data" / f"{split}-00000-of-00001.parquet"
+    count = write_shard(shard, rows, folder / "partial")
+    described = [{"split": split, "file": f"data/{shard.name}", "rows": count, "sha256": sha256(shard)}]
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -1,14 +1,16 @@
 """`pre2post doctor`: what it finds, and that it says no when training would fail."""
 
+import os
 import shutil
+import socket
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
-from launch import doctor as room
-from launch.doctor import DoctorError, doctor
+from launch.doctor import DoctorError, doctor, threads
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -18,8 +20,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no route")
 
-    monkeypatch.setattr(room.socket, "create_connection", refuse)
-    monkeypatch.setattr(room.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 def test_a_machine_that_can_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +38,7 @@ def test_a_container_without_shared_memory(
 ) -> None:
     real = shutil.disk_usage
     small = Usage(64e6, 0, 64e6)
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: small if Path(path) == Path("/dev/shm") else real(path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: small if Path(path) == Path("/dev/shm") else real(path))
     with pytest.raises(DoctorError, match="mend shared memory first"):
         doctor(folder=tmp_path)
     assert "0.06 GB free in /dev/shm; start the container with --shm-size=8g" in capsys.readouterr().out
@@ -45,15 +47,15 @@ def test_a_container_without_shared_memory(
 def test_a_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(room.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(DoctorError, match="mend disk first"):
         doctor(folder=tmp_path)
     assert f"{tmp_path} cannot be written by you" in capsys.readouterr().out
 
 
 def test_threads_left_idle_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
-    monkeypatch.setattr(room.torch, "get_num_threads", lambda: 1)
-    monkeypatch.setattr(room.torch.cuda, "is_available", lambda: False)
-    (finding,) = room.threads()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (finding,) = threads()
     assert (finding.state, finding.text.partition(":")[0]) == ("note", "1 per process, 4 cores")

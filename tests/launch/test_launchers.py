@@ -53,7 +53,7 @@ def submit(cluster: Path, training_status: int) -> int:
         "TRAINING_STATUS": str(training_status),
         "PATH": f"{cluster / 'bin'}:{os.environ['PATH']}",
     }
-    script = ["bash", ROOM / "slurm" / "train.sbatch", "--config", "a file.yaml"]
+    script = ["bash", str(ROOM / "slurm" / "train.sbatch"), "--config", "a file.yaml"]
     return subprocess.run(script, cwd=cluster, env=job, check=False).returncode
 
 

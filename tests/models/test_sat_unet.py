@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from peft import LoraConfig
 
+from models import controlnet_from_unet
 from models.metadata import MetadataError
 from models.sat_unet import SatUNet
 from tests.models.parity import HERE, TOLERANCE, case, difference, read_json, seeded
@@ -59,7 +60,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     original().save_pretrained(tmp_path)
     again, loading = SatUNet.from_pretrained(tmp_path, output_loading_info=True)
     assert not loading["missing_keys"] and not loading["unexpected_keys"]
-    assert torch.equal(again(**DEFAULT).sample, original()(**DEFAULT).sample)
+    assert torch.allclose(again(**DEFAULT).sample, original()(**DEFAULT).sample, atol=1e-6)
 
 
 def test_without_metadata_it_is_the_plain_unet() -> None:
@@ -117,6 +118,18 @@ def test_half_precision_network_float_metadata() -> None:
     prediction = original().bfloat16()(**arguments | {"metadata": DEFAULT["metadata"]}).sample
     assert prediction.dtype == torch.bfloat16
     assert difference(prediction.float(), PARITY.outputs["default.sample"]) < 0.05
+
+
+def test_a_plain_controlnet_trains_beside_it() -> None:
+    """Without metadata, in diffusers' own classes, as the trainer does it: step 0 is the UNet alone."""
+    unet, arguments = original(), {name: value for name, value in DEFAULT.items() if name != "metadata"}
+    controlnet = controlnet_from_unet(unet, vae_scale_factor=8, seed=0)
+    assert type(controlnet) is ControlNetModel
+    down, mid = controlnet(**arguments, controlnet_cond=torch.rand(2, 3, 64, 48), return_dict=False)
+    controlled = unet(**arguments, down_block_additional_residuals=down, mid_block_additional_residual=mid).sample
+    assert torch.equal(controlled, unet(**arguments).sample)
+    controlled.mean().backward()
+    assert controlnet.controlnet_mid_block.weight.grad.any()
 
 
 def test_learned_null_is_part_of_config_and_weights(tmp_path: Path) -> None:

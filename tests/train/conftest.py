@@ -1,5 +1,6 @@
 """A small run: micro base, tiny dataset, a handful of steps."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def arguments(tmp_path: Path, tiny_dataset: Path, micro_base: Path) -> Arguments
         return [*(f"--{name}={value}" for name, value in values.items()), *more]
 
     return make
+
+
+def losses(out: Path) -> list[float]:
+    """Of every step."""
+    return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def fingerprints(out: Path) -> list[str]:
+    """Of every step: equal for equal examples."""
+    return [json.loads(line)["fingerprint"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def run(argv: list[str]) -> int:

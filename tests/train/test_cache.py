@@ -1,5 +1,8 @@
 """What is cached is what the networks say; what is stale or broken is never read."""
 
+import gc
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,17 @@ import torch
 from accelerate import Accelerator
 
 from data.dataset import open_dataset
-from models import load_base
+from models import Base, load_base
+from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.worlds import write_micro_base
-from train.cache import View, cache_latents, cache_text
+from train.cache import Entries, FileCache, cache_latents, cache_text
+from train.examples import images_of
+from train.objective import denoising_loss
+
+
+def files(cache: Entries) -> list[Path]:
+    assert isinstance(cache, FileCache)
+    return cache.files
 
 
 @pytest.fixture
@@ -19,17 +30,20 @@ def accelerator() -> Accelerator:
     return Accelerator(cpu=True)
 
 
-def test_latents_are_the_posterior_of_the_post_image(
-    tmp_path: Path, accelerator: Accelerator, tiny_dataset: Path, micro_base: Path
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_latents_are_the_posterior_of_the_image(
+    tmp_path: Path, accelerator: Accelerator, tiny_dataset: Path, micro_base: Path, on_disk: bool
 ) -> None:
     dataset, base = open_dataset(tiny_dataset, "train"), load_base(micro_base)
-    cache = cache_latents(accelerator, tmp_path, base, dataset, [View(2, False), View(2, True)], resolution=32)
-    pixels = torch.from_numpy(np.array(dataset[2]["post"])).permute(2, 0, 1)[None] / 127.5 - 1
+    images = images_of(dataset, [("post", False), ("post", True), ("pre", False)], 32)
+    cache = cache_latents(accelerator, tmp_path if on_disk else None, base, images, resolution=32)
+    assert list(tmp_path.iterdir()) == ([tmp_path / "latents"] if on_disk else [])
+    post, pre = (torch.from_numpy(np.array(dataset[2][phase])).permute(2, 0, 1)[None] for phase in ("post", "pre"))
     with torch.no_grad():
-        plain, mirrored = (base.load_vae().encode(image).latent_dist for image in (pixels, pixels.flip(-1)))
-    torch.testing.assert_close(cache[0]["mean"], plain.mean[0], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(cache[0]["std"], plain.std[0], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(cache[1]["mean"], mirrored.mean[0], rtol=1e-5, atol=1e-5)
+        for row, pixels in ((2, post), (len(dataset) + 2, post.flip(-1)), (2 * len(dataset) + 2, pre)):
+            posterior = base.load_vae().encode(pixels / 127.5 - 1).latent_dist
+            torch.testing.assert_close(cache[row]["mean"], posterior.mean[0], rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(cache[row]["std"], posterior.std[0], rtol=1e-5, atol=1e-5)
 
 
 def test_text_states_are_the_encoder_s(tmp_path: Path, accelerator: Accelerator, micro_base: Path) -> None:
@@ -44,27 +58,62 @@ def test_text_states_are_the_encoder_s(tmp_path: Path, accelerator: Accelerator,
 def test_a_full_cache_loads_no_network(
     tmp_path: Path, accelerator: Accelerator, micro_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = cache_text(accelerator, tmp_path, load_base(micro_base), ["one", "two"])
+    first = files(cache_text(accelerator, tmp_path, load_base(micro_base), ["one", "two"]))
 
     def forbidden(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the text encoder was loaded")
 
     monkeypatch.setattr("models.base.Base.load_text_encoder", forbidden)
-    assert cache_text(accelerator, tmp_path, load_base(micro_base), ["one", "two"]).files == first.files
+    assert files(cache_text(accelerator, tmp_path, load_base(micro_base), ["one", "two"])) == first
 
 
 def test_other_weights_or_texts_have_other_files(tmp_path: Path, accelerator: Accelerator, micro_base: Path) -> None:
     other = load_base(write_micro_base(tmp_path / "other", seed=9))
-    files = [
-        cache_text(accelerator, tmp_path, base, texts).files[0]
-        for base, texts in [(load_base(micro_base), ["one"]), (other, ["one"]), (load_base(micro_base), ["two"])]
+    micro = load_base(micro_base)
+    found = [
+        files(cache_text(accelerator, tmp_path, base, [text], chunks))[0]
+        for base, text, chunks in [(micro, "one", 1), (other, "one", 1), (micro, "two", 1), (micro, "one", 2)]
     ]
-    assert len(set(files)) == 3
+    assert len(set(found)) == 4
 
 
 def test_a_broken_file_is_encoded_again(tmp_path: Path, accelerator: Accelerator, micro_base: Path) -> None:
-    path = cache_text(accelerator, tmp_path, load_base(micro_base), ["one"]).files[0]
+    (path,) = files(cache_text(accelerator, tmp_path, load_base(micro_base), ["one"]))
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
-    assert cache_text(accelerator, tmp_path, load_base(micro_base), ["one"]).files == [path]
+    assert files(cache_text(accelerator, tmp_path, load_base(micro_base), ["one"])) == [path]
     assert path.read_bytes() == whole
+
+
+def test_with_and_without_the_cache_the_losses_are_the_same(
+    tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with it neither VAE nor text encoder is in memory while training."""
+    options = ["--model.condition=latents", "--data.direction=both", "--data.caption_styles={long: 1}"]
+    options += ["--data.text_chunks=3", "--train.steps=3"]
+    loaded: list[weakref.ref[Any]] = []
+    alive: dict[str, int] = {}
+    for name in ("load_vae", "load_text_encoder"):
+        original: Callable[[Base], Any] = getattr(Base, name)
+
+        def remembering(base: Base, load: Callable[[Base], Any] = original) -> Any:
+            network = load(base)
+            loaded.append(weakref.ref(network))
+            return network
+
+        monkeypatch.setattr(Base, name, remembering)
+
+    for where in ("off", "memory", "disk"):
+        loaded.clear()
+
+        def counting(*args: Any, where: str = where, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            gc.collect()
+            alive[where] = sum(network() is not None for network in loaded)
+            return denoising_loss(*args, **kwargs)
+
+        monkeypatch.setattr("train.loop.denoising_loss", counting)
+        run(arguments(where, f"--run.cache_in={where}", *options))
+    assert alive == {"off": 2, "memory": 0, "disk": 0}
+    assert fingerprints(tmp_path / "off") == fingerprints(tmp_path / "memory") == fingerprints(tmp_path / "disk")
+    assert losses(tmp_path / "off") == pytest.approx(losses(tmp_path / "disk"), rel=1e-5)
+    assert losses(tmp_path / "memory") == pytest.approx(losses(tmp_path / "disk"), rel=1e-5)

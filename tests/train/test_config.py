@@ -1,21 +1,43 @@
 """Config files and command lines, right and wrong."""
 
+import ast
+import dataclasses
+import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
 
-from train.config import Config, ConfigError, as_plain, changed_settings, parse_config, save_config
+from train.config import Config, ConfigError, StageConfig, as_plain, changed_settings, parse_config, save_config
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 REQUIRED = ["--data.dataset=d", "--run.out=r"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_shipped_config_loads(path: Path) -> None:
+def test_every_shipped_config_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.config_checks.is_installed", lambda package: True)
     config = parse_config([*REQUIRED, f"--config={path}"])
     assert isinstance(config, Config)
-    assert "-m train --config" in path.read_text().split("data:")[0]  # says how it is run
+    head, _, settings = path.read_text().partition("\ndata:")
+    assert f"-m train --config configs/{path.name}" in head  # says how it is run
+    uncommented = [line for line in settings.splitlines() if re.search(r":\s*[^\s#]", line) and "#" not in line]
+    assert uncommented == []
+
+
+def test_every_setting_is_used_by_the_code() -> None:
+    """A field that nothing reads is an option without a user."""
+    read = set()
+    for path in (REPOSITORY / "train").glob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        if path.name not in ("config.py", "config_checks.py"):
+            read |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    groups = [*(part for name, part in get_type_hints(Config).items()), StageConfig]
+    fields = {field.name for part in groups for field in dataclasses.fields(part)}
+    assert {"steps", "damage_weights", "from_step"} < fields
+    assert fields - read == set()
 
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:
@@ -39,6 +61,14 @@ def test_a_saved_config_reads_back_the_same(tmp_path: Path) -> None:
         (["--data.resolution=100"], "data.resolution is 100; the VAE needs a multiple of 8."),
         (["--train.steps=100"], "train.warmup_steps 500 and train.decay_steps 0 do not fit into train.steps 100"),
         (["--data.caption_dropout=2"], "data.caption_dropout is 2.0; it is a share"),
+        (["--data.caption_styles={}"], "data.caption_styles is empty"),
+        (["--data.caption_styles={short: 0}"], "data.caption_styles.short is 0.0; a weight must be positive"),
+        (
+            ["--objective.damage_weights={destryed: 2}"],
+            "objective.damage_weights.destryed: no such class. Did you mean destroyed?",
+        ),
+        (["--objective.noise_offset=-1"], "objective.noise_offset is -1.0; 0 switches it off."),
+        (["--model.lora_rank=0"], "model.lora_rank is 0; it must be at least 1."),
         (["--run.save_every=0"], "run.save_every is 0; it must be at least 1."),
     ],
 )
@@ -46,6 +76,39 @@ def test_a_wrong_setting_is_named(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse_config([*REQUIRED, *arguments])
     assert message in str(error.value)
+
+
+def test_all_words_that_are_wrong_are_named_at_once(tmp_path: Path) -> None:
+    """In the file and on the command line, unknown or of the wrong type, in a group or in a list."""
+    (tmp_path / "c.yaml").write_text(
+        "train: {golbal_batch: 3, steps: many, curriculum: [{from_stp: 3}]}\nmodle: {base: tiny}\nobjective: 3\n"
+        "data: {caption_styles: short}"
+    )
+    with pytest.raises(ConfigError) as error:
+        parse_config([f"--config={tmp_path / 'c.yaml'}", "--run.kep_last", "3", "--model.condition=pixel"])
+    lines = str(error.value).splitlines()
+    for start in (
+        "train.golbal_batch: no such setting. Did you mean train.global_batch?",
+        "train.steps: Expected a <class 'int'>. Got value: many",
+        "train.curriculum: Problem with given class_path",
+        "modle.base: no such setting. Did you mean model.base?",
+        "objective: no such setting.",
+        "data.caption_styles: Expected a <class 'dict'>",
+        "run.kep_last: no such setting. Did you mean run.keep_last?",
+        "model.condition: Expected",
+        "data.dataset is not set.",
+        "run.out is not set.",
+    ):
+        assert any(line.startswith(start) for line in lines), (start, lines)
+    assert len(lines) == 10
+
+
+def test_a_config_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
+        parse_config([*REQUIRED, f"--config={tmp_path / 'absent.yaml'}"])
+    (tmp_path / "c.yaml").write_text("train: {steps")
+    with pytest.raises(ConfigError, match=r"c\.yaml: not a YAML file"):
+        parse_config([*REQUIRED, f"--config={tmp_path / 'c.yaml'}"])
 
 
 def test_all_problems_are_named_at_once() -> None:

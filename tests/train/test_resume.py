@@ -16,7 +16,7 @@ from tests.worlds import write_micro_base
 from train.config import ConfigError
 from train.schedules import learning_rate
 
-EVERYTHING = ("controlnet/diffusion_pytorch_model", "ema/diffusion_pytorch_model", "optimizer")
+EVERYTHING = ("controlnet/diffusion_pytorch_model", "ema/controlnet/diffusion_pytorch_model", "optimizer")
 WITH_EMA = "--train.ema_decay=0.9"
 
 
@@ -42,7 +42,19 @@ def test_stopped_half_way_and_resumed(tmp_path: Path, arguments: Arguments) -> N
     assert_same_run(tmp_path / "straight", tmp_path / "resumed")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_average_is_saved_not_the_weights(tmp_path: Path, arguments: Arguments) -> None:
+    run(arguments("run", WITH_EMA, "--train.steps=2", "--run.save_every=1"))
+    network = "diffusion_pytorch_model.safetensors"
+    one, two = (step_folder(tmp_path / "run/checkpoints", step) for step in (1, 2))
+    folders = one / "ema/controlnet", two / "ema/controlnet", two / "controlnet"
+    before, after, weights = (load_file(path / network) for path in folders)
+    decay = 2 / 11  # of the second update, below the limit of 0.9
+    for name, average in after.items():
+        torch.testing.assert_close(average, decay * before[name] + (1 - decay) * weights[name])
+    assert not all(torch.equal(after[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_at_the_step_boundary(
     tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -82,6 +94,25 @@ def test_another_experiment_is_refused(tmp_path: Path, arguments: Arguments) -> 
     with pytest.raises(CheckpointError, match=r"train\.seed was 0 and is now 1") as error:
         run(arguments("run", "--train.seed=1", "--train.learning_rate=0.5"))
     assert "train.learning_rate was 0.01 and is now 0.5" in str(error.value)
+    assert "--run.resume_allow='[train.learning_rate,train.seed]'" in str(error.value)
+
+
+def test_what_is_allowed_may_differ_and_everything_that_differs_is_listed(
+    arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(arguments("run", "--train.steps=3"))
+    changes = ("--train.learning_rate=0.5", "--run.workers=1", "--run.resume_allow=[train.learning_rate]")
+    assert run(arguments("run", *changes)) == 0
+    printed = capsys.readouterr().out
+    for change in ("train.learning_rate was 0.01 and is now 0.5", "run.workers was 0 and is now 1"):
+        assert f"resume: {change}." in printed
+
+
+def test_the_end_may_not_move_once_the_rate_decays_towards_it(arguments: Arguments) -> None:
+    decay = "--train.decay_steps=2"
+    run(arguments("run", decay))
+    with pytest.raises(CheckpointError, match=r"train\.steps was 6 and is now 9, while the learning rate already"):
+        run(arguments("run", decay, "--train.steps=9"))
 
 
 def test_the_checkpoint_of_another_base_is_refused(tmp_path: Path, arguments: Arguments) -> None:
@@ -97,18 +128,6 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, arguments: Argu
     with pytest.raises(ConfigError, match="not empty and holds no run"):
         run(arguments("mine"))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
-
-
-def test_a_full_disk_leaves_nothing_behind(
-    tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: Any, **kwargs: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("train.state.save_file", full)
-    with pytest.raises(CheckpointError, match=r"step-00000003: could not be written .*No space left"):
-        run(arguments("run"))
-    assert list((tmp_path / "run/checkpoints").iterdir()) == []
 
 
 def test_a_finished_run_says_so(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:

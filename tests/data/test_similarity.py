@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from evaluation.metrics import PSNR_CAP_DB, psnr_db, score
+from data.similarity import PSNR_CAP_DB, Score, psnr_db, score, summarise
 
 SIDE = 16
 
@@ -77,6 +77,18 @@ def test_against_torchmetrics() -> None:
     _, full = metrics.structural_similarity_index_measure(ours, real, data_range=1.0, return_full_image=True)
     # Their summary takes the edge in; ours, skimage's and Wang's do not.
     assert one.ssim == pytest.approx(float(full[..., 5:-5, 5:-5].mean()), abs=1e-9)
+
+
+def test_summary_pools_error_and_averages_the_rest() -> None:
+    """A patch of 30 pixels weighs thrice one of 10 in the error; one without the region does not count."""
+    nan = math.nan
+    scores = [Score(30, 0.1, 10.0, 0.2), Score(10, 0.3, 20.0, nan), Score(0, nan, nan, nan)]
+    summary = summarise(scores)
+    assert (summary.patches, summary.pixels) == (2, 40)
+    assert summary.mse == pytest.approx(0.15)
+    assert summary.psnr == 15.0
+    assert summary.ssim == pytest.approx(0.2)
+    assert summarise(scores[2:]).patches == 0
 
 
 def test_psnr() -> None:

@@ -13,8 +13,6 @@ Otherwise with a `damage_mask`:
              all the same: the labels of xBD say nothing of them
     neither  blocks with un-classified buildings (255)
 Pixels without data, exactly black in either image, are in neither area.
-
-Beside these, one region for each damage class of the `damage_mask`: blocks of which at least half is building of it.
 """
 
 from collections.abc import Mapping
@@ -30,7 +28,6 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 REGIONS = ("whole", "inside", "outside")
-DAMAGE_REGIONS = tuple(name for name in DAMAGE_VALUES if name != "un-classified")
 
 CHANGED_FROM = 64
 UNCHANGED_BELOW = 8
@@ -40,7 +37,7 @@ UNCLASSIFIED = DAMAGE_VALUES["un-classified"]
 
 
 def regions_of(row: Mapping[str, Any], resolution: int) -> dict[str, Mask]:
-    """The masks of a dataset row, each (resolution, resolution); an area that is not known is empty."""
+    """The three masks of a dataset row, each (resolution, resolution); an area that is not known is empty."""
     whole = np.ones((resolution, resolution), np.bool_)
     pre, post = np.asarray(row["pre"]), np.asarray(row["post"])
     valid = block_mean((pre == 0).all(-1) | (post == 0).all(-1), resolution) == 0
@@ -54,15 +51,7 @@ def regions_of(row: Mapping[str, Any], resolution: int) -> dict[str, Mask]:
         inside, outside = damaged >= DAMAGED_SHARE, damaged == 0
     else:
         inside = outside = ~whole
-    return {"whole": whole, "inside": inside & valid, "outside": outside & valid, **_by_damage(row, valid)}
-
-
-def _by_damage(row: Mapping[str, Any], valid: Mask) -> dict[str, Mask]:
-    if row["damage_mask"] is None:
-        return dict.fromkeys(DAMAGE_REGIONS, np.zeros_like(valid))
-    classes = np.asarray(row["damage_mask"])
-    shares = {name: block_mean(classes == DAMAGE_VALUES[name], len(valid)) for name in DAMAGE_REGIONS}
-    return {name: (share >= DAMAGED_SHARE) & valid for name, share in shares.items()}
+    return {"whole": whole, "inside": inside & valid, "outside": outside & valid}
 
 
 def block_mean(mask: NDArray[Any], resolution: int) -> Floats:

@@ -1,13 +1,14 @@
-"""MSE, PSNR and SSIM of an image against the real one, over any set of pixels.
+"""MSE, PSNR and SSIM of an image against the real one, over any set of pixels, and their summary over patches.
 
-MSE    mean squared difference of pixel values in [0, 1], over pixels and channels.
-PSNR   -10 log10(MSE) in dB.
+MSE    mean squared difference of pixel values in [0, 1], over pixels and channels. Summary: pooled over all pixels, so
+       that a patch with a small changed area weighs little.
+PSNR   -10 log10(MSE) in dB. Summary: mean over patches, as is usual.
 SSIM   structural similarity (Wang et al. 2004) with their 11 x 11 Gaussian window, mean over channels. The 5 px at the
-       edge of the image, where the window hangs over, do not count.
+       edge of the image, where the window hangs over, do not count. Summary: mean over patches.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,17 @@ class Score:
     mse: float
     psnr: float  # dB
     ssim: float  # NaN also where the region lies at the very edge
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Many patches over one region; NaN where no patch has it."""
+
+    patches: int  # with such a region
+    pixels: int
+    mse: float
+    psnr: float
+    ssim: float
 
 
 def score(image: Pixels, truth: Pixels, regions: Mapping[str, Mask]) -> dict[str, Score]:
@@ -60,6 +72,22 @@ def ssim_map(image: Pixels, truth: Pixels) -> NDArray[np.float64]:
 def psnr_db(mse: float) -> float:
     """PSNR of a mean squared error of values in [0, 1]."""
     return PSNR_CAP_DB if mse == 0 else min(PSNR_CAP_DB, -10 * math.log10(mse))
+
+
+def summarise(scores: Iterable[Score]) -> Summary:
+    """Pool the squared error, average the rest; patches without the region do not count."""
+    counted = [one for one in scores if one.pixels]
+    pixels = sum(one.pixels for one in counted)
+    if not counted:
+        return Summary(0, 0, math.nan, math.nan, math.nan)
+    similar = [one.ssim for one in counted if not math.isnan(one.ssim)]
+    return Summary(
+        patches=len(counted),
+        pixels=pixels,
+        mse=sum(one.mse * one.pixels for one in counted) / pixels,
+        psnr=sum(one.psnr for one in counted) / len(counted),
+        ssim=sum(similar) / len(similar) if similar else math.nan,
+    )
 
 
 def _score(squared: NDArray[np.float64], similarity: NDArray[np.float64], mask: Mask) -> Score:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluation.regions import block_mean, regions_of
+from data.regions import block_mean, regions_of
 
 GROUND = np.full((4, 4, 3), 80, np.uint8)
 

@@ -1,0 +1,167 @@
+"""The pieces of a build: a shard each, finished one after the other, and used again by the run after a stopped one.
+
+A piece is a shard in `dataset/data` and a record in `records`, which is written last: no record, no piece. Its key
+says what the shard was made from: the source files, the options, our code. A shard whose key or content differs is
+built anew.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from data.parallel import WorkerPool
+from data.rows import Row, SceneResult, SceneTask, build_scene
+from data.schema import QUALITY
+from data.shards import sha256, write_shard
+
+SCENES_PER_SHARD = 64  # about 350 MB of xBD
+
+# What is read back of a finished shard: all but pictures, captions and polygons.
+COLUMNS = ["patch_id", "scene_id", "disaster_type", "location_source", "damage_mask.path", "counts", *QUALITY]
+# Another version of these may encode, hash or fit differently.
+_LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "rasterio", "scipy", "shapely")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The scenes of one shard."""
+
+    split: str
+    name: str  # of the shard's file
+    tasks: tuple[SceneTask, ...]
+    key: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished piece."""
+
+    piece: Piece
+    rows: int
+    sha256: str  # of the shard; "" if no scene has a row, and then there is no shard
+    results: list[SceneResult]  # their rows hold COLUMNS only
+
+    def shard(self) -> dict[str, Any]:
+        """For dataset.json."""
+        return {
+            "split": self.piece.split,
+            "file": f"data/{self.piece.name}",
+            "rows": self.rows,
+            "sha256": self.sha256,
+        }
+
+
+def plan(tasks: Sequence[SceneTask], splits: dict[str, str], captions_sha256: str) -> list[Piece]:
+    """Cut the tasks, which stand in the order of their splits, into pieces."""
+    code, pieces = f"{_code()} {captions_sha256}", []
+    for split in dict.fromkeys(splits[task.scene.scene_id] for task in tasks):
+        members = [task for task in tasks if splits[task.scene.scene_id] == split]
+        starts = range(0, len(members), SCENES_PER_SHARD)
+        for i, start in enumerate(starts):
+            scenes = tuple(members[start : start + SCENES_PER_SHARD])
+            pieces.append(Piece(split, f"{split}-{i:05d}-of-{len(starts):05d}.parquet", scenes, _key(scenes, code)))
+    return pieces
+
+
+def build_pieces(
+    work: Path, pieces: Sequence[Piece], pool: WorkerPool, finish: Callable[[SceneResult], None]
+) -> Iterator[Outcome]:
+    """Yield every piece in order; build those that are not in `work` yet. `finish` completes the rows of a scene."""
+    data, records = work / "dataset" / "data", work / "records"
+    data.mkdir(parents=True, exist_ok=True)
+    records.mkdir(exist_ok=True)
+    _remove_others(work, pieces)
+    found = {path.stem for path in records.iterdir()}
+    checked = tqdm(pieces, "checking what is there", unit="shard", disable=not found, leave=False)
+    ready = {piece.name for piece in checked if piece.name in found and _is_whole(work, piece)}
+    total = sum(len(piece.tasks) for piece in pieces)
+    tasks = [task for piece in pieces if piece.name not in ready for task in piece.tasks]
+    bar = tqdm(pool.map(build_scene, tasks), "building", total=total, initial=total - len(tasks), unit="scene")
+    results = iter(bar)
+    for piece in pieces:
+        if piece.name not in ready:
+            _build(work, piece, islice(results, len(piece.tasks)), finish)
+        yield _read(work, piece)
+    bar.close()
+
+
+def _build(work: Path, piece: Piece, results: Iterable[SceneResult], finish: Callable[[SceneResult], None]) -> None:
+    scenes: list[dict[str, Any]] = []
+
+    def rows() -> Iterator[Row]:
+        for result in results:
+            finish(result)
+            scenes.append({name: value for name, value in asdict(result).items() if name not in ("scene", "rows")})
+            yield from result.rows
+
+    shard = work / "dataset" / "data" / piece.name
+    count = write_shard(shard, rows(), work / "shard.tmp")
+    record = {"key": piece.key, "rows": count, "sha256": sha256(shard) if count else "", "scenes": scenes}
+    partial = work / "record.tmp"
+    partial.write_text(json.dumps(record), encoding="utf-8")
+    partial.replace(_record_path(work, piece))
+
+
+def _read(work: Path, piece: Piece) -> Outcome:
+    """Of built and of found pieces alike, so that both count the same."""
+    record = json.loads(_record_path(work, piece).read_text(encoding="utf-8"))
+    rows: dict[str, list[Row]] = {task.scene.scene_id: [] for task in piece.tasks}
+    if record["rows"]:
+        for row in pq.ParquetFile(work / "dataset" / "data" / piece.name).read(COLUMNS).to_pylist():
+            rows[row["scene_id"]].append(row)
+    results = [
+        SceneResult(task.scene, rows[task.scene.scene_id], **told)
+        for task, told in zip(piece.tasks, record["scenes"], strict=True)
+    ]
+    return Outcome(piece, record["rows"], record["sha256"], results)
+
+
+def _is_whole(work: Path, piece: Piece) -> bool:
+    shard = work / "dataset" / "data" / piece.name
+    try:
+        record = json.loads(_record_path(work, piece).read_text(encoding="utf-8"))
+        found = (record["key"], record["sha256"])
+        return found == (piece.key, sha256(shard) if record["rows"] else "")
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _remove_others(work: Path, pieces: Sequence[Piece]) -> None:
+    """Leftovers that this build will not write over itself."""
+    names = {piece.name for piece in pieces}
+    for path in [*(work / "dataset" / "data").iterdir(), *(work / "records").iterdir()]:
+        if path.name.removesuffix(".json") not in names:
+            path.unlink()
+
+
+def _record_path(work: Path, piece: Piece) -> Path:
+    return work / "records" / f"{piece.name}.json"
+
+
+def _key(tasks: tuple[SceneTask, ...], code: str) -> str:
+    """What the bytes of a shard depend on; of a source file its size and time of change stand for the content."""
+    stamps = [_stamp(path) for task in tasks for path in task.scene.files()]
+    return hashlib.sha256(f"{code}\n{tasks!r}\n{stamps}".encode()).hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return " ".join([digest.hexdigest(), *(f"{name}={version(name)}" for name in _LIBRARIES)])

@@ -1,0 +1,73 @@
+"""What a person wants to know when a build is done."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.caption_file import caption_notes
+from data.leaks import leak_note, leak_pairs
+
+
+def summary(manifest: dict[str, Any], out: Path) -> str:
+    """The lines that `pre2post build` prints at its end."""
+    scenes = sum(part["scenes"] for part in manifest["splits"].values())
+    patches = sum(part["patches"] for part in manifest["splits"].values())
+    events = _count(len(manifest["events"]), "event")
+    lines = [f"Built {out}: {_count(patches, 'patch')} of {_count(scenes, 'scene')} of {events}."]
+    for split, part in manifest["splits"].items():
+        buildings = ", ".join(f"{number:,} {name.replace('_', '-')}" for name, number in part["buildings"].items())
+        size = f"{_count(part['patches'], 'patch')} of {_count(part['scenes'], 'scene')}"
+        lines.append(f"  {split}: {size}; buildings: {buildings}")
+    notes = {
+        "without labels": manifest["scenes_without_labels"],
+        "with one label only": manifest["scenes_with_one_label"],
+        "whose xy and lng_lat disagree, located by their event": manifest["georeference"]["not_used"],
+    }
+    lines += [f"  {what}: {some(names)}" for what, names in caption_notes(manifest["captions_file"]).items()]
+    lines += [f"  {_count(len(names), 'scene')} {what}: {some(names)}" for what, names in notes.items() if names]
+    if strange := manifest["unrecognised_files"]:
+        lines.append(
+            f"  {_count(len(strange), 'file')} not read (another name, or a label without images): {some(strange)}"
+        )
+    if manifest["margin_buildings"]:
+        lines.append(f"  left out in the margin: {_count(manifest['margin_buildings'], 'building')}")
+    polygons = manifest["polygons"]
+    if any(polygons.values()):
+        lines.append(f"  polygons: {polygons['repaired']} repaired, {polygons['dropped']} without area dropped")
+    if left_out := manifest["left_out"]:
+        lines.append(f"  {_count(len(left_out), 'patch')} left out: {some([_why(entry) for entry in left_out])}")
+    if twins := manifest["near_duplicates"]["listed"]:
+        names = some([f"{entry['patch_id']} = {entry['looks_like']}" for entry in twins])
+        lines.append(f"  {_count(len(twins), 'patch')} with the same picture as another scene: {names}")
+    lines += _exports(manifest["exports"])
+    if leak := leak_note(manifest):
+        lines += [f"  LEAK: {leak}", f"    {some(leak_pairs(manifest['leaks']))}"]
+    lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
+    return "\n".join([*lines, f"  look at {out / 'report.html'}"])
+
+
+def _exports(exports: dict[str, Any]) -> list[str]:
+    lines = []
+    if tars := exports.get("webdataset"):
+        lines.append(f"  webdataset: {_count(tars['samples'], 'sample')}")
+        if names := tars["left_out"]:
+            lines.append(f"    without gsd and date in both labels, left out there: {some(names)}")
+    if files := exports.get("geotiff"):
+        lines.append(f"  geotiff: {_count(files['files'], 'file')}")
+        if names := files["left_out"]:
+            lines.append(f"    without a place of their own, left out there: {some(names)}")
+    return lines
+
+
+def _why(entry: dict[str, str]) -> str:
+    return f"{entry['patch_id']} ({entry['reason'].rstrip('.')})"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of a list, and how many more."""
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more (dataset.json)" if len(names) > 6 else "")
+
+
+def _count(number: int, noun: str) -> str:
+    plural = "" if number == 1 else "es" if noun.endswith("h") else "s"
+    return f"{number:,} {noun}{plural}"

@@ -1,0 +1,148 @@
+"""A clean folder of a DiffusionSat release: safetensors only, today's names, loaded by one call.
+
+pre2post convert --source finetune_sd21_sn-satlas-fmow_snr5_md7norm_bs64 --out diffusionsat-512 --resolution 512
+"""
+
+import inspect
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from models.base import BaseError
+from models.controlnet import controlnet_class
+from models.foreign_weights import read_weights
+from models.sat_controlnet import modern_names
+from models.sat_multi_controlnet import sibling_folders
+from models.sat_pipeline import SatPipeline
+from models.sat_unet import SatUNet
+
+TEXT_FILES = ("*.json", "*.txt", "*.model")  # what a tokenizer or scheduler consists of
+
+
+def convert(
+    *, source: Path, out: Path, unet: str = "unet", controlnet: str | None = None, resolution: int | None = None
+) -> None:
+    """Make a clean base folder of a DiffusionSat or Stable Diffusion folder as it was released.
+
+    Reads .bin weights for the tensors in them only; a file that holds anything else is refused. Values and precision
+    stay as they are. The result is what `load_base`, training and `SatPipeline.from_pretrained` take.
+
+    Args:
+        source: The released folder; it is only read.
+        out: The folder to write; it must not exist yet.
+        unet: Which UNet: a folder below the source, e.g. checkpoint-150000/unet_ema. A ControlNet goes with the UNet
+            that was released beside it, not with that of another folder.
+        controlnet: Which ControlNet, e.g. checkpoint-50000/controlnet; by default `controlnet` and its numbered
+            siblings, if they are there.
+        resolution: Side of the images that the UNet was trained on, px. DiffusionSat's configs all say 768, but its
+            models were trained on 512 or 256.
+    """
+    if out.exists():
+        raise BaseError(f"{out} exists already. Name another folder.")
+    folders = _parts(source, unet, controlnet)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        loaded = {
+            name: _load(name, folder, partial / "work" / name)
+            for name, folder in tqdm(folders.items(), desc="convert", unit="part")
+        }
+        if resolution is not None:
+            cell = 1 << (len(loaded["vae"].config.block_out_channels) - 1)
+            loaded["unet"].register_to_config(sample_size=resolution // cell)
+        controlnets = [loaded.pop(name) for name in list(loaded) if name.startswith("controlnet")]
+        pipeline = SatPipeline(
+            **loaded, controlnet=controlnets if len(controlnets) > 1 else next(iter(controlnets), None)
+        )
+        pipeline.save_pretrained(partial / out.name)
+        (partial / out.name).rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    print(f"{out}: {', '.join(folders)}; makes images of {side} px unless told otherwise.")
+
+
+def _parts(source: Path, unet: str, controlnet: str | None) -> dict[str, Path]:
+    """Where each part lies; a missing one is named."""
+    parts = {name: source / name for name in ("vae", "text_encoder", "tokenizer", "scheduler")} | {
+        "unet": source / unet
+    }
+    first = source / (controlnet or "controlnet")
+    if controlnet is not None or first.is_dir():
+        for number, folder in enumerate(sibling_folders(first)):
+            parts[f"controlnet_{number}"] = folder
+    missing = [str(folder) for folder in parts.values() if not folder.is_dir()]
+    if missing:
+        raise BaseError(f"{source}: lacks {', '.join(missing)}. Expected a whole released folder.")
+    return parts
+
+
+def _load(name: str, folder: Path, work: Path) -> Any:  # noqa: ANN401 (a network, tokenizer or scheduler)
+    """One part, read through clean files in `work`."""
+    work.mkdir(parents=True)
+    if name in ("tokenizer", "scheduler"):
+        for path in (path for pattern in TEXT_FILES for path in folder.glob(pattern)):
+            shutil.copyfile(path, work / path.name)
+        if name == "tokenizer":
+            return CLIPTokenizer.from_pretrained(work)
+        kind = getattr(diffusers, DDIMScheduler.load_config(work)["_class_name"])
+        return kind.from_pretrained(work)
+    config = _config(folder)
+    weights = read_weights(folder)
+    kind = _class_of(name, folder, config)
+    if kind is CLIPTextModel:
+        # A buffer that older libraries saved; it counts 0..76.
+        weights = {key: value for key, value in weights.items() if not key.endswith("position_ids")}
+        save_file(weights, work / "model.safetensors", metadata={"format": "pt"})
+    else:
+        known = inspect.signature(kind.__init__).parameters
+        config = {key: value for key, value in modern_names(config).items() if key in known}  # EMA's numbers go
+        save_file(weights, work / "diffusion_pytorch_model.safetensors")
+    (work / "config.json").write_text(json.dumps(config))
+    return _checked(kind, work, folder, _dtype(weights))
+
+
+def _checked(kind: Any, work: Path, folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
+    """Load, and stop unless every weight found its place and every place its weight."""
+    precision = {"dtype" if kind is CLIPTextModel else "torch_dtype": dtype}
+    try:
+        network, loading = kind.from_pretrained(work, output_loading_info=True, **precision)
+    except (ValueError, RuntimeError) as error:
+        raise BaseError(f"{folder}: the weights do not fit its config.json ({error}). Copy both again.") from error
+    for what, keys in (("lack", loading["missing_keys"]), ("have a stranger,", loading["unexpected_keys"])):
+        if keys:
+            raise BaseError(f"{folder}: the weights {what} {sorted(keys)[0]} (of {len(keys)}) for {kind.__name__}.")
+    return network
+
+
+def _class_of(name: str, folder: Path, config: dict[str, Any]) -> Any:  # noqa: ANN401
+    if name.startswith("controlnet"):
+        kind: type[ControlNetModel] = controlnet_class(folder)
+        return kind
+    if name == "unet":
+        return SatUNet if config.get("use_metadata") else UNet2DConditionModel
+    return {"vae": AutoencoderKL, "text_encoder": CLIPTextModel}[name]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise BaseError(f"{path} is missing. Copy the whole released folder again.") from None
+    except json.JSONDecodeError as error:
+        raise BaseError(f"{path}: not JSON ({error}). Copy it again.") from None
+    return config
+
+
+def _dtype(weights: dict[str, Tensor]) -> torch.dtype:
+    return next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point())

@@ -1,0 +1,114 @@
+"""The frozen UNet with what is trained beside it or in it, as one module that predicts what the base predicts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from torch import Tensor, nn
+
+PRE_CONV = "unet.conv_in.pre.weight"  # name of the weights that `concatenate_pre` adds
+
+
+class Denoiser(nn.Module):
+    """A frozen UNet, with a trained ControlNet, LoRA, or added input channels."""
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        controlnet: ControlNetModel | None = None,
+        *,
+        compute_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`compute_dtype`: what trained float32 weights are autocast to."""
+        super().__init__()
+        self.unet, self.controlnet, self.compute_dtype = unet, controlnet, compute_dtype
+        self._alone = False
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, states: Tensor, condition: Tensor) -> Tensor:
+        """Predict noise, velocity or clean latents, as the base does.
+
+        Args:
+            noisy: (B, C, h, w) float32.
+            timesteps: (B,) int64.
+            states: (B, T, D) float32, of the text encoder.
+            condition: what the ControlNet is shown, (B, K, H, W) in [0, 1] or (B, C, h, w) latents; or the latents
+                that are concatenated. Not looked at by a LoRA alone.
+
+        Returns:
+            (B, C, h, w) float32.
+        """
+        dtype, residuals = self.unet.dtype, {}
+        if self.controlnet is not None and not self._alone:
+            with self._autocast(noisy):
+                down, mid = self.controlnet(noisy, timesteps, states, controlnet_cond=condition, return_dict=False)
+            residuals = {
+                "down_block_additional_residuals": [residual.to(dtype) for residual in down],
+                "mid_block_additional_residual": mid.to(dtype),
+            }
+        if isinstance(self.unet.conv_in, ConcatenatedConv):
+            noisy = torch.cat([noisy, torch.zeros_like(noisy) if self._alone else condition], 1)
+        # A UNet without LoRA is in the compute type already; autocast would only raise its norms to float32.
+        with self._autocast(noisy, enabled=has_lora(self.unet)):
+            (predicted,) = self.unet(noisy.to(dtype), timesteps, states.to(dtype), return_dict=False, **residuals)
+        prediction: Tensor = predicted.float()
+        return prediction
+
+    @contextmanager
+    def without_control(self) -> Iterator[None]:
+        """Within the block the prediction does not depend on the condition; a LoRA still has its say."""
+        self._alone = True
+        try:
+            yield
+        finally:
+            self._alone = False
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Name -> weight of everything that is trained."""
+        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
+    def _autocast(self, tensor: Tensor, enabled: bool = True) -> torch.autocast:
+        enabled = enabled and self.compute_dtype != torch.float32
+        return torch.autocast(tensor.device.type, self.compute_dtype, enabled=enabled)
+
+
+class ConcatenatedConv(nn.Module):
+    """The UNet's first convolution for [noisy, pre] latents: the frozen one plus a zero-initialised one on the pre."""
+
+    def __init__(self, base: nn.Conv2d) -> None:
+        super().__init__()
+        self.base = base
+        self.pre = nn.Conv2d(base.in_channels, base.out_channels, 3, padding=1, bias=False)
+        nn.init.zeros_(self.pre.weight)
+
+    def forward(self, both: Tensor) -> Tensor:
+        """(B, 2 C, h, w) -> (B, width, h, w)."""
+        noisy, pre = both.chunk(2, 1)
+        added: Tensor = self.base(noisy) + self.pre(pre.to(self.pre.weight.dtype)).to(noisy.dtype)
+        return added
+
+
+def concatenate_pre(unet: UNet2DConditionModel) -> None:
+    """Let the UNet read pre latents beside the noisy ones (InstructPix2Pix, section 3.2); step 0 equals the base."""
+    unet.conv_in = ConcatenatedConv(unet.conv_in).to(unet.device)
+
+
+def widen_conv_in(unet: UNet2DConditionModel, pre: Tensor) -> None:
+    """Merge trained `PRE_CONV` weights into a plain first convolution, for diffusers' InstructPix2Pix pipeline.
+
+    Args:
+        unet: the base's; its `conv_in` is replaced by one of 2 C input channels.
+        pre: (width, C, 3, 3).
+    """
+    base = unet.conv_in
+    wide = nn.Conv2d(2 * base.in_channels, base.out_channels, 3, padding=1)
+    with torch.no_grad():
+        wide.weight.copy_(torch.cat([base.weight, pre.to(base.weight)], 1))
+        wide.load_state_dict({"weight": wide.weight, "bias": base.bias})
+    unet.conv_in = wide.to(base.weight).requires_grad_(False)
+    unet.register_to_config(in_channels=wide.in_channels)
+
+
+def has_lora(unet: UNet2DConditionModel) -> bool:
+    """Whether adapters were added to the UNet."""
+    return bool(getattr(unet, "peft_config", None))

@@ -1,0 +1,48 @@
+"""LoRA on the frozen UNet, by peft, in the folder format that diffusers loads."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from peft import LoraConfig
+from safetensors.torch import load_file
+from torch import Tensor
+
+FILE = "pytorch_lora_weights.safetensors"  # what `load_lora_weights` looks for
+ADAPTER = "default"
+
+
+def add_lora(unet: UNet2DConditionModel, *, rank: int, alpha: int, targets: Sequence[str], seed: int) -> None:
+    """Add trainable low-rank updates; the second factor starts at zero (Hu et al. 2022, section 4.1).
+
+    Args:
+        unet: frozen; stays so.
+        rank: of the update.
+        alpha: the update is scaled by alpha / rank.
+        targets: ends of the names of the layers, e.g. `to_q`.
+        seed: of the first factors.
+
+    Raises:
+        ValueError: no layer of the UNet has such a name.
+    """
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet.add_adapter(config, adapter_name=ADAPTER)
+    for name, weight in unet.named_parameters():
+        if "lora_" in name:
+            weight.data = weight.data.float()  # trained weights are float32 whatever the base is in
+
+
+def save_lora(folder: Path, unet: UNet2DConditionModel, weights: Mapping[str, Tensor]) -> None:
+    """Write a folder for `pipeline.load_lora_weights`; `weights` by their names in the UNet."""
+    metadata = unet.peft_config[ADAPTER].to_dict()
+    layers = {name.replace(f".{ADAPTER}.weight", ".weight"): weight for name, weight in weights.items()}
+    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=metadata)
+
+
+def load_lora(folder: Path) -> dict[str, Tensor]:
+    """What `save_lora` wrote, by the names in the UNet."""
+    saved = load_file(folder / FILE)
+    return {name.removeprefix("unet.").replace(".weight", f".{ADAPTER}.weight"): x for name, x in saved.items()}

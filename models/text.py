@@ -1,0 +1,61 @@
+"""Captions as text states. Longer ones than the 77 tokens of CLIP are encoded piece by piece and joined.
+
+A line break always starts a piece; a line that is still too long is cut after every 75 tokens. Every piece has its own
+start and end token, and the states of the pieces lie one after the other, so that the UNet's cross-attention sees all
+of them. Captions of fewer pieces are filled up with empty ones.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int = 1) -> Tensor:
+    """Token ids of captions.
+
+    Args:
+        tokenizer: of the base.
+        texts: B captions.
+        chunks: pieces of a caption; what does not fit into them is cut off.
+
+    Returns:
+        (B, chunks, 77) int64; 77 is the tokenizer's `model_max_length`.
+    """
+    pieces = [piece for text in texts for piece in _pieces(tokenizer, text, chunks)]
+    padded = [piece + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(piece)) for piece in pieces]
+    return torch.tensor(padded).view(len(texts), chunks, -1)
+
+
+def encode_text(text_encoder: CLIPTextModel, token_ids: Tensor) -> Tensor:
+    """(B, chunks, 77) token ids -> (B, chunks * 77, D) last hidden states."""
+    states: Tensor = text_encoder(token_ids.flatten(0, 1)).last_hidden_state
+    return states.view(len(token_ids), -1, states.shape[-1])
+
+
+@torch.no_grad()
+def text_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str], chunks: int) -> Tensor:
+    """`prompt_embeds` for a diffusers pipeline, (B, chunks * 77, D), where the text encoder is."""
+    return encode_text(text_encoder, tokenize(tokenizer, texts, chunks).to(text_encoder.device))
+
+
+def longest(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int) -> tuple[int, int]:
+    """How many captions `chunks` pieces cut off, and how many pieces would hold them all."""
+    needed = [len(_cut(tokenizer, text, chunks)) for text in texts]
+    most = max(len(_cut(tokenizer, text, 2)) for text in texts) if max(needed) > chunks else chunks
+    return sum(number > chunks for number in needed), most
+
+
+def _pieces(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]:
+    filled = (_cut(tokenizer, text, chunks) + [[]] * chunks)[:chunks]
+    return [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in filled]
+
+
+def _cut(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]:
+    """All pieces of a caption, however many."""
+    room = tokenizer.model_max_length - 2  # beside start and end
+    # With one piece the base's own cut applies, and a line break is white space to it.
+    lines = text.split("\n") if chunks > 1 else [text]
+    words = [tokenizer(line, add_special_tokens=False, verbose=False).input_ids for line in lines]
+    return [line[start : start + room] for line in words for start in range(0, max(len(line), 1), room)]

@@ -1,0 +1,47 @@
+"""The trained weights of a denoiser as folders for diffusers: controlnet/, lora/, and conv_in/ for added channels.
+
+A folder holds only what was trained. `ema/` of a checkpoint has the same layout inside.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.denoiser import PRE_CONV, Denoiser
+from models.lora import load_lora, save_lora
+
+CONTROLNET, LORA, CONV_IN = "controlnet", "lora", "conv_in"
+FILE = "diffusion_pytorch_model.safetensors"
+
+
+def save_trained(folder: Path, denoiser: Denoiser, weights: Mapping[str, Tensor]) -> None:
+    """Write weights, named as in `denoiser.trained()`, each part into its folder."""
+    weights = {name: weight.detach().contiguous() for name, weight in weights.items()}
+    controlnet, unet = (_under(prefix, weights) for prefix in ("controlnet.", "unet."))
+    if denoiser.controlnet is not None:
+        # Not by save_pretrained: it takes no other weights than those that are in the network.
+        denoiser.controlnet.save_config(folder / CONTROLNET)
+        save_file(controlnet, folder / CONTROLNET / FILE, metadata={"format": "pt"})
+    if lora := {name: weight for name, weight in unet.items() if "lora_" in name}:
+        save_lora(folder / LORA, denoiser.unet, lora)
+    if PRE_CONV in weights:
+        (folder / CONV_IN).mkdir(parents=True)
+        save_file({"weight": weights[PRE_CONV]}, folder / CONV_IN / FILE)
+
+
+def load_trained(folder: Path) -> dict[str, Tensor]:
+    """What `save_trained` wrote, on the CPU."""
+    weights: dict[str, Tensor] = {}
+    if (folder / CONTROLNET).is_dir():
+        weights |= {f"controlnet.{name}": x for name, x in load_file(folder / CONTROLNET / FILE).items()}
+    if (folder / LORA).is_dir():
+        weights |= {f"unet.{name}": x for name, x in load_lora(folder / LORA).items()}
+    if (folder / CONV_IN).is_dir():
+        weights[PRE_CONV] = load_file(folder / CONV_IN / FILE)["weight"]
+    return weights
+
+
+def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}

@@ -1,0 +1,54 @@
+"""Which checkpoints stay."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from models.checkpoint import mark_best, step_folder, write_checkpoint
+from train.retention import delete_old, lowest_loss
+
+
+def write(checkpoints: Path, *steps: int, losses: dict[int, float] | None = None) -> None:
+    for step in steps:
+        state = {"step": step} | ({"validation_loss": losses[step]} if losses and step in losses else {})
+        write_checkpoint(step_folder(checkpoints, step), state, lambda partial: None)
+
+
+def kept(checkpoints: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in checkpoints.glob("step-*"))
+
+
+@pytest.mark.parametrize(
+    ("keep_last", "keep_every", "expected"),
+    [(0, 0, [1, 2, 3, 4, 5, 6, 7]), (2, 0, [6, 7]), (1, 3, [3, 6, 7]), (3, 2, [2, 4, 5, 6, 7])],
+)
+def test_the_last_ones_and_every_nth_stay(tmp_path: Path, keep_last: int, keep_every: int, expected: list[int]) -> None:
+    write(tmp_path, *range(1, 8))
+    delete_old(tmp_path, 7, keep_last=keep_last, keep_every=keep_every)
+    assert kept(tmp_path) == expected
+
+
+def test_the_best_one_stays(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, 3)
+    mark_best(step_folder(tmp_path, 3))
+    mark_best(step_folder(tmp_path, 1))
+    delete_old(tmp_path, 3, keep_last=1, keep_every=0)
+    assert kept(tmp_path) == [1, 3]
+    assert (tmp_path / "best/state.json").read_text() == (step_folder(tmp_path, 1) / "state.json").read_text()
+
+
+def test_a_broken_one_does_not_push_a_whole_one_out(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, 3, 9)
+    (step_folder(tmp_path, 9) / "state.json").unlink()  # the run went on from 2
+    (step_folder(tmp_path, 3) / "state.json").write_text("{")
+    delete_old(tmp_path, 3, keep_last=1, keep_every=0)
+    assert kept(tmp_path) == [2, 3, 9]
+
+
+def test_the_lowest_loss_is_that_of_earlier_whole_ones(tmp_path: Path) -> None:
+    assert lowest_loss(tmp_path, 1) == math.inf
+    write(tmp_path, 1, 2, 3, 4, losses={1: 0.5, 2: 0.25, 4: 0.1})
+    assert lowest_loss(tmp_path, 3) == 0.25
+    (step_folder(tmp_path, 2) / "MANIFEST.json").unlink()
+    assert lowest_loss(tmp_path, 3) == 0.5

@@ -1,0 +1,63 @@
+"""What a run says of itself, on the screen and to the trackers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from diffusers import ControlNetModel, UNet2DConditionModel
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from data.dataset import open_dataset
+from models.checkpoint import step_folder
+from tests.train.conftest import Arguments, run
+from train.config import ConfigError
+
+VALIDATED = [
+    "--validation.every=2",
+    "--validation.examples=1",
+    "--validation.images=1",
+    "--validation.sampling_steps=1",
+]
+
+
+def test_the_card_counts_what_is_trained_and_on_how_much(
+    tmp_path: Path, tiny_dataset: Path, micro_base: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(arguments("run", "--train.steps=4", "--train.ema_decay=0.9"))
+    said = {line[:11].strip(): line[11:] for line in capsys.readouterr().out.splitlines()}
+    controlnet = ControlNetModel.from_pretrained(step_folder(tmp_path / "run/checkpoints", 4) / "controlnet")
+    unet = UNet2DConditionModel.from_pretrained(micro_base / "unet")
+    trained, frozen = controlnet.num_parameters(), unet.num_parameters()
+    assert said["trained"] == f"controlnet, {trained:,} parameters in float32"
+    assert said["frozen"] == f"UNet, {frozen:,} parameters in float32"
+    gigabytes = 4 * (frozen + 5 * trained) / 1e9  # weights, gradients, two moments, average
+    assert said["memory"].startswith(f"{gigabytes:.2f} GB per process before activations")
+    patches = len(open_dataset(tiny_dataset, "train"))
+    assert said["examples"].startswith(f"{2 * patches} views of {patches} patches in an epoch; a step takes 4: 1 proc")
+    assert said["steps"] == f"4 in all, 0 done; {16 / (2 * patches):.1f} epochs"
+    assert said["validation"].startswith("none")
+
+
+def test_the_trackers_get_what_metrics_jsonl_has(
+    tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run(arguments("run", *VALIDATED, "--train.steps=2", "--run.trackers=[tensorboard,wandb]"))
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(tmp_path / "run/pre2post")).Reload()
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx([line["loss"] for line in lines[:2]])
+    assert events.Scalars("control_gap")[0].value == pytest.approx(lines[2]["control_gap"])
+    assert [image.step for image in events.Images("validation")] == [2]
+    (offline,) = (tmp_path / "run/wandb").glob("offline-run-*/*.wandb")
+    recorded = offline.read_bytes()
+    assert b"validation_loss" in recorded and b"train.learning_rate" in recorded
+
+
+def test_a_tracker_that_does_not_start_is_named(arguments: Arguments, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*parts: object, **more: object) -> None:
+        raise RuntimeError("no API key")
+
+    monkeypatch.setattr("accelerate.Accelerator.init_trackers", offline)
+    with pytest.raises(ConfigError, match=r"run\.trackers is \['wandb'\].*no API key.*WANDB_MODE=offline"):
+        run(arguments("run", "--run.trackers=[wandb]"))

@@ -1,0 +1,143 @@
+"""What happens between two optimizer steps: validation, checkpoints, a stop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from diffusers import DDPMScheduler
+
+from models.checkpoint import mark_best, step_folder
+from train.config import Config
+from train.encode import Batch
+from train.interrupt import Agreement
+from train.metrics_log import MetricsLog
+from train.retention import delete_old, lowest_loss
+from train.run_folder import read_metrics
+from train.stages import Stage, stage_at
+from train.state import TrainState
+from train.validation import ValidationSet, validate
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step of a run needs."""
+
+    accelerator: Accelerator
+    config: Config
+    stages: list[Stage]
+    state: TrainState
+    schedule: DDPMScheduler
+    encode: Callable[[Batch], Batch]  # what the cache would have done
+    validations: list[ValidationSet]  # one for each stage, or none
+    log: MetricsLog
+    descriptions: list[dict[str, Any]]  # for state.json, one for each stage
+
+    @property
+    def stage(self) -> int:
+        """Number of the stage of the last step that was done."""
+        return stage_at(self.stages, max(self.state.step - 1, 0))
+
+
+def at_boundary(run: Run, agreement: Agreement, stop: bool) -> bool:
+    """Validate and save if it is time to.
+
+    Args:
+        run: its `state.step` is the number of steps done.
+        agreement: asked in the midst of a validation.
+        stop: what the processes agreed on; a validation that is due waits for the next start.
+
+    Returns:
+        Whether to stop; then everything that was done is saved, and something is left to do.
+    """
+    config, step = run.config, run.state.step
+    finished, metrics = step == config.train.steps, None
+    with run.log.paused():
+        due = validation_is_due(config, step)
+        if due and not stop:
+            metrics = _look(run, agreement)
+        stop = metrics is None if due else stop and not finished
+        best = metrics is not None and _is_best(run, metrics["validation_loss"])
+        if finished or stop or best or step % config.run.save_every == 0:
+            _save(run, metrics, best)
+    return stop
+
+
+def validation_is_due(config: Config, step: int) -> bool:
+    """Whether the networks are measured after so many steps."""
+    every = config.validation.every
+    return every > 0 and step > 0 and (step % every == 0 or step == config.train.steps)
+
+
+def validation_is_missing(config: Config, step: int) -> bool:
+    """Whether a run was stopped after this step before it could validate."""
+    return validation_is_due(config, step) and not any(
+        line["step"] == step and "validation_loss" in line for line in read_metrics(config.run.out)
+    )
+
+
+def from_main(accelerator: Accelerator, look: Callable[[], Found]) -> Found:
+    """What the first process found, told to all; so is the error it met."""
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = look()
+        except ValueError as error:  # the user's mistakes are all ValueErrors
+            outcome[1] = error
+    found, mistake = broadcast_object_list(outcome)
+    if mistake is not None:
+        raise mistake
+    return found  # type: ignore[no-any-return]
+
+
+def _look(run: Run, agreement: Agreement) -> dict[str, float] | None:
+    """Measure the averaged weights, if there are any, as generation will use them; None if a stop broke it off."""
+    run.log.check_finite(run.state.step)
+    with run.state.averaged():
+        metrics = validate(
+            run.accelerator,
+            run.validations[run.stage],
+            run.state.denoiser,
+            run.schedule,
+            run.encode,
+            run.state.step,
+            agreement.stop,
+        )
+    if metrics is not None:
+        run.log.append({"step": run.state.step, **metrics})
+        run.accelerator.print(f"\nstep {run.state.step}: {_summary(metrics)}")
+    return metrics
+
+
+def _summary(metrics: dict[str, float]) -> str:
+    """Of many numbers, those a person looks at first."""
+    wanted = {
+        "validation_loss": "validation loss {:.4f}",
+        "control_gap": "control gap {:+.4f}",
+        "psnr_inside": "PSNR inside the change {:.2f} dB",
+        "psnr_outside": "outside {:.2f} dB",
+    }
+    return ", ".join(text.format(metrics[name]) for name, text in wanted.items() if name in metrics)
+
+
+def _is_best(run: Run, loss: float) -> bool:
+    checkpoints, step = run.config.run.out / "checkpoints", run.state.step
+    return loss < from_main(run.accelerator, lambda: lowest_loss(checkpoints, before=step))
+
+
+def _save(run: Run, metrics: dict[str, float] | None, best: bool) -> None:
+    """Write a checkpoint, then delete the old ones that no rule keeps."""
+    settings, state = run.config.run, run.state
+    run.log.check_finite(state.step)
+    if run.accelerator.is_main_process:
+        checkpoints = settings.out / "checkpoints"
+        folder = step_folder(checkpoints, state.step)
+        loss = metrics["validation_loss"] if metrics else None
+        state.save(folder, run.descriptions[run.stage] | {"validation_loss": loss})
+        if best:
+            mark_best(folder)
+        delete_old(checkpoints, state.step, keep_last=settings.keep_last, keep_every=settings.keep_every)
+    run.accelerator.wait_for_everyone()

@@ -1,0 +1,229 @@
+"""Everything that can be wrong with a config, found before any weight is loaded and told all at once."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentParser
+
+if TYPE_CHECKING:
+    from train.config import Config, TrainConfig
+
+DAMAGE_CLASSES = ("background", "no-damage", "minor-damage", "major-damage", "destroyed")  # mask values 0 to 4
+EXTRAS = {"adamw8bit": "bitsandbytes", "xformers": "xformers"}  # value of a setting -> the package it needs
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it and the mend."""
+
+
+def check_words(schema: type, argv: Sequence[str]) -> None:
+    """Unknown names and values of the wrong type, in config files and on the command line.
+
+    Args:
+        schema: dataclass of dataclasses.
+        argv: `--config FILE`, `--group.name VALUE`, in either spelling, with `=` or a space.
+
+    Raises:
+        ConfigError: naming every one, with the nearest setting there is.
+    """
+    types = {f"{group}.{name}": kind for group, part in get_type_hints(schema).items() for name, kind in _types(part)}
+    problems, given = [], set()
+    for key, value in _given(argv):
+        given.add(key)
+        # `--data.caption_styles.short 1` sets one entry of a mapping.
+        parent = key.rpartition(".")[0]
+        if key not in types and parent not in types:
+            problems.append(f"{key}: no such setting.{_nearest(key, types)}")
+        elif key in types and (fault := _fault(types[key], value)):
+            problems.append(f"{key}: {fault}")
+    for group, part in get_type_hints(schema).items():
+        for field in dataclasses.fields(part):
+            required = field.default is field.default_factory is dataclasses.MISSING
+            if required and f"{group}.{field.name}" not in given:
+                name = f"{group}.{field.name}"
+                problems.append(f"{name} is not set. Write it into the file, or --{name} VALUE.")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def check_config(config: "Config") -> None:
+    """Values and their combinations.
+
+    Raises:
+        ConfigError: naming every setting that does not fit.
+    """
+    rules = [*_data_rules(config), *_model_rules(config), *_train_rules(config), *_run_rules(config)]
+    if problems := [message for holds, message in rules if not holds]:
+        raise ConfigError("\n".join(problems))
+
+
+def check_batches(train: "TrainConfig", num_processes: int) -> None:
+    """Whether every global batch splits evenly over processes and micro-batches.
+
+    Raises:
+        ConfigError: one does not; names the nearest batch that does.
+    """
+    global_batch, micro_batch, name = train.global_batch, train.micro_batch, "train.global_batch"
+    for number, stage in enumerate([None, *train.curriculum]):
+        if stage is not None:
+            global_batch, micro_batch = stage.global_batch or global_batch, stage.micro_batch or micro_batch
+            name = f"global_batch of train.curriculum[{number - 1}]"
+        unit = num_processes * micro_batch
+        if global_batch % unit:
+            raise ConfigError(
+                f"{name} is {global_batch}; it must be a multiple of {num_processes} process(es) x "
+                f"micro_batch {micro_batch}. The nearest is {max(1, round(global_batch / unit)) * unit}."
+            )
+
+
+def is_installed(package: str) -> bool:
+    """Whether an extra can be imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
+
+
+def _data_rules(config: "Config") -> Rules:
+    data = config.data
+    yield (
+        data.resolution is None or (data.resolution > 0 and data.resolution % 8 == 0),
+        f"data.resolution is {data.resolution}; the VAE needs a multiple of 8.",
+    )
+    yield 0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; it is a share, 0..1."
+    yield data.text_chunks >= 1, f"data.text_chunks is {data.text_chunks}; it must be at least 1."
+    yield bool(data.caption_styles), "data.caption_styles is empty; name at least one style, e.g. {short: 1}."
+    for style, weight in data.caption_styles.items():
+        yield weight > 0, f"data.caption_styles.{style} is {weight}; a weight must be positive: leave the style out."
+
+
+def _model_rules(config: "Config") -> Rules:
+    model, objective = config.model, config.objective
+    yield model.lora_rank >= 1, f"model.lora_rank is {model.lora_rank}; it must be at least 1."
+    yield model.lora_alpha > 0, f"model.lora_alpha is {model.lora_alpha}; it must be positive."
+    yield bool(model.lora_targets), "model.lora_targets is empty; the default is [to_q, to_k, to_v, to_out.0]."
+    for setting, value in (("model.attention", model.attention), ("train.optimizer", config.train.optimizer)):
+        package = EXTRAS.get(value)
+        yield (
+            package is None or is_installed(package),
+            f"{setting} is {value}, but the package {package} is not installed: pip install -e '.[{package}]'",
+        )
+    for name in ("min_snr_gamma", "noise_offset", "input_perturbation"):
+        yield getattr(objective, name) >= 0, f"objective.{name} is {getattr(objective, name)}; 0 switches it off."
+    for name, weight in objective.damage_weights.items():
+        known = name in DAMAGE_CLASSES
+        yield known, f"objective.damage_weights.{name}: no such class.{_nearest(name, DAMAGE_CLASSES)}"
+        yield weight >= 0, f"objective.damage_weights.{name} is {weight}; it must not be negative."
+
+
+def _train_rules(config: "Config") -> Rules:
+    train = config.train
+    for name in ("steps", "global_batch", "micro_batch"):
+        yield getattr(train, name) >= 1, f"train.{name} is {getattr(train, name)}; it must be at least 1."
+    yield 0 <= train.ema_decay < 1, f"train.ema_decay is {train.ema_decay}; expected 0 (off) or e.g. 0.9999."
+    yield train.seed >= 0, f"train.seed is {train.seed}; it must not be negative."
+    yield train.learning_rate > 0, f"train.learning_rate is {train.learning_rate}; it must be positive."
+    yield train.max_grad_norm > 0, f"train.max_grad_norm is {train.max_grad_norm}; it must be positive."
+    yield (
+        train.warmup_steps + train.decay_steps <= train.steps,
+        f"train.warmup_steps {train.warmup_steps} and train.decay_steps {train.decay_steps} do not fit into "
+        f"train.steps {train.steps}. Lower one of them.",
+    )
+    before = 0
+    for number, stage in enumerate(train.curriculum):
+        name = f"train.curriculum[{number}]"
+        yield (
+            before < stage.from_step < train.steps,
+            f"{name}.from_step is {stage.from_step}; it must lie between {before} and train.steps {train.steps}.",
+        )
+        yield stage.resolution is None or stage.resolution % 8 == 0, f"{name}.resolution must be a multiple of 8."
+        for field in ("global_batch", "micro_batch"):
+            value = getattr(stage, field)
+            yield value is None or value >= 1, f"{name}.{field} is {value}; it must be at least 1."
+        before = stage.from_step
+
+
+def _run_rules(config: "Config") -> Rules:
+    run, validation = config.run, config.validation
+    for name in ("log_every", "save_every"):
+        yield getattr(run, name) >= 1, f"run.{name} is {getattr(run, name)}; it must be at least 1."
+    for name in ("examples", "timesteps", "sampling_steps"):
+        value = getattr(validation, name)
+        yield value >= 1, f"validation.{name} is {value}; it must be at least 1."
+    yield validation.every >= 0, f"validation.every is {validation.every}; 0 switches validation off."
+    yield (
+        0 <= validation.images <= validation.examples,
+        f"validation.images is {validation.images}; expected 0 to validation.examples, {validation.examples}.",
+    )
+    yield run.keep_every >= 0, f"run.keep_every is {run.keep_every}; 0 keeps none for good."
+    names = [
+        f"{group.name}.{setting.name}"
+        for group in dataclasses.fields(config)
+        for setting in dataclasses.fields(getattr(config, group.name))
+    ]
+    for name in run.resume_allow:
+        yield name in names, f"run.resume_allow names {name}; there is no such setting.{_nearest(name, names)}"
+    yield run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."
+    yield run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."
+
+
+def _types(part: type) -> list[tuple[str, Any]]:
+    return list(get_type_hints(part).items())
+
+
+def _given(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Every setting in the files and on the command line; the values of the latter are strings."""
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("--") or word in ("--help", "--print_config"):
+            continue
+        key, equals, value = word[2:].partition("=")
+        if key in ("help", "print_config"):
+            continue
+        value = value if equals else next(words, "")
+        if key == "config":
+            yield from _in_file(Path(value))
+        else:
+            yield key, value
+
+
+def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML file after --config.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file ({error}).") from None
+    for group, settings in (content or {}).items():
+        if isinstance(settings, dict):
+            yield from ((f"{group}.{name}", value) for name, value in settings.items())
+        else:
+            yield str(group), settings
+
+
+def _fault(kind: Any, value: Any) -> str:  # noqa: ANN401 (a type hint, and whatever the user wrote)
+    """What is wrong with a value, in one line; empty if it is of the type."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=kind)
+    try:
+        if isinstance(value, str):
+            parser.parse_args([f"--value={value}"])
+        else:
+            parser.parse_object({"value": value})
+    except Exception as error:  # jsonargparse raises several kinds; all say what it expected
+        return " ".join(str(error).replace('Parser key "value":', "").split())
+    return ""
+
+
+def _nearest(key: str, names: Iterator[str] | Sequence[str] | dict[str, Any]) -> str:
+    """`Did you mean ...?`, if some name is near: by its full name, or by its last part alone."""
+    full = {name.rpartition(".")[2]: name for name in names} | {name: name for name in names}
+    for word in (key, key.rpartition(".")[2]):
+        if close := get_close_matches(word, full, n=1, cutoff=0.75):
+            return f" Did you mean {full[close[0]]}?"
+    return ""

@@ -1,0 +1,66 @@
+"""How much memory a run takes, and what would fit when it does not."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from train.errors import TrainingError
+from train.state import TrainState
+
+GB = 1e9
+
+
+def bytes_of(tensors: Sequence[torch.Tensor]) -> int:
+    """Of their elements."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def out_of_memory(
+    state: TrainState, device: torch.device, micro_batch: int, losses_of: Callable[[int], torch.Tensor]
+) -> TrainingError:
+    """The error to raise, after trying which smaller micro-batch goes through.
+
+    Args:
+        state: its gradients are left alone.
+        device: that was too small.
+        micro_batch: that did not fit.
+        losses_of: the losses of the first so many examples of the batch that did not fit.
+    """
+    fitting = next((size for size in smaller(micro_batch) if _fits(state, device, size, losses_of)), None)
+    if fitting:
+        mend = (
+            f"Tried just now: train.micro_batch {fitting} does; the result stays the same. Or set "
+            "model.gradient_checkpointing true."
+        )
+    else:
+        mend = (
+            "Not even one example does. Set model.gradient_checkpointing true, train.precision bf16 or a lower "
+            "data.resolution, or use a larger device."
+        )
+    return TrainingError(
+        f"out of memory: train.micro_batch {micro_batch} does not fit into {device}. {mend} Nothing since the last "
+        "checkpoint was saved; the same command with the new setting goes on from there."
+    )
+
+
+def smaller(micro_batch: int) -> list[int]:
+    """What to try: the divisors, largest first, so that the global batch still splits evenly."""
+    return [size for size in range(micro_batch // 2, 0, -1) if micro_batch % size == 0]
+
+
+def _fits(state: TrainState, device: torch.device, size: int, losses_of: Callable[[int], torch.Tensor]) -> bool:
+    """Whether a forward and backward pass goes through and leaves room for moments that are not there yet."""
+    weights = list(state.denoiser.trained().values())
+    try:
+        moments = (
+            [torch.empty_like(weight) for weight in weights for _ in range(2)] if not state.optimizer.state else []
+        )
+        # Gradients beside those of the step: what the reducer of several processes watches is not touched.
+        torch.autograd.grad(losses_of(size).sum(), weights, allow_unused=True)
+        del moments
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return True

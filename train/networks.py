@@ -1,0 +1,81 @@
+"""The networks of a run as its config asks for them."""
+
+import importlib
+
+import torch
+from diffusers import DDPMScheduler, ModelMixin
+from torch import nn
+
+from data.condition import CHANNELS
+from models.base import Base
+from models.controlnet import controlnet_from_unet
+from models.denoiser import Denoiser, concatenate_pre
+from models.lora import add_lora
+from train.config import ConfigError, ModelConfig, TrainConfig
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def noise_schedule(base: Base, zero_terminal_snr: bool) -> DDPMScheduler:
+    """The base's forward process, rescaled to end in pure noise if that is asked for (Lin et al. 2024, algorithm 1).
+
+    Raises:
+        ConfigError: the base predicts the noise, of which pure noise tells nothing about the image.
+    """
+    schedule = base.load_noise_schedule()
+    if not zero_terminal_snr:
+        return schedule
+    if schedule.config.prediction_type == "epsilon":
+        raise ConfigError(
+            f"objective.zero_terminal_snr is true, but {base.name} predicts the noise (epsilon), which says nothing "
+            "of the image where there is only noise. Set it to false, or take a base with v-prediction."
+        )
+    return DDPMScheduler.from_config(schedule.config, rescale_betas_zero_snr=True)
+
+
+def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, device: torch.device) -> Denoiser:
+    """The frozen UNet in the compute type, and what is trained beside or in it in float32; at step 0 it is the base."""
+    unet = base.load_unet(DTYPES[precision])
+    controlnet = None
+    if "controlnet" in model.trained:
+        controlnet = controlnet_from_unet(
+            unet,
+            vae_scale_factor=base.vae_scale_factor,
+            seed=seed,
+            latents=model.condition == "latents",
+            conditioning_channels=CHANNELS.get(model.condition, 3),
+        ).train()
+    if "lora" in model.trained:
+        try:
+            add_lora(unet, rank=model.lora_rank, alpha=model.lora_alpha, targets=model.lora_targets, seed=seed)
+        except ValueError as error:
+            raise ConfigError(f"model.lora_targets is {model.lora_targets}: {error}") from error
+    if "concat" in model.trained:
+        concatenate_pre(unet)
+    denoiser = Denoiser(unet, controlnet, compute_dtype=DTYPES[precision]).to(device)
+    for network in (unet, controlnet):
+        if network is not None:
+            _speed_up(network, model)
+    if model.gradient_checkpointing and controlnet is not None:
+        controlnet.enable_gradient_checkpointing()
+    if model.base_checkpointing:
+        unet.enable_gradient_checkpointing()
+    return denoiser
+
+
+def optimizer_of(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW: PyTorch's fused one, or bitsandbytes' with moments in 8 bits."""
+    if train.optimizer == "adamw8bit":
+        adamw = importlib.import_module("bitsandbytes").optim.AdamW8bit
+        eight_bit: torch.optim.Optimizer = adamw(weights, lr=train.learning_rate, weight_decay=train.weight_decay)
+        return eight_bit
+    return torch.optim.AdamW(weights, lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)
+
+
+def _speed_up(network: ModelMixin, model: ModelConfig) -> None:
+    if model.attention == "xformers":
+        network.enable_xformers_memory_efficient_attention()
+    if model.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if model.compile:
+        network.compile()

@@ -1,0 +1,67 @@
+"""What a validation says of its images: numbers for the metrics, a contact sheet and scores per patch on disk."""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from data.destination import whole_folder
+from data.similarity import Mask, Pixels, Score, score, summarise
+from train.contact_sheet import contact_sheet
+from train.monitors import colour_drift, drift_metrics
+
+AREAS = ("inside", "outside")  # of the change, see data/regions.py
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One patch with its generated image."""
+
+    patch_id: str
+    images: tuple[Pixels, Pixels, Pixels]  # pre, generated, real
+    scores: dict[str, Score]  # by area
+    drift: NDArray[np.float64]  # see `colour_drift`
+
+
+def measure(patch_id: str, pre: Pixels, generated: Pixels, real: Pixels, areas: Mapping[str, Mask]) -> Measured:
+    """Compare a generated image with the real one in each area, and with the pre image where nothing changed."""
+    scores = score(generated, real, {name: areas[name] for name in AREAS})
+    return Measured(patch_id, (pre, generated, real), scores, colour_drift(generated, pre, areas["outside"]))
+
+
+def image_metrics(measured: Sequence[Measured]) -> dict[str, float]:
+    """`psnr_inside` (dB), `ssim_inside`, the same outside, and the colour drift; what no patch has is left out."""
+    metrics: dict[str, float] = {}
+    for area in AREAS:
+        summary = summarise(one.scores[area] for one in measured)
+        metrics |= {f"psnr_{area}": summary.psnr, f"ssim_{area}": summary.ssim}
+    metrics |= drift_metrics(one.drift for one in measured)
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def write_report(validation: Path, step: int, measured: Sequence[Measured]) -> NDArray[np.uint8]:
+    """Write validation/step-*/images.png and scores.json; returns the picture.
+
+    Args:
+        validation: folder of all validations of the run.
+        step: names the folder, which is replaced if it is there.
+        measured: what to show.
+    """
+    for leftover in validation.glob(".step-*"):  # of a run that was killed here
+        shutil.rmtree(leftover)
+    sheet = contact_sheet([one.images for one in measured])
+    with whole_folder(validation / f"step-{step:08d}") as folder:
+        Image.fromarray(sheet).save(folder / "images.png")
+        scores = [{"patch_id": one.patch_id, **{area: _plain(one.scores[area]) for area in AREAS}} for one in measured]
+        (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    return sheet
+
+
+def _plain(one: Score) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in asdict(one).items()}
