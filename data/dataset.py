@@ -14,6 +14,8 @@ def open_dataset(folder: Path, split: str) -> datasets.Dataset:
     """One split of a built dataset, memory-mapped from the cache of `datasets` (HF_DATASETS_CACHE)."""
     manifest = read_manifest(folder)
     files = [str(folder / shard["file"]) for shard in manifest["shards"] if shard["split"] == split]
+    if not files and split in manifest["splits"]:
+        raise DataError(f"{folder}: split {split!r} is empty. Name another; it has {', '.join(manifest['splits'])}.")
     if not files:
         raise DataError(f"{folder} has no split {split!r}; it has {', '.join(manifest['splits'])}.")
     for file in files:

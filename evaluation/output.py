@@ -1,36 +1,48 @@
-"""The folder of an evaluation: results.json, report.html, images/PATCH_generated.png and images/PATCH_base.png."""
+"""The folder of an evaluation: images/METHOD/PATCH.png with their manifests, then results.json, .tex and report.html.
+
+The images come first and are kept: an interrupted evaluation goes on with them. The rest appears at the end.
+"""
 
 from pathlib import Path
 
 from evaluation.errors import EvaluationError
+from evaluation.results import METHODS
+from generate.make import file_name
+from generate.output import check_folder
 
 RESULTS = "results.json"
+LATEX = "results.tex"
 REPORT = "report.html"
 IMAGES = "images"
-GENERATED_METHODS = ("generated", "base")
 
 
-def image_file(patch_id: str, method: str) -> str:
+def image_file(patch_id: str, method: str, sample: int = 0) -> str:
     """Path of a generated image in the folder."""
-    return f"{IMAGES}/{patch_id}_{method}.png"
+    return f"{IMAGES}/{method}/{file_name(patch_id, sample)}"
 
 
 def check_out(out: Path, overwrite: bool) -> None:
-    """Stop if writing to `out` would touch anything but an earlier evaluation that may be replaced."""
+    """Stop if writing to `out` would touch anything but an evaluation of ours that may be gone on with or replaced."""
     if not out.exists():
         return
     if not out.is_dir():
         raise EvaluationError(f"out {out} is a file. Name a folder that does not exist yet.")
-    names = {path.name for path in out.iterdir()}
-    if not names:
-        return
-    endings = tuple(f"_{method}.png" for method in GENERATED_METHODS)
-    foreign = sorted(names - {RESULTS, REPORT, IMAGES})
-    foreign += sorted(path.name for path in (out / IMAGES).glob("*") if not path.name.endswith(endings))
-    if foreign or RESULTS not in names:
-        why = f"holds {', '.join(foreign[:3])}" if foreign else f"has no {RESULTS}"
-        raise EvaluationError(f"out {out} {why}: not (only) an evaluation of ours. Name another folder.")
-    if not overwrite:
+    foreign = [path for path in out.iterdir() if path.name not in (RESULTS, LATEX, REPORT, IMAGES)]
+    foreign += [path for path in (out / IMAGES).glob("*") if path.name not in METHODS]
+    if foreign:
+        names = ", ".join(sorted(path.name for path in foreign)[:3])
+        raise EvaluationError(f"out {out} holds {names}: not (only) an evaluation of ours. Name another folder.")
+    for folder in (out / IMAGES).glob("*"):
+        check_folder(folder)
+    if (out / RESULTS).exists() and not overwrite:
         raise EvaluationError(
-            f"out {out} holds an earlier evaluation. Add --overwrite to replace it, or name another folder."
+            f"out {out} holds a finished evaluation. Add --overwrite to measure again (images that would come out the "
+            "same are kept), or name another folder."
         )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is either whole or absent."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,15 +1,17 @@
-"""`report.html`: one page with the tables, what they mean, and pictures. No scripts, nothing loaded from elsewhere."""
+"""`report.html`: one page with the tables, what they mean, and pictures. Nothing is loaded from elsewhere."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
-from evaluation.output import REPORT
+from evaluation.cells import all_tables, gap_sentences
+from evaluation.columns import METRICS
+from evaluation.output import REPORT, write_whole
 from evaluation.patches import Patch
 from evaluation.report_gallery import choose_random, choose_worst, gallery
-from evaluation.report_tables import disaster_table, headline_table
+from evaluation.report_tables import html_table
 from evaluation.results import METHODS, Evaluation
-from evaluation.table import METRICS, verdict
+from evaluation.table import verdict
 
 STYLE = Path(__file__).with_name("report.css")
 
@@ -19,6 +21,8 @@ METHODS_IN_WORDS = {
     "nearly true; the mark to beat inside it.",
     "base": "The base draws from the same caption and the same start noise but never sees the pre image: "
     "a plausible place, not this place.",
+    "sdedit": "The base alone: the pre image is noised three quarters of the way and denoised to the caption.",
+    "inpaint": "The base alone, allowed to redraw the buildings only; everything else is the pre image.",
 }
 REGIONS_IN_WORDS = {
     "whole": "Every pixel of the patch.",
@@ -32,16 +36,22 @@ METRICS_IN_WORDS = {
     "mse": "Mean squared difference of pixel values from 0 to 1, pooled over all pixels. Lower is better.",
     "psnr": "The same in decibels, mean over patches. Higher is better.",
     "ssim": "Structural similarity: edges and textures in the same places. 1 is identical; mean over patches.",
+    "lpips_vgg": "Distance of the images as a network trained on photographs sees them. Lower is better.",
+    "lpips_alex": "The same by a smaller network.",
+    "clip": "How well image and caption agree, 0 to 100, by a network that knows photographs of the web.",
+    "fid": "How far the set of images lies from the set of real ones, whichever belongs to which. Lower is better.",
+    "kid": "The same without the bias of small sets, times 1000.",
+    "is": "How distinct and how varied the images of a set are; knows nothing of the real ones.",
 }
 
 
-def write_report(folder: Path, evaluation: Evaluation, load: Callable[[Sequence[int]], Iterator[Patch]]) -> None:
+def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Iterator[Patch]]) -> None:
     """Write report.html beside the images of an evaluation.
 
     Args:
         folder: where images/ lies.
         evaluation: what was measured.
-        load: gives the patches at some positions of the split.
+        load: gives the patches at some positions of the split, with the captions of a second list.
     """
     settings = evaluation.settings
     worst = choose_worst(evaluation.patches)
@@ -51,25 +61,36 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[[Sequence[
         f"<header><h1>{escape(title)}</h1>{_provenance(evaluation)}</header>",
         f'<div class="verdict">{"".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(evaluation))}</div>',
         _figures(evaluation),
-        f"<h2>Against the real post images</h2>{headline_table(evaluation)}{_in_words()}",
-        f"<h2>By disaster type</h2>{disaster_table(evaluation)}",
         '<input type="checkbox" id="outlines" checked>',
         f'<div class="heading"><h2>Worst patches</h2><label for="outlines"></label></div>'
-        f"<p>Those whose generated image is farthest from the real one (MSE), {_where(evaluation)}.</p>"
-        f'<div class="gallery">{gallery(folder, worst, load)}</div>',
+        f"<p>Those whose image is farthest from the real one (MSE), {_where(evaluation)}. Pull the slider to the left "
+        "for the pre image, to the right for the real post image.</p>"
+        f'<div class="gallery">{gallery(folder, evaluation, worst, load)}</div>',
     ]
     if random:
         body.append(
             "<h2>Patches drawn by lot</h2><p>From all others, so that the worst do not stand for the rest.</p>"
-            f'<div class="gallery">{gallery(folder, random, load)}</div>'
+            f'<div class="gallery">{gallery(folder, evaluation, random, load)}</div>'
         )
+    body += [_tables(evaluation), _in_words(evaluation)]
     html = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
         f"<body><main>\n{chr(10).join(body)}\n</main></body></html>\n"
     )
-    (folder / REPORT).write_text(html, encoding="utf-8")
+    write_whole(folder / REPORT, html)
+
+
+def _tables(evaluation: Evaluation) -> str:
+    tables = "".join(f"<h2>{escape(table.title)}</h2>{html_table(table)}" for table in all_tables(evaluation))
+    remarks = [
+        *gap_sentences(evaluation),
+        *evaluation.notes,
+        "Small numbers: where the value would lie on other patches of the same kind, 19 times of 20 (bootstrap over "
+        "patches; KID and IS: over parts of the set).",
+    ]
+    return tables + f'<ul class="notes">{"".join(f"<li>{escape(remark)}</li>" for remark in remarks)}</ul>'
 
 
 def _title(checkpoint: Path, step: int) -> str:
@@ -87,34 +108,44 @@ def _provenance(evaluation: Evaluation) -> str:
         ("base", settings["base"]),
         ("dataset", f"{settings['dataset']}, split {settings['split']}"),
         ("captions", settings["caption_style"]),
-        ("sampling", f"DDIM, {settings['steps']} steps, guidance {settings['guidance_scale']:g}"),
-        ("seed", settings["seed"]),
-        ("images", f"{settings['resolution']} x {settings['resolution']} px"),
+        ("sampling", f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance_scale']:g}"),
+        ("seed", f"{settings['seed']}, {settings['samples']} per patch"),
+        ("images", f"{settings['size']} x {settings['size']} px"),
     ]
     return f"<dl>{''.join(f'<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>' for name, value in facts)}</dl>"
 
 
 def _figures(evaluation: Evaluation) -> str:
     measured, total = len(evaluation.patches), evaluation.settings["split_patches"]
-    summary = evaluation.summary()
     figures = [(f"{measured:,}", "patches measured" if measured == total else f"of {total:,} patches measured")]
-    won, counted = evaluation.better_inside()
-    if counted:
-        figures.append((f"{won} of {counted}", "patches where generating beats copying inside the changed area"))
-    for region, where in (("inside", "inside the changed area"), ("outside", "outside of it")):
-        ours, copy = summary["generated"][region].mse, summary["copy"][region].mse
-        if copy > 0:
-            change = f"{ours / copy - 1:+.0%}".replace("-", "\N{MINUS SIGN}")
-            figures.append((change, f"squared error against copying, {where}"))
+    if {"generated", "copy"} <= set(evaluation.methods):
+        figures += _against_copying(evaluation)
     cells = "".join(f"<div><b>{big}</b><span>{what}</span></div>" for big, what in figures)
     return f'<div class="figures">{cells}</div>'
 
 
-def _in_words() -> str:
+def _against_copying(evaluation: Evaluation) -> list[tuple[str, str]]:
+    figures = []
+    won, counted = evaluation.better_inside()
+    if counted:
+        figures.append((f"{won} of {counted}", "patches where generating beats copying inside the changed area"))
+    summary = evaluation.summary()
+    for region, where in (("inside", "inside the changed area"), ("outside", "outside of it")):
+        ours, copy = (summary[method][region]["mse"].value for method in ("generated", "copy"))
+        if copy > 0:
+            change = f"{ours / copy - 1:+.0%}".replace("-", "\N{MINUS SIGN}")
+            figures.append((change, f"squared error against copying, {where}"))
+    return figures
+
+
+def _in_words(evaluation: Evaluation) -> str:
     groups = [
-        ("Rows", [(METHODS[key], text) for key, text in METHODS_IN_WORDS.items()]),
+        ("Rows", [(METHODS[key], METHODS_IN_WORDS[key]) for key in evaluation.methods]),
         ("Columns", list(REGIONS_IN_WORDS.items())),
-        ("Numbers", [(METRICS[key], text) for key, text in METRICS_IN_WORDS.items()]),
+        (
+            "Numbers",
+            [(METRICS[key].name, text) for key, text in METRICS_IN_WORDS.items() if key not in evaluation.gaps],
+        ),
     ]
     sections = ""
     for head, entries in groups:
@@ -124,4 +155,6 @@ def _in_words() -> str:
 
 
 def _where(evaluation: Evaluation) -> str:
-    return "inside the changed area" if evaluation.better_inside()[1] else "over the whole patch"
+    first = evaluation.methods[0]
+    changed = any(patch.scores[first][0]["inside"]["pixels"] for patch in evaluation.patches)
+    return "inside the changed area" if changed else "over the whole patch"

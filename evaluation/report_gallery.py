@@ -1,4 +1,8 @@
-"""The pictures of the report: pre, generated, real post and base of chosen patches, with the changed area outlined."""
+"""The pictures of the report: chosen patches under every method, with the changed area outlined and a slider.
+
+The slider lies over the first generated image: in the middle it shows that image, to the left the pre image uncovers
+it, to the right the real post image. It sets one CSS variable; there are no other scripts.
+"""
 
 import base64
 import io
@@ -12,10 +16,11 @@ from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
 from data.similarity import Mask, Pixels
+from evaluation.cells import AREAS
+from evaluation.columns import best, number
 from evaluation.output import image_file
 from evaluation.patches import Patch
-from evaluation.results import PatchResult, best
-from evaluation.table import AREAS, number
+from evaluation.results import METHODS, Evaluation, PatchResult, mean_of
 
 WORST = 6
 DRAWN = 12
@@ -24,15 +29,18 @@ JPEG_QUALITY = 90
 OUTLINE_TOLERANCE_PX = 0.5
 SMALLEST_OUTLINE_PX = 6  # points of a contour; specks only clutter
 
-# Column -> the method it shows; None = the truth.
-COLUMNS = {"pre": "copy", "generated": "generated", "real post": None, "base without control": "base"}
+SLIDER = (
+    '<input type="range" min="0" max="100" value="50" aria-label="pre image, generated image, real post image" '
+    "oninput=\"this.parentElement.style.setProperty('--at', this.value)\">"
+)
 
 
 def choose_worst(patches: Sequence[PatchResult]) -> list[PatchResult]:
-    """Those with the highest error of the generated image inside the changed area; whole, if no patch has one."""
-    changed = [patch for patch in patches if patch.scores["generated"]["inside"].pixels]
+    """Those whose image is worst inside the changed area; whole, if no patch has one."""
+    method = next(iter(patches[0].scores))
+    changed = [patch for patch in patches if patch.scores[method][0]["inside"]["pixels"]]
     region = "inside" if changed else "whole"
-    return sorted(changed or patches, key=lambda patch: -patch.scores["generated"][region].mse)[:WORST]
+    return sorted(changed or patches, key=lambda patch: -mean_of(patch, method, region))[:WORST]
 
 
 def choose_random(patches: Sequence[PatchResult], but: Sequence[PatchResult], seed: int) -> list[PatchResult]:
@@ -43,10 +51,16 @@ def choose_random(patches: Sequence[PatchResult], but: Sequence[PatchResult], se
     return [others[i] for i in sorted(picks)]
 
 
-def gallery(folder: Path, chosen: Sequence[PatchResult], load: Callable[[Sequence[int]], Iterator[Patch]]) -> str:
+def gallery(
+    folder: Path,
+    evaluation: Evaluation,
+    chosen: Sequence[PatchResult],
+    load: Callable[[Sequence[int], Sequence[str]], Iterator[Patch]],
+) -> str:
     """One row of pictures per patch; generated images are read from the folder of the evaluation."""
-    patches = load([result.position for result in chosen])
-    return "".join(_entry(folder, patch, result) for patch, result in zip(patches, chosen, strict=True))
+    patches = load([result.position for result in chosen], [result.prompt for result in chosen])
+    methods = evaluation.methods
+    return "".join(_entry(folder, patch, result, methods) for patch, result in zip(patches, chosen, strict=True))
 
 
 def outline(mask: Mask) -> str:
@@ -60,40 +74,56 @@ def outline(mask: Mask) -> str:
     return "".join(parts)
 
 
-def _entry(folder: Path, patch: Patch, result: PatchResult) -> str:
-    images = {"copy": patch.pre, None: patch.post}
-    for method in ("generated", "base"):
-        with Image.open(folder / image_file(patch.patch_id, method)) as image:
-            images[method] = np.asarray(image)
+def _entry(folder: Path, patch: Patch, result: PatchResult, methods: Sequence[str]) -> str:
     path = outline(patch.regions["inside"])
-    cells = "".join(
-        f"<figure>{_picture(images[method], name, path)}<figcaption><b>{name}</b>"
-        f"{_numbers(result, method) if method else _share(patch)}</figcaption></figure>"
-        for name, method in COLUMNS.items()
-    )
+    pre = _figure(_picture([patch.pre], "pre", path), "pre", _numbers(result, "copy"))
+    post = _figure(_picture([patch.post], "real post", path), "real post", _share(patch))
+    made: list[str] = []
+    for method in methods:
+        if method == "copy":
+            continue
+        layers = [_read(folder, patch, method), *([] if made else [patch.pre, patch.post])]
+        name = METHODS[method]
+        made.append(_figure(_picture(layers, name, path), name, _numbers(result, method)))
     return (
         f"<article><h3>{escape(patch.patch_id)} <em>{escape(patch.disaster_type)}</em></h3>"
-        f'<p>{escape(patch.prompt)}</p><div class="row">{cells}</div></article>'
+        f'<p>{escape(patch.prompt)}</p><div class="row">{"".join([pre, *made[:1], post, *made[1:]])}</div></article>'
     )
 
 
-def _picture(pixels: Pixels, name: str, path: str) -> str:
-    side = len(pixels)
+def _figure(picture: str, name: str, below: str) -> str:
+    return f"<figure>{picture}<figcaption><b>{name}</b>{below}</figcaption></figure>"
+
+
+def _read(folder: Path, patch: Patch, method: str) -> Pixels:
+    with Image.open(folder / image_file(patch.patch_id, method)) as image:
+        return np.asarray(image)
+
+
+def _picture(layers: Sequence[Pixels], name: str, path: str) -> str:
+    """One image, or with a slider (image, what uncovers it from the left, what from the right)."""
+    side = len(layers[0])
+    images = "".join(
+        f'<img class="{kind}" src="{_data_uri(pixels)}" alt="{alt}">'
+        for pixels, kind, alt in zip(layers, ("", "from-left", "from-right"), (name, "pre", "real post"), strict=False)
+    )
     lines = f'<path class="under" d="{path}"/><path d="{path}"/>' if path else ""
     drawn = f'<svg class="outline" viewBox="0 0 {side} {side}" aria-hidden="true">{lines}</svg>' if path else ""
-    return f'<div class="picture"><img src="{_data_uri(pixels)}" alt="{name}">{drawn}</div>'
+    return f'<div class="picture">{images}{drawn}{SLIDER if len(layers) > 1 else ""}</div>'
 
 
 def _numbers(result: PatchResult, method: str) -> str:
-    """MSE in both areas and SSIM of the whole, the best of the three methods marked."""
+    """MSE in both areas and SSIM of the whole, mean over seeds, the best of the methods marked."""
+    if method not in result.scores:
+        return ""
+    methods = [name for name in METHODS if name in result.scores]
     cells = []
     for region, metric, name in (*((area, "mse", f"MSE {area}") for area in AREAS), ("whole", "ssim", "SSIM")):
-        value = getattr(result.scores[method][region], metric)
+        value = mean_of(result, method, region, metric)
         if math.isnan(value):
             continue
-        column = [getattr(scores[region], metric) for scores in result.scores.values()]
-        kind = "best" if value == best(column, lowest=metric == "mse") else ""
-        cells.append(f'<span class="{kind}">{name} {number(value, metric)}</span>')
+        winner = best((mean_of(result, other, region, metric) for other in methods), metric)
+        cells.append(f'<span class="{"best" if value == winner else ""}">{name} {number(value, metric)}</span>')
     return "".join(cells)
 
 

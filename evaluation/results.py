@@ -1,23 +1,29 @@
-"""What was measured, per patch and in summary, and `results.json`."""
+"""What was measured, per patch and in summary."""
 
-import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from data.regions import REGIONS
-from data.similarity import Score, Summary, summarise
-from evaluation.output import RESULTS
+import numpy as np
 
-FORMAT = 1
+from evaluation.columns import METRICS, NETWORK_COLUMNS, PIXEL_COLUMNS
+from evaluation.damage import DAMAGE_REGIONS
+from evaluation.estimate import Estimate, best_sample, weighted_mean
 
-# What is measured against the real post image, and its name in tables.
-METHODS = {"generated": "generated", "copy": "copy the pre-image", "base": "base without control"}
+# What may be measured, and its name in tables.
+METHODS = {
+    "generated": "generated",
+    "copy": "copy the pre-image",
+    "base": "base without control",
+    "sdedit": "SDEdit of the pre-image",
+    "inpaint": "inpainting of buildings",
+}
+REAL = "real"  # the real post images themselves: their own CLIP-score and IS
+BEST = " best"  # ending of the row of a method's best samples
 
-Scores = dict[str, dict[str, Score]]  # method -> region
-Summaries = dict[str, dict[str, Summary]]
+Values = dict[str, dict[str, float]]  # region -> metric, "pixels" among them
+Summary = dict[str, dict[str, Estimate]]  # region -> metric
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,12 @@ class PatchResult:
     """One patch under every method."""
 
     patch_id: str
+    event: str
     disaster_type: str
     position: int  # in the split
-    seed: int
+    seeds: list[int]  # of its samples
     prompt: str
-    scores: Scores
+    scores: dict[str, list[Values]]  # method -> sample
 
 
 @dataclass(frozen=True)
@@ -38,54 +45,73 @@ class Evaluation:
 
     settings: dict[str, Any]  # how the images were made, and of what
     patches: list[PatchResult]
+    sets: dict[str, dict[str, Estimate]] = field(default_factory=dict)  # method -> metric of SET_METRICS
+    gaps: dict[str, str] = field(default_factory=dict)  # metric -> why it was not measured
+    notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know
 
-    def summary(self) -> Summaries:
-        """Over all patches."""
-        return summaries(self.patches)
+    @property
+    def methods(self) -> list[str]:
+        """Those that were measured, in the order of METHODS."""
+        return [method for method in METHODS if method in self.patches[0].scores]
+
+    def rows(self) -> dict[str, str]:
+        """Row -> its name, in the order of tables; a method with several samples has two."""
+        named: dict[str, str] = {}
+        for method in self.methods:
+            samples = len(self.patches[0].scores[method])
+            several = f", mean of {samples} seeds" if samples > 1 else ""
+            named[method] = METHODS[method] + several
+            if samples > 1:
+                named[method + BEST] = f"{METHODS[method]}, best of {samples}"
+        return named
+
+    def summary(self, patches: Sequence[PatchResult] | None = None) -> dict[str, Summary]:
+        """Row -> region -> metric, over all patches or some."""
+        chosen = self.patches if patches is None else patches
+        return {row: summarise(chosen, row) for row in self.rows()}
+
+    def groups(self, key: Callable[[PatchResult], str]) -> dict[str, list[PatchResult]]:
+        """The patches of each event or disaster type, in alphabetical order."""
+        names = sorted({key(patch) for patch in self.patches})
+        return {name: [patch for patch in self.patches if key(patch) == name] for name in names}
+
+    def by_event(self) -> dict[str, list[PatchResult]]:
+        """Patches per event."""
+        return self.groups(lambda patch: patch.event)
 
     def by_disaster_type(self) -> dict[str, list[PatchResult]]:
-        """The patches of each disaster type, in alphabetical order."""
-        types = sorted({patch.disaster_type for patch in self.patches})
-        return {name: [patch for patch in self.patches if patch.disaster_type == name] for name in types}
+        """Patches per disaster type."""
+        return self.groups(lambda patch: patch.disaster_type)
 
     def better_inside(self) -> tuple[int, int]:
         """In how many patches generated is nearer to the truth than copying, inside the changed area; of how many."""
-        pairs = [(patch.scores["generated"]["inside"], patch.scores["copy"]["inside"]) for patch in self.patches]
-        counted = [(ours, copy) for ours, copy in pairs if ours.pixels]
-        return sum(ours.mse < copy.mse for ours, copy in counted), len(counted)
+        pairs = [(mean_of(patch, "generated", "inside"), mean_of(patch, "copy", "inside")) for patch in self.patches]
+        counted = [(ours, copy) for ours, copy in pairs if not math.isnan(ours)]
+        return sum(ours < copy for ours, copy in counted), len(counted)
 
 
-def summaries(patches: Sequence[PatchResult]) -> Summaries:
-    """Every method over every region."""
-    return {
-        method: {region: summarise(patch.scores[method][region] for patch in patches) for region in REGIONS}
-        for method in METHODS
-    }
+def summarise(patches: Sequence[PatchResult], row: str) -> Summary:
+    """Every number of one row."""
+    columns = [*PIXEL_COLUMNS, *NETWORK_COLUMNS, *((region, "mse") for region in DAMAGE_REGIONS)]
+    found: Summary = {}
+    for region, metric in columns:
+        found.setdefault(region, {})[metric] = estimate(patches, row, region, metric)
+    return found
 
 
-def write_results(folder: Path, evaluation: Evaluation) -> None:
-    """Write results.json; a number that does not exist, such as one over an empty region, is null."""
-    content = {
-        "format": FORMAT,
-        **evaluation.settings,
-        "summary": _plain(evaluation.summary()),
-        "by_disaster_type": {name: _plain(summaries(part)) for name, part in evaluation.by_disaster_type().items()},
-        "per_patch": [_without_nan(asdict(patch)) for patch in evaluation.patches],
-    }
-    (folder / RESULTS).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def estimate(patches: Sequence[PatchResult], row: str, region: str, metric: str) -> Estimate:
+    """One number of one row over some patches."""
+    method = row.removesuffix(BEST)
+    samples = [patch.scores[method] for patch in patches]
+    if not samples:
+        return Estimate(math.nan)
+    values = np.array([[one[region].get(metric, math.nan) for one in each] for each in samples], np.float64)
+    if row.endswith(BEST):
+        values = best_sample(values, lowest=METRICS[metric].lower_is_better)
+    pixels = np.array([each[0][region]["pixels"] for each in samples], np.float64)
+    return weighted_mean(values, pixels if METRICS[metric].pooled else (pixels > 0).astype(np.float64))
 
 
-def best(values: Iterable[float], *, lowest: bool) -> float:
-    """The best of the values that exist; NaN if none does."""
-    known = [value for value in values if not math.isnan(value)]
-    return (min(known) if lowest else max(known)) if known else math.nan
-
-
-def _plain(summary: Summaries) -> Any:  # noqa: ANN401  # JSON
-    return _without_nan({method: {region: asdict(one) for region, one in of.items()} for method, of in summary.items()})
-
-
-def _without_nan(value: Any) -> Any:  # noqa: ANN401  # JSON
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+def mean_of(patch: PatchResult, method: str, region: str, metric: str = "mse") -> float:
+    """One patch's mean over samples; NaN if it has no such region."""
+    return float(np.mean([values[region][metric] for values in patch.scores[method]]))

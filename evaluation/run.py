@@ -3,34 +3,37 @@
 On a laptop: `pre2post evaluate --checkpoint runs/first --dataset d256 --limit 8 --out scores`
 """
 
-from functools import partial
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from accelerate import PartialState
 
 from data.dataset import fingerprint, open_dataset
-from data.destination import whole_folder
-from data.similarity import Pixels, score
+from evaluation.columns import METRICS, NETWORK_METRICS
 from evaluation.errors import EvaluationError
-from evaluation.output import IMAGES, REPORT, check_out, image_file
-from evaluation.patches import Patch, patches_at
+from evaluation.json_file import write_results
+from evaluation.judges import Judges, summon_judges
+from evaluation.latex import write_latex
+from evaluation.measure import measure
+from evaluation.networks import NETWORKS
+from evaluation.output import IMAGES, REPORT, check_out
+from evaluation.patches import patches_at
 from evaluation.report import write_report
-from evaluation.results import Evaluation, PatchResult, write_results
+from evaluation.results import METHODS, Evaluation, PatchResult
 from evaluation.table import render
-from generate.items import batched, spread
-from generate.output import write_png
-from generate.pipeline import (
-    Checkpoint,
-    Pipeline,
-    check_steps,
-    generate_images,
-    load_generator,
-    open_checkpoint,
-    show_step,
-)
+from generate.items import Item, patch_items
+from generate.make import make_images, tasks_of
+from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
+from generate.prompts import check_prompts
+from generate.sampling import PUBLISHED, Sampling
+from generate.scene import windowing
 
-CONTROL_SCALES = {"generated": 1.0, "base": 0.0}  # zero residuals leave the base's prediction as it is
+# Rows that are generated -> how; zero residuals leave the base's prediction as it is, so it needs no way of its own.
+GENERATED_BY = {"generated": "controlnet", "base": "controlnet", "sdedit": "sdedit", "inpaint": "inpaint"}
 
 
 def evaluate(
@@ -40,33 +43,37 @@ def evaluate(
     out: Path,
     split: str = "test",
     limit: int | None = None,
-    seed: int = 0,
-    steps: int = 50,
-    guidance_scale: float = 1.0,
-    batch_size: int = 8,
+    methods: str = "generated,copy,base",
+    networks: str = ",".join(NETWORKS),
     base: str | None = None,
+    sampling: Sampling = PUBLISHED,
     overwrite: bool = False,
 ) -> None:
     """Measure generated post images against the real ones, inside and outside the changed area.
 
-    Compares three answers to "what will this place look like?": the generated image, the pre image copied as it is,
-    and what the base makes of the caption and the same start noise without the ControlNet. Writes `report.html` (tables
-    and pictures), `results.json` (every number, per patch too) and `images/`, and prints the tables. Takes the captions
-    of the style the checkpoint was trained with.
+    Compares answers to "what will this place look like?": the generated image, the pre image copied as it is, and what
+    the base makes of the caption and the same start noise without the ControlNet. Writes `report.html` (tables and
+    pictures), `results.json` (every number, per patch too), `results.tex` (the tables for a paper) and `images/`, and
+    prints the tables. Run it again after an interruption and it makes only the images that are missing. Takes the
+    captions of the style the checkpoint was trained with.
 
     Args:
         checkpoint: A run folder (its newest intact checkpoint is meant) or one of its checkpoints/step-*.
         dataset: A folder made by `pre2post build`.
-        out: The folder to write. It appears only when it is whole.
+        out: The folder to write.
         split: Which split to measure on.
         limit: Measure only so many patches, evenly spread over the split.
-        seed: The start noise of a patch comes from `seed` + its position in the split, as in `pre2post generate`.
-        steps: Denoising steps of the DDIM sampler.
-        guidance_scale: Classifier-free guidance; 1 adds nothing and is how the published xBD models are measured.
-        batch_size: Images generated at once; changes speed and memory only.
+        methods: Rows of the tables, separated by commas; beside those of the default there are two kinds of editing
+            that need no training: sdedit (image to image) and inpaint (redraws the buildings only).
+        networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
+            KID, IS), clip. About 1.4 GB of weights are downloaded once; one that cannot be had leaves a gap.
         base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
-        overwrite: Replace an earlier evaluation in `out`.
+        sampling: How the images are sampled, as by `pre2post generate` with the same options.
+        overwrite: Measure again into a folder that holds a finished evaluation; images that would come out the same
+            are kept.
     """
+    rows = _names(methods, "methods", METHODS)
+    judged_by = [] if networks == "none" else _names(networks, "networks", NETWORKS)
     check_out(out, overwrite)
     trained = open_checkpoint(checkpoint)
     if trained.direction == "past":
@@ -74,74 +81,97 @@ def evaluate(
             f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare post "
             "images. Look at what it makes with pre2post generate."
         )
-    rows = open_dataset(dataset, split)
-    positions = spread(len(rows), limit)
-    if not positions:
-        raise EvaluationError(f"{dataset}: split {split} is empty. Name another with --split.")
-    load = partial(patches_at, rows, trained=trained, seed=seed)
-    batches = batched(load(positions), batch_size)
-    pipeline = load_generator(trained, base)
-    check_steps(pipeline, steps)
-    sampling = {"steps": steps, "guidance_scale": guidance_scale}
-    settings = _provenance(trained, base, dataset, split) | {"split_patches": len(rows), "seed": seed} | sampling
-    with whole_folder(out) as folder, tqdm(total=len(positions), desc="evaluate", unit="patch") as bar:
-        (folder / IMAGES).mkdir()
-        results: list[PatchResult] = []
-        for batch in batches:
-            results += _measure(pipeline, batch, sampling, folder, bar)
-            bar.update(len(batch))
-        evaluation = Evaluation(settings, results)
-        write_results(folder, evaluation)
-        write_report(folder, evaluation, load)
+    side = sampling.size or trained.resolution
+    items = patch_items(dataset, split, trained, side=side, limit=limit)
+    _make(out, trained, items, rows, base, sampling, overwrite)
+    if not PartialState().is_main_process:
+        return
+    patches = open_dataset(dataset, split)
+    load = partial(patches_at, patches, resolution=side)
+    found = load([item.key for item in items], [item.prompt for item in items])
+    seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
+    judges = summon_judges(judged_by)
+    results = measure(out, found, len(items), rows, seeds, judges)
+    settings = _provenance(trained, base, dataset, split, sampling) | {"split_patches": len(patches)}
+    evaluation = _concluded(settings, results, judges)
+    write_report(out, evaluation, load)
+    write_latex(out, evaluation)
+    write_results(out, evaluation)  # last: its presence says that all is there
     print(render(evaluation))
     print(f"Look at {out / REPORT}")
 
 
-def _measure(
-    pipeline: Pipeline,
-    patches: list[Patch],
-    sampling: dict[str, Any],
-    folder: Path,
-    bar: "tqdm[Any]",
-) -> list[PatchResult]:
-    """Generate a batch with and without control, write the images, measure all three methods."""
-    images: dict[str, list[Pixels]] = {"copy": [patch.pre for patch in patches]}
-    for method, control_scale in CONTROL_SCALES.items():
-        made = generate_images(
-            pipeline,
-            [patch.shown for patch in patches],
-            [patch.prompt for patch in patches],
-            [patch.seed for patch in patches],
-            **sampling,
-            control_scale=control_scale,
-            on_step=partial(show_step, bar, sampling["steps"], f"{method}: "),
-        )
-        images[method] = list(made)
-        for patch, image in zip(patches, made, strict=True):
-            write_png(folder / image_file(patch.patch_id, method), image)
-    return [_result(patch, {name: made[i] for name, made in images.items()}) for i, patch in enumerate(patches)]
+def _make(
+    out: Path,
+    trained: Checkpoint,
+    items: Sequence[Item],
+    methods: Sequence[str],
+    base: str | None,
+    sampling: Sampling,
+    overwrite: bool,
+) -> None:
+    """Generate what is missing, each method into a folder of its own."""
+    parts = open_base(trained, base)
+    prompts = [item.prompt for item in items]
+    check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=True)
+    load = cache(partial(load_generator, trained, parts, sampling.scheduler))
+    windows = windowing(sampling.size or trained.resolution, None, 0.5)
+    for method in methods:
+        if method == "copy":
+            continue
+        how = replace(sampling, control_scale=0.0) if method == "base" else sampling
+        facts = trained.described() | how.described(trained.resolution) | {"watermark": False}
+        tasks = tasks_of(items, how, facts, GENERATED_BY[method])
+        folder = out / IMAGES / method
+        make_images(tasks, folder, load, how, windows, watermark=False, overwrite=overwrite, what=method)
 
 
-def _result(patch: Patch, images: dict[str, Pixels]) -> PatchResult:
-    return PatchResult(
-        patch_id=patch.patch_id,
-        disaster_type=patch.disaster_type,
-        position=patch.position,
-        seed=patch.seed,
-        prompt=patch.prompt,
-        scores={method: score(image, patch.post, patch.regions) for method, image in images.items()},
-    )
+def _concluded(settings: dict[str, Any], results: list[PatchResult], judges: Judges) -> Evaluation:
+    """Tie the numbers of the patches and of the sets together, and name what is missing."""
+    notes = [*judges.explain(len(results)), *_not_a_number(results)]
+    sets = {method: judges.sets(method) for method in results[0].scores}
+    return Evaluation(settings, results, sets, judges.gaps, notes)
 
 
-def _provenance(trained: Checkpoint, base: str | None, dataset: Path, split: str) -> dict[str, Any]:
+def _not_a_number(results: Sequence[PatchResult]) -> list[str]:
+    """Images of which a network said NaN; they are left out of its mean."""
+    notes = []
+    for metric in NETWORK_METRICS:
+        broken = [
+            f"{patch.patch_id} ({method})"
+            for patch in results
+            for method, samples in patch.scores.items()
+            if any(math.isnan(values["whole"].get(metric, 0.0)) for values in samples)
+        ]
+        if broken:
+            name = METRICS[metric].name
+            notes.append(
+                f"{name} is no number for {len(broken)} images, first {broken[0]}; they are left out of its mean."
+            )
+    return notes
+
+
+def _names(text: str, option: str, known: Iterable[str]) -> list[str]:
+    """The names of a list separated by commas, in the order of `known`."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise EvaluationError(
+                f"{option}: there is no {name!r}. Choose from {', '.join(known)}, separated by commas."
+            )
+    return [name for name in known if name in names]
+
+
+def _provenance(trained: Checkpoint, base: str | None, dataset: Path, split: str, sampling: Sampling) -> dict[str, Any]:
     return {
-        "checkpoint": str(trained.folder),
-        "step": trained.step,
-        "weights": "ema" if trained.weights.name == "ema" else trained.trained,
+        **trained.described(),
         "base": base or trained.base,
         "resolution": trained.resolution,
         "caption_style": trained.caption_style,
         "dataset": str(dataset),
         "dataset_fingerprint": fingerprint(dataset),
         "split": split,
+        **sampling.described(trained.resolution),
+        "seed": sampling.seed,
+        "samples": sampling.samples,
     }

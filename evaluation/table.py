@@ -1,28 +1,29 @@
 """The results as plain text, for the terminal."""
 
 import math
-from collections.abc import Sequence
 
-from data.regions import REGIONS
-from evaluation.results import METHODS, Evaluation, Summaries, best, summaries
-
-METRICS = {"mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
-LOWER_IS_BETTER = {"mse"}
-AREAS = ("inside", "outside")
+from evaluation.cells import Table, all_tables, gap_sentences
+from evaluation.columns import number
+from evaluation.results import Evaluation
 
 
 def render(evaluation: Evaluation) -> str:
-    """Headline table, the same per disaster type, and what they mean in one sentence each."""
-    lines = [*_headline(evaluation.summary()), "", *_by_type(evaluation), "", *verdict(evaluation)]
-    return "\n".join(lines)
+    """Every table, what is missing and why, and what it means in one sentence each."""
+    lines: list[str] = []
+    for table in all_tables(evaluation):
+        lines += [table.title, *_aligned(table), ""]
+    lines.append("* best of the fair rows; MSE, LPIPS, FID, KID: lower is better, others: higher")
+    return "\n".join([*lines, *gap_sentences(evaluation), *evaluation.notes, "", *verdict(evaluation)])
 
 
 def verdict(evaluation: Evaluation) -> list[str]:
     """The answer to the question of the whole project, in words."""
+    if not {"generated", "copy"} <= set(evaluation.methods):
+        return []
     summary = evaluation.summary()
     sentences = []
     for region, where in (("inside", "Inside the changed area"), ("outside", "Outside of it")):
-        ours, copy = (summary[method][region].mse for method in ("generated", "copy"))
+        ours, copy = (summary[method][region]["mse"].value for method in ("generated", "copy"))
         if math.isnan(ours):
             sentences.append(f"{where}: nothing to measure in these patches.")
         elif copy == 0:
@@ -36,71 +37,22 @@ def verdict(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
-def number(value: float, metric: str = "mse") -> str:
-    """One metric as text."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:.2f}" if metric == "psnr" else f"{value:.5f}" if metric == "mse" else f"{value:.3f}"
-
-
-def _headline(summary: Summaries) -> list[str]:
-    columns = [(region, metric) for region in REGIONS for metric in METRICS]
-    winners = {
-        (region, metric): best(
-            (getattr(summary[method][region], metric) for method in METHODS), lowest=metric in LOWER_IS_BETTER
-        )
-        for region, metric in columns
-    }
-    head = ["", *(METRICS[metric] for _, metric in columns)]
-    body = []
-    for key, name in METHODS.items():
-        values = {(region, metric): getattr(summary[key][region], metric) for region, metric in columns}
-        body.append([name, *(_marked(value, winners[column], column[1]) for column, value in values.items())])
-    groups = [f"{region} ({_patches(summary['copy'][region].patches)})" for region in REGIONS]
-    return [*_aligned(groups, len(METRICS), head, body), "* best of its column; MSE: lower is better, others: higher"]
-
-
-def _by_type(evaluation: Evaluation) -> list[str]:
-    head = ["disaster type", "patches", *[key for _ in AREAS for key in METHODS]]
-    body = []
-    for name, patches in evaluation.by_disaster_type().items():
-        summary = summaries(patches)
-        row = [name, str(len(patches))]
-        for region in AREAS:
-            values = {method: summary[method][region].mse for method in METHODS}
-            winner = best(values.values(), lowest=True)
-            row += [_marked(value, winner, "mse") for value in values.values()]
-        body.append(row)
-    return _aligned([f"MSE {region}" for region in AREAS], len(METHODS), head, body)
-
-
-def _marked(value: float, winner: float, metric: str) -> str:
-    return number(value, metric) + ("*" if value == winner else " ")
-
-
-def _patches(count: int) -> str:
-    return f"{count} patch{'es' * (count != 1)}"
-
-
-def _aligned(groups: Sequence[str], per_group: int, head: list[str], body: list[list[str]]) -> list[str]:
-    """Columns as wide as they need; a line of group names over the last `len(groups) * per_group` columns."""
-    rows = [_right_of_mark(row) for row in [head, *body]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    first = len(head) - len(groups) * per_group
-    for g, name in enumerate(groups):  # room for the group's name
-        last = first + (g + 1) * per_group - 1
-        widths[last] += max(0, len(name) + 2 - sum(widths[last - per_group + 1 : last + 1]) - 2 * (per_group - 1))
-    text = ["  ".join(_pad(row[i], width, i == 0) for i, width in enumerate(widths)) for row in rows]
-    over = " " * (sum(widths[:first]) + 2 * (first - 1))
-    for g, name in enumerate(groups):
-        start = first + g * per_group
-        over += "  " + name.center(sum(widths[start : start + per_group]) + 2 * (per_group - 1))
-    return [over.rstrip(), *(line.rstrip() for line in text)]
-
-
-def _right_of_mark(row: list[str]) -> list[str]:
-    """Leave the place of the `*` free in cells without one."""
-    return [row[0], *(cell if cell.endswith("*") else f"{cell.rstrip()} " for cell in row[1:])]
+def _aligned(table: Table) -> list[str]:
+    """Columns as wide as they need, under the names of their groups."""
+    heads = [table.lead, *(f"{column} " for _, _, columns in table.groups for column in columns)]
+    body = [[name, *(cell.text + ("*" if cell.best else " ") for cell in cells)] for _, name, cells in table.rows]
+    widths = [max(len(row[i]) for row in (heads, *body)) for i in range(len(heads))]
+    first = 1
+    over = " " * widths[0]
+    for name, note, columns in table.groups:
+        title = f"{name} ({note})" if note else name
+        last = first + len(columns)
+        # Room for the group's name.
+        widths[last - 1] += max(0, len(title) + 2 - sum(widths[first:last]) - 2 * (len(columns) - 1))
+        over += "  " + title.center(sum(widths[first:last]) + 2 * (len(columns) - 1))
+        first = last
+    lines = ["  ".join(_pad(row[i], width, i == 0) for i, width in enumerate(widths)) for row in (heads, *body)]
+    return [over.rstrip(), *(line.rstrip() for line in lines)]
 
 
 def _pad(cell: str, width: int, left: bool) -> str:

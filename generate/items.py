@@ -1,6 +1,6 @@
-"""What to generate: one image file, or the patches of a built dataset."""
+"""What to generate: image files, a batch file of them, or the patches of a built dataset."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -8,50 +8,114 @@ from typing import Any, TypeVar
 
 import datasets
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data.condition import shown_pixels, undamaged
+from data.dataset import fingerprint, open_dataset
 from data.pixels import resize_rgb
+from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
+from generate.images import ImageHeader, read_header, read_pixels
+from generate.inputs import Mask
 from generate.pipeline import Checkpoint, Pixels
+from models.checkpoint import file_sha256
 
-MODES = ("RGB", "RGBA", "P", "L")  # 8 bits per channel
+BATCH_FILES = (".json", ".jsonl")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image to generate."""
+    """One pre image and what to make of it."""
 
+    key: int  # place in the split or batch file: with the seed it decides the start noise
     name: str  # patch_id, or the stem of the file
-    pre: Pixels
     prompt: str
-    seed: int
+    origin: Callable[[], dict[str, str]]  # what identifies the pre image, for the manifest
+    read: Callable[[], Pixels] | None  # the pre image as the network sees it; None for a scene
+    scene: ImageHeader | None = None  # an image to be gone over by windows
+    buildings: Callable[[], Mask | None] | None = None  # where they stand, as the network sees the pre image
 
 
-def image_item(path: Path, prompt: str | None, seed: int, resolution: int) -> Item:
-    """The item of a single image file."""
+def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list[Item]:
+    """The items of one image file or of a batch file of them.
+
+    An image that fills one window exactly is generated at once, in a batch with others; any other by windows.
+
+    Args:
+        pre: a PNG, JPEG or GeoTIFF, or a .json or .jsonl file that names some.
+        prompt: what the new image shows; for entries of a batch file that say nothing themselves.
+        side: of the network's input, px.
+        window: pixels of an image that fill it along one side.
+
+    Raises:
+        GenerateError: an image that is missing or of another kind, an item without a prompt, two of one name.
+    """
+    if pre.suffix.lower() in BATCH_FILES:
+        entries = read_batch_file(pre, prompt)
+        return [_file_item(key, path, name, text, side, window) for key, (path, name, text) in enumerate(entries)]
     if prompt is None:
         raise GenerateError(
-            f"{path}: a single image has no caption. Say with --prompt what the new image shows, in the words the "
+            f"{pre}: a single image has no caption. Say with --prompt what the new image shows, in the words the "
             "checkpoint was trained with, e.g. --prompt 'a fmow satellite image after being affected by a flooding "
             "natural disaster'."
         )
-    return Item(path.stem, read_image(path, resolution), prompt, seed)
+    return [_file_item(0, pre, pre.stem, prompt, side, window)]
 
 
 def patch_items(
-    dataset: datasets.Dataset, positions: Sequence[int], prompts: Sequence[str], seed: int, trained: Checkpoint
-) -> Iterator[Item]:
-    """The items of some patches of a split; a patch's seed is `seed` + its position in the whole split."""
-    columns = dataset.select_columns(["patch_id", "pre", "post", "damage_mask"])
-    for position, prompt in zip(positions, prompts, strict=True):
-        row = columns[position]
-        yield Item(row["patch_id"], shown_patch(row, trained), prompt, seed + position)
+    folder: Path,
+    split: str,
+    trained: Checkpoint,
+    *,
+    side: int,
+    limit: int | None,
+    prompt: str | None = None,
+    style: str | None = None,
+) -> list[Item]:
+    """The items of some patches of a split; an item's key is its position in the whole split.
+
+    Args:
+        folder: a built dataset.
+        split: of it.
+        trained: the checkpoint: what it is shown, in which direction.
+        side: of the network's input, px.
+        limit: so many patches, evenly spread; None = all.
+        prompt: for all patches; None = each patch's own caption of `style`.
+        style: of the captions; None = that of the training.
+
+    Raises:
+        DataError: there is no such split, or it is empty.
+        GenerateError: a patch has no such caption.
+    """
+    rows = open_dataset(folder, split)
+    positions = spread(len(rows), limit)
+    names = rows.select_columns(["patch_id"])
+    images, masks = (
+        rows.select_columns(["patch_id", "pre", "post", "damage_mask"]),
+        rows.select_columns(["damage_mask"]),
+    )
+    target = "pre" if trained.direction == "past" else "post"
+    if prompt is None:
+        prompts = captions_of(rows, positions, style or trained.caption_style, target)
+    else:
+        prompts = [prompt] * len(positions)
+    origin = {"dataset_fingerprint": fingerprint(folder)}
+    return [
+        Item(
+            key=position,
+            name=names[position]["patch_id"],
+            prompt=text,
+            origin=lambda: origin,
+            read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
+            buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
+        )
+        for position, text in zip(positions, prompts, strict=True)
+    ]
 
 
-def shown_patch(row: dict[str, Any], trained: Checkpoint) -> Pixels:
+def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
     """What a checkpoint is shown of a patch: its pre image, its post image if it looks into the past, its mask."""
     past = trained.direction == "past"
     image, mask = row["post" if past else "pre"], None
@@ -62,29 +126,7 @@ def shown_patch(row: dict[str, Any], trained: Checkpoint) -> Pixels:
                 "(model.condition pixels+mask). Take a dataset whose scenes all have labels."
             )
         mask = undamaged(row["damage_mask"]) if past else row["damage_mask"]
-    return shown_pixels(image, mask, trained.resolution)
-
-
-def read_image(path: Path, resolution: int) -> Pixels:
-    """A square 8-bit image file as (resolution, resolution, 3)."""
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError:
-        raise GenerateError(f"{path}: no such file. Expected a PNG or JPEG image, or a built dataset.") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise GenerateError(f"{path}: cannot be read as an image ({error}). Expected a PNG or JPEG.") from None
-    if image.mode not in MODES:
-        raise GenerateError(f"{path}: an image of mode {image.mode}. Convert it to 8-bit RGB.")
-    width, height = image.size
-    if width != height:
-        raise GenerateError(
-            f"{path}: {width} x {height} px. The checkpoint makes square images of {resolution} x {resolution} px: "
-            "cut a square out of it, at the ground resolution of the training patches."
-        )
-    if width != resolution:
-        print(f"{path}: {width} x {height} px, shown to the network at {resolution} x {resolution} px.")
-    return resize_rgb(image, resolution)
+    return shown_pixels(image, mask, side)
 
 
 def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str, target: str = "post") -> list[str]:
@@ -104,11 +146,28 @@ def spread(total: int, limit: int | None) -> list[int]:
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of `size` items; the last may be shorter."""
-    if size < 1:
-        raise GenerateError(f"batch_size is {size}; expected 1 or more.")
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: int) -> Item:
+    header = read_header(path)
+
+    def origin() -> dict[str, str]:
+        return {"pre": str(path), "pre_sha256": file_sha256(path)}
+
+    if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):
+        return Item(key, name, prompt, origin, read=None, scene=header)
+    return Item(key, name, prompt, origin, read=lambda: resize_rgb(Image.fromarray(read_pixels(path)), side))
+
+
+def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:
+    """Where at least half of a pixel is building, of whatever damage: known before the disaster."""
+    if damage_mask is None:
+        return None
+    share = Image.fromarray((np.asarray(damage_mask) > 0).astype(np.float32))
+    return np.asarray(share.resize((side, side), Image.Resampling.BOX)) >= 0.5
 
 
 def _caption(row: dict[str, Any], style: str, target: str) -> str:

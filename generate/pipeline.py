@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers import (
     DiffusionPipeline,
     StableDiffusionControlNetPipeline,
@@ -20,11 +21,12 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 from numpy.typing import NDArray
-from tqdm import tqdm
+from torch import Tensor
 
 from generate.errors import GenerateError
+from generate.sampling import Sampling
 from models import Base, BaseError, load_base, load_controlnet
-from models.checkpoint import STATE, CheckpointError, read_state, resolve_checkpoint
+from models.checkpoint import MANIFEST, STATE, CheckpointError, file_sha256, read_state, resolve_checkpoint
 from models.denoiser import PRE_CONV, has_lora, widen_conv_in
 from models.encodes_pixels import EncodesPixels, take_pixels
 from models.text import text_states
@@ -63,6 +65,16 @@ class Checkpoint:
         averaged = self.folder / "ema"
         return averaged if averaged.is_dir() else self.folder
 
+    def described(self) -> dict[str, Any]:
+        """What identifies the checkpoint, for manifests and tags; its hash covers every file in it."""
+        return {
+            "checkpoint": str(self.folder),
+            "checkpoint_sha256": file_sha256(self.folder / MANIFEST),
+            "step": self.step,
+            "weights": "ema" if self.weights.name == "ema" else self.trained,
+            "base_unet_sha256": self.unet_sha256,
+        }
+
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Find and check what the user named: a run folder or one of its checkpoints.
@@ -99,24 +111,49 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def load_generator(checkpoint: Checkpoint, base: str | None = None) -> Pipeline:
-    """Assemble the pipeline, float32, on the GPU if there is one.
+def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:
+    """The base of the training; any other would give rubbish without an error.
 
     Args:
         checkpoint: what `open_checkpoint` found.
-        base: where the base lies now, if not where the training found it.
+        name: where the base lies now, if not where the training found it.
 
     Raises:
-        CheckpointError: the base of the training is not there, or `base` is another one.
-        BaseError: `base` cannot be loaded.
+        CheckpointError: the base of the training is not there, or the one that was named is another.
+        BaseError: the one that was named cannot be loaded.
     """
-    parts = _open_base(checkpoint, base)
+    try:
+        base = load_base(name or checkpoint.base)
+    except BaseError as error:
+        if name is not None:
+            raise
+        raise CheckpointError(
+            f"{checkpoint.folder}: its base is not where the training found it. {error} If it lies elsewhere now, name "
+            "it with --base."
+        ) from error
+    found = base.weights_hash("unet")
+    if found != checkpoint.unet_sha256:
+        raise CheckpointError(
+            f"{checkpoint.folder}: trained on base {checkpoint.base} (UNet sha256 {checkpoint.unet_sha256[:12]}), but "
+            f"{base.name} is another one (UNet sha256 {found[:12]}). Name the base of the training with --base."
+        )
+    return base
+
+
+def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim") -> Pipeline:
+    """Assemble the pipeline, float32, on this process's device.
+
+    Args:
+        checkpoint: what `open_checkpoint` found.
+        parts: its base, from `open_base`.
+        scheduler: one of `models.base.SAMPLERS`.
+    """
     networks = {
         "vae": parts.load_vae(),
         "text_encoder": parts.load_text_encoder(),
         "tokenizer": parts.load_tokenizer(),
         "unet": parts.load_unet(),
-        "scheduler": parts.load_sampler(checkpoint.zero_terminal_snr),
+        "scheduler": parts.load_sampler(scheduler, checkpoint.zero_terminal_snr),
         "safety_checker": None,
         "feature_extractor": None,
         "requires_safety_checker": False,
@@ -135,7 +172,7 @@ def load_generator(checkpoint: Checkpoint, base: str | None = None) -> Pipeline:
         pipeline.load_lora_weights(checkpoint.weights / LORA)
     pipeline.text_encoder.config.text_chunks = checkpoint.text_chunks  # travels with the pipeline to `generate_images`
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+    return pipeline.to(PartialState().device)
 
 
 def generate_images(
@@ -143,10 +180,7 @@ def generate_images(
     pre: Sequence[Pixels],
     prompts: Sequence[str],
     seeds: Sequence[int],
-    *,
-    steps: int,
-    guidance_scale: float,
-    control_scale: float = 1.0,
+    sampling: Sampling,
     on_step: Callable[[int], None] = lambda done: None,
 ) -> Pixels:
     """Generate one batch.
@@ -157,59 +191,71 @@ def generate_images(
         prompts: one for each image.
         seeds: one for each image. Each start noise has a CPU generator of its own, so that an image depends neither
             on its batch nor on the device.
-        steps: denoising steps.
-        guidance_scale: classifier-free guidance; 1 = none.
-        control_scale: factor on what was trained: ControlNet, LoRA, added channels; at 0 the base works alone.
+        sampling: scheduler and seed of it are not looked at here: they are in the pipeline and in `seeds`.
         on_step: told the number of finished steps after each.
 
     Returns:
         (batch, height, width, 3) uint8.
     """
-    check_steps(pipeline, steps)
+    check_steps(pipeline, sampling.steps)
 
     def report(_: object, step: int, __: object, ___: object) -> dict[str, Any]:
         on_step(step + 1)
         return {}
 
-    texts = {"prompt_embeds": prompts, "negative_prompt_embeds": [""] * len(prompts)}
-    chunks = getattr(pipeline.text_encoder.config, "text_chunks", 1)
-    states = {
-        name: text_states(pipeline.tokenizer, pipeline.text_encoder, words, chunks) for name, words in texts.items()
-    }
-    with torch.inference_mode(), _scaled_input(pipeline, control_scale):
+    with torch.inference_mode(), autocast(pipeline, sampling), _scaled_input(pipeline, sampling.control_scale):
         images = pipeline(
-            **states,
-            **_condition(pipeline, pre, control_scale),
-            num_inference_steps=steps,
-            guidance_scale=guidance_scale,
-            cross_attention_kwargs={"scale": control_scale} if has_lora(pipeline.unet) else None,
+            **prompt_states(pipeline, prompts),
+            **_condition(pipeline, pre, sampling),
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            cross_attention_kwargs={"scale": sampling.control_scale} if has_lora(pipeline.unet) else None,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             callback_on_step_end=report,
             output_type="np",
         ).images
-    if not np.isfinite(images).all():
-        raise GenerateError(
-            f"the network gave values that are no numbers (seeds {list(seeds)}). Its weights have diverged: "
-            "use an earlier checkpoint."
-        )
+    check_finite(images, seeds)
     return np.asarray((images * 255).round().astype(np.uint8))  # as diffusers rounds
 
 
-def show_step(bar: "tqdm[Any]", steps: int, what: str, done: int) -> None:
-    """Say beside a progress bar how far the current batch is."""
-    bar.set_postfix_str(f"{what}step {done}/{steps}")
+def prompt_states(pipeline: Pipeline, prompts: Sequence[str]) -> dict[str, Tensor]:
+    """Captions and as many empty ones for guidance, encoded as in training: arguments of a pipeline."""
+    texts = {"prompt_embeds": prompts, "negative_prompt_embeds": [""] * len(prompts)}
+    chunks = getattr(pipeline.text_encoder.config, "text_chunks", 1)
+    return {
+        name: text_states(pipeline.tokenizer, pipeline.text_encoder, words, chunks) for name, words in texts.items()
+    }
+
+
+def autocast(pipeline: Pipeline, sampling: Sampling) -> torch.autocast:
+    """Networks in bfloat16 if asked for; latents stay float32, so that a hundred steps do not add up its rounding."""
+    return torch.autocast(pipeline.device.type, torch.bfloat16, enabled=sampling.precision == "bf16")
+
+
+def conditioning(pre: Sequence[Pixels]) -> Tensor:
+    """What a network reads: (B, K, H, W) float32 in [0, 1], as diffusers makes it from PIL images."""
+    return torch.from_numpy(np.stack(pre).astype(np.float32) / 255).permute(0, 3, 1, 2)
 
 
 def check_steps(pipeline: Pipeline, steps: int) -> None:
     """Stop unless the sampler can make so many steps."""
     most = pipeline.scheduler.config.num_train_timesteps - 1
     if not 1 <= steps <= most:
-        raise GenerateError(f"steps is {steps}; expected 1 to {most}, usually 20 to 50.")
+        raise GenerateError(f"steps is {steps}; expected 1 to {most}, usually 20 to 100.")
 
 
-def _condition(pipeline: Pipeline, pre: Sequence[Pixels], control_scale: float) -> dict[str, Any]:
-    """How a pipeline is told of the pre images: (B, K, H, W) float32 in [0, 1], as diffusers does with PIL images."""
-    image = torch.from_numpy(np.stack(pre).astype(np.float32) / 255).permute(0, 3, 1, 2)
+def check_finite(values: NDArray[Any], seeds: Sequence[int]) -> None:
+    """Stop if the networks gave values that are no numbers."""
+    if not np.isfinite(values).all():
+        raise GenerateError(
+            f"the network gave values that are no numbers (seeds {list(seeds)}). Its weights have diverged: "
+            "use an earlier checkpoint. With bf16, try fp32 first."
+        )
+
+
+def _condition(pipeline: Pipeline, pre: Sequence[Pixels], sampling: Sampling) -> dict[str, Any]:
+    """How a pipeline is told of the pre images."""
+    image = conditioning(pre)
     if isinstance(pipeline, StableDiffusionPipeline):  # a LoRA alone sees only the caption
         return {"height": image.shape[-2], "width": image.shape[-1]}
     if isinstance(pipeline, StableDiffusionInstructPix2PixPipeline):
@@ -225,7 +271,12 @@ def _condition(pipeline: Pipeline, pre: Sequence[Pixels], control_scale: float) 
             f"the checkpoint was trained with {takes} channels (an image has 3, a damage mask 5 more), but was given "
             f"{image.shape[1]}. With model.condition pixels+mask, generate from a built dataset: it has the masks."
         )
-    return {"image": image, "controlnet_conditioning_scale": control_scale}
+    return {
+        "image": image,
+        "controlnet_conditioning_scale": float(sampling.control_scale),  # diffusers refuses 1
+        "control_guidance_start": sampling.control_start,
+        "control_guidance_end": sampling.control_end,
+    }
 
 
 @contextmanager
@@ -241,23 +292,3 @@ def _scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
         yield
     finally:
         weight.copy_(trained)
-
-
-def _open_base(checkpoint: Checkpoint, name: str | None) -> Base:
-    """The base of the training; any other would give rubbish without an error."""
-    try:
-        base = load_base(name or checkpoint.base)
-    except BaseError as error:
-        if name is not None:
-            raise
-        raise CheckpointError(
-            f"{checkpoint.folder}: its base is not where the training found it. {error} If it lies elsewhere now, name "
-            "it with --base."
-        ) from error
-    found = base.weights_hash("unet")
-    if found != checkpoint.unet_sha256:
-        raise CheckpointError(
-            f"{checkpoint.folder}: trained on base {checkpoint.base} (UNet sha256 {checkpoint.unet_sha256[:12]}), but "
-            f"{base.name} is another one (UNet sha256 {found[:12]}). Name the base of the training with --base."
-        )
-    return base

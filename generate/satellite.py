@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from generate.errors import GenerateError
-from generate.pipeline import show_step
+from generate.progress import progress, step_reporter
 from generate.satellite_items import SatelliteItem, read_items
 from models import load_base
 from models.sat_pipeline import SatPipeline
@@ -43,7 +42,7 @@ def satellite(*, requests: Path, base: str, out: Path, half_precision: bool = Fa
     made = _earlier(out / MADE, {item.output for item in wanted})
     pipeline = _pipeline(base, half_precision)
     out.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(wanted), desc="satellite", unit="image") as bar:
+    with progress(len(wanted), "satellite", "image") as bar:
         for item in wanted:
             _make(pipeline, item, out / item.output, bar)
             made.append({**vars(item), "base": base})
@@ -72,8 +71,7 @@ def _pipeline(name: str, half_precision: bool) -> SatPipeline:
 def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: "tqdm[Any]") -> None:
     width, height = item.size or (None, None)
 
-    def report(done: int, latents: Tensor) -> None:
-        show_step(bar, item.steps, "", done)
+    report = step_reporter(bar, item.steps)
 
     image = pipeline(
         item.prompt,
@@ -83,7 +81,7 @@ def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: "tqdm[Any
         num_inference_steps=item.steps,
         guidance_scale=item.guidance,
         generator=torch.Generator("cpu").manual_seed(item.seed),
-        on_step=report,
+        on_step=lambda done, latents: report(done),
     ).images[0]
     _replace(path, partial(image.save, format="PNG"))
 

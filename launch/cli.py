@@ -3,11 +3,14 @@
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_parsing_settings
 
 from data.errors import DataError
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 # Subcommand -> where its function lives, and a line for `pre2post --help`. Imported only when chosen: torch is slow.
 COMMANDS = {
@@ -75,10 +78,20 @@ def load(name: str) -> Callable[..., None]:
 
 
 def run(command: Callable[..., None], prog: str, argv: list[str]) -> None:
-    """Parse the options that the function's signature names, and call it."""
+    """Parse the options that the function's signature names, and call it.
+
+    The fields of a parameter that is a dataclass are options like all others: `--steps`, not `--sampling.steps`.
+    """
     parser = Parser(prog=prog, description=(command.__doc__ or "").partition("Args:")[0])
-    parser.add_function_arguments(command, as_group=False)
-    command(**vars(parser.instantiate(parser.parse_args(argv))))
+    hints: dict[str, Any] = command.__annotations__
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parser.add_function_arguments(command, as_group=False, skip=set(groups))
+    for kind in groups.values():
+        parser.add_class_arguments(kind, as_group=False)
+    values = vars(parser.instantiate(parser.parse_args(argv)))
+    for name, kind in groups.items():
+        values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+    command(**values)
 
 
 def user_errors() -> tuple[type[Exception], ...]:
@@ -94,3 +107,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         "launch.doctor": "DoctorError",
     }
     return (DataError, *(getattr(sys.modules[room], name) for room, name in rooms.items() if room in sys.modules))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

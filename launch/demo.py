@@ -8,6 +8,7 @@ from pathlib import Path
 from data.build import build
 from data.simulate import simulate
 from evaluation.run import evaluate
+from generate.sampling import Sampling
 
 CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
@@ -30,7 +31,15 @@ def demo(*, out: Path = Path("out/demo"), scenes: int = 60, seed: int = 0) -> No
     headline("3/4 train", f"a ControlNet on the frozen tiny base: {run}")
     launch_training("--config", str(CONFIG), "--data.dataset", str(dataset), "--run.out", str(run))
     headline("4/4 generate and measure", f"scenes that training never saw: {results}")
-    evaluate(checkpoint=run, dataset=dataset, out=results, limit=64, steps=25, overwrite=True)
+    evaluate(
+        checkpoint=run,
+        dataset=dataset,
+        out=results,
+        limit=64,
+        networks="none",
+        sampling=Sampling(steps=25),
+        overwrite=True,
+    )
 
 
 def headline(part: str, what: str) -> None:

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    SchedulerMixin,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -22,6 +31,9 @@ from models.sat_unet import SatUNet
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
+
+# Solvers of the reverse process, by the names of their papers.
+SAMPLERS = {"ddim": DDIMScheduler, "unipc": UniPCMultistepScheduler, "dpm++": DPMSolverMultistepScheduler}
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -75,16 +87,16 @@ class Base:
         """The forward process: alphas and prediction type, for training."""
         return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler")
 
-    def load_sampler(self, zero_terminal_snr: bool = False) -> DDIMScheduler:
-        """The reverse process for generation: DDIM on the base's own noise schedule, or on the rescaled one.
+    def load_sampler(self, name: str = "ddim", zero_terminal_snr: bool = False) -> SchedulerMixin:
+        """The reverse process for generation: one of SAMPLERS on the base's own noise schedule, or on the rescaled one.
 
         `zero_terminal_snr`: the training rescaled it to end in pure noise, and sampling starts at its last step (Lin et
         al., "Common diffusion noise schedules and sample steps are flawed", 2024, section 3.3).
         """
-        sampler = DDIMScheduler.from_pretrained(self.folder, subfolder="scheduler")
+        sampler = SAMPLERS[name].from_pretrained(self.folder, subfolder="scheduler")
         if not zero_terminal_snr:
             return sampler
-        return DDIMScheduler.from_config(sampler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+        return SAMPLERS[name].from_config(sampler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
     @cached_property
     def resolution(self) -> int:

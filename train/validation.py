@@ -93,7 +93,7 @@ def prepare_validation(
         examples=prepare_examples(accelerator, plain, stage, base, schedule, patches),
         patches=patches,
         base=base,
-        sampler=base.load_sampler(config.objective.zero_terminal_snr),
+        sampler=base.load_sampler(zero_terminal_snr=config.objective.zero_terminal_snr),
         out=config.run.out / "validation",
         batch=stage.micro_batch,
         timesteps=[(2 * number + 1) * length // (2 * bins) for number in range(bins)],

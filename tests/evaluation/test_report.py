@@ -1,10 +1,10 @@
 """Outlines and the choice of patches, by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from data.similarity import Score
 from evaluation.report_gallery import DRAWN, WORST, choose_random, choose_worst, outline
 from evaluation.results import PatchResult
 
@@ -13,13 +13,12 @@ def result(position: int, inside_mse: float) -> PatchResult:
     """A patch with the same numbers under every method."""
     nan = math.isnan(inside_mse)
     scores = {
-        "whole": Score(100, 0.5, 3.0, 0.1),
-        "inside": Score(0 if nan else 10, inside_mse, inside_mse, inside_mse),
-        "outside": Score(90, 0.1, 10.0, 0.1),
+        "whole": {"pixels": 100.0, "mse": 0.5},
+        "inside": {"pixels": 0.0 if nan else 10.0, "mse": inside_mse},
+        "outside": {"pixels": 90.0, "mse": 0.1},
     }
-    return PatchResult(
-        f"p{position}", "wind", position, position, "", dict.fromkeys(("generated", "copy", "base"), scores)
-    )
+    methods = {key: [scores] for key in ("generated", "copy", "base")}
+    return PatchResult(f"p{position}", "storm", "wind", position, [position], "", methods)
 
 
 def test_outline_runs_around_the_pixels() -> None:
@@ -52,3 +51,12 @@ def test_lot_is_the_same_every_time() -> None:
     assert len(drawn) == DRAWN
     assert drawn == sorted(drawn) == [patch.position for patch in choose_random(patches, worst, seed=3)]
     assert not set(drawn) & {patch.position for patch in worst}
+
+
+def test_the_mean_of_its_samples_decides() -> None:
+    """One bad sample of three does not make a patch the worst."""
+    patches = [result(0, 0.3), result(1, 0.2)]
+    spread = [dict(patches[1].scores["generated"][0]) for _ in range(2)]
+    spread[1] = {**spread[1], "inside": {"pixels": 10.0, "mse": 0.35}}
+    patches[1] = replace(patches[1], scores={**patches[1].scores, "generated": spread})
+    assert [patch.position for patch in choose_worst(patches)] == [0, 1]

@@ -9,20 +9,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from evaluation.distributions import frechet_distance
 from evaluation.errors import EvaluationError
+from evaluation.networks import NetworkAbsent
 from evaluation.output import image_file
 from evaluation.run import evaluate
+from generate.errors import GenerateError
 from generate.run import generate
+from generate.sampling import Sampling
+from tests.evaluation.small_networks import SmallInception, use_small_networks
 from tests.generate.worlds import EVENTS, patch_row, write_dataset
+
+NAMES = [f"{event}_{i:08d}_0000_0000_64" for i, event in enumerate(EVENTS)]
 
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, dataset: Path) -> Path:
-    """An evaluation of all four patches."""
+    """An evaluation of all four patches, by two seeds each and with small networks."""
     out = tmp_path_factory.mktemp("scores") / "out"
-    evaluate(checkpoint=run_folder, dataset=dataset, out=out, steps=2, seed=50, batch_size=3)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_small_networks(monkeypatch)
+        sampling = Sampling(steps=2, seed=50, batch_size=3, samples=2)
+        evaluate(checkpoint=run_folder, dataset=dataset, out=out, sampling=sampling)
     return out
 
 
@@ -37,50 +48,123 @@ def results(out: Path) -> dict[str, Any]:
 
 
 def test_files(evaluated: Path) -> None:
-    """Two images per patch beside numbers and report; nothing else, nothing temporary."""
-    names = [f"{event}_{i:08d}_0000_0000_64" for i, event in enumerate(EVENTS)]
-    assert sorted(path.name for path in evaluated.iterdir()) == ["images", "report.html", "results.json"]
-    expected = sorted(f"{name}_{method}.png" for name in names for method in ("generated", "base"))
-    assert sorted(path.name for path in (evaluated / "images").iterdir()) == expected
+    """Two images per patch and method beside numbers, tables and report; nothing else, nothing temporary."""
+    assert sorted(path.name for path in evaluated.iterdir()) == ["images", "report.html", "results.json", "results.tex"]
+    expected = sorted(["manifest.jsonl", *(f"{name}{ending}.png" for name in NAMES for ending in ("", "_s1"))])
+    for method in ("generated", "base"):
+        assert sorted(path.name for path in (evaluated / "images" / method).iterdir()) == expected
     assert [path.name for path in evaluated.parent.iterdir()] == ["out"]
 
 
 def test_copying_by_hand(evaluated: Path) -> None:
     """The tiny world's post equals its pre but for one square of 12 x 12 px at 32 px resolution."""
-    summary = results(evaluated)["summary"]["copy"]
-    assert summary["inside"]["patches"] == 4
-    assert summary["inside"]["pixels"] == 4 * 12 * 12
-    assert summary["outside"]["pixels"] == 4 * (32 * 32 - 12 * 12)
-    assert summary["outside"]["mse"] == 0
-    assert summary["whole"]["mse"] == pytest.approx(summary["inside"]["mse"] * (12 * 12) / (32 * 32))
+    content = results(evaluated)
+    summary = content["summary"]["copy"]
+    pixels = [patch["scores"]["copy"][0] for patch in content["per_patch"]]
+    assert [one["inside"]["pixels"] for one in pixels] == [12 * 12] * 4
+    assert [one["outside"]["pixels"] for one in pixels] == [32 * 32 - 12 * 12] * 4
+    assert summary["inside"]["mse"]["patches"] == 4
+    assert summary["outside"]["mse"]["value"] == 0
+    assert summary["whole"]["mse"]["value"] == pytest.approx(summary["inside"]["mse"]["value"] * (12 * 12) / (32 * 32))
+    # The changed square is marked as destroyed, and no other class is there.
+    assert summary["destroyed"]["mse"]["value"] == pytest.approx(summary["inside"]["mse"]["value"])
+    assert summary["no-damage"]["mse"] == {"value": None, "low": None, "high": None, "patches": 0}
 
 
 def test_numbers_belong_to_the_images(evaluated: Path) -> None:
-    """Whole MSE of every generated image, from the PNG on disk and the dataset row."""
-    for index, patch in enumerate(results(evaluated)["per_patch"]):
+    """Whole MSE of every generated image, from the PNG on disk and the dataset row; rows are means and minima."""
+    content = results(evaluated)
+    found = np.zeros((4, 2))
+    for index, patch in enumerate(content["per_patch"]):
         row = patch_row(index)
-        assert (patch["patch_id"], patch["seed"]) == (row["patch_id"], 50 + index)
+        assert (patch["patch_id"], patch["seeds"]) == (row["patch_id"], [50 + index, 1_000_050 + index])
         with Image.open(io.BytesIO(row["post"]["bytes"])) as image:
             post = image.resize((32, 32), Image.Resampling.BOX)
-        for method in ("generated", "base"):
-            with Image.open(evaluated / image_file(patch["patch_id"], method)) as image:
+        for sample in range(2):
+            with Image.open(evaluated / image_file(patch["patch_id"], "generated", sample)) as image:
                 error = ((np.asarray(image, float) - np.asarray(post, float)) / 255) ** 2
-            assert patch["scores"][method]["whole"]["mse"] == pytest.approx(error.mean(), rel=1e-9)
+            found[index, sample] = error.mean()
+            assert patch["scores"]["generated"][sample]["whole"]["mse"] == pytest.approx(error.mean(), rel=1e-9)
+    assert content["rows"]["generated"] == "generated, mean of 2 seeds"
+    assert content["summary"]["generated"]["whole"]["mse"]["value"] == pytest.approx(found.mean())
+    assert content["summary"]["generated best"]["whole"]["mse"]["value"] == pytest.approx(found.min(axis=1).mean())
+
+
+def test_groups_are_parts_of_the_whole(evaluated: Path) -> None:
+    """Every event and type of the tiny world has one patch: its number is that patch's."""
+    content = results(evaluated)
+    for index, event in enumerate(EVENTS):
+        mse = np.mean([one["whole"]["mse"] for one in content["per_patch"][index]["scores"]["generated"]])
+        for group, name in (("by_event", event), ("by_disaster_type", event.rsplit("-", 1)[1])):
+            assert content[group][name]["generated"]["whole"]["mse"]["value"] == pytest.approx(mse)
+
+
+def test_networks_judge_the_images_on_disk(evaluated: Path) -> None:
+    """Small stand-ins: LPIPS is the squared difference, features are mean colours."""
+    content = results(evaluated)
+    for patch in content["per_patch"]:
+        for one in patch["scores"]["generated"]:
+            assert one["whole"]["lpips_vgg"] == pytest.approx(one["whole"]["mse"], rel=1e-4)
+        assert list(patch["scores"]["real"][0]["whole"]) == ["pixels", "clip"]
+    posts = torch.cat([SmallInception()(torch.from_numpy(image)[None])[0] for image in posts_of_the_tiny_world()])
+    made = [
+        torch.cat([SmallInception()(channels_first(evaluated / image_file(name, "base", sample)))[0] for name in NAMES])
+        for sample in range(2)
+    ]
+    expected = [frechet_distance(posts, features) for features in made]
+    assert content["sets"]["base"]["fid"]["value"] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert content["sets"]["real"].keys() == {"is"}
+    assert any("FID is biased upwards" in note for note in content["notes"])
+
+
+def posts_of_the_tiny_world() -> list[Any]:
+    """Channels first, at the checkpoint's resolution."""
+    posts = [
+        Image.open(io.BytesIO(patch_row(i)["post"]["bytes"])).resize((32, 32), Image.Resampling.BOX) for i in range(4)
+    ]
+    return [np.asarray(post).transpose(2, 0, 1).copy() for post in posts]
+
+
+def channels_first(path: Path) -> torch.Tensor:
+    """(1, 3, H, W) uint8."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())[None]
+
+
+def test_latex_says_the_same(evaluated: Path) -> None:
+    """Every value of the first table, row by row; the best in bold; names escaped."""
+    content, text = results(evaluated), (evaluated / "results.tex").read_text()
+    first = text.split("\\begin{table}")[1]
+    for row, name in content["rows"].items():
+        (line,) = (line for line in first.splitlines() if line.startswith(name))
+        values = [float(cell) for cell in re.findall(r"[0-9.]+", line.removeprefix(name).replace("\\textbf", ""))]
+        summary = content["summary"][row]
+        expected = [
+            summary[region][m]["value"] for region in ("whole", "inside", "outside") for m in ("mse", "psnr", "ssim")
+        ]
+        assert values == pytest.approx(expected, abs=0.006)
+    assert text.count("\\begin{tabular}") == text.count("\\bottomrule") == 5
+    assert "FID" in text
 
 
 def test_same_images_as_generate(tmp_path: Path, evaluated: Path, run_folder: Path, dataset: Path) -> None:
-    """What is measured is what the user would generate with the same seed."""
-    generate(checkpoint=run_folder, pre=dataset, out=tmp_path / "out", steps=2, seed=50, batch_size=3)
-    for patch in results(evaluated)["per_patch"]:
-        made = (tmp_path / "out" / f"{patch['patch_id']}.png").read_bytes()
-        assert made == (evaluated / image_file(patch["patch_id"], "generated")).read_bytes()
+    """What is measured is what the user would generate with the same options."""
+    sampling = Sampling(steps=2, seed=50, batch_size=3)
+    generate(checkpoint=run_folder, pre=dataset, out=tmp_path / "out", sampling=sampling)
+    for name in NAMES:
+        made, measured = (
+            np.asarray(Image.open(path)).astype(int)
+            for path in (tmp_path / "out" / f"{name}.png", evaluated / image_file(name, "generated"))
+        )
+        assert np.abs(made - measured).max() <= 1
 
 
 def test_table_in_the_terminal(
     tmp_path: Path, run_folder: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three rows, aligned columns, one best value per column, one row per disaster type."""
-    evaluate(checkpoint=run_folder, dataset=dataset, out=tmp_path / "out", steps=1, limit=2)
+    """Three rows, aligned columns, one best value per column, one row per type and event; gaps are named."""
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none"}
+    evaluate(out=tmp_path / "out", sampling=Sampling(steps=1), limit=2, **arguments)
     lines = capsys.readouterr().out.splitlines()
     start = next(i for i, line in enumerate(lines) if "whole (2 patches)" in line)
     table = lines[start + 1 : start + 5]
@@ -88,64 +172,136 @@ def test_table_in_the_terminal(
     assert re.findall(r"MSE|PSNR|SSIM", table[0]) == ["MSE", "PSNR", "SSIM"] * 3
     assert "".join(table).count("*") == 9
     assert len({len(line.rstrip("* ")) for line in table[1:]}) == 1
-    assert any(line.startswith("flooding ") for line in lines)
-    assert any(line.startswith("earthquake ") for line in lines)
+    assert any(line.startswith("flooding (1)") for line in lines)
+    assert any(line.startswith("monte-alvo-earthquake (1)") for line in lines)
+    assert any(line.startswith("destroyed (2)") for line in lines)
+    assert any(re.match(r"LPIPS \(VGG\).* FID.*: not measured, not asked for \(--networks\)", line) for line in lines)
+
+
+def test_an_absent_network_is_a_gap(
+    tmp_path: Path, run_folder: Path, dataset: Path, small_networks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are measured; JSON, LaTeX and report name the gap and its reason."""
+
+    def absent(_: object) -> None:
+        raise NetworkAbsent("FID, KID and IS need weights that are not here")
+
+    monkeypatch.setattr("evaluation.judges.load_inception", absent)
+    out = tmp_path / "out"
+    evaluate(checkpoint=run_folder, dataset=dataset, out=out, sampling=Sampling(steps=1), limit=2)
+    content = results(out)
+    assert content["not_measured"].keys() == {"fid", "kid", "is"}
+    assert content["summary"]["generated"]["whole"]["lpips_alex"]["value"] > 0
+    for file in ("results.tex", "report.html"):
+        assert "FID, KID x 1000, IS: not measured, FID, KID and IS need weights" in (out / file).read_text()
+
+
+def test_one_image_is_no_set_and_nan_is_named(
+    tmp_path: Path, run_folder: Path, dataset: Path, small_networks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither stops the evaluation; both are said."""
+    monkeypatch.setattr(
+        "evaluation.judges.load_lpips", lambda *_: lambda made, _: made.flatten(1).float().sum(1) * math.nan
+    )
+    evaluate(checkpoint=run_folder, dataset=dataset, out=tmp_path / "out", sampling=Sampling(steps=1), limit=1)
+    content = results(tmp_path / "out")
+    assert "needs at least 2 images" in content["not_measured"]["fid"]
+    assert content["summary"]["generated"]["whole"]["lpips_vgg"]["value"] is None
+    assert any(
+        f"LPIPS (VGG) is no number for 3 images, first {NAMES[0]} (generated)" in note for note in content["notes"]
+    )
 
 
 def test_report_is_one_escaped_page(tmp_path: Path, run_folder: Path) -> None:
-    """Captions are shown as text; nothing is loaded from elsewhere."""
+    """Captions are shown as text; nothing is loaded from elsewhere; failures come first."""
     captions = [{"style": "short", "target": "post", "text": "<script>alert('x')</script> & more"}]
     rows = [patch_row(0, captions=captions), *(patch_row(i) for i in range(1, 8))]
     evaluate(
-        checkpoint=run_folder, dataset=write_dataset(tmp_path / "d", rows), out=tmp_path / "out", steps=1, batch_size=8
-    )
+        checkpoint=run_folder, dataset=write_dataset(tmp_path / "d", rows), out=tmp_path / "out", networks="none",
+        sampling=Sampling(steps=1),
+    )  # fmt: skip
     page = (tmp_path / "out/report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt; &amp; more" in page
     assert not re.findall(r'(?:src|href)="(?!data:image/)', page)
     assert "url(" not in page
-    assert page.count("<article>") == 8
-    assert page.count("<img ") == 8 * 4
+    assert page.count("<article>") == page.count('type="range"') == 8
+    assert page.count("<img ") == 8 * 6  # pre, post, base, and three under the slider
+    assert page.index("Worst patches") < page.index("Patches drawn by lot") < page.index("<table>")
 
 
 def test_patches_without_change_or_labels(tmp_path: Path, run_folder: Path) -> None:
     """They count where they can; what cannot be measured is null and a dash."""
     rows = [patch_row(0, change_mask=None, damage_mask=None), patch_row(1, change_mask=None, damage_mask=None)]
-    evaluate(checkpoint=run_folder, dataset=write_dataset(tmp_path / "d", rows), out=tmp_path / "out", steps=1)
-    summary = results(tmp_path / "out")["summary"]["generated"]
-    assert summary["inside"] == {"patches": 0, "pixels": 0, "mse": None, "psnr": None, "ssim": None}
-    assert summary["whole"]["patches"] == 2
-    assert not math.isnan(summary["whole"]["mse"])
-    assert "over the whole patch" in (tmp_path / "out/report.html").read_text()
-
-
-def test_out_folder(tmp_path: Path, evaluated: Path, run_folder: Path, dataset: Path) -> None:
-    """An earlier evaluation is replaced only on request, anything else never."""
-    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "steps": 1, "limit": 1}
+    dataset = write_dataset(tmp_path / "d", rows)
     out = tmp_path / "out"
-    evaluate(out=out, **arguments)
+    evaluate(checkpoint=run_folder, dataset=dataset, out=out, networks="none", sampling=Sampling(steps=1))
+    summary = results(out)["summary"]["generated"]
+    assert summary["inside"]["mse"] == {"value": None, "low": None, "high": None, "patches": 0}
+    assert summary["whole"]["mse"]["patches"] == 2
+    assert "over the whole patch" in (out / "report.html").read_text()
+    assert "--" in (out / "results.tex").read_text()
+
+
+def test_out_folder(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
+    """An earlier evaluation is replaced only on request, anything else never."""
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none"}
+    out, one_step = tmp_path / "out", Sampling(steps=1)
+    evaluate(out=out, limit=1, sampling=one_step, **arguments)
+    kept = (out / image_file(NAMES[0], "generated")).stat().st_mtime_ns
     with pytest.raises(EvaluationError, match="--overwrite"):
-        evaluate(out=out, **arguments)
-    evaluate(out=out, overwrite=True, **(arguments | {"limit": 2}))
+        evaluate(out=out, limit=1, sampling=one_step, **arguments)
+    evaluate(out=out, overwrite=True, limit=2, sampling=one_step, **arguments)
     assert len(results(out)["per_patch"]) == 2
+    assert (out / image_file(NAMES[0], "generated")).stat().st_mtime_ns == kept
     (out / "images/mine.txt").write_text("notes")
     with pytest.raises(EvaluationError, match=r"holds mine\.txt"):
-        evaluate(out=out, overwrite=True, **arguments)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/images").mkdir()
-    with pytest.raises(EvaluationError, match=r"has no results\.json"):
-        evaluate(out=tmp_path / "home", overwrite=True, **arguments)
+        evaluate(out=out, overwrite=True, sampling=one_step, **arguments)
+    (tmp_path / "home/images/base").mkdir(parents=True)
+    (tmp_path / "home/images/base/me.png").write_text("mine")
+    with pytest.raises(GenerateError, match=r"holds me\.png, which is not ours"):
+        evaluate(out=tmp_path / "home", overwrite=True, sampling=one_step, **arguments)
 
 
-def test_an_interrupted_evaluation_leaves_nothing(
-    tmp_path: Path, run_folder: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+def test_wrong_names(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
+    """Of methods and of networks."""
+    for option in ("methods", "networks"):
+        arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, option: "copy,inceptoin"}
+        with pytest.raises(EvaluationError, match=rf"{option}: there is no '(copy|inceptoin)'. Choose from"):
+            evaluate(out=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_evaluation_goes_on(
+    tmp_path: Path, run_folder: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Either whole or absent."""
+    """Images are kept; there is no results.json before all is there."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("evaluation.run.write_report", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(checkpoint=run_folder, dataset=dataset, out=tmp_path / "out", steps=1, limit=1)
-    assert list(tmp_path.iterdir()) == []
+    out = tmp_path / "out"
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none"}
+    with monkeypatch.context() as patched:
+        patched.setattr("evaluation.run.measure", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
+    assert [path.name for path in out.iterdir()] == ["images"]
+    monkeypatch.setattr("evaluation.run.load_generator", lambda *_: pytest.fail("loaded"))
+    evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
+    assert capsys.readouterr().out.count("2 of 2 images are there already") == 2
+    assert len(results(out)["per_patch"]) == 2
+
+
+def test_editing_is_a_row_like_any_other(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
+    """Inpainting leaves what is not building as it was: here the outside of the change, where copying is perfect."""
+    out = tmp_path / "out"
+    methods = "generated,copy,sdedit,inpaint"
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none", "limit": 2}
+    evaluate(out=out, methods=methods, sampling=Sampling(steps=2), **arguments)
+    content = results(out)
+    assert list(content["rows"]) == ["generated", "copy", "sdedit", "inpaint"]
+    assert content["summary"]["inpaint"]["outside"]["mse"]["value"] == 0
+    assert content["summary"]["inpaint"]["inside"]["mse"]["value"] > 0
+    assert content["summary"]["sdedit"]["outside"]["mse"]["value"] > 0
+    assert "SDEdit of the pre-image" in (out / "report.html").read_text()

@@ -1,6 +1,5 @@
 """Generation is diffusers' own: same folders, same seed, same image."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,12 +12,19 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 from PIL import Image
 
 from generate.errors import GenerateError
-from generate.pipeline import Pixels, generate_images, load_generator, open_checkpoint
-from models.checkpoint import CheckpointError
+from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
+from generate.sampling import Sampling
+from models.checkpoint import CheckpointError, file_sha256
 from tests.generate.worlds import RESOLUTION, write_micro_checkpoint
 from tests.worlds import write_micro_base
 
 STEPS = 4
+
+
+def generator(run: Path, scheduler: str = "ddim") -> StableDiffusionControlNetPipeline:
+    """The pipeline of a run's checkpoint."""
+    trained = open_checkpoint(run)
+    return load_generator(trained, open_base(trained), scheduler)
 
 
 def noise_image(seed: int) -> Pixels:
@@ -31,9 +37,9 @@ def test_equals_stock_diffusers_from_disk(run_folder: Path, micro_base: Path, gu
     """The oracle: a pipeline assembled by diffusers alone from the two folders."""
     pre = noise_image(0)
     ours = generate_images(
-        load_generator(open_checkpoint(run_folder)),
+        generator(run_folder),
         [pre], ["after a flood"], [7],
-        steps=STEPS, guidance_scale=guidance_scale,
+        Sampling(steps=STEPS, guidance_scale=guidance_scale),
     )[0]  # fmt: skip
     stock = StableDiffusionControlNetPipeline.from_pretrained(
         micro_base,
@@ -49,11 +55,12 @@ def test_equals_stock_diffusers_from_disk(run_folder: Path, micro_base: Path, gu
 
 def test_without_control_equals_the_base(run_folder: Path, micro_base: Path) -> None:
     """At control_scale 0 the pre image does not matter and the plain pipeline gives the same image."""
-    pipeline = load_generator(open_checkpoint(run_folder))
-    arguments: dict[str, Any] = {"prompts": ["after a flood"], "seeds": [3], "steps": STEPS, "guidance_scale": 1.0}
-    alone = generate_images(pipeline, [noise_image(0)], **arguments, control_scale=0.0)
-    other_pre = generate_images(pipeline, [noise_image(1)], **arguments, control_scale=0.0)
-    controlled = generate_images(pipeline, [noise_image(0)], **arguments)
+    pipeline = generator(run_folder)
+    arguments: dict[str, Any] = {"prompts": ["after a flood"], "seeds": [3]}
+    without = Sampling(steps=STEPS, control_scale=0.0)
+    alone = generate_images(pipeline, [noise_image(0)], **arguments, sampling=without)
+    other_pre = generate_images(pipeline, [noise_image(1)], **arguments, sampling=without)
+    controlled = generate_images(pipeline, [noise_image(0)], **arguments, sampling=Sampling(steps=STEPS))
     stock = StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None)
     theirs = stock(
         "after a flood", num_inference_steps=STEPS, guidance_scale=1.0, generator=torch.Generator().manual_seed(3)
@@ -65,14 +72,47 @@ def test_without_control_equals_the_base(run_folder: Path, micro_base: Path) -> 
 
 def test_batch_size_does_not_matter(run_folder: Path) -> None:
     """One image at a time or three at once; float sums may differ in the last bit, hence one level."""
-    pipeline = load_generator(open_checkpoint(run_folder))
+    pipeline = generator(run_folder)
     pre, prompts, seeds = [noise_image(i) for i in range(3)], ["a", "b", "c"], [5, 6, 7]
-    together = generate_images(pipeline, pre, prompts, seeds, steps=STEPS, guidance_scale=1.0)
-    single = [
-        generate_images(pipeline, [pre[i]], [prompts[i]], [seeds[i]], steps=STEPS, guidance_scale=1.0)[0]
-        for i in range(3)
-    ]
+    together = generate_images(pipeline, pre, prompts, seeds, Sampling(steps=STEPS))
+    single = [generate_images(pipeline, [pre[i]], [prompts[i]], [seeds[i]], Sampling(steps=STEPS))[0] for i in range(3)]
     assert np.abs(together.astype(int) - np.stack(single).astype(int)).max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside diffusers' UniPC
+def test_every_solver_finds_the_same_image(run_folder: Path) -> None:
+    """All three solve the same differential equation from the same noise: with enough steps they agree."""
+    arguments: dict[str, Any] = {"pre": [noise_image(0)] * 2, "prompts": ["after a flood"] * 2, "seeds": [3, 4]}
+    exact, other = generate_images(generator(run_folder), **arguments, sampling=Sampling(steps=40)).astype(float)
+    for name in ("unipc", "dpm++"):
+        close = generate_images(generator(run_folder, name), **arguments, sampling=Sampling(steps=15))[0]
+        assert np.abs(close - exact).mean() < 0.25 * np.abs(other - exact).mean()
+
+
+def test_control_start_and_end_are_those_of_diffusers(run_folder: Path, micro_base: Path) -> None:
+    """The ControlNet works in the second and third of four steps only, as in the stock pipeline."""
+    pre = noise_image(0)
+    sampling = Sampling(steps=4, control_start=0.25, control_end=0.75)
+    ours = generate_images(generator(run_folder), [pre], ["after a flood"], [7], sampling)[0]
+    theirs = generator(run_folder)(
+        "after a flood", Image.fromarray(pre), num_inference_steps=4, guidance_scale=1.0,
+        control_guidance_start=0.25, control_guidance_end=0.75, generator=torch.Generator().manual_seed(7),
+    ).images[0]  # fmt: skip
+    throughout = generate_images(generator(run_folder), [pre], ["after a flood"], [7], Sampling(steps=4))[0]
+    assert np.array_equal(ours, np.asarray(theirs))
+    assert not np.array_equal(ours, throughout)
+
+
+def test_bf16_starts_from_the_same_noise(run_folder: Path) -> None:
+    """The image is that of fp32 but for the rounding of the networks; another seed gives another one."""
+    pipeline = generator(run_folder)
+    fp32, bf16 = Sampling(steps=STEPS), Sampling(steps=STEPS, precision="bf16")
+    exact, rough, other = (
+        generate_images(pipeline, [noise_image(0)], ["a"], [seed], sampling)
+        for sampling, seed in ((fp32, 3), (bf16, 3), (fp32, 4))
+    )
+    error, distance = (np.abs(images.astype(float) - exact).mean() for images in (rough, other))
+    assert 0 < error < 0.2 * distance
 
 
 def test_averaged_weights_are_preferred(tmp_path: Path, micro_base: Path) -> None:
@@ -82,19 +122,17 @@ def test_averaged_weights_are_preferred(tmp_path: Path, micro_base: Path) -> Non
 
 
 def test_steps_are_checked(run_folder: Path) -> None:
-    """Zero and more steps than the schedule has are named."""
-    pipeline = load_generator(open_checkpoint(run_folder))
-    for steps in (0, 1000):
-        with pytest.raises(GenerateError, match=f"steps is {steps}; expected 1 to 999"):
-            generate_images(pipeline, [noise_image(0)], ["x"], [0], steps=steps, guidance_scale=1.0)
+    """More steps than the schedule has are named."""
+    with pytest.raises(GenerateError, match="steps is 1000; expected 1 to 999"):
+        generate_images(generator(run_folder), [noise_image(0)], ["x"], [0], Sampling(steps=1000))
 
 
 def test_weights_that_diverged(tmp_path: Path, run_folder: Path) -> None:
     """NaN weights give an error, not a black image."""
-    pipeline = load_generator(open_checkpoint(run_folder))
+    pipeline = generator(run_folder)
     pipeline.controlnet.controlnet_mid_block.bias[0] = torch.nan
     with pytest.raises(GenerateError, match="diverged"):
-        generate_images(pipeline, [noise_image(0)], ["x"], [0], steps=1, guidance_scale=1.0)
+        generate_images(pipeline, [noise_image(0)], ["x"], [0], Sampling(steps=1))
 
 
 def test_other_base_is_refused(tmp_path: Path, run_folder: Path) -> None:
@@ -102,9 +140,9 @@ def test_other_base_is_refused(tmp_path: Path, run_folder: Path) -> None:
     trained = open_checkpoint(run_folder)
     other = write_micro_base(tmp_path / "other", seed=9)
     with pytest.raises(CheckpointError, match=rf"trained on base {trained.base} .* but {other} is another.*--base"):
-        load_generator(trained, str(other))
+        open_base(trained, str(other))
     copy = shutil.copytree(trained.base, tmp_path / "copy")
-    load_generator(trained, str(copy))
+    assert open_base(trained, str(copy)).folder == copy
 
 
 def test_base_has_moved(tmp_path: Path) -> None:
@@ -113,8 +151,8 @@ def test_base_has_moved(tmp_path: Path) -> None:
     trained = open_checkpoint(write_micro_checkpoint(tmp_path / "run", base))
     moved = base.rename(tmp_path / "moved")
     with pytest.raises(CheckpointError, match=r"its base is not where the training found it.*--base"):
-        load_generator(trained)
-    load_generator(trained, str(moved))
+        open_base(trained)
+    assert open_base(trained, str(moved)).folder == moved
 
 
 def test_damaged_checkpoint(tmp_path: Path, run_folder: Path) -> None:
@@ -133,8 +171,8 @@ def test_state_without_a_field(tmp_path: Path, micro_base: Path) -> None:
     del state["resolution"]
     (folder / "state.json").write_text(json.dumps(state))
     manifest = json.loads((folder / "MANIFEST.json").read_text())
-    content = (folder / "state.json").read_bytes()
-    manifest["state.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    path = folder / "state.json"
+    manifest["state.json"] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"state.json: field 'resolution' is missing"):
         open_checkpoint(folder)

@@ -11,8 +11,10 @@ from PIL import Image
 from data.errors import DataError
 from generate.errors import GenerateError
 from generate.items import batched, spread
-from generate.pipeline import generate_images, load_generator, open_checkpoint
+from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
+from generate.sampling import Sampling
+from generate.stamp import read_stamp
 from tests.generate.worlds import RESOLUTION, patch_row, write_dataset, write_image
 
 
@@ -21,25 +23,41 @@ def manifest(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
 
 
+def emptied(dataset: Path) -> Path:
+    """A dataset whose split has no rows, and so no shards."""
+    content = json.loads((dataset / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps(content | {"shards": []}))
+    return dataset
+
+
 def test_single_image(tmp_path: Path, run_folder: Path) -> None:
     """One PNG named after the pre image, as `generate_images` makes it with the seed itself."""
     pre = write_image(tmp_path / "here.png")
-    generate(checkpoint=run_folder, pre=pre, out=tmp_path / "out", prompt="after a flood", seed=4, steps=2)
+    generate(
+        checkpoint=run_folder, pre=pre, out=tmp_path / "out", prompt="after a flood", sampling=Sampling(seed=4, steps=2)
+    )
+    trained = open_checkpoint(run_folder)
     with Image.open(pre) as image, Image.open(tmp_path / "out/here.png") as made:
         expected = generate_images(
-            load_generator(open_checkpoint(run_folder)),
-            [np.asarray(image)], ["after a flood"], [4], steps=2, guidance_scale=1.0,
+            load_generator(trained, open_base(trained)),
+            [np.asarray(image)], ["after a flood"], [4], Sampling(steps=2),
         )  # fmt: skip
         assert np.array_equal(np.asarray(made), expected[0])
     (line,) = manifest(tmp_path / "out")
     assert (line["patch_id"], line["file"], line["seed"], line["prompt"]) == ("here", "here.png", 4, "after a flood")
     assert (line["steps"], line["guidance_scale"], line["step"], line["weights"]) == (2, 1.0, 10, "controlnet")
+    stamp = read_stamp(tmp_path / "out/here.png")
+    assert stamp == {name: value for name, value in line.items() if name not in ("file", "sha256")}
+    with Image.open(tmp_path / "out/here.png") as made:
+        assert made.info["SYNTHETIC"] == "yes"
 
 
 def test_dataset(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
     """Captions of the training's style; the seed of a patch is its position in the split, limit or not."""
-    generate(checkpoint=run_folder, pre=dataset, out=tmp_path / "all", seed=100, steps=1, batch_size=3)
-    generate(checkpoint=run_folder, pre=dataset, out=tmp_path / "two", seed=100, steps=1, limit=2)
+    generate(
+        checkpoint=run_folder, pre=dataset, out=tmp_path / "all", sampling=Sampling(seed=100, steps=1, batch_size=3)
+    )
+    generate(checkpoint=run_folder, pre=dataset, out=tmp_path / "two", sampling=Sampling(seed=100, steps=1), limit=2)
     lines = manifest(tmp_path / "all")
     assert [line["seed"] for line in lines] == [100, 101, 102, 103]
     assert lines[2]["prompt"] == "a town after flood number 2"
@@ -49,48 +67,67 @@ def test_dataset(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
         assert np.abs(np.asarray(one).astype(int) - np.asarray(two)).max() <= 1
 
 
-def test_larger_image_is_shown_smaller(tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A square of another size is resized, and the user is told."""
-    pre = write_image(tmp_path / "large.png", side=2 * RESOLUTION)
-    generate(checkpoint=run_folder, pre=pre, out=tmp_path / "out", prompt="", steps=1)
-    assert "64 x 64 px, shown to the network at 32 x 32 px" in capsys.readouterr().out
+def test_samples_have_noise_of_their_own(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
+    """Sample 1 starts a million seeds further; sample 0 is what it is without others."""
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "pre": dataset, "limit": 2}
+    generate(out=tmp_path / "two", sampling=Sampling(steps=1, samples=2), **arguments)
+    generate(out=tmp_path / "one", sampling=Sampling(steps=1), **arguments)
+    lines = {line["file"]: line for line in manifest(tmp_path / "two")}
+    (name,) = (line["patch_id"] for line in lines.values() if line["seed"] == 3)
+    assert {line["seed"] for line in lines.values()} == {0, 3, 1_000_000, 1_000_003}
+    assert (lines[f"{name}_s1.png"]["seed"], lines[f"{name}_s1.png"]["sample"]) == (1_000_003, 1)
+    first, second, alone = (
+        np.asarray(Image.open(tmp_path / file)).astype(int)
+        for file in (f"two/{name}.png", f"two/{name}_s1.png", f"one/{name}.png")
+    )
+    assert np.abs(first - alone).max() <= 1
+    assert np.abs(first - second).max() > 1
 
 
 def test_overwrite_replaces_only_our_files(tmp_path: Path, run_folder: Path) -> None:
-    """A second run needs the flag; a foreign file stops both."""
-    out = tmp_path / "out"
-    arguments: dict[str, Any] = {"checkpoint": run_folder, "prompt": "x", "steps": 1}
-    generate(pre=write_image(tmp_path / "a.png"), out=out, **arguments)
-    with pytest.raises(GenerateError, match="--overwrite"):
-        generate(pre=write_image(tmp_path / "b.png"), out=out, **arguments)
-    generate(pre=tmp_path / "b.png", out=out, overwrite=True, **arguments)
+    """Other settings need the flag; a foreign file stops every run."""
+    out, pre = tmp_path / "out", write_image(tmp_path / "a.png")
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "prompt": "x", "out": out}
+    generate(pre=pre, sampling=Sampling(steps=1), **arguments)
+    with pytest.raises(GenerateError, match=r"a\.png was made with steps 1, not 2\. Add --overwrite"):
+        generate(pre=pre, sampling=Sampling(steps=2), **arguments)
+    generate(pre=write_image(tmp_path / "b.png", seed=1), overwrite=True, sampling=Sampling(steps=1), **arguments)
     assert sorted(path.name for path in out.iterdir()) == ["b.png", "manifest.jsonl"]
     (out / "notes.txt").write_text("mine")
     with pytest.raises(GenerateError, match=r"notes\.txt, which is not ours"):
-        generate(pre=tmp_path / "b.png", out=out, overwrite=True, **arguments)
+        generate(pre=pre, overwrite=True, sampling=Sampling(steps=1), **arguments)
+
+
+def test_watermark_is_seen_only_on_request(tmp_path: Path, run_folder: Path) -> None:
+    """The same image, and the same image with letters on it."""
+    pre = write_image(tmp_path / "a.png")
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "prompt": "x", "pre": pre, "sampling": Sampling(steps=1)}
+    generate(out=tmp_path / "plain", **arguments)
+    generate(out=tmp_path / "marked", watermark=True, **arguments)
+    plain, marked = (np.asarray(Image.open(tmp_path / out / "a.png")).astype(int) for out in ("plain", "marked"))
+    touched = (plain != marked).any(-1).mean()
+    assert 0.02 < touched < 0.8
 
 
 def test_input_errors_name_the_mend(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
     """Nothing is written when an input is wrong."""
-    wide = tmp_path / "wide.png"
-    Image.new("RGB", (64, 32)).save(wide)
-    deep = tmp_path / "deep.png"
-    Image.fromarray(np.zeros((32, 32), np.uint16)).save(deep)
     (tmp_path / "text.png").write_text("no image")
     square = write_image(tmp_path / "square.png")
+    empty = emptied(write_dataset(tmp_path / "empty", [patch_row(0)]))
     bare = write_dataset(tmp_path / "bare", [patch_row(0, captions=[])])
     cases: list[tuple[type[ValueError], str, dict[str, Any]]] = [
         (GenerateError, r"absent\.png: no such file", {"pre": tmp_path / "absent.png", "prompt": "x"}),
         (GenerateError, r"text\.png: cannot be read as an image", {"pre": tmp_path / "text.png", "prompt": "x"}),
-        (GenerateError, r"64 x 32 px.*32 x 32 px: cut a square", {"pre": wide, "prompt": "x"}),
-        (GenerateError, r"mode I;16.*8-bit", {"pre": deep, "prompt": "x"}),
         (GenerateError, r"--prompt", {"pre": square}),
+        (GenerateError, r"limit is for the patches", {"pre": square, "prompt": "x", "limit": 2}),
+        (GenerateError, r"102 tokens, more than the 77 tokens .*Shorten", {"pre": square, "prompt": "flood " * 100}),
+        (GenerateError, r"window is 48 px; .* multiple of the 32 px", {"pre": square, "prompt": "x", "window": 48}),
+        (GenerateError, r"overlap is 1", {"pre": square, "prompt": "x", "overlap": 1.0}),
         (DataError, r"no split 'val'; it has test", {"pre": dataset, "split": "val"}),
+        (DataError, r"split 'test' is empty", {"pre": empty}),
         (GenerateError, r"no caption of style 'long'.*it has short", {"pre": dataset, "caption_style": "long"}),
         (GenerateError, r"it has none", {"pre": bare}),
-        (GenerateError, r"batch_size is 0", {"pre": square, "prompt": "x", "batch_size": 0}),
         (GenerateError, r"limit is 0", {"pre": dataset, "limit": 0}),
-        (GenerateError, r"steps is 0", {"pre": dataset, "steps": 0}),
     ]
     for kind, message, arguments in cases:
         with pytest.raises(kind, match=message):

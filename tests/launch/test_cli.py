@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,10 @@ def test_every_command_explains_its_options(
         call(monkeypatch, name, "--help")
     assert stop.value.code == 0
     printed = capsys.readouterr().out
-    options = [option for option in load(name).__annotations__ if option != "return"]
+    options = {option: kind for option, kind in load(name).__annotations__.items() if option != "return"}
+    groups = [option for option, kind in options.items() if is_dataclass(kind)]
+    for group in groups:  # its fields stand among the other options
+        options |= {field.name: None for field in fields(options.pop(group))}
     assert all("--" + option.replace("_", "-") in printed for option in options)
     assert not re.search(r"--\w*_", printed)  # options are spelled with dashes
 

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from data.dataset import open_dataset
 from generate.errors import GenerateError
 from generate.items import shown_patch
-from generate.pipeline import generate_images, load_generator, open_checkpoint
+from generate.pipeline import Checkpoint, Pipeline, generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
+from generate.sampling import Sampling
 from models import load_base
 from models.checkpoint import step_folder
 from models.denoiser import PRE_CONV, widen_conv_in
@@ -30,6 +31,7 @@ KINDS = {
     "lora+concat": ["--model.trained=lora+concat"],
     "mask": ["--model.condition=pixels+mask"],
 }
+ONE_STEP = Sampling(steps=1)
 SHORT = [
     "--train.steps=8",
     "--train.ema_decay=0.5",
@@ -37,6 +39,10 @@ SHORT = [
     "--train.warmup_steps=0",
     "--train.learning_rate=0.05",
 ]
+
+
+def generator(checkpoint: Checkpoint) -> Pipeline:
+    return load_generator(checkpoint, open_base(checkpoint))
 
 
 @pytest.fixture(params=KINDS)
@@ -75,15 +81,16 @@ def test_runs_resumes_and_generates(
     checkpoint = open_checkpoint(trained)
     rows = open_dataset(tiny_dataset, "train")
     labelled = [row for row in rows if row["damage_mask"] is not None][:2]
-    shown = [shown_patch(row, checkpoint) for row in labelled]
+    shown = [shown_patch(row, checkpoint, checkpoint.resolution) for row in labelled]
     other = [255 - image for image in shown]
-    sampling: dict[str, Any] = {"prompts": ["a", "b"], "seeds": [1, 2], "steps": 3, "guidance_scale": 2.0}
-    pipeline = load_generator(checkpoint)
-    made = generate_images(pipeline, shown, **sampling)
-    alone = generate_images(pipeline, shown, **sampling, control_scale=0.0)
-    assert np.array_equal(made, generate_images(pipeline, shown, **sampling))  # nothing stays scaled
+    asked: dict[str, Any] = {"prompts": ["a", "b"], "seeds": [1, 2]}
+    as_trained, without, much = (Sampling(steps=3, guidance_scale=2.0, control_scale=scale) for scale in (1, 0, 3))
+    pipeline = generator(checkpoint)
+    made = generate_images(pipeline, shown, **asked, sampling=as_trained)
+    alone = generate_images(pipeline, shown, **asked, sampling=without)
+    assert np.array_equal(made, generate_images(pipeline, shown, **asked, sampling=as_trained))  # nothing stays scaled
     assert not np.array_equal(made, alone)
-    strong = [generate_images(pipeline, images, **sampling, control_scale=3.0) for images in (shown, other)]
+    strong = [generate_images(pipeline, images, **asked, sampling=much) for images in (shown, other)]
     assert np.array_equal(strong[0], strong[1]) == (kind == "lora")  # only a LoRA alone does not see the pre image
     stock = StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None)
     theirs = stock(
@@ -91,12 +98,12 @@ def test_runs_resumes_and_generates(
         generator=[torch.Generator().manual_seed(seed) for seed in (1, 2)],
     ).images  # fmt: skip
     assert np.abs(alone.astype(int) - (theirs * 255).round()).max() <= 1
-    generate(checkpoint=trained, pre=tiny_dataset, split="train", out=tmp_path / "images", steps=1, limit=1)
+    generate(checkpoint=trained, pre=tiny_dataset, split="train", out=tmp_path / "images", sampling=ONE_STEP, limit=1)
     if kind == "mask":
         square = tmp_path / "square.png"
         Image.new("RGB", (32, 32)).save(square)
         with pytest.raises(GenerateError, match=r"8 channels .* but was given 3"):
-            generate(checkpoint=trained, pre=square, prompt="x", out=tmp_path / "one", steps=1)
+            generate(checkpoint=trained, pre=square, prompt="x", out=tmp_path / "one", sampling=ONE_STEP)
 
 
 def check_resume(last: Path, arguments: Arguments, options: list[str]) -> None:
@@ -118,7 +125,7 @@ def test_concatenated_latents_in_stock_diffusers(tmp_path: Path, arguments: Argu
     run(arguments("run", *KINDS["lora+concat"], *SHORT, "--train.ema_decay=0"))
     checkpoint = open_checkpoint(tmp_path / "run")
     pre = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    ours = generate_images(load_generator(checkpoint), [pre], ["x"], [5], steps=3, guidance_scale=1.0)[0]
+    ours = generate_images(generator(checkpoint), [pre], ["x"], [5], Sampling(steps=3))[0]
     base = load_base(micro_base)
     unet = base.load_unet()
     widen_conv_in(unet, load_trained(checkpoint.folder)[PRE_CONV])
@@ -139,10 +146,12 @@ def test_into_the_past_with_long_captions(tmp_path: Path, arguments: Arguments, 
     options = ["--data.direction=past", "--data.caption_styles={chunks: 1}", "--data.text_chunks=4", *SHORT]
     run(arguments("run", *options, "--objective.damage_weights={destroyed: 4}"))
     checkpoint = open_checkpoint(tmp_path / "run")
-    assert load_generator(checkpoint).text_encoder.config.text_chunks == 4
+    assert generator(checkpoint).text_encoder.config.text_chunks == 4
     row = open_dataset(tiny_dataset, "train")[0]
-    assert np.array_equal(shown_patch(row, checkpoint), np.array(row["post"]))
-    generate(checkpoint=tmp_path / "run", pre=tiny_dataset, split="train", out=tmp_path / "made", steps=1, limit=1)
+    assert np.array_equal(shown_patch(row, checkpoint, checkpoint.resolution), np.array(row["post"]))
+    generate(
+        checkpoint=tmp_path / "run", pre=tiny_dataset, split="train", out=tmp_path / "made", sampling=ONE_STEP, limit=1
+    )
     manifest = (tmp_path / "made/manifest.jsonl").read_text()
     pre = next(entry["text"] for entry in row["captions"] if (entry["style"], entry["target"]) == ("chunks", "pre"))
     assert pre.split("\n")[0][:20] in manifest
@@ -155,7 +164,7 @@ def test_a_rescaled_schedule_is_sampled_as_it_was_trained(
     plain = DDIMScheduler(beta_schedule="scaled_linear", prediction_type="v_prediction", clip_sample=False)
     plain.save_pretrained(base / "scheduler")
     run(arguments("run", *SHORT, f"--model.base={base}", "--objective.zero_terminal_snr=true"))
-    scheduler = load_generator(open_checkpoint(tmp_path / "run")).scheduler
+    scheduler = generator(open_checkpoint(tmp_path / "run")).scheduler
     # Lin et al. 2024, algorithm 1: shift and scale sqrt(alpha_bar) so that it ends in 0 and starts where it did.
     roots = plain.alphas_cumprod.double().sqrt()
     expected = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2

@@ -1,0 +1,54 @@
+"""The numbers that are measured: their names, which way is better, how they are written."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from data.regions import REGIONS
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One kind of number."""
+
+    name: str
+    lower_is_better: bool
+    digits: int  # after the point
+    pooled: bool = False  # over all pixels; else the mean over patches
+
+
+# Against the real post image, over any region.
+PIXEL_METRICS = {
+    "mse": Metric("MSE", True, 5, pooled=True),
+    "psnr": Metric("PSNR", False, 2),
+    "ssim": Metric("SSIM", False, 3),
+}
+# Of whole images, by a network: LPIPS against the real post image, CLIP against the caption.
+NETWORK_METRICS = {
+    "lpips_vgg": Metric("LPIPS (VGG)", True, 3),
+    "lpips_alex": Metric("LPIPS (Alex)", True, 3),
+    "clip": Metric("CLIP-score", False, 2),
+}
+# Of all images of a method together.
+SET_METRICS = {
+    "fid": Metric("FID", True, 2),
+    "kid": Metric("KID x 1000", True, 2),
+    "is": Metric("IS", False, 2),
+}
+METRICS = PIXEL_METRICS | NETWORK_METRICS | SET_METRICS
+
+PIXEL_COLUMNS = [(region, metric) for region in REGIONS for metric in PIXEL_METRICS]
+NETWORK_COLUMNS = [("whole", metric) for metric in NETWORK_METRICS]
+SET_COLUMNS = [("all", metric) for metric in SET_METRICS]
+
+
+def number(value: float, metric: str = "mse") -> str:
+    """One value as text."""
+    return "-" if math.isnan(value) else f"{value:.{METRICS[metric].digits}f}"
+
+
+def best(values: Iterable[float], metric: str) -> float:
+    """The best of the values that exist; NaN if none does."""
+    known = [value for value in values if not math.isnan(value)]
+    choose = min if METRICS[metric].lower_is_better else max
+    return choose(known) if known else math.nan

@@ -1,0 +1,47 @@
+"""`results.json`: every number, per patch and in summary; one that does not exist is null."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evaluation.output import RESULTS, write_whole
+from evaluation.results import Evaluation, Summary
+
+FORMAT = 2
+
+
+def write_results(folder: Path, evaluation: Evaluation) -> None:
+    """Write results.json."""
+    groups = {"by_disaster_type": evaluation.by_disaster_type(), "by_event": evaluation.by_event()}
+    content = {
+        "format": FORMAT,
+        **evaluation.settings,
+        "rows": evaluation.rows(),
+        "notes": evaluation.notes,
+        "not_measured": evaluation.gaps,
+        "summary": _plain(evaluation.summary()),
+        "sets": evaluation.sets,
+        **{
+            name: {key: _plain(evaluation.summary(part)) for key, part in parts.items()}
+            for name, parts in groups.items()
+        },
+        "per_patch": [asdict(patch) for patch in evaluation.patches],
+    }
+    write_whole(folder / RESULTS, json.dumps(_jsonable(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def _plain(summary: dict[str, Summary]) -> dict[str, Any]:
+    return {row: {region: dict(of) for region, of in regions.items()} for row, regions in summary.items()}
+
+
+def _jsonable(value: Any) -> Any:  # noqa: ANN401  # JSON
+    """Dataclasses as objects, NaN as null."""
+    if hasattr(value, "__dataclass_fields__"):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {key: _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

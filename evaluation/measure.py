@@ -1,0 +1,75 @@
+"""Measure the images of an evaluation, patch by patch, from their files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.similarity import Pixels, score
+from evaluation.judges import Judges
+from evaluation.output import image_file
+from evaluation.patches import Patch
+from evaluation.results import REAL, PatchResult, Values
+from generate.items import batched
+from generate.progress import progress
+
+BATCH = 8  # images that a network judges at once
+
+
+def measure(
+    folder: Path, patches: Iterator[Patch], total: int, methods: Sequence[str], seeds: list[list[int]], judges: Judges
+) -> list[PatchResult]:
+    """Score every image of every method and sample.
+
+    Args:
+        folder: of the evaluation; generated images are read from it.
+        patches: to measure.
+        total: their number.
+        methods: in the order of tables; `copy` has no files.
+        seeds: of the samples of each patch.
+        judges: the networks.
+    """
+    results: list[PatchResult] = []
+    with progress(total, "measure", "patch") as bar:
+        for batch in batched(patches, BATCH):
+            posts, captions = [patch.post for patch in batch], [patch.prompt for patch in batch]
+            scores: list[dict[str, list[Values]]] = [{method: [] for method in (*methods, REAL)} for _ in batch]
+            for found, judged in zip(scores, judges.see((REAL, 0), posts, posts, captions), strict=True):
+                found[REAL].append({"whole": {"pixels": float(posts[0][..., 0].size), **judged}})
+            for method in methods:
+                for sample in range(1 if method == "copy" else len(seeds[0])):
+                    images = [_image(folder, patch, method, sample) for patch in batch]
+                    opinions = judges.see((method, sample), images, posts, captions)
+                    for i, patch in enumerate(batch):
+                        scores[i][method].append(_values(images[i], patch, opinions[i]))
+            for patch, found in zip(batch, scores, strict=True):
+                results.append(_result(patch, seeds[len(results)], found))
+            bar.update(len(batch))
+    return results
+
+
+def _image(folder: Path, patch: Patch, method: str, sample: int) -> Pixels:
+    if method == "copy":
+        return patch.pre
+    with Image.open(folder / image_file(patch.patch_id, method, sample)) as image:
+        return np.asarray(image)
+
+
+def _values(image: Pixels, patch: Patch, judged: dict[str, float]) -> Values:
+    values: Values = {region: asdict(one) for region, one in score(image, patch.post, patch.regions).items()}
+    values["whole"] |= judged
+    return values
+
+
+def _result(patch: Patch, seeds: list[int], scores: dict[str, list[Values]]) -> PatchResult:
+    return PatchResult(
+        patch_id=patch.patch_id,
+        event=patch.event,
+        disaster_type=patch.disaster_type,
+        position=patch.position,
+        seeds=seeds,
+        prompt=patch.prompt,
+        scores=scores,
+    )

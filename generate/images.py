@@ -1,0 +1,126 @@
+"""Image files of the user's: what they are, told from the header, and their pixels."""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, PhotometricInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from generate.errors import GenerateError
+from generate.pipeline import Pixels
+
+FORMATS = ("PNG", "JPEG", "GTiff")
+READ_BYTES = 1 << 20
+GDAL_CACHE_MB = 64  # GDAL's own default grows with the machine; windows are read once or from a small scratch file
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """An 8-bit RGB image, with or without opacity."""
+
+    path: Path
+    width: int
+    height: int
+    driver: str  # one of FORMATS
+
+
+@contextmanager
+def open_raster(path: Path) -> Iterator[DatasetReader]:
+    """Open with rasterio, quietly where there is no georeference, leaving no .aux.xml files behind.
+
+    Raises:
+        GenerateError: the file is not there or cannot be read as an image.
+    """
+    if not path.is_file():
+        raise GenerateError(f"{path}: no such file. Expected a PNG, JPEG or GeoTIFF image, or a built dataset.")
+    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_PAM_ENABLED=False):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            source = rasterio.open(path)
+        except RasterioError as error:
+            raise _unreadable(path, error) from None
+        with source:
+            if source.driver not in FORMATS:
+                raise GenerateError(f"{path}: a file of format {source.driver}; expected PNG, JPEG or GeoTIFF.")
+            yield source
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Look at an image file without decoding it.
+
+    Raises:
+        GenerateError: unreadable, or not 8-bit RGB; the message names the mend.
+    """
+    with open_raster(path) as source:
+        kind = None
+        if set(source.dtypes) != {"uint8"}:
+            kind = f"{source.count} bands of {', '.join(sorted(set(source.dtypes)))}"
+            mend = "Scale it to 8 bits first: gdal_translate -ot Byte -scale, with the range of your training images."
+        elif source.photometric == PhotometricInterp.cmyk:
+            kind, mend = "CMYK colours", "Convert it to RGB."
+        elif source.count == 1 and source.colorinterp[0] == ColorInterp.palette:
+            kind, mend = "a palette", "Convert it to RGB: gdal_translate -expand rgb."
+        elif source.count < 3:
+            kind, mend = (
+                f"{source.count} band{'s' * (source.count > 1)}",
+                "The checkpoint was trained on colour images.",
+            )
+        elif source.count > 4 or (source.count == 4 and source.colorinterp[3] != ColorInterp.alpha):
+            kind = f"{source.count} bands"
+            mend = "Write red, green and blue only, in this order: gdal_translate -b 3 -b 2 -b 1 (or your order)."
+        if kind:
+            raise GenerateError(f"{path}: an image with {kind}; expected 8-bit RGB. {mend}")
+        header = ImageHeader(path, source.width, source.height, source.driver)
+    if header.driver == "PNG" and (fault := _png_fault(path)):
+        raise GenerateError(f"{path}: a PNG that is {fault}. Fetch it again.")
+    return header
+
+
+def read_pixels(path: Path) -> Pixels:
+    """The whole image, (height, width, 3); opacity is not looked at."""
+    with open_raster(path) as source:
+        return read_rgb(source, Window(0, 0, source.width, source.height))
+
+
+def read_rgb(source: DatasetReader, window: Window) -> Pixels:
+    """A window of an image, (rows, columns, 3).
+
+    Raises:
+        GenerateError: the file is damaged there.
+    """
+    try:
+        return np.ascontiguousarray(source.read((1, 2, 3), window=window).transpose(1, 2, 0))
+    except RasterioError as error:
+        raise _unreadable(Path(source.name), error) from None
+
+
+def _png_fault(path: Path) -> str | None:
+    """What is wrong with the chunks of a PNG: GDAL reads the pixels of a broken one as black and says nothing."""
+    with path.open("rb") as file:
+        file.seek(8)  # the signature
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            checksum = zlib.crc32(kind)
+            for start in range(0, length, READ_BYTES):
+                checksum = zlib.crc32(file.read(min(READ_BYTES, length - start)), checksum)
+            if file.read(4) != struct.pack(">I", checksum):
+                return "cut short or damaged"
+            if kind == b"IEND":
+                return None
+    return "cut short"
+
+
+def _unreadable(path: Path, error: RasterioError) -> GenerateError:
+    return GenerateError(
+        f"{path}: cannot be read as an image ({error.__cause__ or error}). Cut short, or not a PNG, JPEG or GeoTIFF: "
+        "fetch it again."
+    )

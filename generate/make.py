@@ -1,0 +1,163 @@
+"""Make images into a folder: batches of patches and scenes one by one, each process its share, what is done skipped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+from tqdm import tqdm
+
+from generate.inputs import Inputs
+from generate.items import Item, batched
+from generate.methods import METHODS
+from generate.output import ImageFolder
+from generate.pipeline import Pipeline, Pixels
+from generate.progress import progress, step_reporter
+from generate.sampling import Sampling
+from generate.scene import Windowing, generate_scene
+from generate.stamp import write_png
+from generate.watermark import marked, tile_side
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to make."""
+
+    item: Item
+    sample: int
+    seed: int
+    file: str
+    made: dict[str, Any]  # how: the line of the manifest
+
+
+def tasks_of(
+    items: Sequence[Item], sampling: Sampling, facts: Mapping[str, Any], method: str = "controlnet"
+) -> list[Task]:
+    """Every image of a run.
+
+    Args:
+        items: what to make.
+        sampling: its samples and seed.
+        facts: what all images have in common: checkpoint, sampling.
+        method: one of METHODS.
+    """
+    facts = {"method": method, **facts}
+    tasks = []
+    for item in items:
+        ending = ".tif" if item.scene and item.scene.driver == "GTiff" else ".png"
+        origin = item.origin()
+        for sample in range(sampling.samples):
+            seed = sampling.image_seed(item.key, sample)
+            made = {"patch_id": item.name, "prompt": item.prompt, "seed": seed, "sample": sample, **origin, **facts}
+            tasks.append(Task(item, sample, seed, file_name(item.name, sample, ending), made))
+    return tasks
+
+
+def file_name(name: str, sample: int, ending: str = ".png") -> str:
+    """`NAME.png` for the first sample, `NAME_s1.png` for the second."""
+    return f"{name}{f'_s{sample}' if sample else ''}{ending}"
+
+
+def make_images(
+    tasks: Sequence[Task],
+    folder: Path,
+    load: Callable[[], Pipeline],
+    sampling: Sampling,
+    windows: Windowing,
+    *,
+    watermark: bool,
+    overwrite: bool,
+    what: str = "generate",
+) -> None:
+    """Make what is not there yet.
+
+    Args:
+        tasks: all images of the run, in the same order in every process.
+        folder: to write.
+        load: gives the pipeline; not called if nothing is left to do.
+        sampling: how.
+        windows: how scenes are cut.
+        watermark: lay the word SYNTHETIC over every image.
+        overwrite: replace what was made otherwise.
+        what: name of the progress bar.
+    """
+    state = PartialState()
+    with ImageFolder(folder, {task.file: task.made for task in tasks}, overwrite) as images:
+        todo = [task for task in tasks if task.file not in images.done]
+        if images.done and state.is_main_process:
+            print(f"{folder}: {len(images.done)} of {len(tasks)} images are there already.")
+        todo = todo[state.process_index :: state.num_processes]
+        if not todo:
+            return
+        pipeline = load()
+        with progress(len(todo), what, "image") as bar:
+            for batch in batched((task for task in todo if task.item.read), sampling.batch_size):
+                _make_batch(pipeline, batch, images, sampling, watermark, bar)
+            for task in (task for task in todo if task.item.scene):
+                _make_scene(pipeline, task, images, sampling, windows, watermark, bar)
+
+
+def _make_batch(
+    pipeline: Pipeline,
+    tasks: Sequence[Task],
+    images: ImageFolder,
+    sampling: Sampling,
+    watermark: bool,
+    bar: "tqdm[Any]",
+) -> None:
+    inputs = Inputs(
+        pre=[_read(task) for task in tasks],
+        prompts=[task.item.prompt for task in tasks],
+        seeds=[task.seed for task in tasks],
+        buildings=[task.item.buildings() if task.item.buildings else None for task in tasks],
+    )
+    method = METHODS[tasks[0].made["method"]]
+    made = method(pipeline, inputs, sampling, step_reporter(bar, sampling.steps))
+    for task, pixels in zip(tasks, made, strict=True):
+        images.add(task.file, _writer(pixels, task, watermark))
+        bar.update()
+
+
+def _writer(pixels: Pixels, task: Task, watermark: bool) -> Callable[[Path], None]:
+    if watermark:
+        pixels = marked(pixels, 0, tile_side(*pixels.shape[:2]))
+    return lambda path: write_png(path, pixels, task.made)
+
+
+def _make_scene(
+    pipeline: Pipeline,
+    task: Task,
+    images: ImageFolder,
+    sampling: Sampling,
+    windows: Windowing,
+    watermark: bool,
+    bar: "tqdm[Any]",
+) -> None:
+    header = task.item.scene
+    assert header
+    total = len(windows.grid(header, pipeline.vae_scale_factor)) * sampling.steps
+    with progress(total, header.path.name, "window") as windows_bar:
+
+        def write(path: Path) -> None:
+            generate_scene(
+                pipeline,
+                header,
+                windows,
+                task.item.prompt,
+                task.seed,
+                sampling,
+                path,
+                task.made,
+                watermark=watermark,
+                on_window=windows_bar.update,
+            )
+
+        images.add(task.file, write)
+    bar.update()
+
+
+def _read(task: Task) -> Pixels:
+    assert task.item.read
+    return np.asarray(task.item.read())

@@ -1,0 +1,31 @@
+"""Progress bars: alive in a terminal, a line now and then in a log file."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from accelerate import PartialState
+from tqdm import tqdm
+
+LOG_EVERY_S = 30.0
+
+
+def progress(total: int, what: str, unit: str) -> "tqdm[Any]":
+    """A bar on the main process; the others show none."""
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        mininterval=0.1 if sys.stderr.isatty() else LOG_EVERY_S,
+        disable=not PartialState().is_main_process,
+    )
+
+
+def step_reporter(bar: "tqdm[Any]", steps: int, what: str = "") -> Callable[[int], None]:
+    """Says beside the bar how far the current batch is; only to a terminal, where a new number replaces the old one."""
+
+    def report(done: int) -> None:
+        if sys.stderr.isatty():
+            bar.set_postfix_str(f"{what}step {done}/{steps}")
+
+    return report

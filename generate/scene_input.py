@@ -1,0 +1,79 @@
+"""The pre image of a scene at the network's scale, window by window, whatever its size and format."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from PIL import Image
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from generate.images import open_raster, read_rgb
+from generate.pipeline import Pixels
+from generate.windows import Grid
+
+STRIP_PX = 256  # rows of the network's scale that are read at once
+BLOCK_PX = 128  # of the scratch file
+
+
+@contextmanager
+def scene_windows(path: Path, grid: Grid, factor: int, scratch: Path) -> Iterator["SceneWindows"]:
+    """Bring a scene to the network's scale in a temporary file and read windows of it.
+
+    Args:
+        path: the pre image.
+        grid: windows, in pixels of the network; what hangs over the scene shows it mirrored.
+        factor: pixels of the scene per pixel of the network, along one axis; blocks are averaged, as in training.
+        scratch: folder for the temporary file, 3 bytes per pixel of the network.
+    """
+    with (
+        tempfile.TemporaryDirectory(dir=scratch, prefix=".scene-", suffix=".partial") as folder,
+        open_raster(path) as source,
+    ):
+        small = Path(folder) / "scene.tif"
+        profile = {
+            "driver": "GTiff",
+            "width": -(-source.width // factor),
+            "height": -(-source.height // factor),
+            "count": 3,
+            "dtype": "uint8",
+            "tiled": True,
+            "blockxsize": BLOCK_PX,
+            "blockysize": BLOCK_PX,
+            "BIGTIFF": "IF_SAFER",
+        }
+        with rasterio.open(small, "w", **profile) as target:
+            for top in range(0, profile["height"], STRIP_PX):
+                rows = min(STRIP_PX, profile["height"] - top)
+                strip = _reduced(source, top * factor, rows, profile["width"], factor)
+                target.write(strip.transpose(2, 0, 1), window=Window(0, top, profile["width"], rows))
+        with rasterio.open(small) as reduced:
+            yield SceneWindows(reduced, grid.side)
+
+
+class SceneWindows:
+    """Called with (top, left), gives (side, side, 3) uint8."""
+
+    def __init__(self, reduced: DatasetReader, side: int) -> None:
+        self.reduced = reduced
+        self.side = side
+
+    def __call__(self, top: int, left: int) -> Pixels:
+        """The window; beyond the lower and right edge the scene is mirrored."""
+        rows, columns = min(self.side, self.reduced.height - top), min(self.side, self.reduced.width - left)
+        inside = read_rgb(self.reduced, Window(left, top, columns, rows))
+        return np.pad(inside, ((0, self.side - rows), (0, self.side - columns), (0, 0)), mode="symmetric")
+
+
+def _reduced(source: DatasetReader, top: int, rows: int, columns: int, factor: int) -> Pixels:
+    """A strip of a scene, each block of `factor` x `factor` px averaged; the last blocks are completed by mirroring."""
+    height = min(rows * factor, source.height - top)
+    strip = read_rgb(source, Window(0, top, source.width, height))
+    missing = (rows * factor - height, columns * factor - source.width)
+    strip = np.pad(strip, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+    if factor == 1:
+        return strip
+    return np.asarray(Image.fromarray(strip).resize((columns, rows), Image.Resampling.BOX))

@@ -1,0 +1,89 @@
+"""FID, KID and IS against their formulas, written down a second time with numpy and scipy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import linalg, special
+
+pytest.importorskip("torchmetrics")
+
+from evaluation.distributions import frechet_distance, inception_score, kernel_distance
+
+Floats = NDArray[np.float64]
+
+
+def features(count: int, seed: int, width: int = 6) -> Floats:
+    """Correlated Gaussian features."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, width)) @ rng.normal(size=(width, width)) + seed
+
+
+def reference_fid(one: Floats, other: Floats) -> float:
+    """From means and covariances, with scipy's matrix square root (Heusel et al. 2017, equation 6)."""
+    covariances = [np.cov(part, rowvar=False) for part in (one, other)]
+    root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+    mean = ((one.mean(0) - other.mean(0)) ** 2).sum()
+    return float(mean + np.trace(covariances[0] + covariances[1] - 2 * root))
+
+
+def reference_kid(one: Floats, other: Floats) -> float:
+    """The unbiased estimate of MMD^2 with the cubic kernel, term by term (Binkowski et al. 2018, equation 4)."""
+
+    def kernel(x: Floats, y: Floats) -> float:
+        return float((x @ y / len(x) + 1) ** 3)
+
+    m, n = len(one), len(other)
+    within = sum(kernel(x, y) for i, x in enumerate(one) for j, y in enumerate(one) if i != j) / (m * (m - 1))
+    within += sum(kernel(x, y) for i, x in enumerate(other) for j, y in enumerate(other) if i != j) / (n * (n - 1))
+    return within - 2 * sum(kernel(x, y) for x in one for y in other) / (m * n)
+
+
+def reference_is(logits: Floats) -> float:
+    """exp of the mean divergence of each image's classes from those of all (Salimans et al. 2016)."""
+    classes = special.softmax(logits, axis=1)
+    return float(np.exp(special.rel_entr(classes, classes.mean(0)).sum(axis=1).mean()))
+
+
+def test_fid() -> None:
+    """Two sets of different size, and a set against itself."""
+    one, other = features(50, 0), features(40, 1)
+    assert frechet_distance(torch.tensor(one), torch.tensor(other)) == pytest.approx(
+        reference_fid(one, other), rel=1e-6
+    )
+    assert frechet_distance(torch.tensor(one), torch.tensor(one)) == pytest.approx(0, abs=1e-6)
+
+
+def test_kid() -> None:
+    """Small sets are taken whole: one number, no draws."""
+    one, other = features(30, 0), features(30, 1)
+    found = kernel_distance(torch.tensor(one), torch.tensor(other))
+    assert found.value == pytest.approx(1000 * reference_kid(one, other), rel=1e-6)
+    assert math.isnan(found.low)
+
+
+def test_is() -> None:
+    """Below a hundred images in one part; from a hundred on in ten, with an interval."""
+    logits = features(60, 0)
+    assert inception_score(torch.tensor(logits)).value == pytest.approx(reference_is(logits), rel=1e-6)
+    many = inception_score(torch.tensor(features(200, 0)))
+    assert many.low < many.value < many.high
+
+
+def test_random_draws_are_the_same_every_time_and_nobody_elses() -> None:
+    """The global generator is left as it was."""
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    found = [inception_score(torch.tensor(features(200, 0))).value for _ in range(2)]
+    assert found[0] == found[1]
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_one_image_is_no_set() -> None:
+    """NaN, not a crash."""
+    one, many = torch.tensor(features(1, 0)), torch.tensor(features(9, 1))
+    assert math.isnan(frechet_distance(many, one))
+    assert math.isnan(kernel_distance(many, one).value)
+    assert math.isnan(inception_score(one).value)

@@ -1,0 +1,56 @@
+"""The options that generating and measuring share."""
+
+from typing import Any
+
+import pytest
+
+from generate.errors import GenerateError
+from generate.sampling import PUBLISHED, Sampling
+from models.base import SAMPLERS
+
+
+def test_defaults_are_the_published_protocol() -> None:
+    """DDIM, 100 steps, no guidance."""
+    assert (PUBLISHED.scheduler, PUBLISHED.steps, PUBLISHED.guidance_scale) == ("ddim", 100, 1.0)
+
+
+def test_every_scheduler_that_is_offered_is_there() -> None:
+    """The names on the command line are those of the networks' room."""
+    for name in SAMPLERS:
+        Sampling(scheduler=name)  # type: ignore[arg-type]
+    assert set(SAMPLERS) == {"ddim", "unipc", "dpm++"}
+
+
+def test_seeds_of_a_run_never_meet() -> None:
+    """A function of run seed, place and sample; a million patches before two of a run share one."""
+    sampling = Sampling(seed=7, samples=3)
+    assert [sampling.image_seed(2, sample) for sample in range(3)] == [9, 1_000_009, 2_000_009]
+    assert len({sampling.image_seed(key, sample) for key in (0, 1, 999_999) for sample in range(3)}) == 9
+
+
+def test_what_changes_no_image_is_not_described() -> None:
+    """Batch size, and what every image's own seed says."""
+    described = Sampling(size=64).described(32)
+    assert described["size"] == 64
+    assert Sampling().described(32)["size"] == 32
+    assert not {"batch_size", "seed", "samples"} & described.keys()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"scheduler": "ddmi"}, "scheduler is ddmi; expected ddim, unipc or dpm"),
+        ({"precision": "fp16"}, "precision is fp16; expected fp32 or bf16"),
+        ({"steps": 0}, "steps is 0"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"control_start": 0.6, "control_end": 0.5}, "control_end is 0.5; expected a share from control_start"),
+        ({"samples": 0}, "samples is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"size": 100}, "size is 100; expected a multiple of 8"),
+        ({"batch_size": 0}, "batch_size is 0"),
+    ],
+)
+def test_impossible_values_are_named(values: dict[str, Any], message: str) -> None:
+    """Before any network is loaded."""
+    with pytest.raises(GenerateError, match=message):
+        Sampling(**values)
