@@ -54,7 +54,7 @@ def demo(results: Path, patches: list[str]) -> None:
     sheet = Image.new("RGB", (len(patches) * (side + gap) - gap, 3 * (side + gap) - gap), "white")
     for column, patch_id in enumerate(patches):
         row = rows[row_of[patch_id]]
-        made = Image.open(results / "images" / f"{patch_id}_generated.png")
+        made = Image.open(results / "images" / "generated" / f"{patch_id}.png")
         for place, picture in enumerate((row["pre"], made, row["post"])):
             resized = picture.resize((side, side), Image.Resampling.LANCZOS)
             sheet.paste(resized, (column * (side + gap), place * (side + gap)))
