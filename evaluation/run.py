@@ -10,8 +10,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-
 from data.dataset import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
 from evaluation.errors import EvaluationError
@@ -28,6 +26,7 @@ from evaluation.table import render
 from generate.items import Item, patch_items
 from generate.make import make_images, tasks_of
 from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
+from generate.processes import join_processes
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
 from generate.scene import windowing
@@ -72,6 +71,7 @@ def evaluate(
         overwrite: Measure again into a folder that holds a finished evaluation; images that would come out the same
             are kept.
     """
+    state = join_processes()
     rows = _names(methods, "methods", METHODS)
     judged_by = [] if networks == "none" else _names(networks, "networks", NETWORKS)
     check_out(out, overwrite)
@@ -84,7 +84,7 @@ def evaluate(
     side = sampling.size or trained.resolution
     items = patch_items(dataset, split, trained, side=side, limit=limit)
     _make(out, trained, items, rows, base, sampling, overwrite)
-    if not PartialState().is_main_process:
+    if not state.is_main_process:
         return
     patches = open_dataset(dataset, split)
     load = partial(patches_at, patches, resolution=side)

@@ -7,13 +7,12 @@ On many GPUs: `accelerate launch --num_processes 4 -m launch.cli generate ...`
 from functools import partial
 from pathlib import Path
 
-from accelerate import PartialState
-
 from generate.errors import GenerateError
 from generate.items import Item, file_items, patch_items
 from generate.make import make_images, tasks_of
 from generate.output import check_folder
 from generate.pipeline import load_generator, open_base, open_checkpoint
+from generate.processes import join_processes
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
 from generate.scene import check_scenes, windowing
@@ -61,6 +60,7 @@ def generate(
         watermark: Lay the word SYNTHETIC over every image. Its metadata say so in any case.
         overwrite: Replace images in the same folder that were made otherwise.
     """
+    state = join_processes()
     check_folder(out)
     trained = open_checkpoint(checkpoint)
     side = sampling.size or trained.resolution
@@ -82,7 +82,7 @@ def generate(
     tasks = tasks_of(items, sampling, facts)
     load = partial(load_generator, trained, parts, sampling.scheduler)
     make_images(tasks, out, load, sampling, windows, watermark=watermark, overwrite=overwrite)
-    if PartialState().is_main_process:
+    if state.is_main_process:
         print(f"{len(tasks)} image{'s' * (len(tasks) != 1)} in {out}")
 
 

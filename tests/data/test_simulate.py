@@ -142,9 +142,10 @@ def test_targets_equal_polygons_rasterised_by_someone_else(release: Path) -> Non
 def test_images_have_the_size_and_mode_of_the_release(release: Path) -> None:
     for split, stem in stems(release):
         for phase in ("pre", "post"):
-            image = Image.open(split / "images" / f"{stem}_{phase}_disaster.png")
-            assert (image.mode, image.size) == ("RGB", (1024, 1024))
-        assert Image.open(split / "change" / f"{stem}_change.png").mode == "L"
+            with Image.open(split / "images" / f"{stem}_{phase}_disaster.png") as image:
+                assert (image.mode, image.size) == ("RGB", (1024, 1024))
+        with Image.open(split / "change" / f"{stem}_change.png") as image:
+            assert image.mode == "L"
 
 
 def test_unchanged_surface_stays_and_changed_surface_differs(release: Path) -> None:
