@@ -84,14 +84,19 @@ def build_pieces(
     ready = {piece.name for piece in checked if piece.name in found and _is_whole(work, piece)}
     total = sum(len(piece.tasks) for piece in pieces)
     tasks = [task for piece in pieces if piece.name not in ready for task in piece.tasks]
-    done = total - len(tasks)
     # Closed on errors too, which would else be printed behind the bar.
-    with tqdm(pool.map(build_scene, tasks), "building", total=total, initial=done, unit="scene") as bar:
-        results = iter(bar)
+    with tqdm(desc="building", total=total, initial=total - len(tasks), unit="scene") as bar:
+        results = _counted(pool.map(build_scene, tasks), bar)
         for piece in pieces:
             if piece.name not in ready:
                 _build(work, piece, islice(results, len(piece.tasks)), finish)
             yield _read(work, piece)
+
+
+def _counted(results: Iterable[SceneResult], bar: "tqdm[Any]") -> Iterator[SceneResult]:
+    for result in results:
+        bar.update()
+        yield result
 
 
 def _build(work: Path, piece: Piece, results: Iterable[SceneResult], finish: Callable[[SceneResult], None]) -> None:

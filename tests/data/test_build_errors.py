@@ -165,6 +165,13 @@ def test_an_interrupt_leaves_nothing(release: Path, tmp_path: Path, monkeypatch:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
 
 
+def test_a_worker_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with WorkerPool(2) as pool:
+        assert list(pool.map(os.getenv, ["OMP_NUM_THREADS"])) == ["1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
 @pytest.mark.slow
 def test_control_c_ends_the_workers_too(release: Path, tmp_path: Path) -> None:
     """A terminal sends Ctrl-C to the whole process group."""
@@ -175,7 +182,15 @@ def test_control_c_ends_the_workers_too(release: Path, tmp_path: Path) -> None:
         "    build(source=Path(sys.argv[1]), out=Path(sys.argv[2]), size=32, workers=2)\n"
     )
     command = [sys.executable, str(script), str(release), str(tmp_path / "d")]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True, env=THIS_CODE)
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=THIS_CODE,
+        # Tests that a shell runs in the background inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (tmp_path / ".d.partial").exists():
         assert process.poll() is None
         time.sleep(0.02)
