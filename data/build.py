@@ -112,10 +112,10 @@ def build(
     joined = CaptionFile(captions) if captions else None
     chosen = parse_bands(bands)
     found, name = _find(source, manifest)
-    release = cut_large(found, size, chosen)
     settings = {"source": name, "size": size, "bands": bands} | rule.settings()
     settings |= {"moderate_from": moderate_from, "severe_from": severe_from} | screening.settings()
     with resumable_folder(out, overwrite) as work, WorkerPool(workers or default_workers()) as pool:
+        release = cut_large(found, size, chosen)
         seen = survey(release.scenes, pool)
         splits = assign_splits(release.scenes, rule, seen.overlaps)
         ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))

@@ -1,7 +1,6 @@
 """`--geotiff`: every patch as GeoTIFFs too, for GIS programs: pre, post and, with a post label, the damage mask."""
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,27 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio import Affine
 
-from data.webdataset import read_rows
+from data.shards import Copied, Copy, read_rows
 
 FOLDER = "geotiff"
 COLUMNS = ["patch_id", "pre", "post", "damage_mask", "transform", "crs_wkt"]
 
 
-@dataclass(frozen=True)
-class GeotiffTask:
-    """A shard to write again as GeoTIFFs."""
+def write_geotiffs(copy: Copy) -> Copied:
+    """Write `PATCH_pre.tif`, `PATCH_post.tif` and `PATCH_damage.tif` of every patch of a shard that has a transform.
 
-    shard: Path
-    folder: Path
-
-
-@dataclass(frozen=True)
-class GeotiffResult:
-    """What was written."""
-
-    files: int
-    left_out: list[str]  # patches that nothing places on the ground to a pixel
-
-
-def write_geotiffs(task: GeotiffTask) -> GeotiffResult:
-    """Write `PATCH_pre.tif`, `PATCH_post.tif` and `PATCH_damage.tif` of every patch of a shard that has a transform."""
+    Left out are patches that nothing places on the ground to a pixel.
+    """
     files, left_out = 0, []
-    for row in read_rows(task.shard, COLUMNS):
+    for row in read_rows(copy.shard, COLUMNS):
         if not row["transform"]:
             left_out.append(row["patch_id"])
             continue
         for column, name in (("pre", "pre"), ("post", "post"), ("damage_mask", "damage")):
             if row[column] is not None:
-                _write(task.folder / f"{row['patch_id']}_{name}.tif", row[column]["bytes"], row)
+                _write(copy.folder / f"{row['patch_id']}_{name}.tif", row[column]["bytes"], row)
                 files += 1
-    return GeotiffResult(files, left_out)
+    return Copied(files, left_out)
 
 
 def _write(path: Path, png: bytes, row: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Parquet shards: written whole or not at all."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,28 @@ def write_shard(path: Path, rows: Iterable[dict[str, Any]], partial: Path) -> in
         writer.close()
         partial.replace(path)
     return count
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A shard to write again in another format."""
+
+    shard: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What was written of a shard."""
+
+    number: int
+    left_out: list[str]  # patch ids
+
+
+def read_rows(shard: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a shard, a few in memory at a time."""
+    for batch in pq.ParquetFile(shard).iter_batches(16, columns=columns):
+        yield from batch.to_pylist()
 
 
 def sha256(path: Path) -> str:

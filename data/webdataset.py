@@ -9,51 +9,36 @@ first polygon of `features.lng_lat`; a patch without polygons has no place for i
 import io
 import json
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
+from data.geo import WGS84
 from data.labels import Phase
 from data.schema import DAMAGE_VALUES
+from data.shards import Copied, Copy, read_rows
 
 FOLDER = "webdataset"
 COLUMNS = ["patch_id", "event", "disaster_type", "labels", "pre", "post", "sensor_pre", "sensor_post", "buildings"]
 COLUMNS += ["crs_wkt", "transform", "size"]
 
-_WGS84 = CRS.from_epsg(4326)
 _SUBTYPES = {value: name for name, value in DAMAGE_VALUES.items()}
 
 
-@dataclass(frozen=True)
-class TarTask:
-    """A shard to write again as tar."""
+def write_tar(copy: Copy) -> Copied:
+    """Write the patches of a Parquet shard into `FOLDER` as a tar; without any sample, no tar.
 
-    shard: Path
-    tar: Path
-
-
-@dataclass(frozen=True)
-class TarResult:
-    """What the tar holds."""
-
-    samples: int
-    left_out: list[str]  # patches whose two labels do not say what DiffusionSat needs
-
-
-def write_tar(task: TarTask) -> TarResult:
-    """Write the patches of a Parquet shard as a tar; without any sample, no tar."""
+    Left out are patches whose two labels do not say what DiffusionSat needs.
+    """
+    path = copy.folder / f"{copy.shard.stem}.tar"
     samples, left_out = 0, []
-    with tarfile.open(task.tar, "w", format=tarfile.GNU_FORMAT) as tar:
-        for row in read_rows(task.shard, COLUMNS):
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for row in read_rows(copy.shard, COLUMNS):
             if not _is_complete(row):
                 left_out.append(row["patch_id"])
                 continue
@@ -65,14 +50,8 @@ def write_tar(task: TarTask) -> TarResult:
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
     if not samples:
-        task.tar.unlink()
-    return TarResult(samples, left_out)
-
-
-def read_rows(shard: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a shard, a few in memory at a time."""
-    for batch in pq.ParquetFile(shard).iter_batches(16, columns=columns):
-        yield from batch.to_pylist()
+        path.unlink()
+    return Copied(samples, left_out)
 
 
 def sample(row: dict[str, Any]) -> dict[str, bytes]:
@@ -113,7 +92,7 @@ def degrees(geometry: shapely.Geometry, affine: list[float], crs_wkt: str) -> sh
         x, y = points.T
         xs, ys = a * x + b * y + c, d * x + e * y + f
         crs = CRS.from_wkt(crs_wkt)
-        lon, lat = (xs, ys) if crs == _WGS84 else transform(crs, _WGS84, xs, ys)
+        lon, lat = (xs, ys) if crs == WGS84 else transform(crs, WGS84, xs, ys)
         return np.column_stack([lon, lat])
 
     return shapely.transform(geometry, place)

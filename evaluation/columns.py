@@ -39,7 +39,6 @@ METRICS = PIXEL_METRICS | NETWORK_METRICS | SET_METRICS
 
 PIXEL_COLUMNS = [(region, metric) for region in REGIONS for metric in PIXEL_METRICS]
 NETWORK_COLUMNS = [("whole", metric) for metric in NETWORK_METRICS]
-SET_COLUMNS = [("all", metric) for metric in SET_METRICS]
 
 
 def number(value: float, metric: str = "mse") -> str:

@@ -17,7 +17,16 @@ from torch import Tensor
 
 from generate.errors import GenerateError
 from generate.inputs import Inputs
-from generate.pipeline import Pipeline, Pixels, autocast, check_finite, conditioning, prompt_states
+from generate.pipeline import (
+    Pipeline,
+    Pixels,
+    as_pixels,
+    autocast,
+    check_finite,
+    conditioning,
+    prompt_states,
+    step_callback,
+)
 from generate.sampling import Sampling
 from models.denoiser import has_lora
 
@@ -36,11 +45,11 @@ def sdedit(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Call
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in inputs.seeds],
-            callback_on_step_end=_reporter(on_step),
+            callback_on_step_end=step_callback(on_step),
             output_type="np",
         ).images
     check_finite(images, inputs.seeds)
-    return _as_pixels(images)
+    return as_pixels(images)
 
 
 def inpaint(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
@@ -85,7 +94,7 @@ def inpaint(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Cal
             output_type="np",
         ).images
     check_finite(images, inputs.seeds)
-    return np.where(masks, _as_pixels(images), np.stack(inputs.pre)[..., :3])
+    return np.where(masks, as_pixels(images), np.stack(inputs.pre)[..., :3])
 
 
 def _parts(pipeline: Pipeline) -> dict[str, Any]:
@@ -113,15 +122,3 @@ def _rgb(inputs: Inputs) -> Tensor:
 
 def _noise(like: Tensor, seed: int) -> Tensor:
     return torch.randn(like.shape, generator=torch.Generator("cpu").manual_seed(seed)).to(like.device)
-
-
-def _reporter(on_step: Callable[[int], None]) -> Callable[..., dict[str, Any]]:
-    def report(_: object, step: int, __: object, ___: object) -> dict[str, Any]:
-        on_step(step + 1)
-        return {}
-
-    return report
-
-
-def _as_pixels(images: Any) -> Pixels:  # noqa: ANN401  # diffusers types its output loosely
-    return np.asarray((images * 255).round().astype(np.uint8))

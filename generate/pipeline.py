@@ -198,11 +198,6 @@ def generate_images(
         (batch, height, width, 3) uint8.
     """
     check_steps(pipeline, sampling.steps)
-
-    def report(_: object, step: int, __: object, ___: object) -> dict[str, Any]:
-        on_step(step + 1)
-        return {}
-
     with torch.inference_mode(), autocast(pipeline, sampling), _scaled_input(pipeline, sampling.control_scale):
         images = pipeline(
             **prompt_states(pipeline, prompts),
@@ -211,11 +206,26 @@ def generate_images(
             guidance_scale=sampling.guidance_scale,
             cross_attention_kwargs={"scale": sampling.control_scale} if has_lora(pipeline.unet) else None,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            callback_on_step_end=report,
+            callback_on_step_end=step_callback(on_step),
             output_type="np",
         ).images
     check_finite(images, seeds)
-    return np.asarray((images * 255).round().astype(np.uint8))  # as diffusers rounds
+    return as_pixels(images)
+
+
+def step_callback(on_step: Callable[[int], None]) -> Callable[..., dict[str, Any]]:
+    """In diffusers' form, what is told the number of finished steps."""
+
+    def report(_: object, step: int, __: object, ___: object) -> dict[str, Any]:
+        on_step(step + 1)
+        return {}
+
+    return report
+
+
+def as_pixels(images: NDArray[np.floating[Any]]) -> Pixels:
+    """0..1 to uint8, as diffusers rounds."""
+    return np.asarray((images * 255).round().astype(np.uint8))
 
 
 def prompt_states(pipeline: Pipeline, prompts: Sequence[str]) -> dict[str, Tensor]:

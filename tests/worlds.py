@@ -1,11 +1,16 @@
-"""Tiny worlds for the tests: a random base of the real kind and format, a few kilobytes large."""
+"""Tiny worlds for the tests: a random base of the real kind and format, a few kilobytes large; two processes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 
 from models.tiny_networks import tiny_noise_schedule, tiny_text_encoder, tiny_tokenizer
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def write_micro_base(folder: Path, seed: int = 0) -> Path:
@@ -43,3 +48,18 @@ def write_micro_base(folder: Path, seed: int = 0) -> Path:
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def torchrun(module: str, *argv: str) -> None:
+    """Run a module in two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = subprocess.run(
+        [*command, "-m", module, *argv],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.checkpoint import CheckpointError, read_state, write_checkpoint
 from models.denoiser import Denoiser
@@ -27,10 +28,15 @@ class TrainState:
     ema: dict[str, Tensor] = field(default_factory=dict)  # parameter name -> float32 average; empty = none is kept
     step: int = 0
 
+    @cached_property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Name -> weight of everything that is trained; looked up once, not in every step."""
+        return self.denoiser.trained()
+
     def update_ema(self, decay: float) -> None:
         """Move the average towards the weights."""
-        weights = self.denoiser.trained()
-        torch._foreach_lerp_(list(self.ema.values()), [weights[name].detach() for name in self.ema], 1 - decay)
+        weights = [self.weights[name].detach() for name in self.ema]
+        torch._foreach_lerp_(list(self.ema.values()), weights, 1 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -42,9 +48,8 @@ class TrainState:
             self._swap()
 
     def _swap(self) -> None:
-        weights = self.denoiser.trained()
         for name, average in self.ema.items():
-            self.ema[name], weights[name].data = weights[name].data, average
+            self.ema[name], self.weights[name].data = self.weights[name].data, average
 
     def save(self, folder: Path, description: dict[str, Any]) -> None:
         """Write a whole checkpoint; see `models.checkpoint`.
@@ -55,7 +60,7 @@ class TrainState:
         """
 
         def write_files(partial: Path) -> None:
-            save_trained(partial, self.denoiser, self.denoiser.trained())
+            save_trained(partial, self.denoiser, self.weights)
             if self.ema:
                 save_trained(partial / "ema", self.denoiser, self.ema)
             save_file(self._moments(), partial / OPTIMIZER)
@@ -69,16 +74,15 @@ class TrainState:
         Raises:
             CheckpointError: the files belong to another network.
         """
-        weights = self.denoiser.trained()
-        _copy_into(weights, load_trained(folder), folder)
+        _copy_into(self.weights, load_trained(folder), folder)
         if self.ema:
             _copy_into(self.ema, load_trained(folder / "ema"), folder)
         for name, moment in load_file(folder / OPTIMIZER).items():
             parameter, _, key = name.rpartition(".")
             # bitsandbytes counts its steps in a plain number.
             plain = key == "step" and moment.dtype == torch.int64
-            value = int(moment) if plain else moment.to(weights[parameter].device)
-            self.optimizer.state[weights[parameter]][key] = value
+            value = int(moment) if plain else moment.to(self.weights[parameter].device)
+            self.optimizer.state[self.weights[parameter]][key] = value
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(read_state(folder)["loss_scaler"])
         self.step = step
@@ -86,7 +90,7 @@ class TrainState:
     def _moments(self) -> dict[str, Tensor]:
         moments: dict[str, Tensor] = {}
         seen: set[int] = set()
-        for name, parameter in self.denoiser.trained().items():
+        for name, parameter in self.weights.items():
             for key, moment in self.optimizer.state[parameter].items():
                 tensor = torch.as_tensor(moment).detach().contiguous()
                 # bitsandbytes has one code book for all parameters; a file holds no tensor twice.
@@ -111,9 +115,7 @@ def new_state(denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, keep_ema:
 
 
 @torch.no_grad()
-def _copy_into(
-    weights: dict[str, Tensor] | dict[str, torch.nn.Parameter], saved: dict[str, Tensor], folder: Path
-) -> None:
+def _copy_into(weights: dict[str, Tensor] | dict[str, nn.Parameter], saved: dict[str, Tensor], folder: Path) -> None:
     if weights.keys() != saved.keys() or any(weights[name].shape != saved[name].shape for name in saved):
         raise CheckpointError(f"{folder}: its weights do not fit this base. Resume with the base it was trained on.")
     for name, weight in weights.items():

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from data.build import build
 from data.errors import DataError
 from data.rows import build_scene
 from tests.data.conftest import REPOSITORY
-from tests.data.test_build_errors import THIS_CODE
+from tests.data.test_build_errors import THIS_CODE, assert_group_ends
 from tests.data.tiny_release import SCENE_IDS
 
 KILLS = 10
@@ -171,17 +170,6 @@ def test_workers_end_with_a_killed_build(release: Path, tmp_path: Path) -> None:
         time.sleep(0.01)
     process.kill()
     process.communicate(timeout=60)
-    deadline = time.monotonic() + 30
-    while _group_lives(process.pid):
-        assert time.monotonic() < deadline, "a worker outlived the build"
-        time.sleep(0.05)
+    assert_group_ends(process.pid, within_s=30)
     subprocess.run(command, check=True, env=THIS_CODE, capture_output=True)
     assert len(list((tmp_path / "d" / "data").iterdir())) == 5 and not list(tmp_path.glob(".d*"))
-
-
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -1,9 +1,6 @@
 """The same images however the work was cut up: batches, order, interruptions, processes."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from generate.output import ImageFolder
 from generate.run import generate
 from generate.sampling import Sampling
 from tests.generate.worlds import write_image
+from tests.worlds import torchrun
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -111,18 +109,8 @@ def test_a_finished_run_loads_no_network(
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(tmp_path: Path, run_folder: Path, batch: Path) -> None:
     """Each takes every second image; the manifest is one."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     options = ["--checkpoint", run_folder, "--pre", batch, "--out", tmp_path / "two", "--steps", "2"]
-    result = subprocess.run(
-        [*command, "-m", "launch.cli", "generate", *map(str, options)],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    torchrun("launch.cli", "generate", *map(str, options))
     generate(checkpoint=run_folder, pre=batch, out=tmp_path / "one", sampling=Sampling(steps=2))
     assert_same(tmp_path / "one", tmp_path / "two")
     one, two = ((tmp_path / out / "manifest.jsonl").read_text().splitlines() for out in ("one", "two"))

@@ -1,35 +1,17 @@
 """An example is a pure function of (dataset, config, seed, ordinal), whoever draws it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.train.conftest import Arguments, fingerprints, losses, run
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-def torchrun(processes: int, argv: list[str]) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    result = subprocess.run(
-        [*command, "-m", "train", *argv],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+from tests.worlds import torchrun
 
 
 @pytest.mark.slow
 def test_two_processes_draw_what_one_draws(tmp_path: Path, arguments: Arguments) -> None:
     run(arguments("one"))
-    torchrun(2, arguments("two"))
+    torchrun("train", *arguments("two"))
     assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "two")
     assert len(set(fingerprints(tmp_path / "one"))) == 6
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
