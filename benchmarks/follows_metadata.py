@@ -218,9 +218,8 @@ def follows_metadata(
         for what, found in trends.items():
             print(f"| {name} | {what} | {found.slope:.3f} | {found.r:.2f} | {found.images} |")
     if picture:
-        draw(
-            picture, base_maker(opened, 3.0, steps), checkpoint and control_maker(checkpoint, held_out, steps), held_out
-        )
+        control = control_maker(checkpoint, held_out, steps) if checkpoint else None
+        draw(picture, base_maker(opened, 3.0, steps), control, held_out)
 
 
 def draw(picture: Path, make: Make, control: Make | None, held_out: Truth) -> None:

@@ -110,7 +110,7 @@ def teach(start: Base, examples: Examples, steps: int, batch: int) -> SatUNet:
     for _ in optimise(list(unet.parameters()), steps, 6e-4, loss_of, "metadata"):
         average.step(unet.parameters())
     average.copy_to(unet.parameters())
-    return unet  # type: ignore[return-value]
+    return unet  # type: ignore[no-any-return]
 
 
 def save(out: Path, start: Base, unet: SatUNet, command: str) -> None:

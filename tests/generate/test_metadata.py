@@ -29,7 +29,7 @@ class Network(nn.Module):
 
 
 def pipeline_of(kind: type, **networks: Network) -> Any:
-    pipeline = object.__new__(kind)
+    pipeline: Any = object.__new__(kind)
     for name, network in networks.items():
         object.__setattr__(pipeline, name, network)
     return pipeline
