@@ -24,12 +24,15 @@ from data.simulated_disaster import SUBTYPES, UNCLASSIFIED, classify, draw_sever
 from data.simulated_events import DISASTER_TYPES, EVENTS
 from data.simulated_place import make_place
 from data.simulated_release import FOLDERS, Scene, write_scene
+from data.simulated_season import in_season, own_dates, own_scale
 
 VEIL_HIDES = 0.55  # mean opacity above which a building cannot be assessed
 REGION_DEG = 0.06  # scenes lie within this of their event's centre
 
 
-def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cpu_count() or 1) -> None:
+def simulate(
+    *, out: Path, scenes: int = 40, seed: int = 0, varied: bool = False, workers: int = os.cpu_count() or 1
+) -> None:
     """Write a release of simulated scenes in the xView2 layout.
 
     Besides `images`, `labels` and `targets`, each split has a folder `change`: how much the surface of each pixel
@@ -39,6 +42,8 @@ def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cp
         out: Folder to write; must not exist or be empty.
         scenes: Number of scenes. Any six in a row hold all six disaster types.
         seed: Scene k depends on (seed, k) only, not on `scenes` or `workers`.
+        varied: Every scene has days and a pixel size of its own (0.5 to 2 m) and looks like them: plants wither in
+            winter, coarse scenes have fewer pixels. For learning from metadata.
         workers: Processes to use.
 
     Raises:
@@ -53,7 +58,7 @@ def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cp
         for split in ("train", "test"):
             for kind in FOLDERS:
                 (folder / split / kind).mkdir(parents=True)
-        job = partial(_make_scene, folder, seed)
+        job = partial(_make_scene, folder, seed, varied)
         if workers == 1:
             for index in tqdm(range(scenes), desc="simulate", unit="scene"):
                 job(index)
@@ -85,12 +90,14 @@ def _appearing_whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def _make_scene(folder: Path, seed: int, index: int) -> None:
-    write_scene(folder, render_scene(seed, index))
+def _make_scene(folder: Path, seed: int, varied: bool, index: int) -> None:
+    scene = render_scene(seed, index, varied)
+    # With a generator of its own, as the dates: a scene is the same but for what varies.
+    write_scene(folder, own_scale(np.random.default_rng((seed, index, 3)), scene) if varied else scene)
 
 
-def render_scene(seed: int, index: int) -> Scene:
-    """Scene `index` of the release with this seed."""
+def render_scene(seed: int, index: int, varied: bool = False) -> Scene:
+    """Scene `index` of the release with this seed; in the season of days of its own if `varied`."""
     rng = np.random.default_rng((seed, index))
     event = EVENTS[index % len(EVENTS)]
     place = make_place(rng, event)
@@ -98,6 +105,10 @@ def render_scene(seed: int, index: int) -> Scene:
     classes = classify(rng, place, force)
     surface = ravage(rng, place, force, classes)
     captures = acquisitions(event)
+    if varied:
+        captures = own_dates(np.random.default_rng((seed, index, 2)), captures)
+        surface.albedo = in_season(surface.albedo, place.green * (1 - surface.changed), captures["post"], event.lat)
+        place.albedo = in_season(place.albedo, place.green, captures["pre"], event.lat)
     pair = photograph(rng, event, place, surface, captures)
     hidden, beyond = place.mean_by_building(pair.veil), place.mean_by_building(pair.outside.astype(np.float32))
     shown = np.flatnonzero(beyond < 0.5)
