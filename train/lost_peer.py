@@ -1,7 +1,7 @@
 """A process of the run is gone. The others notice, save what they have, and end; nobody waits for ever.
 
-Gradients that travel between hosts (gloo) fail in the step that they are for: no update is half done, and the weights of
-every process are those of the last whole step. On GPUs (NCCL) a failure may come after the update that it spoilt, so
+Gradients that travel between hosts (gloo) fail in the step that they are for: no update is half done, and the weights
+of every process are those of the last whole step. On GPUs (NCCL) a failure may come after the update that it spoilt, so
 nothing is saved there beyond the last checkpoint.
 """
 
@@ -62,7 +62,12 @@ def _save(run: Run) -> str:
     """Write a checkpoint of the last whole step, unless another process has; empty if there is none to write."""
     state = run.state
     folder = step_folder(run.config.run.out / "checkpoints", state.step)
-    if not state.step or run.accelerator.device.type != "cpu" or is_sharded(state.weights) or not run.log.is_finite_here():
+    if (
+        not state.step
+        or run.accelerator.device.type != "cpu"
+        or is_sharded(state.weights)
+        or not run.log.is_finite_here()
+    ):
         return ""
     with writing(run.config.run.out):
         if fault_of(folder) is not None:

@@ -32,8 +32,8 @@ def sharding_of(train: TrainConfig) -> FullyShardedDataParallelPlugin | None:
     """
     if _switched_on("ACCELERATE_USE_DEEPSPEED"):
         raise ConfigError(
-            "this launch asks for DeepSpeed. Its checkpoints are pickles that only DeepSpeed reads, so the trainer does "
-            "not use it. For the same memory: accelerate launch --config_file launch/accelerate/fsdp2_offload.yaml"
+            "this launch asks for DeepSpeed. Its checkpoints are pickles that only DeepSpeed reads, so the trainer "
+            "does not use it. For the same memory: accelerate launch --config_file launch/accelerate/fsdp2_offload.yaml"
         )
     if not _switched_on("ACCELERATE_USE_FSDP"):
         return None
@@ -112,7 +112,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Whole tensors, one after the other, on the CPU if they were shares. Called by every process; some do not `keep`."""
+    """Whole tensors, on the CPU if they were shares, one after the other. Every process calls this; few `keep` them."""
     found = {}
     for name, tensor in tensors.items():
         full = whole(tensor.detach())

@@ -1,4 +1,4 @@
-"""Do all processes hold the same numbers? Asked once at the start: of the weights, and of the first step's gradients."""
+"""Do all processes hold the same numbers? Asked at the start: of the weights, and of the first step's gradients."""
 
 import socket
 from collections import Counter
@@ -40,9 +40,8 @@ def check_equal(accelerator: Accelerator, tensors: Mapping[str, Tensor], what: s
     which = ", ".join(f"{number} (on {machines[number]})" for number in odd)
     raise TrainingError(
         f"the {what} of process {which} differ from the others', in {', '.join(names[:NAMED])}{more}. Each would train "
-        "another network. Nothing was trained. Look at that machine: the same commit, the same versions of torch and "
-        "diffusers, the same files of base and checkpoint? If all are the same, run it without that machine: a GPU or a "
-        "link may be faulty."
+        "another network, so nothing was trained. Look at that machine: the same commit, the same versions of torch "
+        "and diffusers, the same files of base and checkpoint? If so, run without it: a GPU or a link may be faulty."
     )
 
 
