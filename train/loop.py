@@ -15,6 +15,7 @@ from tqdm import tqdm
 from data.dataset import fingerprint, open_dataset
 from data.sampler import OrdinalBatches, view_of
 from models import load_base
+from models.threads import set_threads
 from train.boundary import Run, at_boundary, from_main, validation_is_missing
 from train.config import Config, check_batches
 from train.encode import Batch, encoder_of, unchanged
@@ -32,7 +33,6 @@ from train.self_test import check_equal
 from train.stages import Stage, stage_at, stages_of
 from train.start_card import start_card
 from train.state import new_state
-from train.threads import set_threads
 from train.trackers import open_trackers
 from train.validation import open_held_out, prepare_validation
 
@@ -232,7 +232,8 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool)
         gradients = {name: weight.grad for name, weight in state.weights.items() if weight.grad is not None}
         check_equal(accelerator, gradients, f"gradients of step {state.step + 1}")
     state.scaler.unscale_(state.optimizer)
-    run.log.end_step(whole(nn.utils.clip_grad_norm_(list(state.weights.values()), settings.max_grad_norm)))
+    norm = whole(nn.utils.clip_grad_norm_(list(state.weights.values()), settings.max_grad_norm))
+    run.log.end_step(norm.to(accelerator.device))  # offloaded gradients are not on it
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""CPU threads of a training process."""
+"""CPU threads of a process that runs networks."""
 
 import os
 
