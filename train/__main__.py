@@ -15,7 +15,7 @@ from train.config import ConfigError, parse_config
 from train.errors import TrainingError
 from train.interrupt import Stopped, end_workers
 from train.loop import train
-from train.lost_peer import PeerLost, is_lost
+from train.lost_peer import PeerLost, first_sentence, is_lost
 
 
 def main() -> int:
@@ -33,7 +33,7 @@ def main() -> int:
     except RuntimeError as error:
         if not is_lost(error):
             raise
-        leave(f"another process was lost before the first step ({str(error).splitlines()[0]}). Nothing was trained.", 2)
+        leave(f"another process was lost before the first step ({first_sentence(error)}). Nothing was trained.", 2)
 
 
 def leave(message: str, status: int) -> NoReturn:

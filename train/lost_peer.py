@@ -36,6 +36,11 @@ def is_lost(error: RuntimeError) -> bool:
     return SIGNS.search(str(error)) is not None
 
 
+def first_sentence(error: RuntimeError) -> str:
+    """Of what gloo says; its advice follows."""
+    return str(error).splitlines()[0].partition(". ")[0]
+
+
 @contextmanager
 def noticing_losses(run: Run) -> Iterator[None]:
     """Within the block, the loss of another process saves the steps done, if they are whole here.
@@ -49,7 +54,7 @@ def noticing_losses(run: Run) -> Iterator[None]:
         if not is_lost(error):
             raise
         saved = _save(run)
-        step, said = run.state.step, str(error).splitlines()[0]
+        step, said = run.state.step, first_sentence(error)
         me = f"process {run.accelerator.process_index}"
         raise PeerLost(
             f"{me}: another process was lost after step {step} ({said}). {saved or run.log.last_good()} "

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.utils import FullyShardedDataParallelPlugin, disable_fsdp_ram_efficient_loading
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
@@ -26,6 +26,8 @@ BUCKET_MB = 25  # of gradients that travel together
 
 def sharding_of(train: TrainConfig) -> FullyShardedDataParallelPlugin | None:
     """What the launch says of sharding; None = every process holds everything.
+
+    Switches off that all processes but the first load empty networks: shares are cut from what each has loaded.
 
     Raises:
         ConfigError: it asks for what the trainer cannot do, or for what does not fit the config.
@@ -44,6 +46,7 @@ def sharding_of(train: TrainConfig) -> FullyShardedDataParallelPlugin | None:
         raise ConfigError("train.optimizer is adamw8bit, whose moments cannot be sharded by FSDP. Choose adamw.")
     if train.precision == "fp16":
         raise ConfigError("train.precision is fp16, whose loss scale is not kept under FSDP. Choose bf16 or fp32.")
+    disable_fsdp_ram_efficient_loading()
     return plugin
 
 
