@@ -7,6 +7,7 @@ that know nothing of each other. The three are measured in turns.
 """
 
 import json
+import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,7 +16,8 @@ from jsonargparse import auto_cli
 
 from benchmarks.small_runs import settings, start, write_world
 
-SETTLING = 4  # steps at the start that do not count
+LOGGED = 4  # steps of a line of metrics.jsonl
+SETTLING = 2  # lines at the start that do not count
 
 
 def processes(*, work: Path, steps: int = 40, rounds: int = 2, resolution: int = 128) -> dict[str, float]:
@@ -28,11 +30,12 @@ def processes(*, work: Path, steps: int = 40, rounds: int = 2, resolution: int =
         resolution: px.
     """
     write_world(work)
+    shutil.rmtree(work / "runs", ignore_errors=True)
     rates: dict[str, list[float]] = {"one": [], "two, joined": [], "two, apart": []}
     for number in range(rounds + 1):
         counted = number > 0  # the first round fills the cache
-        more = {"train__steps": steps if counted else 1, "data__resolution": resolution}
-        runs = [work / f"round-{number}-{name}" for name in ("one", "joined", "apart-0", "apart-1")]
+        more = {"train__steps": steps if counted else 2, "data__resolution": resolution}
+        runs = [work / f"runs/{number}-{name}" for name in ("one", "joined", "apart-0", "apart-1")]
         alone, joined, *apart = (arguments(work, run, **more) for run in runs)
         wait([start(alone, log=work / "processes.log")])
         if counted:
@@ -51,7 +54,7 @@ def processes(*, work: Path, steps: int = 40, rounds: int = 2, resolution: int =
 def arguments(work: Path, out: Path, **more: Any) -> list[str]:  # noqa: ANN401 (any setting)
     """A training of the tiny base, two micro-batches of 4 in one process or one in each of two."""
     values = {"train__global_batch": 8, "train__micro_batch": 4, "model__base": "tiny", "run__save_every": 10_000}
-    return settings(work, str(out.relative_to(work)), **values, **more, run__resume="never")
+    return settings(work, str(out.relative_to(work)), **values, **more, run__resume="never", run__log_every=LOGGED)
 
 
 def wait(trainings: list[Any]) -> None:
@@ -65,9 +68,9 @@ def wait(trainings: list[Any]) -> None:
 
 
 def examples_per_second(out: Path) -> float:
-    """Median over the steps of a run."""
+    """Median over the lines of a run."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return median(line["examples_per_second"] for line in lines[SETTLING:])
+    return float(median(line["examples_per_second"] for line in lines[SETTLING:]))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -28,6 +29,12 @@ from train.networks import build_denoiser, optimizer_of
 
 SIDES_PX, BATCHES, UNSEEN = (64, 128, 192, 256), (1, 4), (160, 3)
 MEGABYTES = (1, 4, 16, 64)
+# For the prediction. NVIDIA's NeMo documentation, ControlNet at 512 px on one A100: batch -> examples/s.
+PUBLISHED = {8: 21.52, 32: 27.20}
+TRAINED = 364_230_000  # weights of a ControlNet on Stable Diffusion 2.1
+INSIDE_GB = 200  # a second, between the GPUs of a machine (NVLink)
+# Name, machines of 8 GPUs, GB a second between them, for a whole machine.
+CLUSTERS = [("8 GPUs", 1, 1), ("64 GPUs, 100 Gbit/s", 8, 12.5), ("64 GPUs, 8 x 200 Gbit/s", 8, 200)]
 Rows = NDArray[np.float64]
 
 
@@ -41,6 +48,7 @@ def scaling(*, repeats: int = 5, all_reduce: bool = False) -> None:
     if all_reduce:
         measure_all_reduce(repeats)
         return
+    predict()
     step_cost(repeats)
     cache_cost(repeats)
     subprocess.run(
@@ -93,7 +101,7 @@ def cache_cost(repeats: int) -> None:
     for side in SIDES_PX:
         pixels = torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8)
         with torch.no_grad():
-            seconds = timed(lambda pixels=pixels: encode_images(vae, pixels), repeats) / len(pixels)
+            seconds = timed(partial(encode_images, vae, pixels), repeats) / len(pixels)
         print(f"cache: {side} px: {seconds:.4f} s an image, {seconds / side**2 * 1e9:.1f} ns a pixel")
 
 
@@ -103,12 +111,29 @@ def measure_all_reduce(repeats: int) -> None:
     seconds = []
     for megabytes in MEGABYTES:
         gradients = torch.ones(megabytes * 250_000)
-        seconds.append(timed(lambda gradients=gradients: dist.all_reduce(gradients), repeats))
+        seconds.append(timed(partial(dist.all_reduce, gradients), repeats))
     latency, per_megabyte = fitted(np.array([[1.0, megabytes] for megabytes in MEGABYTES]), np.array(seconds))
     if dist.get_rank() == 0:
         measured = ", ".join(f"{size} MB {found:.4f} s" for size, found in zip(MEGABYTES, seconds, strict=True))
         print(f"all-reduce over 2 processes: {measured}; {latency * 1000:.2f} ms + bytes / {1 / per_megabyte:.0f} MB/s")
     dist.destroy_process_group()
+
+
+def predict() -> None:
+    """Examples a second on 8 and 64 GPUs, were the assumptions true; nothing here was measured by us.
+
+    A step takes the time of its examples and of the sum of its gradients: a ring in the machine, then one between
+    machines, of which nothing is hidden behind the backward pass.
+    """
+    gradient_gb = 4 * TRAINED / 1e9
+    for batch, rate in PUBLISHED.items():
+        for name, machines, between_gb in CLUSTERS:
+            inside = 2 * (8 - 1) / 8 * gradient_gb / INSIDE_GB
+            across = 2 * (machines - 1) / machines * gradient_gb / between_gb
+            compute = batch / rate
+            share = compute / (compute + inside + across)
+            total = 8 * machines * rate * share
+            print(f"prediction: {name}, batch {batch} each: {total:.0f} examples/s, {share:.0%} of as many single GPUs")
 
 
 def timed(work: Callable[[], object], repeats: int) -> float:

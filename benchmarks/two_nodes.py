@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ def two_nodes(*, work: Path) -> None:
         if machines is not LOOPBACK:
             losses["cable pulled"] = lambda nodes: pull(machines[0])
         for what, lose in losses.items():
-            report(what, work, lambda out, lose=lose: lose_one(work, out, machines, lose))
+            report(what, work, partial(lose_one, work, machines, lose))
     for rank in (1, 0):
-        report(f"process {rank} of two killed", work, lambda out, rank=rank: kill_one(work, out, rank))
+        report(f"process {rank} of two killed", work, partial(kill_one, work, rank))
 
 
 @contextmanager
@@ -107,7 +108,7 @@ def launchers(machines: tuple[Machine, Machine]) -> list[list[str]]:
     return [[*machine.prefix, *start, "--machine_rank", str(rank)] for rank, machine in enumerate(machines)]
 
 
-def lose_one(work: Path, out: str, machines: tuple[Machine, Machine], lose: Callable[[list[Process]], None]) -> str:
+def lose_one(work: Path, machines: tuple[Machine, Machine], lose: Callable[[list[Process]], None], out: str) -> str:
     """Train on both machines, lose something in the midst of it, wait for the others; says how they ended."""
     logs = [work / f"{out}-node{rank}.log" for rank in (0, 1)]
     nodes = [
@@ -123,7 +124,7 @@ def lose_one(work: Path, out: str, machines: tuple[Machine, Machine], lose: Call
             kill(node)
 
 
-def kill_one(work: Path, out: str, rank: int) -> str:
+def kill_one(work: Path, rank: int, out: str) -> str:
     """SIGKILL to one of two processes of one machine."""
     log = work / f"{out}.log"
     launcher = [sys.executable, "-m", "launch.processes", "--standalone", "--nproc_per_node", "2"]

@@ -11,9 +11,10 @@ import psutil
 import pytest
 import torch
 
-from benchmarks.two_nodes import LOOPBACK, REPOSITORY, kill, launchers
+from benchmarks.two_nodes import LOOPBACK, kill, launchers
 from models.checkpoint import fault_of, steps_in
 from tests.train.conftest import Arguments, run
+from tests.worlds import REPOSITORY
 from train.lost_peer import PeerLost
 from train.objective import denoising_loss
 from train.run_folder import read_metrics
