@@ -22,6 +22,7 @@ from data.simulated_aftermath import ravage
 from data.simulated_capture import acquisitions, photograph
 from data.simulated_disaster import SUBTYPES, UNCLASSIFIED, classify, draw_severity, unleash
 from data.simulated_events import DISASTER_TYPES, EVENTS
+from data.simulated_history import cloud_field, look_back
 from data.simulated_place import make_place
 from data.simulated_release import FOLDERS, Scene, write_scene
 
@@ -29,7 +30,9 @@ VEIL_HIDES = 0.55  # mean opacity above which a building cannot be assessed
 REGION_DEG = 0.06  # scenes lie within this of their event's centre
 
 
-def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cpu_count() or 1) -> None:
+def simulate(
+    *, out: Path, scenes: int = 40, seed: int = 0, history: int = 0, workers: int = os.cpu_count() or 1
+) -> None:
     """Write a release of simulated scenes in the xView2 layout.
 
     Besides `images`, `labels` and `targets`, each split has a folder `change`: how much the surface of each pixel
@@ -39,6 +42,8 @@ def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cp
         out: Folder to write; must not exist or be empty.
         scenes: Number of scenes. Any six in a row hold all six disaster types.
         seed: Scene k depends on (seed, k) only, not on `scenes` or `workers`.
+        history: Earlier images of every place, in a folder `history` (docs/sources.md). With any, clouds hide a part of
+            each image from before the event, pre too, and another part of each. Post does not depend on it.
         workers: Processes to use.
 
     Raises:
@@ -49,11 +54,13 @@ def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cp
         raise DataError(f"{out}: is not an empty folder. Nothing was written; choose another --out or empty it.")
     if scenes < 1 or workers < 1:
         raise DataError(f"scenes is {scenes} and workers is {workers}; both must be at least 1.")
+    if history < 0:
+        raise DataError(f"history is {history}; expected the number of earlier images, 0 or more.")
     with _appearing_whole(out) as folder:
         for split in ("train", "test"):
-            for kind in FOLDERS:
+            for kind in (*FOLDERS, *["history"] * (history > 0)):
                 (folder / split / kind).mkdir(parents=True)
-        job = partial(_make_scene, folder, seed)
+        job = partial(_make_scene, folder, seed, history)
         if workers == 1:
             for index in tqdm(range(scenes), desc="simulate", unit="scene"):
                 job(index)
@@ -85,12 +92,12 @@ def _appearing_whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def _make_scene(folder: Path, seed: int, index: int) -> None:
-    write_scene(folder, render_scene(seed, index))
+def _make_scene(folder: Path, seed: int, history: int, index: int) -> None:
+    write_scene(folder, render_scene(seed, index, history))
 
 
-def render_scene(seed: int, index: int) -> Scene:
-    """Scene `index` of the release with this seed."""
+def render_scene(seed: int, index: int, history: int = 0) -> Scene:
+    """Scene `index` of the release with this seed, with so many earlier images."""
     rng = np.random.default_rng((seed, index))
     event = EVENTS[index % len(EVENTS)]
     place = make_place(rng, event)
@@ -98,7 +105,9 @@ def render_scene(seed: int, index: int) -> Scene:
     classes = classify(rng, place, force)
     surface = ravage(rng, place, force, classes)
     captures = acquisitions(event)
-    pair = photograph(rng, event, place, surface, captures)
+    # With a generator of its own, so that all else is as it is without a history.
+    veil = cloud_field(np.random.default_rng((seed, index, 1))) if history else None
+    pair = photograph(rng, event, place, surface, captures, veil)
     hidden, beyond = place.mean_by_building(pair.veil), place.mean_by_building(pair.outside.astype(np.float32))
     shown = np.flatnonzero(beyond < 0.5)
     # Every fifth scene of an event, and of a disaster type, is held out for the test.
@@ -117,4 +126,5 @@ def render_scene(seed: int, index: int) -> Scene:
             event.lat + rng.uniform(-REGION_DEG, REGION_DEG),
         ),
         captures=captures,
+        history=look_back(seed, index, event, place, history),
     )
