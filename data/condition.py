@@ -1,10 +1,13 @@
-"""What a ControlNet is shown of a place: its image, or its image and the damage that is asked for."""
+"""What networks are shown and told of a place: its image, the damage that is asked for, its metadata."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from data.pixels import resize_rgb
+from data.schema import METADATA_FIELDS
 
 DAMAGE_VALUES_SHOWN = 5  # background and the four damage classes; un-classified ground is none of them
 CHANNELS = {"pixels": 3, "pixels+mask": 3 + DAMAGE_VALUES_SHOWN}
@@ -27,6 +30,18 @@ def shown_pixels(image: Image.Image, mask: Image.Image | None, resolution: int) 
     classes = np.array(mask.resize((resolution, resolution), Image.Resampling.NEAREST))
     one_hot = (classes[..., None] == np.arange(DAMAGE_VALUES_SHOWN)) * np.uint8(255)
     return np.concatenate([pixels, one_hot], -1)
+
+
+def shown_metadata(natural: Sequence[float], size: int, resolution: int) -> list[float]:
+    """Metadata of a patch of `size` px that is shown at `resolution` px: a pixel then covers more ground, or less.
+
+    Args:
+        natural: METADATA_FIELDS in natural units, NaN = unknown; as in the dataset.
+        size: side of the patch, px.
+        resolution: side that it is shown at, px.
+    """
+    gsd = METADATA_FIELDS.index("gsd")
+    return [value * size / resolution if field == gsd else value for field, value in enumerate(natural)]
 
 
 def undamaged(mask: Image.Image) -> Image.Image:

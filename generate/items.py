@@ -10,13 +10,14 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from data.condition import shown_pixels, undamaged
+from data.condition import shown_metadata, shown_pixels, undamaged
 from data.dataset import fingerprint, open_dataset
 from data.pixels import resize_rgb
 from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
 from generate.images import ImageHeader, read_header, read_pixels
 from generate.inputs import Mask
+from generate.metadata import Metadata
 from generate.pipeline import Checkpoint, Pixels
 from models.checkpoint import file_sha256
 
@@ -36,6 +37,7 @@ class Item:
     read: Callable[[], Pixels] | None  # the pre image as the network sees it; None for a scene
     scene: ImageHeader | None = None  # an image to be gone over by windows
     buildings: Callable[[], Mask | None] | None = None  # where they stand, as the network sees the pre image
+    metadata: Metadata | None = None  # None = unknown
 
 
 def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list[Item]:
@@ -96,7 +98,8 @@ def patch_items(
         rows.select_columns(["patch_id", "pre", "post", "damage_mask"]),
         rows.select_columns(["damage_mask"]),
     )
-    target = "pre" if trained.direction == "past" else "post"
+    target, source = ("pre", "post") if trained.direction == "past" else ("post", "pre")
+    numbers = rows.select_columns(["size", "metadata_pre", "metadata_post"])
     if prompt is None:
         prompts = captions_of(rows, positions, style or trained.caption_style, target)
     else:
@@ -110,6 +113,7 @@ def patch_items(
             origin=lambda: origin,
             read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
             buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
+            metadata=_metadata(numbers[position], (target, source), side) if trained.metadata else None,
         )
         for position, text in zip(positions, prompts, strict=True)
     ]
@@ -160,6 +164,11 @@ def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: 
     if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):
         return Item(key, name, prompt, origin, read=None, scene=header)
     return Item(key, name, prompt, origin, read=lambda: resize_rgb(Image.fromarray(read_pixels(path)), side))
+
+
+def _metadata(row: dict[str, Any], phases: tuple[str, str], side: int) -> Metadata:
+    target, source = (shown_metadata(row[f"metadata_{phase}"], row["size"], side) for phase in phases)
+    return target, source
 
 
 def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:

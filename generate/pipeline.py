@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generate.errors import GenerateError
+from generate.metadata import Metadata, told
 from generate.sampling import Sampling
 from models import Base, BaseError, load_base, load_controlnet
 from models.checkpoint import MANIFEST, STATE, CheckpointError, file_sha256, read_state, resolve_checkpoint
@@ -58,6 +59,7 @@ class Checkpoint:
     direction: str  # future, past, both
     text_chunks: int  # pieces of 77 tokens of a prompt
     zero_terminal_snr: bool  # the noise schedule was rescaled
+    metadata: bool  # networks that take metadata were told them
 
     @property
     def weights(self) -> Path:
@@ -97,6 +99,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             direction=str(state["direction"]),
             text_chunks=int(state["text_chunks"]),
             zero_terminal_snr=bool(state["zero_terminal_snr"]),
+            metadata=state.get("metadata", "none") != "none",  # there was none at first
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -182,6 +185,7 @@ def generate_images(
     seeds: Sequence[int],
     sampling: Sampling,
     on_step: Callable[[int], None] = lambda done: None,
+    metadata: Sequence[Metadata] | None = None,
 ) -> Pixels:
     """Generate one batch.
 
@@ -193,12 +197,18 @@ def generate_images(
             on its batch nor on the device.
         sampling: scheduler and seed of it are not looked at here: they are in the pipeline and in `seeds`.
         on_step: told the number of finished steps after each.
+        metadata: one for each image, for networks that take them; None = unknown.
 
     Returns:
         (batch, height, width, 3) uint8.
     """
     check_steps(pipeline, sampling.steps)
-    with torch.inference_mode(), autocast(pipeline, sampling), _scaled_input(pipeline, sampling.control_scale):
+    with (
+        torch.inference_mode(),
+        autocast(pipeline, sampling),
+        _scaled_input(pipeline, sampling.control_scale),
+        told(pipeline, metadata),
+    ):
         images = pipeline(
             **prompt_states(pipeline, prompts),
             **_condition(pipeline, pre, sampling),

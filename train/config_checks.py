@@ -96,6 +96,8 @@ def _data_rules(config: "Config") -> Rules:
         f"data.resolution is {data.resolution}; the VAE needs a multiple of 8.",
     )
     yield 0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; it is a share, 0..1."
+    for name in ("metadata_dropout", "metadata_dropout_all"):
+        yield 0 <= getattr(data, name) <= 1, f"data.{name} is {getattr(data, name)}; it is a share, 0..1."
     yield data.text_chunks >= 1, f"data.text_chunks is {data.text_chunks}; it must be at least 1."
     yield bool(data.caption_styles), "data.caption_styles is empty; name at least one style, e.g. {short: 1}."
     for style, weight in data.caption_styles.items():
@@ -114,6 +116,7 @@ def _model_rules(config: "Config") -> Rules:
             not model.gradient_checkpointing,
             f"model.gradient_checkpointing is true, {without}. Use base_checkpointing.",
         )
+        yield model.metadata != "control", f"model.metadata is control, {without} to tell them. Leave it out."
     yield model.lora_rank >= 1, f"model.lora_rank is {model.lora_rank}; it must be at least 1."
     yield model.lora_alpha > 0, f"model.lora_alpha is {model.lora_alpha}; it must be positive."
     yield bool(model.lora_targets), "model.lora_targets is empty; the default is [to_q, to_k, to_v, to_out.0]."

@@ -1,7 +1,6 @@
 """What the network sees in one draw: a pure function of (dataset, config, seed, ordinal), made in the data worker."""
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +18,10 @@ from models.text import longest, tokenize
 from train.cache import Entries, cache_latents, cache_text
 from train.config import Config, ConfigError
 from train.config_checks import DAMAGE_CLASSES
+from train.metadata import Metadata, metadata_of, uses_metadata
 from train.objective import damage_weights
 from train.stages import Stage
-from train.views import Captions, Phase, Shown, View, captions_of_views, mirror, views_of
+from train.views import Captions, Phase, View, captions_of_views, images_of, mirror, views_of
 
 IMAGE_COLUMNS = ["pre", "post", "damage_mask", "nodata_fraction"]
 NOT_ASSESSABLE = 255  # in damage masks
@@ -56,6 +56,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
     latent_rows: dict[tuple[Phase, bool], int]  # (phase, mirrored) -> row of the first patch in `latents`
     text: Entries  # `states`, or `token_ids` without a cache
     recipe: Recipe
+    metadata: Metadata | None = None  # None = no network is told any
 
     def __getitem__(self, ordinal: int) -> dict[str, Tensor]:
         """One example.
@@ -64,6 +65,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             latents (C, h, w) float32, scaled; noise (C, h, w) float32, which the target is made of; input_noise, the
             same plus the input perturbation; timestep () int64; encoder_hidden_states (T, D) float32; condition
             (K, H, W) uint8 pixels or (C, h, w) float32 latents; loss_weights (h, w) float32, with damage weights only;
+            metadata, cond_metadata (7,) float32, NaN = unknown, only if a network is told them;
             fingerprint () int64, a checksum of everything that was drawn. Without a cache target_pixels (3, H, W)
             uint8, spread (C, h, w) and token_ids stand in the place of latents and encoder_hidden_states.
         """
@@ -83,13 +85,17 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             extra = rng.standard_normal(recipe.latent_shape, dtype=np.float32)
             input_noise = noise + np.float32(recipe.input_perturbation) * extra
         drawn = [np.array([index, caption, timestep]), noise, spread, input_noise]
+        told: dict[str, Tensor] = {}
+        if self.metadata is not None:
+            told, dropped = self.metadata.draw(rng, view)
+            drawn.append(dropped)
         example = {
             "noise": torch.from_numpy(noise),
             "input_noise": torch.from_numpy(input_noise),
             "timestep": torch.tensor(timestep),
             "fingerprint": torch.tensor(zlib.crc32(b"".join(part.tobytes() for part in drawn))),
         }
-        return example | self._target(view, spread) | self._text(caption) | self._shown(view)
+        return example | self._target(view, spread) | self._text(caption) | self._shown(view) | told
 
     def __getitems__(self, ordinals: list[int]) -> list[dict[str, Tensor]]:
         """The examples of one micro-batch."""
@@ -192,6 +198,9 @@ def prepare_examples(
         latent_rows={kind: number * len(dataset) for number, kind in enumerate(kinds)},
         text=text,
         recipe=recipe,
+        metadata=metadata_of(dataset, recipe.resolution, data.metadata_dropout, data.metadata_dropout_all)
+        if uses_metadata(config.model, base)
+        else None,
     )
 
 
@@ -217,17 +226,6 @@ def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: i
         if objective.damage_weights
         else None,
     )
-
-
-def images_of(dataset: Dataset, kinds: Sequence[tuple[Phase, bool]], resolution: int) -> list[Shown]:
-    """Every image of a dataset in every kind, (phase, mirrored)."""
-    images = dataset.select_columns(["pre", "post"])
-    hashes: dict[Phase, list[str]] = {"pre": dataset["pre_sha256"][:], "post": dataset["post_sha256"][:]}
-    return [
-        Shown(images, patch, phase, mirrored, resolution, hashes[phase][patch])
-        for phase, mirrored in kinds
-        for patch in range(len(dataset))
-    ]
 
 
 def resolution_of(stage: Stage, dataset: Dataset) -> int:

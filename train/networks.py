@@ -11,7 +11,9 @@ from models.base import Base
 from models.controlnet import controlnet_from_unet
 from models.denoiser import Denoiser, concatenate_pre
 from models.lora import add_lora
+from models.sat_controlnet import SatControlNet
 from train.config import ConfigError, ModelConfig, TrainConfig
+from train.metadata import uses_metadata
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,12 +40,14 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     unet = base.load_unet(DTYPES[precision])
     controlnet = None
     if "controlnet" in model.trained:
+        told = {"kind": SatControlNet, "null_metadata": model.null_metadata} if uses_metadata(model, base) else {}
         controlnet = controlnet_from_unet(
             unet,
             vae_scale_factor=base.vae_scale_factor,
             seed=seed,
             latents=model.condition == "latents",
             conditioning_channels=CHANNELS.get(model.condition, 3),
+            **told,
         ).train()
     if "lora" in model.trained:
         try:

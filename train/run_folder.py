@@ -134,6 +134,7 @@ def describe(config: Config, *, base_hash: str, dataset_fingerprint: str, resolu
         "resolution": resolution,
         "trained": config.model.trained,
         "condition": config.model.condition,
+        "metadata": config.model.metadata,
         "direction": config.data.direction,
         "caption_style": max(config.data.caption_styles, key=config.data.caption_styles.__getitem__),
         "text_chunks": config.data.text_chunks,
