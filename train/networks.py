@@ -1,9 +1,10 @@
 """The networks of a run as its config asks for them."""
 
 import importlib
+from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, ModelMixin
+from diffusers import ControlNetModel, DDPMScheduler, ModelMixin
 from torch import nn
 
 from data.condition import CHANNELS
@@ -12,6 +13,7 @@ from models.controlnet import controlnet_from_unet
 from models.denoiser import Denoiser, concatenate_pre
 from models.lora import add_lora
 from models.sat_controlnet import SatControlNet
+from models.sat_controlnet_3d import SatControlNet3D
 from train.config import ConfigError, ModelConfig, TrainConfig
 from train.metadata import uses_metadata
 
@@ -40,14 +42,20 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     unet = base.load_unet(DTYPES[precision])
     controlnet = None
     if "controlnet" in model.trained:
-        told = {"kind": SatControlNet, "null_metadata": model.null_metadata} if uses_metadata(model, base) else {}
+        told = uses_metadata(model, base)
+        settings: dict[str, Any] = {"null_metadata": model.null_metadata} if told else {}
+        kind: type[ControlNetModel] = SatControlNet if told else ControlNetModel
+        if model.controlnet != "2d":
+            kind = SatControlNet3D
+            settings |= {"use_metadata": told, "use_temporal_transformer": model.controlnet == "3d+attention"}
         controlnet = controlnet_from_unet(
             unet,
             vae_scale_factor=base.vae_scale_factor,
             seed=seed,
             latents=model.condition == "latents",
             conditioning_channels=CHANNELS.get(model.condition, 3),
-            **told,
+            kind=kind,
+            **settings,
         ).train()
     if "lora" in model.trained:
         try:
