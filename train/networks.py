@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, DDPMScheduler, ModelMixin
+from diffusers import ControlNetModel, DDPMScheduler, ModelMixin, UNet2DConditionModel
 from torch import nn
 
 from data.condition import CHANNELS
@@ -42,21 +42,7 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     unet = base.load_unet(DTYPES[precision])
     controlnet = None
     if "controlnet" in model.trained:
-        told = uses_metadata(model, base)
-        settings: dict[str, Any] = {"null_metadata": model.null_metadata} if told else {}
-        kind: type[ControlNetModel] = SatControlNet if told else ControlNetModel
-        if model.controlnet != "2d":
-            kind = SatControlNet3D
-            settings |= {"use_metadata": told, "use_temporal_transformer": model.controlnet == "3d+attention"}
-        controlnet = controlnet_from_unet(
-            unet,
-            vae_scale_factor=base.vae_scale_factor,
-            seed=seed,
-            latents=model.condition == "latents",
-            conditioning_channels=CHANNELS.get(model.condition, 3),
-            kind=kind,
-            **settings,
-        ).train()
+        controlnet = _controlnet(base, unet, model, seed)
     if "lora" in model.trained:
         try:
             add_lora(unet, rank=model.lora_rank, alpha=model.lora_alpha, targets=model.lora_targets, seed=seed)
@@ -73,6 +59,30 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     if model.base_checkpointing:
         unet.enable_gradient_checkpointing()
     return denoiser
+
+
+def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed: int) -> ControlNetModel:
+    """A new one, in float32."""
+    told, attention = uses_metadata(model, base), model.controlnet == "3d+attention"
+    kind: type[ControlNetModel] = SatControlNet if told else ControlNetModel
+    settings: dict[str, Any] = {"null_metadata": model.null_metadata} if told else {}
+    if model.controlnet != "2d":
+        kind = SatControlNet3D
+        settings |= {"use_metadata": told, "use_temporal_transformer": attention}
+    if attention and (width := unet.config.block_out_channels[0]) % 32:
+        raise ConfigError(
+            f"model.controlnet is 3d+attention, whose attention works in 32 groups of channels; {base.name} has "
+            f"{width} at first. Choose 3d, or a base with a multiple of 32."
+        )
+    return controlnet_from_unet(
+        unet,
+        vae_scale_factor=base.vae_scale_factor,
+        seed=seed,
+        kind=kind,
+        latents=model.condition == "latents",
+        conditioning_channels=CHANNELS.get(model.condition, 3),
+        **settings,
+    ).train()
 
 
 def optimizer_of(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:

@@ -158,7 +158,7 @@ def test_a_history_in_a_manifest_comes_onto_the_grid_of_pre(tmp_path: Path) -> N
         ([{"image": "a.png"}], r"x, history\[0\]: is {'image': 'a.png'}, expected at least image and date, both texts"),
         ([{"image": "a.png", "date": "2016-02-30"}], "date is '2016-02-30': expected a date such as"),
         ([{"image": "b.png", "date": "2016-02-03"}], "image is 'b.png': .*b.png does not exist"),
-        ([{"image": "a.png", "day": "2016-02-03"}], "no such field 'day'. Did you mean date"),
+        ([{"image": "a.png", "dat": "2016-02-03"}], "no such field 'dat'. Did you mean date"),
         ([{"image": "a.png", "date": "2016-02-03", "cloud_cover": 40}], "cloud_cover is 40, expected 0 to 1"),
         ([{"image": "a.png", "date": "2016-02-03", "gsd": True}], "gsd is True, expected metres per pixel"),
     ],
