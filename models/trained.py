@@ -1,6 +1,6 @@
 """The trained weights of a denoiser as folders for diffusers: controlnet/, lora/, and conv_in/ for added channels.
 
-A folder holds only what was trained, and what its network cannot be loaded without. `ema/` of a checkpoint is laid out alike.
+A folder holds only what was trained, and what its network cannot be loaded without. `ema/` of a checkpoint is alike.
 """
 
 from collections.abc import Mapping

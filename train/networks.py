@@ -98,6 +98,9 @@ def _speed_up(network: ModelMixin, model: ModelConfig) -> None:
     if model.attention == "xformers":
         network.enable_xformers_memory_efficient_attention()
     if model.channels_last:
-        network.to(memory_format=torch.channels_last)
+        # Not by network.to, which fails on the five axes of 3D convolutions.
+        for weight in network.parameters():
+            if weight.ndim == 4:
+                weight.data = weight.data.to(memory_format=torch.channels_last)
     if model.compile:
         network.compile()

@@ -137,7 +137,7 @@ def test_micro_batches_and_workers_change_nothing(
 def test_step_zero_is_the_base_and_then_every_image_counts(
     images: int, controlnet: Any, metadata: Any, sat_base: Path
 ) -> None:
-    model = ModelConfig(controlnet=controlnet, metadata=metadata)
+    model = ModelConfig(controlnet=controlnet, metadata=metadata, channels_last=True)
     base = load_base(sat_base)
     denoiser = build_denoiser(base, model, "fp32", 0, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
