@@ -99,7 +99,9 @@ def experiment(work: Path, images: int, steps: int, controlnet: str) -> Config:
 
 def seconds_of(config: Config) -> float:
     """What its steps took."""
-    return sum(config.run.log_every * BATCH / line["examples_per_second"] for line in read_metrics(config.run.out))
+    return sum(
+        config.run.log_every * BATCH / float(line["examples_per_second"]) for line in read_metrics(config.run.out)
+    )
 
 
 @torch.no_grad()
