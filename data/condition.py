@@ -1,8 +1,10 @@
 """What networks are shown and told of a place: its image, the damage that is asked for, its metadata."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,6 +32,27 @@ def shown_pixels(image: Image.Image, mask: Image.Image | None, resolution: int) 
     classes = np.array(mask.resize((resolution, resolution), Image.Resampling.NEAREST))
     one_hot = (classes[..., None] == np.arange(DAMAGE_VALUES_SHOWN)) * np.uint8(255)
     return np.concatenate([pixels, one_hot], -1)
+
+
+def shown_sequence(row: Mapping[str, Any], images: int, resolution: int) -> NDArray[np.uint8]:
+    """The pre image of a patch and the newest before it, (resolution, resolution, 3 * images) uint8, pre first."""
+    shown = [row["pre"], *newest(row["history"] if images > 1 else None, images - 1)]
+    return np.concatenate([resize_rgb(image, resolution) for image in shown], -1)
+
+
+def newest(history: Sequence[Any] | None, count: int) -> list[Any]:
+    """The last of a list that begins with the oldest, in the other order."""
+    return list(history or [])[::-1][:count]
+
+
+def too_short(dataset: Dataset, images: int) -> list[str]:
+    """The patches that have fewer images of before the event, pre among them."""
+    if images == 1:
+        return []
+    if "metadata_history" not in dataset.column_names:
+        return list(dataset["patch_id"])
+    rows = zip(dataset["patch_id"], dataset["metadata_history"], strict=True)
+    return [patch_id for patch_id, history in rows if len(history or []) < images - 1]
 
 
 def shown_metadata(natural: Sequence[float], size: int, resolution: int) -> list[float]:

@@ -3,7 +3,7 @@
 import json
 import uuid
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 from data.simulated_capture import SENSORS, Capture
 from data.simulated_disaster import SUBTYPES, UNCLASSIFIED
 from data.simulated_events import Event
+from data.simulated_history import EarlierLook
 from data.simulated_paint import PIXEL_SIZE_M, polygon_at
 
 FOLDERS = ("images", "labels", "targets", "change")
@@ -34,6 +35,7 @@ class Scene:
     uids: list[str]
     origin: tuple[float, float]  # lon, lat of the top left corner
     captures: dict[str, Capture]
+    history: list[EarlierLook] = field(default_factory=list)  # the oldest first
     pixel_size_m: float = PIXEL_SIZE_M
 
     @property
@@ -52,6 +54,13 @@ def write_scene(folder: Path, scene: Scene) -> None:
         Image.fromarray(target).save(split / "targets" / f"{stem}_target.png")
         (split / "labels" / f"{stem}.json").write_text(json.dumps(_label(scene, phase)))
     Image.fromarray(scene.change).save(split / "change" / f"{scene.stem}_change.png")
+    looks = []
+    for number, look in enumerate(scene.history):
+        name = f"{scene.stem}_history_{number}.png"
+        Image.fromarray(look.image).save(split / "history" / name, compress_level=3)
+        looks.append({"image": name, "date": look.date, "cloud_cover": round(look.cloud_cover, 4)})
+    if looks:
+        (split / "history" / f"{scene.stem}_history.json").write_text(json.dumps(looks, indent=1))
 
 
 def _target(scene: Scene, phase: str) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from data.condition import shown_metadata, shown_pixels, undamaged
+from data.condition import newest, shown_metadata, shown_pixels, shown_sequence, too_short, undamaged
 from data.dataset import fingerprint, open_dataset
 from data.pixels import resize_rgb
 from generate.batch_file import read_batch_file
@@ -93,13 +93,19 @@ def patch_items(
     """
     rows = open_dataset(folder, split)
     positions = spread(len(rows), limit)
+    if short := too_short(rows, trained.sequence):
+        raise GenerateError(
+            f"{folder}: the checkpoint is shown {trained.sequence} images of before the event, but {len(short)} "
+            f"patches of split {split} have fewer, the first is {short[0]}. Build it from a source with histories."
+        )
     names = rows.select_columns(["patch_id"])
     images, masks = (
-        rows.select_columns(["patch_id", "pre", "post", "damage_mask"]),
+        rows.select_columns(["patch_id", "pre", "post", "damage_mask", *["history"] * (trained.sequence > 1)]),
         rows.select_columns(["damage_mask"]),
     )
     target, source = ("pre", "post") if trained.direction == "past" else ("post", "pre")
-    numbers = rows.select_columns(["size", "metadata_pre", "metadata_post"])
+    history = ["metadata_history"] * (trained.sequence > 1)
+    numbers = rows.select_columns(["size", "metadata_pre", "metadata_post", *history])
     if prompt is None:
         prompts = captions_of(rows, positions, style or trained.caption_style, target)
     else:
@@ -113,7 +119,9 @@ def patch_items(
             origin=lambda: origin,
             read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
             buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
-            metadata=_metadata(numbers[position], (target, source), side) if trained.metadata else None,
+            metadata=_metadata(numbers[position], (target, source), trained.sequence, side)
+            if trained.metadata
+            else None,
         )
         for position, text in zip(positions, prompts, strict=True)
     ]
@@ -123,6 +131,8 @@ def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
     """What a checkpoint is shown of a patch: its pre image, its post image if it looks into the past, its mask."""
     past = trained.direction == "past"
     image, mask = row["post" if past else "pre"], None
+    if trained.sequence > 1:
+        return shown_sequence(row, trained.sequence, side)
     if trained.condition == "pixels+mask" and "controlnet" in trained.trained:
         if row["damage_mask"] is None:
             raise GenerateError(
@@ -166,9 +176,12 @@ def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: 
     return Item(key, name, prompt, origin, read=lambda: resize_rgb(Image.fromarray(read_pixels(path)), side))
 
 
-def _metadata(row: dict[str, Any], phases: tuple[str, str], side: int) -> Metadata:
+def _metadata(row: dict[str, Any], phases: tuple[str, str], sequence: int, side: int) -> Metadata:
     target, source = (shown_metadata(row[f"metadata_{phase}"], row["size"], side) for phase in phases)
-    return target, source
+    if sequence == 1:
+        return target, source
+    earlier = newest(row["metadata_history"], sequence - 1)
+    return target, [source, *(shown_metadata(image, row["size"], side) for image in earlier)]
 
 
 def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from models.metadata import METADATA_FIELDS, normalised_batch
 from models.metadata_embedding import takes_metadata
 
-# Of the image to make and of the one that is shown: METADATA_FIELDS in natural units, NaN = unknown.
-Metadata = tuple[Sequence[float], Sequence[float]]
+# Of the image to make and of the one that is shown, or of the images of a sequence: METADATA_FIELDS in natural units,
+# NaN = unknown.
+Metadata = tuple[Sequence[float], Sequence[float] | Sequence[Sequence[float]]]
 UNKNOWN: Metadata = ((math.nan,) * len(METADATA_FIELDS),) * 2  # nothing is
 
 
@@ -51,8 +52,9 @@ def _teller(rows: dict[str, Tensor | None], conditional_first: bool) -> Callable
 
 
 def _spread(values: Tensor | None, sample: Tensor, conditional_first: bool) -> Tensor:
-    """(B, 7) for the rows of a network's input: B, or B and its unconditional copies, before or behind it."""
-    rows = torch.full((len(sample), len(METADATA_FIELDS)), torch.nan, device=sample.device)
+    """(B, 7[, T]) for the rows of a network's input: B, or B and its unconditional copies, before or behind it."""
+    shape = (len(METADATA_FIELDS),) if values is None else values.shape[1:]
+    rows = torch.full((len(sample), *shape), torch.nan, device=sample.device)
     if values is not None:
         rows[slice(len(values)) if conditional_first else slice(-len(values), None)] = values.to(sample.device)
     return rows

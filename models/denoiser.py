@@ -42,10 +42,11 @@ class Denoiser(nn.Module):
             noisy: (B, C, h, w) float32.
             timesteps: (B,) int64.
             states: (B, T, D) float32, of the text encoder.
-            condition: what the ControlNet is shown, (B, K, H, W) in [0, 1] or (B, C, h, w) latents; or the latents
-                that are concatenated. Not looked at by a LoRA alone.
+            condition: what the ControlNet is shown, (B, K, H, W) in [0, 1], of a sequence K = 3 T, or (B, C, h, w)
+                latents; or the latents that are concatenated. Not looked at by a LoRA alone.
             metadata: (B, 7) float32 of the image to make, for whichever network takes metadata; see models/metadata.py.
-            cond_metadata: (B, 7) float32 of the image that is shown, for a ControlNet that takes them.
+            cond_metadata: (B, 7) float32 of the image that is shown, for a ControlNet that takes them; (B, 7, T) of a
+                sequence.
 
         Returns:
             (B, C, h, w) float32.

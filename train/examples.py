@@ -10,7 +10,7 @@ from datasets import Dataset
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from data.condition import shown_pixels, undamaged
+from data.condition import shown_pixels, shown_sequence, too_short, undamaged
 from data.quality import nodata_mask
 from data.sampler import example_rng, view_of
 from models.base import Base
@@ -40,6 +40,7 @@ class Recipe:
     noise_offset: float
     input_perturbation: float
     show_mask: bool  # behind the pixels of the condition
+    sequence: int  # images of before the event in the condition
     show_latents: float | None  # the condition is latents, times this; None = pixels
     damage_weights: list[float] | None  # of the mask values 0 to 4
 
@@ -64,8 +65,9 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         Returns:
             latents (C, h, w) float32, scaled; noise (C, h, w) float32, which the target is made of; input_noise, the
             same plus the input perturbation; timestep () int64; encoder_hidden_states (T, D) float32; condition
-            (K, H, W) uint8 pixels or (C, h, w) float32 latents; loss_weights (h, w) float32, with damage weights only;
-            metadata, cond_metadata (7,) float32, NaN = unknown, only if a network is told them;
+            (K, H, W) uint8 pixels, of a sequence all its images one behind the other, pre first, or (C, h, w) float32
+            latents; loss_weights (h, w) float32, with damage weights only; metadata (7,) and cond_metadata (7,), of a
+            sequence (7, T), float32, NaN = unknown, only if a network is told them;
             fingerprint () int64, a checksum of everything that was drawn. Without a cache target_pixels (3, H, W)
             uint8, spread (C, h, w) and token_ids stand in the place of latents and encoder_hidden_states.
         """
@@ -122,7 +124,11 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             row = self.images[view.patch]
             mask = row["damage_mask"] if recipe.show_mask else None
             mask = undamaged(mask) if mask is not None and view.past else mask
-            found["condition"] = mirror(shown_pixels(row[view.source], mask, recipe.resolution), view.mirrored)
+            if recipe.sequence > 1:
+                pixels = shown_sequence(row, recipe.sequence, recipe.resolution)
+            else:
+                pixels = shown_pixels(row[view.source], mask, recipe.resolution)
+            found["condition"] = mirror(pixels, view.mirrored)
         if recipe.damage_weights is not None:
             mask = mirror(loss_mask(row or self.images[view.patch])[..., None], view.mirrored)[0]
             found["loss_weights"] = damage_weights(mask, recipe.damage_weights, recipe.latent_shape[-1])
@@ -168,6 +174,7 @@ def prepare_examples(
     data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
     if recipe.show_mask:
         check_masks(dataset)
+    check_histories(stage, dataset, data.sequence)
     views = views_of(len(dataset), mirror=data.mirror, direction=data.direction)
     texts, captions = captions_of_views(dataset, views, data.caption_styles)
     tokenizer = base.load_tokenizer()
@@ -189,8 +196,10 @@ def prepare_examples(
         shown = images_of(dataset, kinds, recipe.resolution)
         latents = cache_latents(accelerator, folder, base, shown, resolution=recipe.resolution)
         text = cache_text(accelerator, folder, base, texts, data.text_chunks)
+    # A history is not decoded unless it is shown.
+    columns = [*IMAGE_COLUMNS, *["history"] * (data.sequence > 1)]
     return Examples(
-        images=dataset.select_columns([name for name in IMAGE_COLUMNS if name in dataset.column_names]),
+        images=dataset.select_columns([name for name in columns if name in dataset.column_names]),
         views=views,
         captions=captions,
         empty_caption=texts.index(""),
@@ -198,7 +207,9 @@ def prepare_examples(
         latent_rows={kind: number * len(dataset) for number, kind in enumerate(kinds)},
         text=text,
         recipe=recipe,
-        metadata=metadata_of(dataset, recipe.resolution, data.metadata_dropout, data.metadata_dropout_all)
+        metadata=metadata_of(
+            dataset, recipe.resolution, data.metadata_dropout, data.metadata_dropout_all, data.sequence
+        )
         if uses_metadata(config.model, base)
         else None,
     )
@@ -220,6 +231,7 @@ def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: i
         noise_offset=objective.noise_offset,
         input_perturbation=objective.input_perturbation,
         show_mask="controlnet" in model.trained and model.condition == "pixels+mask",
+        sequence=config.data.sequence,
         # InstructPix2Pix concatenates latents as the VAE gives them.
         show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if shows_latents else None,
         damage_weights=[objective.damage_weights.get(name, 1.0) for name in DAMAGE_CLASSES]
@@ -238,6 +250,16 @@ def resolution_of(stage: Stage, dataset: Dataset) -> int:
             f"{stage.dataset} has patches of {sorted(sizes)} px. Set data.resolution to show all at one size."
         )
     return int(sizes.pop())
+
+
+def check_histories(stage: Stage, dataset: Dataset, images: int) -> None:
+    """Stop unless every patch has so many images of before the event."""
+    if short := too_short(dataset, images):
+        raise ConfigError(
+            f"data.sequence is {images}, but {len(short)} patches of {stage.dataset} have fewer images of before the "
+            f"event, the first is {short[0]}. Lower it, or build the dataset from a source whose places all have a "
+            "history (docs/sources.md)."
+        )
 
 
 def check_masks(dataset: Dataset) -> None:

@@ -136,6 +136,7 @@ def describe(config: Config, *, base_hash: str, dataset_fingerprint: str, resolu
         "condition": config.model.condition,
         "metadata": config.model.metadata,
         "direction": config.data.direction,
+        "sequence": config.data.sequence,
         "caption_style": max(config.data.caption_styles, key=config.data.caption_styles.__getitem__),
         "text_chunks": config.data.text_chunks,
         "zero_terminal_snr": config.objective.zero_terminal_snr,
