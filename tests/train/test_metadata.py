@@ -103,7 +103,7 @@ def test_dropout_comes_after_all_other_draws_and_leaves_them_alone(
 def dropped_in(dropout: float, dropout_all: float, count: int = 4000) -> np.ndarray:
     """Which numbers are unknown, (count, 2, 7)."""
     known = torch.ones(1, 7)
-    metadata = Metadata({"pre": known, "post": known}, dropout, dropout_all)
+    metadata = Metadata({"pre": known, "post": known}, torch.empty(1, 0, 7), dropout, dropout_all)
     view = View(0, mirrored=False)
     draws = [metadata.draw(example_rng(3, ordinal), view)[0] for ordinal in range(count)]
     return np.array([[draw["metadata"].isnan().tolist(), draw["cond_metadata"].isnan().tolist()] for draw in draws])
