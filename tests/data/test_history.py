@@ -28,7 +28,7 @@ from tests.data.tiny_release import SCENE_IDS, SIDE_PX
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    return render_scene(0, 0, 2)
+    return render_scene(0, 0, history=2)
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from train.metadata import Metadata, metadata_of
 from train.networks import build_denoiser
 from train.objective import denoising_loss
 from train.stages import stages_of
+from train.validation import SEED, prepare_validation
 from train.views import View
 
 SHORT = ["--train.steps=4", "--train.warmup_steps=0", "--train.learning_rate=0.02", "--run.save_every=2"]
@@ -252,6 +253,7 @@ def test_trains_resumes_validates_and_generates(
         return denoising_loss(denoiser, *rest, **more)
 
     with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)  # nothing is looked for beside the working folder
         patch.setattr("train.loop.denoising_loss", watching)
         run(arguments("run", *options))
     frozen = {
@@ -277,6 +279,8 @@ def test_trains_resumes_validates_and_generates(
     ]
     assert lines[0] == lines[1] and any(line["validation_loss"] for line in lines[0])
 
+    kinds = {path.suffix for path in (out / "checkpoints").rglob("*") if path.is_file()}
+    assert kinds == {".safetensors", ".json"}  # no pickles
     if (last / "controlnet").is_dir():
         SatControlNet.from_pretrained(last / "controlnet")
     made, once = tmp_path / "made", Sampling(steps=1)
@@ -305,6 +309,21 @@ def check_generation(out: Path, row: dict[str, Any]) -> None:
     unknown = generate_images(pipeline, [shown], ["x"], [5], sampling)
     assert np.abs(unknown.astype(int)[0] - alone[0]).max() > 1
     assert np.array_equal(made(one), alone)
+
+
+def test_validation_is_told_the_whole_metadata(arguments: Arguments, sat_base: Path, tiny_dataset: Path) -> None:
+    """The original's validation passes none, and fails; here nothing is dropped from it either."""
+    config = parse_config(
+        arguments("run", f"--model.base={sat_base}", "--data.metadata_dropout=1", "--validation.every=1")
+    )
+    base, split = load_base(sat_base), open_dataset(tiny_dataset, "train")
+    stage, schedule = stages_of(config)[0], base.load_noise_schedule()
+    held_out = prepare_validation(Accelerator(cpu=True), config, stage, base, schedule, split)
+    for ordinal in range(len(held_out.patches)):
+        view = held_out.examples.views[view_of(SEED, ordinal, len(held_out.patches))]
+        row, drawn = held_out.patches[view.patch], held_out.examples[ordinal]
+        assert drawn["metadata"].isnan().tolist() == np.isnan(row["metadata_post"]).tolist()
+        assert drawn["cond_metadata"].isnan().tolist() == np.isnan(row["metadata_pre"]).tolist()
 
 
 def test_what_cannot_be_is_said_at_once() -> None:
