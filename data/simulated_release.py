@@ -3,7 +3,7 @@
 import json
 import uuid
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ class Scene:
     uids: list[str]
     origin: tuple[float, float]  # lon, lat of the top left corner
     captures: dict[str, Capture]
-    history: list[EarlierLook]  # the oldest first
     pixel_size_m: float = PIXEL_SIZE_M
+    history: list[EarlierLook] = field(default_factory=list)  # the oldest first
 
     @property
     def stem(self) -> str:
