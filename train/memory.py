@@ -8,7 +8,10 @@ from train.errors import TrainingError
 from train.replicas import is_sharded
 from train.state import TrainState
 
-GB = 1e9
+
+def readable(size: float) -> str:
+    """A number of bytes, for a person."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"
 
 
 def bytes_of(tensors: Sequence[torch.Tensor]) -> int:

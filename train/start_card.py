@@ -7,7 +7,7 @@ from torch import Tensor
 from train.boundary import Run
 from train.cache import FileCache
 from train.examples import Examples
-from train.memory import GB, bytes_of
+from train.memory import bytes_of, readable
 from train.replicas import is_sharded, local
 from train.stages import Stage
 
@@ -68,9 +68,9 @@ def _memory(run: Run) -> str:
         "optimizer": moments,
         "average": bytes_of([local(average) for average in run.state.ema.values()]),
     }
-    listed = ", ".join(f"{name} {size / GB:.2f}" for name, size in parts.items() if size)
+    listed = ", ".join(f"{name} {readable(size)}" for name, size in parts.items() if size)
     sharded = " (trained weights sharded by FSDP2)" if is_sharded(run.state.weights) else ""
-    return f"{sum(parts.values()) / GB:.2f} GB per process before activations: {listed}{sharded}"
+    return f"{readable(sum(parts.values()))} per process before activations: {listed}{sharded}"
 
 
 def _cache(run: Run, examples: Sequence[Examples]) -> str:
@@ -81,7 +81,7 @@ def _cache(run: Run, examples: Sequence[Examples]) -> str:
             return "in memory"
     caches = [cache for each in examples for cache in (each.latents, each.text) if isinstance(cache, FileCache)]
     size = sum(file.stat().st_size for file in {file for cache in caches for file in cache.files})
-    return f"{size / GB:.2f} GB of latents and captions in {run.config.run.cache}"
+    return f"{readable(size)} of latents and captions in {run.config.run.cache}"
 
 
 def _validation(run: Run) -> str:

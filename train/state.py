@@ -84,9 +84,9 @@ class TrainState:
         Raises:
             CheckpointError: the files belong to another network.
         """
-        _copy_into(self.weights, load_trained(folder), folder)
+        _copy_into(self.weights, self._trained_in(folder), folder)
         if self.ema:
-            _copy_into(self.ema, load_trained(folder / "ema"), folder)
+            _copy_into(self.ema, self._trained_in(folder / "ema"), folder)
         for name, moment in load_file(folder / OPTIMIZER).items():
             parameter, _, key = name.rpartition(".")
             weight = self.weights[parameter]
@@ -101,6 +101,10 @@ class TrainState:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(read_state(folder)["loss_scaler"])
         self.step = step
+
+    def _trained_in(self, folder: Path) -> dict[str, Tensor]:
+        frozen = {name for name, weight in self.denoiser.named_parameters() if not weight.requires_grad}
+        return {name: weight for name, weight in load_trained(folder).items() if name not in frozen}
 
     def _moments(self) -> dict[str, Tensor]:
         moments: dict[str, Tensor] = {}

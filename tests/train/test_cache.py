@@ -18,8 +18,8 @@ from models import Base, load_base
 from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.worlds import torchrun, write_micro_base
 from train.cache import CHUNK, Entries, FileCache, cache_latents, cache_text
-from train.examples import images_of
 from train.objective import denoising_loss
+from train.views import images_of
 
 
 def files(cache: Entries) -> list[Path]:
