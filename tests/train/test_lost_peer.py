@@ -87,13 +87,13 @@ def test_two_real_processes(tmp_path: Path, arguments: Arguments, lost: str) -> 
     command = ["-m", "train", *arguments("lost", steps, "--run.save_every=100", "--run.peer_timeout=60")]
     starts = launchers(LOOPBACK) if lost == "first machine" else [TORCHRUN]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with ExitStack() as stack:
-        nodes = [
-            stack.enter_context(subprocess.Popen([*start, *command], cwd=REPOSITORY, env=environment, **pipes))
-            for start in starts
-        ]
-        for node in nodes:
+        nodes = []
+        for start in starts:
+            node = subprocess.Popen(
+                [*start, *command], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            nodes.append(stack.enter_context(node))
             stack.callback(kill, node)
         read_until_step(nodes[0], out, 3)
         if lost == "first machine":
