@@ -22,7 +22,7 @@ def write_shard(path: Path, rows: Iterable[dict[str, Any]], partial: Path) -> in
     try:
         while group := list(islice(remaining, ROWS_PER_GROUP)):
             if writer is None:
-                writer = pq.ParquetWriter(partial, FEATURES.arrow_schema, use_dictionary=False)
+                writer = pq.ParquetWriter(partial, FEATURES.arrow_schema, use_dictionary=False, compression="none")
             writer.write_table(pa.Table.from_pylist(group, schema=FEATURES.arrow_schema))
             count += len(group)
     except BaseException:
