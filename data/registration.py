@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 HALVED_FROM_PX = 512  # a window with so many edges is registered at half its resolution, in a third of the time
 SEARCH_PX = 32  # larger shifts are not looked for: xBD is georeferenced to a few pixels
-# No pair of unrelated images has reached this; the largest was 0.45 (docs/pair-quality.md).
+# No pair of unrelated images has reached this; the largest was 0.49 (docs/pair-quality.md).
 CONFIDENT = 0.5
 BLUR_PX = 1.0  # the finest detail is noise and resampling
 PEAK_RADIUS_PX = 4  # what belongs to the first peak when the second is sought
