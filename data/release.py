@@ -55,6 +55,7 @@ class SceneFiles:
     pre_date: date | None = None
     post_date: date | None = None
     part: Part | None = None  # all of the images unless given
+    post_again: Path | None = None  # a second image of the same aftermath
 
     @property
     def whole_id(self) -> str:
@@ -80,7 +81,7 @@ class SceneFiles:
 
     def roles(self) -> dict[str, Path]:
         """Every file there is by its role."""
-        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "mask")
+        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "mask", "post_again")
         return {role: path for role in roles if (path := getattr(self, role)) is not None}
 
 
@@ -183,6 +184,7 @@ def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], off
         pre_label=if_there(folder / "labels" / f"{scene_id}_pre_disaster.json"),
         post_label=if_there(folder / "labels" / f"{scene_id}_post_disaster.json"),
         change=if_there(folder / "change" / f"{scene_id}_change.png"),
+        post_again=if_there(folder / "again" / f"{scene_id}_post_again.png"),
     )
 
 

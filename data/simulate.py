@@ -19,17 +19,20 @@ from tqdm import tqdm
 
 from data.errors import DataError
 from data.simulated_aftermath import ravage
+from data.simulated_again import photograph_again
 from data.simulated_capture import acquisitions, photograph
 from data.simulated_disaster import SUBTYPES, UNCLASSIFIED, classify, draw_severity, unleash
 from data.simulated_events import DISASTER_TYPES, EVENTS
 from data.simulated_place import make_place
-from data.simulated_release import FOLDERS, Scene, write_scene
+from data.simulated_release import AGAIN, FOLDERS, Scene, write_scene
 
 VEIL_HIDES = 0.55  # mean opacity above which a building cannot be assessed
 REGION_DEG = 0.06  # scenes lie within this of their event's centre
 
 
-def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cpu_count() or 1) -> None:
+def simulate(
+    *, out: Path, scenes: int = 40, seed: int = 0, second_post: bool = False, workers: int = os.cpu_count() or 1
+) -> None:
     """Write a release of simulated scenes in the xView2 layout.
 
     Besides `images`, `labels` and `targets`, each split has a folder `change`: how much the surface of each pixel
@@ -39,6 +42,8 @@ def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cp
         out: Folder to write; must not exist or be empty.
         scenes: Number of scenes. Any six in a row hold all six disaster types.
         seed: Scene k depends on (seed, k) only, not on `scenes` or `workers`.
+        second_post: Also photograph each aftermath on another day, in a folder `again`: what a perfect answer could
+            be measured with (docs/evaluate.md). Nothing else depends on it.
         workers: Processes to use.
 
     Raises:
@@ -51,9 +56,9 @@ def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cp
         raise DataError(f"scenes is {scenes} and workers is {workers}; both must be at least 1.")
     with _appearing_whole(out) as folder:
         for split in ("train", "test"):
-            for kind in FOLDERS:
+            for kind in (*FOLDERS, *[AGAIN] * second_post):
                 (folder / split / kind).mkdir(parents=True)
-        job = partial(_make_scene, folder, seed)
+        job = partial(_make_scene, folder, seed, second_post)
         if workers == 1:
             for index in tqdm(range(scenes), desc="simulate", unit="scene"):
                 job(index)
@@ -85,12 +90,12 @@ def _appearing_whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def _make_scene(folder: Path, seed: int, index: int) -> None:
-    write_scene(folder, render_scene(seed, index))
+def _make_scene(folder: Path, seed: int, second_post: bool, index: int) -> None:
+    write_scene(folder, render_scene(seed, index, second_post))
 
 
-def render_scene(seed: int, index: int) -> Scene:
-    """Scene `index` of the release with this seed."""
+def render_scene(seed: int, index: int, second_post: bool = False) -> Scene:
+    """Scene `index` of the release with this seed, with a second post image if asked for."""
     rng = np.random.default_rng((seed, index))
     event = EVENTS[index % len(EVENTS)]
     place = make_place(rng, event)
@@ -117,4 +122,5 @@ def render_scene(seed: int, index: int) -> Scene:
             event.lat + rng.uniform(-REGION_DEG, REGION_DEG),
         ),
         captures=captures,
+        post_again=photograph_again((seed, index), event, place, surface, pair.outside) if second_post else None,
     )

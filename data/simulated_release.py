@@ -17,6 +17,7 @@ from data.simulated_events import Event
 from data.simulated_paint import PIXEL_SIZE_M, SIZE_PX, polygon_at
 
 FOLDERS = ("images", "labels", "targets", "change")
+AGAIN = "again"  # folder of the second post images
 METRES_PER_DEGREE = 111_320.0  # of latitude
 
 
@@ -34,6 +35,7 @@ class Scene:
     uids: list[str]
     origin: tuple[float, float]  # lon, lat of the top left corner
     captures: dict[str, Capture]
+    post_again: NDArray[np.uint8] | None  # a second image of the aftermath
 
     @property
     def stem(self) -> str:
@@ -51,6 +53,9 @@ def write_scene(folder: Path, scene: Scene) -> None:
         Image.fromarray(target).save(split / "targets" / f"{stem}_target.png")
         (split / "labels" / f"{stem}.json").write_text(json.dumps(_label(scene, phase)))
     Image.fromarray(scene.change).save(split / "change" / f"{scene.stem}_change.png")
+    if scene.post_again is not None:
+        path = split / AGAIN / f"{scene.stem}_post_again.png"
+        Image.fromarray(scene.post_again).save(path, compress_level=3)
 
 
 def _target(scene: Scene, phase: str) -> NDArray[np.uint8]:

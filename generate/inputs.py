@@ -20,6 +20,7 @@ class Inputs:
     prompts: Sequence[str]
     seeds: Sequence[int]
     buildings: Sequence[Mask | None]  # where they stand; None = not known
+    source_prompts: Sequence[str | None]  # what the pre images show; None = not known
 
 
 # How any method is called: the last argument is told the number of finished steps after each.

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data.condition import shown_pixels, undamaged
-from data.dataset import fingerprint, open_dataset
+from data.dataset import fingerprint, open_dataset, rows_of
 from data.pixels import resize_rgb
 from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
@@ -36,6 +36,7 @@ class Item:
     read: Callable[[], Pixels] | None  # the pre image as the network sees it; None for a scene
     scene: ImageHeader | None = None  # an image to be gone over by windows
     buildings: Callable[[], Mask | None] | None = None  # where they stand, as the network sees the pre image
+    source_prompt: str | None = None  # what the pre image shows, in the words of `prompt`
 
 
 def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list[Item]:
@@ -71,6 +72,7 @@ def patch_items(
     *,
     side: int,
     limit: int | None,
+    events: Sequence[str] = (),
     prompt: str | None = None,
     style: str | None = None,
 ) -> list[Item]:
@@ -82,25 +84,27 @@ def patch_items(
         trained: the checkpoint: what it is shown, in which direction.
         side: of the network's input, px.
         limit: so many patches, evenly spread; None = all.
+        events: only patches of these; empty = of all.
         prompt: for all patches; None = each patch's own caption of `style`.
         style: of the captions; None = that of the training.
 
     Raises:
-        DataError: there is no such split, or it is empty.
+        DataError: there is no such split, or it is empty, or it has no such event.
         GenerateError: a patch has no such caption.
     """
     rows = open_dataset(folder, split)
-    positions = spread(len(rows), limit)
+    chosen = rows_of(rows, events)
+    positions = [chosen[place] for place in spread(len(chosen), limit)]
     names = rows.select_columns(["patch_id"])
     images, masks = (
         rows.select_columns(["patch_id", "pre", "post", "damage_mask"]),
         rows.select_columns(["damage_mask"]),
     )
-    target = "pre" if trained.direction == "past" else "post"
-    if prompt is None:
-        prompts = captions_of(rows, positions, style or trained.caption_style, target)
-    else:
-        prompts = [prompt] * len(positions)
+    source, target = ("post", "pre") if trained.direction == "past" else ("pre", "post")
+    style = style or trained.caption_style
+    prompts = captions_of(rows, positions, style, target) if prompt is None else [prompt] * len(positions)
+    captions = rows.select_columns(["captions"])
+    sources = [_find_caption(captions[position], style, source) for position in positions]
     origin = {"dataset_fingerprint": fingerprint(folder)}
     return [
         Item(
@@ -110,8 +114,9 @@ def patch_items(
             origin=lambda: origin,
             read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
             buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
+            source_prompt=source_text,
         )
-        for position, text in zip(positions, prompts, strict=True)
+        for position, text, source_text in zip(positions, prompts, sources, strict=True)
     ]
 
 
@@ -171,11 +176,15 @@ def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:
 
 
 def _caption(row: dict[str, Any], style: str, target: str) -> str:
-    found = [caption["text"] for caption in row["captions"] if (caption["style"], caption["target"]) == (style, target)]
-    if not found:
+    found = _find_caption(row, style, target)
+    if found is None:
         styles = sorted({caption["style"] for caption in row["captions"] if caption["target"] == target})
         raise GenerateError(
             f"patch {row['patch_id']} has no caption of style {style!r} for its {target} image; it has "
             f"{', '.join(styles) or 'none'}. Choose one of these, or give one prompt for all."
         )
-    return str(found[0])
+    return found
+
+
+def _find_caption(row: dict[str, Any], style: str, target: str) -> str | None:
+    return next((one["text"] for one in row["captions"] if (one["style"], one["target"]) == (style, target)), None)

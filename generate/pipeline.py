@@ -148,16 +148,7 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         parts: its base, from `open_base`.
         scheduler: one of `models.base.SAMPLERS`.
     """
-    networks = {
-        "vae": parts.load_vae(),
-        "text_encoder": parts.load_text_encoder(),
-        "tokenizer": parts.load_tokenizer(),
-        "unet": parts.load_unet(),
-        "scheduler": parts.load_sampler(scheduler, checkpoint.zero_terminal_snr),
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
+    networks = base_networks(parts, scheduler, checkpoint.zero_terminal_snr)
     if CONTROLNET in PARTS[checkpoint.trained]:
         controlnet = load_controlnet(checkpoint.weights / CONTROLNET)
         if checkpoint.condition == "latents":
@@ -170,7 +161,26 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         pipeline = StableDiffusionPipeline(**networks)
     if LORA in PARTS[checkpoint.trained]:
         pipeline.load_lora_weights(checkpoint.weights / LORA)
-    pipeline.text_encoder.config.text_chunks = checkpoint.text_chunks  # travels with the pipeline to `generate_images`
+    return ready(pipeline, checkpoint.text_chunks)
+
+
+def base_networks(parts: Base, scheduler: str, zero_terminal_snr: bool = False) -> dict[str, Any]:
+    """The parts of a base, and no safety checker, as arguments of diffusers' pipelines."""
+    return {
+        "vae": parts.load_vae(),
+        "text_encoder": parts.load_text_encoder(),
+        "tokenizer": parts.load_tokenizer(),
+        "unet": parts.load_unet(),
+        "scheduler": parts.load_sampler(scheduler, zero_terminal_snr),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+
+
+def ready(pipeline: Pipeline, text_chunks: int) -> Pipeline:
+    """Quiet, on this process's device, reading prompts of so many pieces."""
+    pipeline.text_encoder.config.text_chunks = text_chunks  # travels with the pipeline to `prompt_states`
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(PartialState().device)
 

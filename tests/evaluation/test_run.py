@@ -287,7 +287,7 @@ def test_an_interrupted_evaluation_goes_on(
         with pytest.raises(KeyboardInterrupt):
             evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
     assert [path.name for path in out.iterdir()] == ["images"]
-    monkeypatch.setattr("evaluation.run.load_generator", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("generate.methods.load_generator", lambda *_: pytest.fail("loaded"))
     evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
     assert capsys.readouterr().out.count("2 of 2 images are there already") == 2
     assert len(results(out)["per_patch"]) == 2
