@@ -1,7 +1,7 @@
 """What to generate: image files, a batch file of them, or the patches of a built dataset."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,10 +12,9 @@ from PIL import Image
 
 from data.condition import shown_pixels, undamaged
 from data.dataset import fingerprint, open_dataset, rows_of
-from data.pixels import resize_rgb
 from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
-from generate.images import ImageHeader, read_header, read_pixels
+from generate.images import ImageHeader, check_mask, read_header, read_pixels
 from generate.inputs import Mask
 from generate.pipeline import Checkpoint, Pixels
 from models.checkpoint import file_sha256
@@ -39,7 +38,7 @@ class Item:
     source_prompt: str | None = None  # what the pre image shows, in the words of `prompt`
 
 
-def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list[Item]:
+def file_items(pre: Path, prompt: str | None, *, side: int, window: int, mask: Path | None = None) -> list[Item]:
     """The items of one image file or of a batch file of them.
 
     An image that fills one window exactly is generated at once, in a batch with others; any other by windows.
@@ -49,11 +48,14 @@ def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list
         prompt: what the new image shows; for entries of a batch file that say nothing themselves.
         side: of the network's input, px.
         window: pixels of an image that fill it along one side.
+        mask: damage mask that a single image is to show.
 
     Raises:
         GenerateError: an image that is missing or of another kind, an item without a prompt, two of one name.
     """
     if pre.suffix.lower() in BATCH_FILES:
+        if mask:
+            raise GenerateError(f"--mask is for a single image, but {pre} lists some. Generate them one by one.")
         entries = read_batch_file(pre, prompt)
         return [_file_item(key, path, name, text, side, window) for key, (path, name, text) in enumerate(entries)]
     if prompt is None:
@@ -62,7 +64,7 @@ def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list
             "checkpoint was trained with, e.g. --prompt 'a fmow satellite image after being affected by a flooding "
             "natural disaster'."
         )
-    return [_file_item(0, pre, pre.stem, prompt, side, window)]
+    return [_file_item(0, pre, pre.stem, prompt, side, window, mask)]
 
 
 def patch_items(
@@ -156,15 +158,24 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: int) -> Item:
+def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: int, mask: Path | None = None) -> Item:
     header = read_header(path)
+    files = {"pre": path}
+    if mask:
+        check_mask(mask, header)
+        header, files = replace(header, mask=mask), files | {"mask": mask}
 
     def origin() -> dict[str, str]:
-        return {"pre": str(path), "pre_sha256": file_sha256(path)}
+        paths = {role: str(file) for role, file in files.items()}
+        return paths | {f"{role}_sha256": file_sha256(file) for role, file in files.items()}
+
+    def read() -> Pixels:
+        drawn = Image.open(mask) if mask else None
+        return shown_pixels(Image.fromarray(read_pixels(path)), drawn, side)
 
     if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):
         return Item(key, name, prompt, origin, read=None, scene=header)
-    return Item(key, name, prompt, origin, read=lambda: resize_rgb(Image.fromarray(read_pixels(path)), side))
+    return Item(key, name, prompt, origin, read=read)
 
 
 def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:

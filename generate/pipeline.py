@@ -208,7 +208,7 @@ def generate_images(
         (batch, height, width, 3) uint8.
     """
     check_steps(pipeline, sampling.steps)
-    with torch.inference_mode(), autocast(pipeline, sampling), _scaled_input(pipeline, sampling.control_scale):
+    with torch.inference_mode(), autocast(pipeline, sampling), scaled_input(pipeline, sampling.control_scale):
         images = pipeline(
             **prompt_states(pipeline, prompts),
             **_condition(pipeline, pre, sampling),
@@ -289,7 +289,7 @@ def _condition(pipeline: Pipeline, pre: Sequence[Pixels], sampling: Sampling) ->
     if image.shape[1] != takes:
         raise GenerateError(
             f"the checkpoint was trained with {takes} channels (an image has 3, a damage mask 5 more), but was given "
-            f"{image.shape[1]}. With model.condition pixels+mask, generate from a built dataset: it has the masks."
+            f"{image.shape[1]}. With model.condition pixels+mask, give a --mask, or a built dataset: it has the masks."
         )
     return {
         "image": image,
@@ -300,7 +300,7 @@ def _condition(pipeline: Pipeline, pre: Sequence[Pixels], sampling: Sampling) ->
 
 
 @contextmanager
-def _scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
+def scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
     """Within the block, weights on concatenated latents count `scale` times."""
     if not isinstance(pipeline, StableDiffusionInstructPix2PixPipeline) or scale == 1:
         yield

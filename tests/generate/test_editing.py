@@ -1,14 +1,20 @@
 """Editing without training, on the same base."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from diffusers import (
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from PIL import Image
 
-from generate.editing import STRENGTH, load_editor
+from generate.editing import STRENGTH, load_editor, load_instruct
 from generate.errors import GenerateError
 from generate.inputs import Inputs, Mask
 from generate.methods import METHODS
@@ -48,6 +54,23 @@ def test_sdedit_is_stock_image_to_image(pipeline: StableDiffusionPipeline, micro
     ).images[0]  # fmt: skip
     assert np.array_equal(ours[0], np.asarray(theirs))
     assert seen == [1, 2, 3]  # three quarters of four
+
+
+def test_instruct_is_stock_instruct_pix2pix(micro_base: Path, tmp_path: Path) -> None:
+    """A UNet of twice the channels, in a folder of its own; guided by caption and image."""
+    shutil.copytree(micro_base, tmp_path / "ip2p")
+    torch.manual_seed(3)
+    wide = UNet2DConditionModel.from_config(load_base(micro_base).config("unet") | {"in_channels": 8})
+    wide.save_pretrained(tmp_path / "ip2p/unet")
+    sampling = Sampling(steps=4, guidance_scale=3.0)
+    pipeline = load_instruct(load_base(tmp_path / "ip2p"), "ddim", 1)
+    ours = METHODS["instruct"](pipeline, inputs(), sampling, lambda done: None)
+    stock = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "ip2p", safety_checker=None)
+    theirs = stock(
+        "after a flood", Image.fromarray(noise_image(0)), num_inference_steps=4, guidance_scale=3.0,
+        image_guidance_scale=1.5, generator=torch.Generator().manual_seed(7),
+    ).images[0]  # fmt: skip
+    assert np.abs(ours[0].astype(int) - np.asarray(theirs)).max() <= 1
 
 
 def test_inpainting_touches_buildings_only(pipeline: StableDiffusionPipeline) -> None:
