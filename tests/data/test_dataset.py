@@ -58,7 +58,7 @@ def test_rows_of_some_events(tiny_dataset: Path) -> None:
     dataset = open_dataset(tiny_dataset, "train")
     assert rows_of(dataset, []) == list(range(12))
     assert rows_of(dataset, ["testville-flood"]) == [i for i in range(12) if dataset[i]["event"] == "testville-flood"]
-    with pytest.raises(DataError, match="no event 'x' in the split. It has hurricane-michael, testville-flood"):
+    with pytest.raises(DataError, match=r"no event 'x' in the split. It has hurricane-michael, testville-flood"):
         rows_of(dataset, ["x"])
 
 
