@@ -98,7 +98,10 @@ def evaluate(
     seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
     judges = summon_judges(judged_by)
     results = measure(out, found, len(items), rows, seeds, judges)
-    settings = _provenance(trained, base, dataset, split, events, sampling) | {"split_patches": len(patches)}
+    settings = _provenance(trained, base, dataset, split, events, sampling) | {
+        "split_patches": len(patches),
+        "limit": limit,
+    }
     evaluation = _concluded(settings, results, judges, absent)
     write_report(out, evaluation, load)
     write_latex(out, evaluation)

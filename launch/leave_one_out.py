@@ -17,6 +17,7 @@ from data.events import check_events
 from data.splits import same_ground
 from evaluation.folds import gather, write_folds
 from evaluation.output import RESULTS
+from evaluation.results import BEST
 from generate.sampling import PUBLISHED, Sampling
 from launch.accelerated import launch
 from launch.demo import headline
@@ -57,11 +58,11 @@ def leave_one_out(
     """
     split = _config_of(config, dataset, out / "fold", ()).data.split
     folds = folds_of(open_dataset(dataset, split)["event"][:], events)
-    wanted = {"split": split, "dataset_fingerprint": fingerprint(dataset), "seed": sampling.seed}
+    wanted = {"split": split, "dataset_fingerprint": fingerprint(dataset), "seed": sampling.seed, "limit": limit}
     wanted |= {name: value for name, value in sampling.described(0).items() if name != "size"}
     todo = {name: left_out for name, left_out in folds.items() if not (out / name / "results" / RESULTS).is_file()}
     for name in folds.keys() - todo.keys():
-        _check_finished(out / name, _config_of(config, dataset, out / name / "run", folds[name]), wanted)
+        _check_finished(out / name, _config_of(config, dataset, out / name / "run", folds[name]), wanted, methods)
     for number, (name, left_out) in enumerate(folds.items(), start=1):
         if name not in todo:
             print(f"{out / name}: finished already.")
@@ -116,12 +117,14 @@ def _as_options(values: Mapping[str, Any]) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items() if value is not None]
 
 
-def _check_finished(fold: Path, config: Config, wanted: Mapping[str, Any]) -> None:
+def _check_finished(fold: Path, config: Config, wanted: Mapping[str, Any], methods: str) -> None:
     """Stop if a finished fold was made by another experiment."""
     old = yaml.safe_load((fold / "run" / CONFIG).read_text())
     changed = [name for name in changed_settings(old, as_plain(config)) if not name.startswith(FREE)]
     results = json.loads((fold / "results" / RESULTS).read_text())
     changed += [name for name, value in wanted.items() if results[name] != value]
+    measured = {row.removesuffix(BEST) for row in (*results["rows"], *results["rows_without_images"])}
+    changed += ["methods"] * (measured != {name.strip() for name in methods.split(",")})
     if changed:
         raise DataError(
             f"{fold}: finished with another {', '.join(changed)}. Set it back to go on, or name another --out."

@@ -69,7 +69,7 @@ def test_two_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     other = write_config(tmp_path / "other.yaml", tmp_path / "cache", learning_rate=1e-5)
     with pytest.raises(DataError, match=r"finished with another train\.learning_rate"):
         leave_one_out(config=other, methods="generated,copy", **arguments)
-    with pytest.raises(DataError, match="finished with another steps"):
+    with pytest.raises(DataError, match="finished with another steps, methods"):
         leave_one_out(config=config, **arguments | {"sampling": Sampling(steps=3)})
 
 
