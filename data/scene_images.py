@@ -33,6 +33,7 @@ class SceneImages:
     change: Pixels | None  # (height, width)
     damage: Pixels | None  # (height, width) of MASK_VALUES; None without a mask file
     post_again: Pixels | None  # (height, width, 3), brightness as that of post
+    history: list[Pixels]  # (height, width, 3) each, of SceneFiles.history
 
 
 def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
@@ -65,6 +66,7 @@ def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
         change=_read_classes(scene.change, grid, region) if scene.change else None,
         damage=damage,
         post_again=_read_again(scene.post_again, bands, grid, region, limits) if scene.post_again else None,
+        history=[_read_earlier(earlier.image, bands, grid, region) for earlier in scene.history],
     )
 
 
@@ -75,6 +77,18 @@ def _read_again(path: Path, bands: Bands, grid: Grid, region: Region | None, lim
     if (pixels.dtype == np.uint8) != (limits is None):
         raise DataError(f"{path}: holds {pixels.dtype}, unlike the pair. Bring it to the type of its post image.")
     return to_8_bit(pixels, valid, limits) if limits else np.asarray(pixels, np.uint8)
+
+
+def _read_earlier(path: Path, bands: Bands, grid: Grid, region: Region | None) -> Pixels:
+    """On the grid of pre, black where it holds no data."""
+    with opened(path) as dataset, on_grid(dataset, path, grid) as view:
+        pixels, valid = read_rgb(view, path, bands, region)
+    if pixels.dtype != np.uint8:
+        raise DataError(
+            f"{path}: holds {pixels.dtype}, and images of a history are expected in 8 bits, since no range of pre and "
+            "post fits another sensor. Bring it there: gdal_translate -ot Byte -scale LOW HIGH 1 255."
+        )
+    return np.where(valid[..., None], pixels, 0).astype(np.uint8)
 
 
 def pair_range(raw: list[tuple[NDArray[Any], Mask]]) -> Range | None:

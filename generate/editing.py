@@ -17,6 +17,7 @@ from torch import Tensor
 
 from generate.errors import GenerateError
 from generate.inputs import Inputs
+from generate.metadata import told
 from generate.pipeline import (
     Pixels,
     as_pixels,
@@ -51,7 +52,7 @@ def sdedit(
     """SDEdit (Meng et al. 2022): noise the pre image three quarters of the way and denoise it to the caption."""
     edit = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
     edit.set_progress_bar_config(disable=True)
-    with torch.inference_mode(), autocast(pipeline, sampling):
+    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, inputs.metadata):
         images = edit(
             **prompt_states(pipeline, inputs.prompts),
             image=rgb(inputs),
@@ -73,7 +74,7 @@ def instruct(
     on_step: Callable[[int], None],
 ) -> Pixels:
     """InstructPix2Pix (Brooks et al. 2023), its own weights: the caption is the instruction."""
-    with torch.inference_mode(), autocast(pipeline, sampling):
+    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, inputs.metadata):
         images = pipeline(
             **prompt_states(pipeline, inputs.prompts),
             image=rgb(inputs),
@@ -103,7 +104,7 @@ def inpaint(
     if len(known) < len(inputs.buildings):
         raise GenerateError("inpaint redraws the buildings, but some images have no damage mask that says where.")
     masks = np.stack(known)[..., None]
-    with torch.inference_mode(), autocast(pipeline, sampling):
+    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, inputs.metadata):
         original = encode(pipeline, inputs)
         noise = torch.cat([_noise(original[:1], seed) for seed in inputs.seeds])
         cells = torch.from_numpy(masks[..., 0]).float()[:, None].to(original.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from generate.editing import STRENGTH, encode
 from generate.inputs import Inputs
+from generate.metadata import told
 from generate.pipeline import Pixels, as_pixels, autocast, check_finite, prompt_states
 from generate.sampling import Sampling
 
@@ -43,7 +44,7 @@ def _edit(
     mask_of: Callable[..., Tensor],
 ) -> Pixels:
     sources = [str(prompt) for prompt in inputs.source_prompts]
-    with torch.inference_mode(), autocast(pipeline, sampling):
+    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, None):
         source, target = prompt_states(pipeline, sources), prompt_states(pipeline, inputs.prompts)
         clean = encode(pipeline, inputs)
         mask = mask_of(clean, pipeline, source, target, inputs, sampling)
@@ -98,8 +99,16 @@ def disagreement(
         shape = (MAPS, *clean.shape[1:])
         noise = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(clean.device)
         noisy = scheduler.add_noise(clean[i].expand(shape), noise, timestep.expand(MAPS))
-        told = [{name: state[i].expand(MAPS, -1, -1) for name, state in states.items()} for states in (source, target)]
-        was, will = (_predict(pipeline, noisy, timestep, states, sampling.guidance_scale) for states in told)
+        was, will = (
+            _predict(
+                pipeline,
+                noisy,
+                timestep,
+                {name: state[i].expand(MAPS, -1, -1) for name, state in states.items()},
+                sampling.guidance_scale,
+            )
+            for states in (source, target)
+        )
         difference = (will - was).abs().mean((0, 1))
         masks.append((difference > MAP_THRESHOLD * difference.mean()).float())
     return torch.stack(masks)[:, None]
@@ -111,9 +120,9 @@ def _predict(
     """The UNet's prediction, float32, guided as diffusers guides."""
     caption, empty = states["prompt_embeds"], states["negative_prompt_embeds"]
     guided = guidance > 1
-    told = torch.cat([empty, caption]) if guided else caption
+    words = torch.cat([empty, caption]) if guided else caption
     noisy = torch.cat([latents] * (1 + guided))
-    predicted: Tensor = pipeline.unet(noisy, timestep, encoder_hidden_states=told, return_dict=False)[0].float()
+    predicted: Tensor = pipeline.unet(noisy, timestep, encoder_hidden_states=words, return_dict=False)[0].float()
     if not guided:
         return predicted
     without, with_caption = predicted.chunk(2)

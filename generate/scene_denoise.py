@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionControlNetPipeline, StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
+from generate.metadata import told
 from generate.pipeline import (
     Pipeline,
     Pixels,
@@ -74,7 +75,11 @@ def denoise_scene(
             crops = torch.cat([latents[..., y : y + grid.side, x : x + grid.side] for y, x in places])
             crops = scheduler.scale_model_input(crops, timestep)
             pre = conditioning([read_pre(y, x) for y, x in _in_pixels(pipeline, places)]).to(latents.device)
-            with autocast(pipeline, sampling), scaled_input(pipeline, sampling.control_scale):
+            with (
+                autocast(pipeline, sampling),
+                scaled_input(pipeline, sampling.control_scale),
+                told(pipeline, None),
+            ):
                 predicted = _predict(pipeline, crops, timestep, text, pre, control, sampling)
             for (y, x), part in zip(places, predicted, strict=True):
                 blended[0, :, y : y + grid.side, x : x + grid.side] += window_weight * part
@@ -94,15 +99,15 @@ def _predict(
     sampling: Sampling,
 ) -> Tensor:
     """The UNet's prediction for a batch of windows, float32, guided as diffusers guides."""
-    told: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if has_lora(pipeline.unet):
-        told["cross_attention_kwargs"] = {"scale": sampling.control_scale}
+        arguments["cross_attention_kwargs"] = {"scale": sampling.control_scale}
     count = len(crops)
     states = text.repeat_interleave(count, dim=0)  # [empty caption,] caption
     copies = len(text)
     crops, pre = (torch.cat([part] * copies) for part in (crops, pre))
     if isinstance(pipeline, StableDiffusionControlNetPipeline):
-        told["down_block_additional_residuals"], told["mid_block_additional_residual"] = pipeline.controlnet(
+        down, mid = pipeline.controlnet(
             crops,
             timestep,
             encoder_hidden_states=states,
@@ -110,11 +115,12 @@ def _predict(
             conditioning_scale=control_scale,
             return_dict=False,
         )
+        arguments |= {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
     elif isinstance(pipeline, StableDiffusionInstructPix2PixPipeline):
         # Latents as the VAE gives them, not scaled.
         crops = torch.cat([crops, pipeline.vae.encode(pre * 2 - 1).latent_dist.mode().float()], 1)
-    told |= {"encoder_hidden_states": states, "return_dict": False}
-    predicted: Tensor = pipeline.unet(crops, timestep, **told)[0].float()
+    arguments |= {"encoder_hidden_states": states, "return_dict": False}
+    predicted: Tensor = pipeline.unet(crops, timestep, **arguments)[0].float()
     if copies == 1:
         return predicted
     without, with_caption = predicted.chunk(2)
