@@ -24,6 +24,8 @@ class DataConfig:
     """Folder that `pre2post build` wrote."""
     split: str = "train"
     """Split of the dataset to train on."""
+    leave_out: list[str] = field(default_factory=list)
+    """Events that are not trained on, nor looked at in validation, with those known to share their ground."""
     resolution: int | None = None
     """Side that patches are shown at, px, a multiple of 8; null = as the dataset was built."""
     direction: Literal["future", "past", "both"] = "future"
