@@ -29,19 +29,19 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         },
         "per_patch": [asdict(patch) for patch in evaluation.patches],
     }
-    write_whole(folder / RESULTS, json.dumps(_jsonable(content), indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / RESULTS, json.dumps(jsonable(content), indent=1, ensure_ascii=False) + "\n")
 
 
 def _plain(summary: dict[str, Summary]) -> dict[str, Any]:
     return {row: {region: dict(of) for region, of in regions.items()} for row, regions in summary.items()}
 
 
-def _jsonable(value: Any) -> Any:  # noqa: ANN401  # JSON
+def jsonable(value: Any) -> Any:  # noqa: ANN401  # JSON
     """Dataclasses as objects, NaN as null."""
     if hasattr(value, "__dataclass_fields__"):
         value = asdict(value)
     if isinstance(value, dict):
-        return {key: _jsonable(inner) for key, inner in value.items()}
+        return {key: jsonable(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_jsonable(inner) for inner in value]
+        return [jsonable(inner) for inner in value]
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data.dataset import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
@@ -20,6 +20,7 @@ from evaluation.measure import measure
 from evaluation.networks import NETWORKS
 from evaluation.output import IMAGES, REPORT, check_out
 from evaluation.patches import patches_at
+from evaluation.prompt_study import study_prompts
 from evaluation.report import write_report
 from evaluation.results import METHODS, Evaluation, PatchResult
 from evaluation.table import render
@@ -41,6 +42,7 @@ def evaluate(
     dataset: Path,
     out: Path,
     split: str = "test",
+    study: Literal["prompts"] | None = None,
     limit: int | None = None,
     methods: str = "generated,copy,base",
     networks: str = ",".join(NETWORKS),
@@ -61,6 +63,8 @@ def evaluate(
         dataset: A folder made by `pre2post build`.
         out: The folder to write.
         split: Which split to measure on.
+        study: Instead of measuring against the real images: `prompts` asks for damage of every severity and in every
+            direction and measures whether the images follow (docs/prompt-study.md); methods and networks do not count.
         limit: Measure only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas; beside those of the default there are two kinds of editing
             that need no training: sdedit (image to image) and inpaint (redraws the buildings only).
@@ -81,9 +85,14 @@ def evaluate(
             f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare post "
             "images. Look at what it makes with pre2post generate."
         )
+    if study == "prompts":
+        make = partial(_make, out, trained, base=base, sampling=sampling, overwrite=overwrite)
+        settings = _provenance(trained, base, dataset, split, sampling)
+        study_prompts(out, trained, dataset, split, limit, sampling, settings, make, state.is_main_process)
+        return
     side = sampling.size or trained.resolution
     items = patch_items(dataset, split, trained, side=side, limit=limit)
-    _make(out, trained, items, rows, base, sampling, overwrite)
+    _make(out, trained, items, rows, base=base, sampling=sampling, overwrite=overwrite)
     if not state.is_main_process:
         return
     patches = open_dataset(dataset, split)
@@ -106,6 +115,7 @@ def _make(
     trained: Checkpoint,
     items: Sequence[Item],
     methods: Sequence[str],
+    *,
     base: str | None,
     sampling: Sampling,
     overwrite: bool,
