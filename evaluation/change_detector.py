@@ -58,7 +58,7 @@ def calibrated(known: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[st
     found, truth = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in range(2))
     best = max(THRESHOLDS, key=lambda threshold: f1(found >= threshold, truth))
     others = [_pair(row, side) for row in held_out if row["change_mask"] is not None]
-    return Detector(float(best), _agreement(others, float(best)) if len(others) > 1 else {})
+    return Detector(float(best), _agreement(others, float(best)))
 
 
 def f1(found: Mask, truth: Mask) -> float:
@@ -76,6 +76,8 @@ def _pair(row: Mapping[str, Any], side: int) -> tuple[Floats, Mask]:
 def _agreement(pairs: Sequence[tuple[Floats, Mask]], threshold: float) -> dict[str, float]:
     found = [apart >= threshold for apart, _ in pairs]
     areas = np.array([[mask.mean(), truth.mean()] for mask, (_, truth) in zip(found, pairs, strict=True)])
+    if len(pairs) < 2 or not np.ptp(areas, axis=0).all():
+        return {}  # no correlation without any spread
     return {
         "patches": len(pairs),
         "f1": f1(np.stack(found), np.stack([truth for _, truth in pairs])),

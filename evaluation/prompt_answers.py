@@ -1,5 +1,6 @@
 """What the images of a prompt study show, measured one by one from their files."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -74,6 +75,15 @@ def centroid(weights: Floats) -> tuple[float, float]:
         return float("nan"), float("nan")
     places = (np.arange(len(weights)) + 0.5) / len(weights) - 0.5
     return float(weights.sum(axis=0) @ places / total), float(-weights.sum(axis=1) @ places / total)
+
+
+def turned_away(word: str, east: float, north: float) -> float:
+    """Angle between a compass word and a direction, degrees, 0..180; 90 where there is no direction."""
+    length = math.hypot(east, north)
+    if not length > 0:
+        return 90.0
+    cosine = float(np.dot((east, north), DIRECTIONS[word])) / length
+    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
 
 
 def cell_means(values: Floats) -> list[float]:

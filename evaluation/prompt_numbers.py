@@ -1,6 +1,5 @@
 """How far prompts are followed: from single answers to numbers with intervals, beside what chance would give."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.caption_layout import COMPASS
 from evaluation.estimate import Estimate, weighted_mean
-from evaluation.prompt_answers import DIRECTIONS, Answer
+from evaluation.prompt_answers import DIRECTIONS, Answer, turned_away
 from evaluation.prompt_grid import NINE, STUDIES
 
 Floats = NDArray[np.float64]
@@ -67,14 +66,8 @@ def _hits(found: dict[str, Answer], *, relative: bool) -> float:
 
 
 def _angle(found: dict[str, Answer]) -> float:
-    """Mean angle between the word and the direction of the difference, degrees; 90 where nothing differs."""
-    angles = []
-    for word in COMPASS:
-        answer, (east, north) = found[word], DIRECTIONS[word]
-        length = math.hypot(answer.east, answer.north)
-        cosine = (answer.east * east + answer.north * north) / length if length > 0 else math.nan
-        angles.append(90.0 if math.isnan(cosine) else math.degrees(math.acos(min(1.0, max(-1.0, cosine)))))
-    return float(np.mean(angles))
+    """Mean angle between the word and the direction of the difference, degrees."""
+    return float(np.mean([turned_away(word, found[word].east, found[word].north) for word in COMPASS]))
 
 
 def _pull(found: dict[str, Answer]) -> float:

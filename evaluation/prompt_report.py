@@ -54,6 +54,7 @@ class Study:
     gaps: dict[str, str]  # study -> why it was not made
     detector: Detector
     gauge: Gauge
+    truth: dict[str, Any]  # the measures on real pairs, see `real_pairs`
 
 
 def write_study(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> None:
@@ -68,6 +69,7 @@ def write_study(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> 
         "building_gauge": study.gauge.agreement,
         "measures": {key: {"study": one.study, "name": one.name, "unit": one.unit, "chance": one.chance}
                      for key, one in MEASURES.items()},
+        "real_pairs": study.truth,
         "scores": study.numbers.scores,
         "generated_less_base": study.numbers.advantage,
         "curves": study.numbers.curves,
@@ -110,11 +112,20 @@ def sentences(study: Study) -> list[str]:
             f"{agreement['area_rank_correlation']:.2f}), F1 of its pixels {agreement['f1']:.2f}."
         )
     else:
-        found.append(f"Change is a difference of at least {study.detector.threshold:.2f}; true change is unknown here.")
+        found.append(
+            f"Change is a difference of at least {study.detector.threshold:.2f}; how well that agrees with true change "
+            "is unknown here."
+        )
     found.append(
         f"The gauge of buildings agrees with the labels of {gauge['images']} other images by a rank correlation of "
         f"{gauge['rank_correlation']:.2f}."
     )
+    place = study.truth["position"]
+    if place["patches"]:
+        found.append(
+            f"On {place['patches']} real pairs whose captions name a direction, the angle error is "
+            f"{place['angle']:.1f} degrees and {place['hit']:.1f} % are hits: what perfect obedience would score."
+        )
     return found + [f"{name}: not measured, {reason}." for name, reason in study.gaps.items()]
 
 

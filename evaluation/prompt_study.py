@@ -22,6 +22,7 @@ from evaluation.prompt_answers import measure_answers
 from evaluation.prompt_grid import STUDIES, Prompt, fits, prompts_of, silent_studies
 from evaluation.prompt_numbers import conclude
 from evaluation.prompt_report import Study, render, write_study
+from evaluation.prompt_truth import real_pairs
 from generate.items import Item, patch_items, spread
 from generate.pipeline import Checkpoint
 from generate.sampling import Sampling
@@ -29,7 +30,7 @@ from generate.sampling import Sampling
 MADE = ("generated", "base")  # rows whose images are generated; `copy` stands beside them
 FACTS = ["patch_id", "event", "disaster_type", "labels", "size", "pixel_size_m", "buildings"]
 PATCHES = 24  # unless --limit says otherwise
-CALIBRATION = 96  # patches for the detector and the gauge, and as many to try them on
+CALIBRATION = 128  # patches for the detector and the gauge, and as many to try them on
 # What a user may ask for and is not measured, and why. Words that no caption says cannot have been learned.
 UNSAID = {
     "clustered, scattered": "nothing here finds single houses in a generated picture",
@@ -87,9 +88,10 @@ def study_prompts(
         return resize_rgb(rows[position]["pre"], side)
 
     answers = list(measure_answers(out, prompts, pre_of, (*MADE, "copy"), sampling.samples, detector, gauge))
+    truth = real_pairs(held_out, side, detector)
     settings = settings | {"patches": len(prompts) // len(asked)}
     gaps |= UNSAID
-    study = Study(settings, prompts, answers, conclude(answers, list(gaps)), gaps, detector, gauge)
+    study = Study(settings, prompts, answers, conclude(answers, list(gaps)), gaps, detector, gauge, truth)
     write_study(out, study, pre_of)
     print(render(study))
     print(f"Look at {out / REPORT}")
@@ -115,7 +117,7 @@ def _items(prompts: Sequence[Prompt], patches: Sequence[Item]) -> list[Item]:
 def _calibration(dataset: Path, rows: datasets.Dataset) -> tuple[list[Any], list[Any]]:
     """Rows to calibrate on, of the training split if there is one, and rows of the study's own split to try on."""
     known = open_dataset(dataset, "train") if "train" in read_manifest(dataset)["splits"] else rows
-    columns = ["pre", "post", "change_mask", "buildings"]
+    columns = [*FACTS, "pre", "post", "change_mask"]
     return tuple(  # type: ignore[return-value]
         [part[int(i)] for i in np.linspace(0, len(part) - 1, min(CALIBRATION, len(part))).round()]
         for part in (known.select_columns(columns), rows.select_columns(columns))
