@@ -38,7 +38,7 @@ class Denoiser(nn.Module):
         Returns:
             (B, C, h, w) float32.
         """
-        dtype, residuals = self.unet.dtype, {}
+        dtype, residuals = self.compute_dtype, {}
         if self.controlnet is not None and not self._alone:
             with self._autocast(noisy):
                 down, mid = self.controlnet(noisy, timesteps, states, controlnet_cond=condition, return_dict=False)

@@ -81,8 +81,11 @@ class TrainState:
             parameter, _, key = name.rpartition(".")
             # bitsandbytes counts its steps in a plain number.
             plain = key == "step" and moment.dtype == torch.int64
-            value = int(moment) if plain else moment.to(self.weights[parameter].device)
-            self.optimizer.state[self.weights[parameter]][key] = value
+            weight = self.weights[parameter]
+            # A moment lies in memory as its weight does.
+            like = torch.empty_like(weight, dtype=moment.dtype) if moment.shape == weight.shape else None
+            value = int(moment) if plain else moment.to(weight.device) if like is None else like.copy_(moment)
+            self.optimizer.state[weight][key] = value
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(read_state(folder)["loss_scaler"])
         self.step = step
