@@ -36,6 +36,10 @@ COLUMNS = """\
 | `radiometric_gap` | mean difference of the tones of pre and post, 8-bit values |
 | `phash_pre` | 64-bit perceptual hash of pre, hexadecimal |"""
 
+HISTORY = """
+| `history` | list of RGB PNG of the ground of `pre` from before it, the oldest first; null without any |
+| `metadata_history` | of each of them, as `metadata_pre` |"""
+
 
 def write_card(folder: Path, manifest: dict[str, Any]) -> None:
     """Write README.md for the dataset described by `manifest`."""
@@ -53,7 +57,7 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
         _count_table("split", manifest["splits"]),
         "## Events",
         _count_table("event", event_totals(manifest["events"])),
-        f"## Columns\n\n{COLUMNS}",
+        f"## Columns\n\n{COLUMNS}{HISTORY if 'history' in manifest else ''}",
     ]
     (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

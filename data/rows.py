@@ -15,6 +15,8 @@ from data.captions import captions
 from data.errors import DataError
 from data.events import describe_event
 from data.geo import MAX_RESIDUAL_PX, Location, locate, locate_raster, window_affine
+from data.history import check_older
+from data.history_columns import history_columns
 from data.images import encode_png
 from data.labels import Building, Label, Phase
 from data.mask import damage_mask
@@ -43,6 +45,7 @@ class SceneTask:
     captions: CaptionOptions
     screening: Screening = field(default_factory=Screening)
     bands: Bands = (1, 2, 3)
+    history: bool = False  # whether rows have the columns HISTORY: they have if any scene of the dataset has images
 
 
 @dataclass
@@ -72,6 +75,7 @@ class _Scene:
     location: Location
     disaster_type: str
     captions: CaptionOptions
+    history: list[Pixels] | None  # of files.history; None: the dataset has no such columns
 
 
 def build_scene(task: SceneTask) -> SceneResult:
@@ -107,6 +111,7 @@ def _read_labels(scene: SceneFiles, result: SceneResult) -> dict[Phase, Label]:
 def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     files = task.scene
     labels = _read_labels(files, result)
+    check_older(files.history, files.pre_date or (labels["pre"].capture_date if "pre" in labels else None))
     read = read_scene(files, task.bands)
     if files.part:
         _digest_pixels(read, files, result)
@@ -128,6 +133,7 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
         location=locate(fit.affine, width, height) if fit and exact else raster_location(files) or task.event.location,
         disaster_type=next((word for word in told if word), ""),
         captions=task.captions,
+        history=read.history if task.history else None,
     )
 
 
@@ -158,7 +164,7 @@ def _patch_id(scene: _Scene, window: Window) -> str:
 
 
 def _row(scene: _Scene, window: Window, inside: list[PatchBuilding], quality: Row) -> Row:
-    files, patch_id = scene.files, _patch_id(scene, window)
+    files, patch_id, place = scene.files, _patch_id(scene, window), _place(scene, window)
     pre_png, post_png = (encode_png(_crop(scene.pair.images[phase], window)) for phase in PHASES)
     classes = _classes(inside) if "post" in scene.labels else None
     return {
@@ -183,7 +189,8 @@ def _row(scene: _Scene, window: Window, inside: list[PatchBuilding], quality: Ro
         "counts": {name.replace("-", "_"): classes[name] if classes else None for name in DAMAGE_VALUES},
         **quality,
         "buildings": [_building(placed) for placed in inside],
-        **_place(scene, window),
+        **place,
+        **history_columns(scene.history, files.history, window, patch_id, place["metadata_pre"]),
     }
 
 

@@ -32,6 +32,7 @@ class SceneImages:
     masked: dict[Phase, Mask | None]  # True where the file says that there is no data; None if it does not say
     change: Pixels | None  # (height, width)
     damage: Pixels | None  # (height, width) of MASK_VALUES; None without a mask file
+    history: list[Pixels]  # (height, width, 3) each, of SceneFiles.history
 
 
 def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
@@ -63,7 +64,20 @@ def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
         masked={phase: None if valid.all() else ~valid for phase, (_, valid) in raw.items()},
         change=_read_classes(scene.change, grid, region) if scene.change else None,
         damage=damage,
+        history=[_read_earlier(earlier.image, bands, grid, region) for earlier in scene.history],
     )
+
+
+def _read_earlier(path: Path, bands: Bands, grid: Grid, region: Region | None) -> Pixels:
+    """On the grid of pre, black where it holds no data."""
+    with opened(path) as dataset, on_grid(dataset, path, grid) as view:
+        pixels, valid = read_rgb(view, path, bands, region)
+    if pixels.dtype != np.uint8:
+        raise DataError(
+            f"{path}: holds {pixels.dtype}, and images of a history are expected in 8 bits, since no range of pre and "
+            "post fits another sensor. Bring it there: gdal_translate -ot Byte -scale LOW HIGH 1 255."
+        )
+    return np.where(valid[..., None], pixels, 0).astype(np.uint8)
 
 
 def pair_range(raw: list[tuple[NDArray[Any], Mask]]) -> Range | None:

@@ -110,3 +110,11 @@ FEATURES = Features(
         ),
     }
 )
+
+# More columns of a dataset in which any place has earlier images; null for a place without.
+HISTORY = Features(
+    {
+        "history": List(Image()),  # RGB uint8 PNG of the ground of `pre`, from before it, the oldest first
+        "metadata_history": List(List(Value("float32"), length=len(METADATA_FIELDS))),
+    }
+)

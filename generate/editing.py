@@ -17,6 +17,7 @@ from torch import Tensor
 
 from generate.errors import GenerateError
 from generate.inputs import Inputs
+from generate.metadata import told
 from generate.pipeline import (
     Pipeline,
     Pixels,
@@ -37,7 +38,7 @@ def sdedit(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Call
     """SDEdit (Meng et al. 2022): noise the pre image three quarters of the way and denoise it to the caption."""
     edit = StableDiffusionImg2ImgPipeline(**_parts(pipeline))
     edit.set_progress_bar_config(disable=True)
-    with torch.inference_mode(), autocast(pipeline, sampling):
+    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, inputs.metadata):
         images = edit(
             **prompt_states(pipeline, inputs.prompts),
             image=_rgb(inputs),
@@ -70,7 +71,7 @@ def inpaint(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Cal
     masks = np.stack(known)[..., None]
     draw = StableDiffusionPipeline(**_parts(pipeline))
     draw.set_progress_bar_config(disable=True)
-    with torch.inference_mode(), autocast(pipeline, sampling):
+    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, inputs.metadata):
         original = _encode(pipeline, inputs)
         noise = torch.cat([_noise(original[:1], seed) for seed in inputs.seeds])
         cells = torch.from_numpy(masks[..., 0]).float()[:, None].to(original.device)

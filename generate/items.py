@@ -10,13 +10,14 @@ import datasets
 import numpy as np
 from PIL import Image
 
-from data.condition import shown_pixels, undamaged
+from data.condition import newest, shown_metadata, shown_pixels, shown_sequence, too_short, undamaged
 from data.dataset import fingerprint, open_dataset
 from data.pixels import resize_rgb
 from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
 from generate.images import ImageHeader, read_header, read_pixels
 from generate.inputs import Mask
+from generate.metadata import Metadata
 from generate.pipeline import Checkpoint, Pixels
 from models.checkpoint import file_sha256
 
@@ -36,6 +37,7 @@ class Item:
     read: Callable[[], Pixels] | None  # the pre image as the network sees it; None for a scene
     scene: ImageHeader | None = None  # an image to be gone over by windows
     buildings: Callable[[], Mask | None] | None = None  # where they stand, as the network sees the pre image
+    metadata: Metadata | None = None  # None = unknown
 
 
 def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list[Item]:
@@ -91,12 +93,19 @@ def patch_items(
     """
     rows = open_dataset(folder, split)
     positions = spread(len(rows), limit)
+    if short := too_short(rows, trained.sequence):
+        raise GenerateError(
+            f"{folder}: the checkpoint is shown {trained.sequence} images of before the event, but {len(short)} "
+            f"patches of split {split} have fewer, the first is {short[0]}. Build it from a source with histories."
+        )
     names = rows.select_columns(["patch_id"])
     images, masks = (
-        rows.select_columns(["patch_id", "pre", "post", "damage_mask"]),
+        rows.select_columns(["patch_id", "pre", "post", "damage_mask", *["history"] * (trained.sequence > 1)]),
         rows.select_columns(["damage_mask"]),
     )
-    target = "pre" if trained.direction == "past" else "post"
+    target, source = ("pre", "post") if trained.direction == "past" else ("post", "pre")
+    history = ["metadata_history"] * (trained.sequence > 1)
+    numbers = rows.select_columns(["size", "metadata_pre", "metadata_post", *history])
     if prompt is None:
         prompts = captions_of(rows, positions, style or trained.caption_style, target)
     else:
@@ -110,6 +119,9 @@ def patch_items(
             origin=lambda: origin,
             read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
             buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
+            metadata=_metadata(numbers[position], (target, source), trained.sequence, side)
+            if trained.metadata
+            else None,
         )
         for position, text in zip(positions, prompts, strict=True)
     ]
@@ -119,6 +131,8 @@ def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
     """What a checkpoint is shown of a patch: its pre image, its post image if it looks into the past, its mask."""
     past = trained.direction == "past"
     image, mask = row["post" if past else "pre"], None
+    if trained.sequence > 1:
+        return shown_sequence(row, trained.sequence, side)
     if trained.condition == "pixels+mask" and "controlnet" in trained.trained:
         if row["damage_mask"] is None:
             raise GenerateError(
@@ -160,6 +174,14 @@ def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: 
     if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):
         return Item(key, name, prompt, origin, read=None, scene=header)
     return Item(key, name, prompt, origin, read=lambda: resize_rgb(Image.fromarray(read_pixels(path)), side))
+
+
+def _metadata(row: dict[str, Any], phases: tuple[str, str], sequence: int, side: int) -> Metadata:
+    target, source = (shown_metadata(row[f"metadata_{phase}"], row["size"], side) for phase in phases)
+    if sequence == 1:
+        return target, source
+    earlier = newest(row["metadata_history"], sequence - 1)
+    return target, [source, *(shown_metadata(image, row["size"], side) for image in earlier)]
 
 
 def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from generate.inputs import Inputs
 from generate.items import Item, batched
+from generate.metadata import UNKNOWN
 from generate.methods import METHODS
 from generate.output import ImageFolder
 from generate.pipeline import Pipeline, Pixels
@@ -112,6 +113,7 @@ def _make_batch(
         prompts=[task.item.prompt for task in tasks],
         seeds=[task.seed for task in tasks],
         buildings=[task.item.buildings() if task.item.buildings else None for task in tasks],
+        metadata=[task.item.metadata or UNKNOWN for task in tasks],
     )
     method = METHODS[tasks[0].made["method"]]
     made = method(pipeline, inputs, sampling, step_reporter(bar, sampling.steps))

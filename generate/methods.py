@@ -10,7 +10,9 @@ from generate.sampling import Sampling
 
 def controlnet(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
     """The trained ControlNet; with control_scale 0 the base alone."""
-    return generate_images(pipeline, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step)
+    return generate_images(
+        pipeline, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step, metadata=inputs.metadata
+    )
 
 
 METHODS: dict[str, Method] = {"controlnet": controlnet, "sdedit": sdedit, "inpaint": inpaint}

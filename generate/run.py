@@ -70,6 +70,11 @@ def generate(
         items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
     else:
         _only_for_datasets(limit, caption_style)
+        if trained.sequence > 1:
+            raise GenerateError(
+                f"{pre}: the checkpoint is shown {trained.sequence} images of before the event, which only a built "
+                "dataset has (docs/sources.md)."
+            )
         items = file_items(pre, prompt, side=side, window=window or side)
     parts = open_base(trained, base)
     prompts = [item.prompt for item in items]

@@ -12,6 +12,7 @@ import torch
 from diffusers import StableDiffusionControlNetPipeline
 from torch import Tensor
 
+from generate.metadata import told
 from generate.pipeline import Pixels, autocast, check_finite, check_steps, conditioning, prompt_states
 from generate.sampling import Sampling
 from generate.windows import Grid, weight_sums, weights
@@ -63,7 +64,7 @@ def denoise_scene(
             crops = torch.cat([latents[..., y : y + grid.side, x : x + grid.side] for y, x in places])
             crops = scheduler.scale_model_input(crops, timestep)
             pre = conditioning([read_pre(y, x) for y, x in _in_pixels(pipeline, places)]).to(latents.device)
-            with autocast(pipeline, sampling):
+            with autocast(pipeline, sampling), told(pipeline, None):
                 predicted = _predict(pipeline, crops, timestep, text, pre, control, sampling.guidance_scale)
             for (y, x), part in zip(places, predicted, strict=True):
                 blended[0, :, y : y + grid.side, x : x + grid.side] += window_weight * part

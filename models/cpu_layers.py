@@ -23,12 +23,13 @@ def use_cpu_layers(network: nn.Module, *, stored: torch.dtype = torch.float32) -
         network: float32, or frozen in another type.
         stored: of the weights of linear layers and convolutions, which must be frozen if it is not float32.
     """
-    network.to(memory_format=torch.channels_last)
     for module in network.modules():
         keeps_type = type(module) in (nn.Conv2d, nn.Linear) and module.weight.dtype == stored
         for name, parameter in module.named_parameters(recurse=False):
             if not (keeps_type and name == "weight"):
                 parameter.data = parameter.data.float()
+        if type(module) is nn.Conv2d:
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         if type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1):
             module.__class__ = CpuConv2d
         elif type(module) is nn.Linear and keeps_type and stored != torch.float32:

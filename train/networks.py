@@ -1,9 +1,10 @@
 """The networks of a run as its config asks for them."""
 
 import importlib
+from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, ModelMixin
+from diffusers import ControlNetModel, DDPMScheduler, ModelMixin, UNet2DConditionModel
 from torch import nn
 
 from data.condition import CHANNELS
@@ -12,7 +13,10 @@ from models.controlnet import controlnet_from_unet
 from models.cpu_layers import use_cpu_layers
 from models.denoiser import Denoiser, concatenate_pre
 from models.lora import add_lora
+from models.sat_controlnet import SatControlNet
+from models.sat_controlnet_3d import SatControlNet3D
 from train.config import ConfigError, ModelConfig, TrainConfig
+from train.metadata import uses_metadata
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,13 +43,7 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     unet = base.load_unet(DTYPES[precision])
     controlnet = None
     if "controlnet" in model.trained:
-        controlnet = controlnet_from_unet(
-            unet,
-            vae_scale_factor=base.vae_scale_factor,
-            seed=seed,
-            latents=model.condition == "latents",
-            conditioning_channels=CHANNELS.get(model.condition, 3),
-        ).train()
+        controlnet = _controlnet(base, unet, model, seed)
     if "lora" in model.trained:
         try:
             add_lora(unet, rank=model.lora_rank, alpha=model.lora_alpha, targets=model.lora_targets, seed=seed)
@@ -65,6 +63,30 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     if model.base_checkpointing:
         unet.enable_gradient_checkpointing()
     return denoiser
+
+
+def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed: int) -> ControlNetModel:
+    """A new one, in float32."""
+    told, attention = uses_metadata(model, base), model.controlnet == "3d+attention"
+    kind: type[ControlNetModel] = SatControlNet if told else ControlNetModel
+    settings: dict[str, Any] = {"null_metadata": model.null_metadata} if told else {}
+    if model.controlnet != "2d":
+        kind = SatControlNet3D
+        settings |= {"use_metadata": told, "use_temporal_transformer": attention}
+    if attention and (width := unet.config.block_out_channels[0]) % 32:
+        raise ConfigError(
+            f"model.controlnet is 3d+attention, whose attention works in 32 groups of channels; {base.name} has "
+            f"{width} at first. Choose 3d, or a base with a multiple of 32."
+        )
+    return controlnet_from_unet(
+        unet,
+        vae_scale_factor=base.vae_scale_factor,
+        seed=seed,
+        kind=kind,
+        latents=model.condition == "latents",
+        conditioning_channels=CHANNELS.get(model.condition, 3),
+        **settings,
+    ).train()
 
 
 def compute_type(precision: str, device: torch.device) -> torch.dtype:
@@ -97,6 +119,9 @@ def _speed_up(network: ModelMixin, model: ModelConfig) -> None:
     if model.attention == "xformers":
         network.enable_xformers_memory_efficient_attention()
     if model.channels_last:
-        network.to(memory_format=torch.channels_last)
+        # Not by network.to, which fails on the five axes of 3D convolutions.
+        for weight in network.parameters():
+            if weight.ndim == 4:
+                weight.data = weight.data.to(memory_format=torch.channels_last)
     if model.compile:
         network.compile()

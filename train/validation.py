@@ -84,7 +84,14 @@ def prepare_validation(
     direction: Direction = "past" if config.data.direction == "past" else "future"
     plain = replace(
         config,
-        data=replace(config.data, mirror=False, caption_dropout=0.0, direction=direction),
+        data=replace(
+            config.data,
+            mirror=False,
+            caption_dropout=0.0,
+            metadata_dropout=0.0,
+            metadata_dropout_all=0.0,
+            direction=direction,
+        ),
         objective=ObjectiveConfig(),
         train=replace(config.train, seed=SEED),
     )
