@@ -29,7 +29,8 @@ def use_cpu_layers(network: nn.Module, *, stored: torch.dtype = torch.float32) -
             if not (keeps_type and name == "weight"):
                 parameter.data = parameter.data.float()
         if type(module) is nn.Conv2d:
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+            if module.kernel_size != (1, 1):  # the order is the same, but strides would differ from a gradient's
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         if type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1):
             module.__class__ = CpuConv2d
         elif type(module) is nn.Linear and keeps_type and stored != torch.float32:
@@ -95,7 +96,9 @@ class _Conv(torch.autograd.Function):
             of_x = _fold(torch.mm(rows_gradient, _matrix(used)), ctx.shape, kernel, ctx.stride, ctx.padding)
         if ctx.needs_input_grad[1]:
             rows, _ = _rows(x, kernel, ctx.stride, ctx.padding)
-            of_weight = torch.mm(rows_gradient.t(), rows).view(len(weight), kernel, kernel, -1).permute(0, 3, 1, 2)
+            matrix = torch.mm(rows_gradient.t(), rows)
+            channels_last = matrix.view(len(weight), kernel, kernel, -1).permute(0, 3, 1, 2)
+            of_weight = matrix.view_as(weight) if kernel == 1 else channels_last
         if ctx.needs_input_grad[2]:
             of_bias = rows_gradient.sum(0)
         return of_x, of_weight, of_bias, None, None

@@ -57,7 +57,7 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
         if network is not None:
             _speed_up(network, model)
             if device.type == "cpu" and compute_dtype == torch.float32 and not model.compile:
-                use_cpu_layers(network, stored=network.dtype)
+                use_cpu_layers(network, stored=DTYPES[precision] if network is unet else torch.float32)
     if model.gradient_checkpointing and controlnet is not None:
         controlnet.enable_gradient_checkpointing()
     if model.base_checkpointing:
