@@ -61,7 +61,8 @@ def evaluate(
         split: Which split to measure on.
         events: Measure only patches of these events, separated by commas; by default of all.
         study: Instead of measuring against the real images: `prompts` asks for damage of every severity and in every
-            direction and measures whether the images follow (docs/prompt-study.md); events, methods and networks do not count.
+            direction and measures whether the images follow (docs/prompt-study.md); events, methods and networks do not
+            count.
         limit: Measure only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas. Beside those of the default: again (a second real post image,
             where the dataset has one), and editing without training: sdedit (image to image), inpaint (redraws the
