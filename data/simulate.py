@@ -50,7 +50,7 @@ def simulate(
         scenes: Number of scenes. Any six in a row hold all six disaster types.
         seed: Scene k depends on (seed, k) only, not on `scenes` or `workers`.
         varied: Every scene has days and a pixel size of its own (0.5 to 2 m) and looks like them: plants wither in
-            winter, coarse scenes have fewer pixels. For learning from metadata.
+            winter, coarse scenes have fewer pixels. For learning from metadata; not with a history.
         history: Earlier images of every place, in a folder `history` (docs/sources.md). With any, clouds hide a part of
             each image from before the event, pre too, and another part of each. Post does not depend on it.
         workers: Processes to use.
@@ -63,8 +63,10 @@ def simulate(
         raise DataError(f"{out}: is not an empty folder. Nothing was written; choose another --out or empty it.")
     if scenes < 1 or workers < 1:
         raise DataError(f"scenes is {scenes} and workers is {workers}; both must be at least 1.")
-    if history < 0 or (history and varied):
-        raise DataError(f"history is {history}; expected 0 or more earlier images, and none together with --varied.")
+    if history < 0:
+        raise DataError(f"history is {history}; expected the number of earlier images, 0 or more.")
+    if history and varied:
+        raise DataError(f"history is {history} and varied is true: passes are on the days of the event. Choose one.")
     with _appearing_whole(out) as folder:
         for split in ("train", "test"):
             for kind in (*FOLDERS, *["history"] * (history > 0)):

@@ -35,8 +35,8 @@ class Scene:
     uids: list[str]
     origin: tuple[float, float]  # lon, lat of the top left corner
     captures: dict[str, Capture]
-    pixel_size_m: float = PIXEL_SIZE_M
     history: list[EarlierLook] = field(default_factory=list)  # the oldest first
+    pixel_size_m: float = PIXEL_SIZE_M
 
     @property
     def stem(self) -> str:

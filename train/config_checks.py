@@ -203,6 +203,7 @@ def _run_rules(config: "Config") -> Rules:
     ]
     for name in run.resume_allow:
         yield name in names, f"run.resume_allow names {name}; there is no such setting.{_nearest(name, names)}"
+    yield run.peer_timeout >= 1, f"run.peer_timeout is {run.peer_timeout}; it must be at least 1 second."
     yield run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."
     yield run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."
 

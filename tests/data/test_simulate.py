@@ -193,8 +193,14 @@ def test_refuses_a_folder_with_content(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_refuses_a_history_of_scenes_that_vary(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="history is 2 and varied is true"):
+        simulate(out=tmp_path / "release", scenes=1, varied=True, history=2)
+    assert not (tmp_path / "release").exists()
+
+
 def test_nothing_stays_when_it_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(seed: int, index: int) -> None:
+    def interrupt(*scene: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "render_scene", interrupt)
