@@ -23,7 +23,7 @@ from data.mask import damage_mask
 from data.pair import Pair, quality_columns, study_pair
 from data.raster import Bands
 from data.release import SceneFiles
-from data.scene_images import SceneImages, raster_location, read_scene
+from data.scene_images import SceneImages, read_scene, scene_place
 from data.schema import DAMAGE_VALUES, SENSOR
 from data.screening import Screening
 from data.shards import sha256
@@ -117,7 +117,7 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     if files.part:
         _digest_pixels(read, files, result)
     height, width, _ = read.images["pre"].shape
-    pair = study_pair(read.images, read.masked, task.screening.align)
+    pair = study_pair(read.images, read.masked, task.size, task.screening.align)
     change = read.change
     fit = scene_georeference(labels)
     result.residual_px = fit.residual_px if fit else None
@@ -132,7 +132,7 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
         mask=damage_mask(labels["post"].buildings, height, width) if "post" in labels else read.damage,
         change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
         post_again=read.post_again,
-        location=locate(fit.affine, width, height) if fit and exact else raster_location(files) or task.event.location,
+        location=locate(fit.affine, width, height) if fit and exact else scene_place(files)[0] or task.event.location,
         disaster_type=next((word for word in told if word), ""),
         captions=task.captions,
         history=read.history if task.history else None,

@@ -98,23 +98,13 @@ def pair_range(raw: list[tuple[NDArray[Any], Mask]]) -> Range | None:
     return joint_range([pixels for pixels, _ in raw], [valid for _, valid in raw])
 
 
-def raster_location(scene: SceneFiles) -> Location | None:
-    """Where the pre image's file itself says that the scene lies; None if it says nothing."""
-    if scene.pre_image.suffix.lower() == ".png":
-        return None
+def scene_place(scene: SceneFiles) -> tuple[Location | None, int, int]:
+    """Where the pre image's file itself says that the scene lies (None: it does not say), and its width and height."""
     with opened(scene.pre_image) as pre:
-        grid = scene_grid(scene, grid_of(pre))
-    if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
-        return None
-    return locate_raster(grid.affine, grid.crs.to_wkt(), grid.width, grid.height)
-
-
-def scene_size(scene: SceneFiles) -> tuple[int, int]:
-    """Width and height of a scene, px."""
-    if scene.part:
-        return scene.part.width, scene.part.height
-    with opened(scene.pre_image) as pre:
-        return pre.width, pre.height
+        grid, is_png = scene_grid(scene, grid_of(pre)), pre.driver == "PNG"
+    if is_png or grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
+        return None, grid.width, grid.height
+    return locate_raster(grid.affine, grid.crs.to_wkt(), grid.width, grid.height), grid.width, grid.height
 
 
 def scene_grid(scene: SceneFiles, whole: Grid) -> Grid:

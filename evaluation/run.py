@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data.dataset import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
@@ -20,6 +20,7 @@ from evaluation.measure import measure
 from evaluation.networks import NETWORKS
 from evaluation.output import REPORT, check_out
 from evaluation.patches import patches_at, without_again
+from evaluation.prompt_study import study_prompts
 from evaluation.report import write_report
 from evaluation.results import METHODS, OF_THE_DATASET, Evaluation, PatchResult, named_rows
 from evaluation.table import render
@@ -36,6 +37,7 @@ def evaluate(
     out: Path,
     split: str = "test",
     events: str = "",
+    study: Literal["prompts"] | None = None,
     limit: int | None = None,
     methods: str = "generated,copy,base",
     networks: str = ",".join(NETWORKS),
@@ -58,6 +60,9 @@ def evaluate(
         out: The folder to write.
         split: Which split to measure on.
         events: Measure only patches of these events, separated by commas; by default of all.
+        study: Instead of measuring against the real images: `prompts` asks for damage of every severity and in every
+            direction and measures whether the images follow (docs/prompt-study.md); events, methods and networks do not
+            count.
         limit: Measure only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas. Beside those of the default: again (a second real post image,
             where the dataset has one), and editing without training: sdedit (image to image), inpaint (redraws the
@@ -81,6 +86,13 @@ def evaluate(
             f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare post "
             "images. Look at what it makes with pre2post generate."
         )
+    if study == "prompts":
+        make = partial(
+            make_rows, out, trained, base=base, instruct_pix2pix=None, sampling=sampling, overwrite=overwrite
+        )
+        settings = _provenance(trained, base, dataset, split, events, sampling)
+        study_prompts(out, trained, dataset, split, limit, sampling, settings, make, state.is_main_process)
+        return
     side = sampling.size or trained.resolution
     items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
     patches = open_dataset(dataset, split)

@@ -190,8 +190,9 @@ class RunConfig:
     VAE and text encoder in memory."""
     workers: int = 4
     """Data worker processes per training process."""
-    peer_timeout: int = 600
-    """Seconds without a word from another process until it counts as lost; longer than saving a checkpoint takes."""
+    peer_timeout: int = 1800
+    """Seconds without a word from another process until it counts as lost; longer than saving or encoding 64 images
+    takes. A process whose connections are closed is noticed at once."""
     trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
     """Where metrics also go."""
 

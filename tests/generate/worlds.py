@@ -27,7 +27,9 @@ PATCH_PX = 64
 EVENTS = ("larkmere-flooding", "cape-dorring-wind", "juniper-creek-fire", "monte-alvo-earthquake")
 
 
-def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: bool = False, seed: int = 1) -> Path:
+def write_micro_checkpoint(
+    run: Path, base: Path, *, step: int = 10, averaged: bool = False, seed: int = 1, caption_style: str = "short"
+) -> Path:
     """A run folder with one checkpoint; its zero convolutions are no longer zero, so that the pre image matters."""
     parts = load_base(base)
     controlnet = controlnet_from_unet(parts.load_unet(), vae_scale_factor=parts.vae_scale_factor, seed=seed)
@@ -37,7 +39,7 @@ def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: b
         "base": {"name": str(base), "unet_sha256": parts.weights_hash("unet")},
         "dataset_fingerprint": "0" * 64,
         "resolution": RESOLUTION,
-        "caption_style": "short",
+        "caption_style": caption_style,
         "trained": "controlnet",
         "condition": "pixels",
         "direction": "future",
