@@ -169,9 +169,9 @@ def test_step_zero_is_the_base_and_then_every_image_counts(
                 unknown[:, :, image] = torch.nan
                 assert not torch.allclose(denoiser(**inputs, **told | {"cond_metadata": unknown}), made, atol=1e-4)
         # Channels innermost, but for the five axes of 3D convolutions: the same numbers up to rounding.
-        other = build_denoiser(base, replace(model, channels_last=True), "fp32", 0, torch.device("cpu"))
-        other.load_state_dict(denoiser.state_dict())
-        assert torch.allclose(other(**inputs, **told), made, atol=1e-4)
+        inner = build_denoiser(base, replace(model, channels_last=True), "fp32", 0, torch.device("cpu"))
+        inner.load_state_dict(denoiser.state_dict())
+        assert torch.allclose(inner(**inputs, **told), made, atol=1e-4)
     assert any("temporal" in name for name in denoiser.trained()) == (controlnet == "3d+attention")
 
 
