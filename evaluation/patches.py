@@ -10,6 +10,7 @@ from data.pixels import resize_rgb
 from data.regions import regions_of
 from data.similarity import Mask, Pixels
 from evaluation.damage import damage_regions
+from evaluation.damage_examples import resize_mask
 
 COLUMNS = ["patch_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
 
@@ -26,6 +27,7 @@ class Patch:
     pre: Pixels
     post: Pixels
     regions: dict[str, Mask]
+    damage: Pixels | None = None  # (side, side) DAMAGE_VALUES; None without labels
 
 
 def patches_at(
@@ -47,4 +49,5 @@ def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) 
         pre=resize_rgb(row["pre"], resolution),
         post=resize_rgb(row["post"], resolution),
         regions=regions_of(row, resolution) | damage_regions(row, resolution),
+        damage=None if row["damage_mask"] is None else resize_mask(row["damage_mask"], resolution),
     )

@@ -12,6 +12,8 @@ from typing import Any
 
 from data.dataset import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
+from evaluation.damage_fidelity import check_scale, fidelity_notes
+from evaluation.damage_model import load_damage_model
 from evaluation.errors import EvaluationError
 from evaluation.json_file import write_results
 from evaluation.judges import Judges, summon_judges
@@ -44,6 +46,7 @@ def evaluate(
     limit: int | None = None,
     methods: str = "generated,copy,base",
     networks: str = ",".join(NETWORKS),
+    damage_model: Path | None = None,
     base: str | None = None,
     sampling: Sampling = PUBLISHED,
     overwrite: bool = False,
@@ -66,6 +69,8 @@ def evaluate(
             that need no training: sdedit (image to image) and inpaint (redraws the buildings only).
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
             KID, IS), clip. About 1.4 GB of weights are downloaded once; one that cannot be had leaves a gap.
+        damage_model: A folder made by `pre2post damage-model`: score the damage in every row's images as in the xView2
+            challenge.
         base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
         overwrite: Measure again into a folder that holds a finished evaluation; images that would come out the same
@@ -82,17 +87,22 @@ def evaluate(
             "images. Look at what it makes with pre2post generate."
         )
     side = sampling.size or trained.resolution
+    told_by = load_damage_model(damage_model) if damage_model else None
     items = patch_items(dataset, split, trained, side=side, limit=limit)
+    patches = open_dataset(dataset, split)
+    if told_by:
+        check_scale(told_by, side, int(patches[0]["size"]))
     _make(out, trained, items, rows, base, sampling, overwrite)
     if not state.is_main_process:
         return
-    patches = open_dataset(dataset, split)
     load = partial(patches_at, patches, resolution=side)
     found = load([item.key for item in items], [item.prompt for item in items])
     seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
     judges = summon_judges(judged_by)
+    judges.damage = told_by
     results = measure(out, found, len(items), rows, seeds, judges)
-    settings = _provenance(trained, base, dataset, split, sampling) | {"split_patches": len(patches)}
+    settings = _provenance(trained, base, dataset, split, sampling)
+    settings |= {"split_patches": len(patches), "damage_model": str(damage_model) if damage_model else None}
     evaluation = _concluded(settings, results, judges)
     write_report(out, evaluation, load)
     write_latex(out, evaluation)
@@ -130,7 +140,8 @@ def _concluded(settings: dict[str, Any], results: list[PatchResult], judges: Jud
     """Tie the numbers of the patches and of the sets together, and name what is missing."""
     notes = [*judges.explain(len(results)), *_not_a_number(results)]
     sets = {method: judges.sets(method) for method in results[0].scores}
-    return Evaluation(settings, results, sets, judges.gaps, notes)
+    evaluation = Evaluation(settings, results, sets, judges.gaps, notes)
+    return replace(evaluation, notes=[*notes, *fidelity_notes(evaluation)]) if judges.damage else evaluation
 
 
 def _not_a_number(results: Sequence[PatchResult]) -> list[str]:

@@ -23,6 +23,15 @@ COMMANDS = {
         "make satellite images from texts and metadata, listed in a JSON file",
     ),
     "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
+    "synthesize": (
+        "generate.synthesize:synthesize",
+        "make pairs of invented damage, with labels, for a damage model",
+    ),
+    "damage-model": ("evaluation.damage_training:damage_model", "train a model that finds buildings and their damage"),
+    "usefulness": (
+        "evaluation.usefulness:usefulness",
+        "do synthetic pairs help a damage model? trained on real, synthetic, both; tested on real",
+    ),
     "convert": ("models.convert:convert", "make a clean safetensors folder of a DiffusionSat release"),
     "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to mend"),
     "demo": ("launch.demo:demo", "the whole job on simulated scenes and the tiny base, in minutes"),
@@ -62,7 +71,7 @@ def main() -> int:
 
 def overview() -> str:
     """What `pre2post --help` says."""
-    rows = "\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<12} {line}" for name, (_, line) in COMMANDS.items())
     return (
         f"usage: pre2post COMMAND [options]\n\n{rows}\n\n"
         "Training:  accelerate launch -m train --config configs/demo.yaml   (python -m train --help)\n"

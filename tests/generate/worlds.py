@@ -11,6 +11,7 @@ from diffusers import ControlNetModel
 from numpy.typing import NDArray
 from PIL import Image
 
+from data.condition import CHANNELS
 from data.images import encode_png
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
 from data.schema import SENSOR
@@ -23,10 +24,17 @@ PATCH_PX = 64
 EVENTS = ("larkmere-flooding", "cape-dorring-wind", "juniper-creek-fire", "monte-alvo-earthquake")
 
 
-def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: bool = False, seed: int = 1) -> Path:
+def write_micro_checkpoint(
+    run: Path, base: Path, *, step: int = 10, averaged: bool = False, seed: int = 1, condition: str = "pixels"
+) -> Path:
     """A run folder with one checkpoint; its zero convolutions are no longer zero, so that the pre image matters."""
     parts = load_base(base)
-    controlnet = controlnet_from_unet(parts.load_unet(), vae_scale_factor=parts.vae_scale_factor, seed=seed)
+    controlnet = controlnet_from_unet(
+        parts.load_unet(),
+        vae_scale_factor=parts.vae_scale_factor,
+        seed=seed,
+        conditioning_channels=CHANNELS[condition],
+    )
     state = {
         "format": 1,
         "step": step,
@@ -35,7 +43,7 @@ def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: b
         "resolution": RESOLUTION,
         "caption_style": "short",
         "trained": "controlnet",
-        "condition": "pixels",
+        "condition": condition,
         "direction": "future",
         "text_chunks": 1,
         "zero_terminal_snr": False,
