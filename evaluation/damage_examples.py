@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from data.pixels import resize_rgb
 from data.sampler import example_rng, view_of
@@ -99,7 +98,7 @@ def resize_mask(mask: Image.Image, side: int) -> Pixels:
     return np.array(mask.resize((side, side), Image.Resampling.NEAREST))
 
 
-class Examples(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class Examples:
     """Example `ordinal`: sources take turns, so that each gives the same share whatever its size."""
 
     def __init__(self, sources: Sequence[Source], seed: int) -> None:

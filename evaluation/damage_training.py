@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from accelerate import PartialState
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from data.dataset import fingerprint, open_dataset, read_manifest
 from data.sampler import OrdinalBatches
@@ -172,10 +171,11 @@ def train_damage_model(
         first_step=0, last_step=training.steps, global_batch=training.batch, micro_batch=training.batch,
         rank=0, num_processes=1,
     )  # fmt: skip
-    loader = DataLoader(Examples(sources, seed), batch_sampler=batches)
+    examples = Examples(sources, seed)
     losses: list[Tensor] = []
     with progress(training.steps, what, "step") as bar:
-        for pre, post, damage in loader:
+        for ordinals in batches:
+            pre, post, damage = map(torch.stack, zip(*(examples[ordinal] for ordinal in ordinals), strict=True))
             optimizer.zero_grad(set_to_none=True)
             loss = damage_loss(network(pre.to(device), post.to(device)), damage.to(device))
             loss.backward()  # type: ignore[no-untyped-call]

@@ -105,7 +105,7 @@ def test_table_report_and_latex(evaluated: Path) -> None:
     table = latex[latex.index("Damage as a damage model sees it") :].partition("\\end{table}")[0]
     lines = [line for line in table.splitlines() if line.endswith("\\\\") and " & " in line][2:]
     assert [line.partition(" &")[0] for line in lines] == [
-        "generated, mean of 2 seeds", "copy the pre-image", "base without control", "real post",
+        "generated, mean of 2 seeds", "copy the pre-image", "base without control, mean of 2 seeds", "real post",
     ]  # fmt: skip
     for line, method in zip(lines, content["damage"], strict=True):
         values = [float(value) for value in re.findall(r"\d\.\d+", line)]
