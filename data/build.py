@@ -119,10 +119,16 @@ def build(
         seen = survey(release.scenes, pool)
         splits = assign_splits(release.scenes, rule, seen.overlaps)
         ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
-        tasks = [SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen) for scene in ordered]
+        histories = [len(scene.history) for scene in ordered if scene.history]
+        tasks = [
+            SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen, bool(histories))
+            for scene in ordered
+        ]
         pieces = plan(tasks, splits, joined.sha256 if joined else "")
         tally, shards = _build(work, release, pieces, pool, joined, strict)
         described = describe(tally, settings, shards, release.unrecognised, seen)
+        if histories:
+            described["history"] = {"scenes": len(histories), "images": sum(histories), "shortest": min(histories)}
         described["captions_file"] = joined.outcome() if joined else None
         described["exports"] = export(work / "dataset", shards, pool, format, geotiff)
         if strict and (leak := leak_note(described)):

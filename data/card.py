@@ -18,6 +18,7 @@ COLUMNS = """\
 | `pre`, `post` | RGB PNG of the same ground before and after the event |
 | `damage_mask` | 0 background, 1 no damage, 2 minor, 3 major, 4 destroyed, 255 unknown; null if unknown |
 | `change_mask` | 0..255 true strength of change; null but in simulated data |
+| `post_again` | a second image of the same aftermath, taken at another time; null if there is none |
 | `captions` | list of `style`, `target` (`pre` or `post`), `text`, `mirrored` (the text for the mirrored view) |
 | `metadata_pre`, `metadata_post` | lon, lat, metres per pixel, cloud fraction, year, month, day; NaN = unknown |
 | `location_source` | `tile`: from the scene's polygons; `raster`: its GeoTIFF; `event`: mean of its event; `unknown` |
@@ -36,6 +37,10 @@ COLUMNS = """\
 | `radiometric_gap` | mean difference of the tones of pre and post, 8-bit values |
 | `phash_pre` | 64-bit perceptual hash of pre, hexadecimal |"""
 
+HISTORY = """
+| `history` | list of RGB PNG of the ground of `pre` from before it, the oldest first; null without any |
+| `metadata_history` | of each of them, as `metadata_pre` |"""
+
 
 def write_card(folder: Path, manifest: dict[str, Any]) -> None:
     """Write README.md for the dataset described by `manifest`."""
@@ -53,7 +58,7 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
         _count_table("split", manifest["splits"]),
         "## Events",
         _count_table("event", event_totals(manifest["events"])),
-        f"## Columns\n\n{COLUMNS}",
+        f"## Columns\n\n{COLUMNS}{HISTORY if 'history' in manifest else ''}",
     ]
     (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

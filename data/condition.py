@@ -1,10 +1,15 @@
-"""What a ControlNet is shown of a place: its image, or its image and the damage that is asked for."""
+"""What networks are shown and told of a place: its image, the damage that is asked for, its metadata."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image
 
 from data.pixels import resize_rgb
+from data.schema import METADATA_FIELDS
 
 DAMAGE_VALUES_SHOWN = 5  # background and the four damage classes; un-classified ground is none of them
 CHANNELS = {"pixels": 3, "pixels+mask": 3 + DAMAGE_VALUES_SHOWN}
@@ -24,9 +29,46 @@ def shown_pixels(image: Image.Image, mask: Image.Image | None, resolution: int) 
     pixels = resize_rgb(image, resolution)
     if mask is None:
         return pixels
-    classes = np.array(mask.resize((resolution, resolution), Image.Resampling.NEAREST))
+    return with_mask(pixels, np.array(mask.resize((resolution, resolution), Image.Resampling.NEAREST)))
+
+
+def with_mask(pixels: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(height, width, 3) pixels and (height, width) of a damage mask as (height, width, 8)."""
     one_hot = (classes[..., None] == np.arange(DAMAGE_VALUES_SHOWN)) * np.uint8(255)
     return np.concatenate([pixels, one_hot], -1)
+
+
+def shown_sequence(row: Mapping[str, Any], images: int, resolution: int) -> NDArray[np.uint8]:
+    """The pre image of a patch and the newest before it, (resolution, resolution, 3 * images) uint8, pre first."""
+    shown = [row["pre"], *newest(row["history"] if images > 1 else None, images - 1)]
+    return np.concatenate([resize_rgb(image, resolution) for image in shown], -1)
+
+
+def newest(history: Sequence[Any] | None, count: int) -> list[Any]:
+    """The last of a list that begins with the oldest, in the other order."""
+    return list(history or [])[::-1][:count]
+
+
+def too_short(dataset: Dataset, images: int) -> list[str]:
+    """The patches that have fewer images of before the event, pre among them."""
+    if images == 1:
+        return []
+    if "metadata_history" not in dataset.column_names:
+        return list(dataset["patch_id"])
+    rows = zip(dataset["patch_id"], dataset["metadata_history"], strict=True)
+    return [patch_id for patch_id, history in rows if len(history or []) < images - 1]
+
+
+def shown_metadata(natural: Sequence[float], size: int, resolution: int) -> list[float]:
+    """Metadata of a patch of `size` px that is shown at `resolution` px: a pixel then covers more ground, or less.
+
+    Args:
+        natural: METADATA_FIELDS in natural units, NaN = unknown; as in the dataset.
+        size: side of the patch, px.
+        resolution: side that it is shown at, px.
+    """
+    gsd = METADATA_FIELDS.index("gsd")
+    return [value * size / resolution if field == gsd else value for field, value in enumerate(natural)]
 
 
 def undamaged(mask: Image.Image) -> Image.Image:

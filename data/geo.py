@@ -45,6 +45,7 @@ class Location:
     crs_wkt: str = WGS84_WKT  # what `affine` maps to
 
 
+SAME_SIZE = 1.25  # largest over smallest pixel of one sensor's images, which depends on how far aside it looks
 UNKNOWN = Location("unknown", math.nan, math.nan, math.nan, None)
 
 
@@ -115,10 +116,15 @@ def locate_raster(affine: Affine, crs_wkt: str, width: int, height: int) -> Loca
 
 
 def mean_location(locations: Sequence[Location]) -> Location:
-    """The location that a scene without polygons takes from its event; longitudes averaged across the date line."""
+    """The location that a scene without polygons takes from its event; longitudes averaged across the date line.
+
+    The pixel size is unknown where scenes of the event differ by more than SAME_SIZE.
+    """
     if not locations:
         return UNKNOWN
     angles = np.radians([place.lon for place in locations])
     lon = math.degrees(math.atan2(np.sin(angles).mean(), np.cos(angles).mean()))
     lat = float(np.mean([place.lat for place in locations]))
-    return Location("event", lon, lat, float(np.mean([place.pixel_size_m for place in locations])), None)
+    sizes = [place.pixel_size_m for place in locations]
+    size = float(np.mean(sizes)) if max(sizes) <= SAME_SIZE * min(sizes) else math.nan
+    return Location("event", lon, lat, size, None)

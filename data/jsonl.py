@@ -3,8 +3,9 @@
 import difflib
 import json
 from collections.abc import Sequence
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from data.errors import DataError
 
@@ -22,25 +23,49 @@ def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
 
 def parse_texts(text: str, where: str, fields: Sequence[str], required: Sequence[str]) -> dict[str, str]:
     """One line as an object that has the `required` of the `fields` and no others, all of them texts."""
+    return check_texts(parse_object(text, where, fields, required), where)
+
+
+def parse_object(text: str, where: str, fields: Sequence[str], required: Sequence[str]) -> dict[str, Any]:
+    """One line as an object that has the `required` of the `fields` and no others."""
     try:
         content = json.loads(text, object_pairs_hook=lambda pairs: _once_each(pairs, where))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not valid JSON ({error}). Expected one object per line.") from None
     if not isinstance(content, dict):
         raise DataError(f"{where}: a {type(content).__name__}, expected an object with {', '.join(required)}.")
-    for name, value in content.items():
+    for name in content:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, 1)
             hint = f"Did you mean {near[0]}?" if near else f"Expected {', '.join(fields)}."
             raise DataError(f"{where}: no such field {name!r}. {hint}")
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: {name} is {value!r}, expected a text that is not empty.")
-        if any("\ud800" <= char <= "\udfff" for char in value):
-            raise DataError(f"{where}: {name} is {value!r}, which holds half a character. Save it as UTF-8.")
     for name in required:
         if name not in content:
             raise DataError(f"{where}: has no {name}. Expected {', '.join(required)}.")
     return content
+
+
+def check_texts(content: dict[str, Any], where: str) -> dict[str, str]:
+    """The object, if all its values are texts."""
+    for name, value in content.items():
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"{where}: {name} is {value!r}, expected a text that is not empty.")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise DataError(f"{where}: {name} is {value!r}, which holds half a character. Save it as UTF-8.")
+    return content
+
+
+def parse_date(text: str, where: str, field: str) -> date:
+    """A day such as 2021-08-31."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        stop(where, field, text, "expected a date such as 2021-08-31")
+
+
+def stop(where: str, field: str, value: str, mend: str) -> NoReturn:
+    """Name a wrong value and how to mend it."""
+    raise DataError(f"{where}: {field} is {value!r}: {mend}.")
 
 
 def _once_each(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:

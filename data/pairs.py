@@ -7,18 +7,18 @@ Paths are relative to the manifest. A line with a mistake is left out and named;
 
 import difflib
 import re
-from datetime import date, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 from data.errors import DataError
 from data.events import CAUSES
-from data.jsonl import parse_texts, read_lines
+from data.history import parse_history
+from data.jsonl import check_texts, parse_date, parse_object, read_lines, stop
 from data.release import Release, SceneFiles
 
 REQUIRED = ("pre", "post", "event")
 LABELS = ("pre_label", "post_label", "mask")
-FIELDS = (*REQUIRED, "scene_id", "disaster_type", "pre_date", "post_date", *LABELS, "split")
+FIELDS = (*REQUIRED, "scene_id", "disaster_type", "pre_date", "post_date", *LABELS, "history", "post_again", "split")
 SPLIT_WORDS = ("train", "validation", "test")
 _SCENE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _EVENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -35,10 +35,10 @@ def find_pairs(manifest: Path) -> Release:
     for number, text in lines:
         where = f"{manifest}, line {number}"
         try:
-            scene = _scene(parse_texts(text, where, FIELDS, REQUIRED), manifest.parent, where)
+            scene = _scene(parse_object(text, where, FIELDS, REQUIRED), manifest.parent, where)
             if scene.scene_id in scenes:
                 mend = f"that of line {numbers[scene.scene_id]} too; give each its own"
-                _stop(where, "scene_id", scene.scene_id, mend)
+                stop(where, "scene_id", scene.scene_id, mend)
         except DataError as error:
             mistakes.append((f"{manifest.name}, line {number}", str(error)))
         else:
@@ -48,20 +48,21 @@ def find_pairs(manifest: Path) -> Release:
     return Release(tuple(scenes[name] for name in sorted(scenes)), tuple(mistakes), ())
 
 
-def _scene(told: dict[str, str], folder: Path, where: str) -> SceneFiles:
-    files = {name: folder / told[name] for name in ("pre", "post", *LABELS) if name in told}
+def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
+    told = check_texts({name: value for name, value in content.items() if name != "history"}, where)
+    files = {name: folder / told[name] for name in ("pre", "post", *LABELS, "post_again") if name in told}
     for name, path in files.items():
         if not path.is_file():
             state = "is a folder" if path.is_dir() else "does not exist"
-            _stop(where, name, told[name], f"{path} {state}. Paths are relative to the manifest")
+            stop(where, name, told[name], f"{path} {state}. Paths are relative to the manifest")
     if files["pre"].resolve() == files["post"].resolve():
-        _stop(where, "post", told["post"], "the same file as pre")
+        stop(where, "post", told["post"], "the same file as pre")
     if "mask" in told and ("pre_label" in told or "post_label" in told):
-        _stop(where, "mask", told["mask"], "give label files or a mask, not both")
-    days = {name: _date(told[name], where, name) for name in ("pre_date", "post_date") if name in told}
+        stop(where, "mask", told["mask"], "give label files or a mask, not both")
+    days = {name: parse_date(told[name], where, name) for name in ("pre_date", "post_date") if name in told}
     if len(days) == 2 and days["post_date"] < days["pre_date"]:
         mend = f"earlier than pre_date, {told['pre_date']}. Are pre and post swapped?"
-        _stop(where, "post_date", told["post_date"], mend)
+        stop(where, "post_date", told["post_date"], mend)
     _check_words(told, where)
     return SceneFiles(
         scene_id=_scene_id(told, files["pre"], where),
@@ -73,9 +74,11 @@ def _scene(told: dict[str, str], folder: Path, where: str) -> SceneFiles:
         post_label=files.get("post_label"),
         change=None,
         mask=files.get("mask"),
+        post_again=files.get("post_again"),
         disaster_type=told.get("disaster_type", ""),
         pre_date=days.get("pre_date"),
         post_date=days.get("post_date"),
+        history=parse_history(content.get("history", []), folder, where),
     )
 
 
@@ -83,29 +86,18 @@ def _scene_id(told: dict[str, str], pre: Path, where: str) -> str:
     """As told, else the name of the pre image."""
     scene_id = told.get("scene_id", pre.stem)
     if not _SCENE_ID.fullmatch(scene_id):
-        _stop(where, "scene_id", scene_id, "expected letters, digits, '.', '_' and '-', at most 100")
+        stop(where, "scene_id", scene_id, "expected letters, digits, '.', '_' and '-', at most 100")
     return scene_id
 
 
 def _check_words(told: dict[str, str], where: str) -> None:
     if not _EVENT.fullmatch(told["event"]):
         mend = "expected lower-case letters, digits and hyphens, as in hurricane-ida"
-        _stop(where, "event", told["event"], mend)
+        stop(where, "event", told["event"], mend)
     if told.get("split", "train") not in SPLIT_WORDS:
-        _stop(where, "split", told["split"], f"expected {', '.join(SPLIT_WORDS)}")
+        stop(where, "split", told["split"], f"expected {', '.join(SPLIT_WORDS)}")
     kind = told.get("disaster_type", "fire")
     if kind not in CAUSES and (near := difflib.get_close_matches(kind, CAUSES, 1)):
-        _stop(where, "disaster_type", kind, f"did you mean {near[0]}?")
+        stop(where, "disaster_type", kind, f"did you mean {near[0]}?")
     if not _EVENT.fullmatch(kind.replace(" ", "-")):
-        _stop(where, "disaster_type", kind, f"expected {', '.join(CAUSES)}, or another plain word")
-
-
-def _date(text: str, where: str, field: str) -> date:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError:
-        _stop(where, field, text, "expected a date such as 2021-08-31")
-
-
-def _stop(where: str, field: str, value: str, mend: str) -> NoReturn:
-    raise DataError(f"{where}: {field} is {value!r}: {mend}.")
+        stop(where, "disaster_type", kind, f"expected {', '.join(CAUSES)}, or another plain word")

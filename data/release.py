@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from data.errors import DataError
+from data.history import EarlierImage, read_history
 
 OFFICIAL_SPLITS = ("train", "tier1", "tier3", "test", "hold")
 IMAGE_NAME = re.compile(r"(?P<scene_id>(?P<event>[a-z0-9-]+)_\d{8})_(?P<phase>pre|post)_disaster\.(png|tiff?)")
@@ -55,6 +56,8 @@ class SceneFiles:
     pre_date: date | None = None
     post_date: date | None = None
     part: Part | None = None  # all of the images unless given
+    post_again: Path | None = None  # a second image of the same aftermath
+    history: tuple[EarlierImage, ...] = ()  # from before pre, the oldest first
 
     @property
     def whole_id(self) -> str:
@@ -80,8 +83,9 @@ class SceneFiles:
 
     def roles(self) -> dict[str, Path]:
         """Every file there is by its role."""
-        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "mask")
-        return {role: path for role in roles if (path := getattr(self, role)) is not None}
+        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "mask", "post_again")
+        found = {role: path for role in roles if (path := getattr(self, role)) is not None}
+        return found | {f"history_{number}": earlier.image for number, earlier in enumerate(self.history)}
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,10 @@ def find_release(source: Path) -> Release:
                 other = scenes[scene_id].official_split
                 incomplete.append((scene_id, f"the scene is in {other} and in {official_split}; {other} is used"))
             else:
-                scenes[scene_id] = _scene_files(folder, scene_id, images, official_split)
+                try:
+                    scenes[scene_id] = _scene_files(folder, scene_id, images, official_split)
+                except DataError as error:
+                    incomplete.append((scene_id, str(error)))
     if not scenes:
         raise DataError(f"no pre/post pairs in {source}: {LAYOUT}. Found: {_what_is_there(source, unrecognised)}.")
     ordered = tuple(scenes[scene_id] for scene_id in sorted(scenes))
@@ -174,6 +181,7 @@ def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], off
     def if_there(path: Path) -> Path | None:
         return path if path.is_file() or path.is_symlink() else None  # a dead link is named when it is read
 
+    history = if_there(folder / "history" / f"{scene_id}_history.json")
     return SceneFiles(
         scene_id=scene_id,
         event=scene_id.rsplit("_", 1)[0],
@@ -183,6 +191,8 @@ def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], off
         pre_label=if_there(folder / "labels" / f"{scene_id}_pre_disaster.json"),
         post_label=if_there(folder / "labels" / f"{scene_id}_post_disaster.json"),
         change=if_there(folder / "change" / f"{scene_id}_change.png"),
+        post_again=if_there(folder / "again" / f"{scene_id}_post_again.png"),
+        history=read_history(history) if history else (),
     )
 
 

@@ -15,13 +15,15 @@ from data.captions import captions
 from data.errors import DataError
 from data.events import describe_event
 from data.geo import MAX_RESIDUAL_PX, Location, locate, locate_raster, window_affine
+from data.history import check_older
+from data.history_columns import history_columns
 from data.images import encode_png
 from data.labels import Building, Label, Phase
 from data.mask import damage_mask
 from data.pair import Pair, quality_columns, study_pair
 from data.raster import Bands
 from data.release import SceneFiles
-from data.scene_images import SceneImages, raster_location, read_scene
+from data.scene_images import SceneImages, read_scene, scene_place
 from data.schema import DAMAGE_VALUES, SENSOR
 from data.screening import Screening
 from data.shards import sha256
@@ -43,6 +45,7 @@ class SceneTask:
     captions: CaptionOptions
     screening: Screening = field(default_factory=Screening)
     bands: Bands = (1, 2, 3)
+    history: bool = False  # whether rows have the columns HISTORY: they have if any scene of the dataset has images
 
 
 @dataclass
@@ -69,9 +72,11 @@ class _Scene:
     labels: dict[Phase, Label]
     mask: Pixels | None
     change: Pixels | None
+    post_again: Pixels | None
     location: Location
     disaster_type: str
     captions: CaptionOptions
+    history: list[Pixels] | None  # of files.history; None: the dataset has no such columns
 
 
 def build_scene(task: SceneTask) -> SceneResult:
@@ -107,11 +112,12 @@ def _read_labels(scene: SceneFiles, result: SceneResult) -> dict[Phase, Label]:
 def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     files = task.scene
     labels = _read_labels(files, result)
+    check_older(files.history, files.pre_date or (labels["pre"].capture_date if "pre" in labels else None))
     read = read_scene(files, task.bands)
     if files.part:
         _digest_pixels(read, files, result)
     height, width, _ = read.images["pre"].shape
-    pair = study_pair(read.images, read.masked, task.screening.align)
+    pair = study_pair(read.images, read.masked, task.size, task.screening.align)
     change = read.change
     fit = scene_georeference(labels)
     result.residual_px = fit.residual_px if fit else None
@@ -125,9 +131,11 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
         labels=labels,
         mask=damage_mask(labels["post"].buildings, height, width) if "post" in labels else read.damage,
         change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
-        location=locate(fit.affine, width, height) if fit and exact else raster_location(files) or task.event.location,
+        post_again=read.post_again,
+        location=locate(fit.affine, width, height) if fit and exact else scene_place(files)[0] or task.event.location,
         disaster_type=next((word for word in told if word), ""),
         captions=task.captions,
+        history=read.history if task.history else None,
     )
 
 
@@ -158,7 +166,7 @@ def _patch_id(scene: _Scene, window: Window) -> str:
 
 
 def _row(scene: _Scene, window: Window, inside: list[PatchBuilding], quality: Row) -> Row:
-    files, patch_id = scene.files, _patch_id(scene, window)
+    files, patch_id, place = scene.files, _patch_id(scene, window), _place(scene, window)
     pre_png, post_png = (encode_png(_crop(scene.pair.images[phase], window)) for phase in PHASES)
     classes = _classes(inside) if "post" in scene.labels else None
     return {
@@ -175,15 +183,17 @@ def _row(scene: _Scene, window: Window, inside: list[PatchBuilding], quality: Ro
         "post": {"bytes": post_png, "path": f"{patch_id}_post.png"},
         "pre_sha256": hashlib.sha256(pre_png).hexdigest(),
         "post_sha256": hashlib.sha256(post_png).hexdigest(),
-        "damage_mask": _mask_png(scene.mask, window, f"{patch_id}_damage.png"),
-        "change_mask": _mask_png(scene.change, window, f"{patch_id}_change.png"),
+        "damage_mask": _png_or_none(scene.mask, window, f"{patch_id}_damage.png"),
+        "change_mask": _png_or_none(scene.change, window, f"{patch_id}_change.png"),
+        "post_again": _png_or_none(scene.post_again, window, f"{patch_id}_post_again.png"),
         "captions": captions(_caption_facts(scene, window, inside, patch_id), scene.captions),
         "sensor_pre": _sensor(scene, "pre"),
         "sensor_post": _sensor(scene, "post"),
         "counts": {name.replace("-", "_"): classes[name] if classes else None for name in DAMAGE_VALUES},
         **quality,
         "buildings": [_building(placed) for placed in inside],
-        **_place(scene, window),
+        **place,
+        **history_columns(scene.history, files.history, window, patch_id, place["metadata_pre"]),
     }
 
 
@@ -191,7 +201,7 @@ def _crop(pixels: Pixels, window: Window) -> Pixels:
     return pixels[window.row : window.row + window.size, window.col : window.col + window.size]
 
 
-def _mask_png(pixels: Pixels | None, window: Window, name: str) -> Row | None:
+def _png_or_none(pixels: Pixels | None, window: Window, name: str) -> Row | None:
     return None if pixels is None else {"bytes": encode_png(_crop(pixels, window)), "path": name}
 
 

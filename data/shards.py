@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets import Features
 
-from data.schema import FEATURES
+from data.schema import FEATURES, HISTORY
 
 ROWS_PER_GROUP = 16  # what a reader must load to see one row
 
@@ -22,8 +23,9 @@ def write_shard(path: Path, rows: Iterable[dict[str, Any]], partial: Path) -> in
     try:
         while group := list(islice(remaining, ROWS_PER_GROUP)):
             if writer is None:
-                writer = pq.ParquetWriter(partial, FEATURES.arrow_schema, use_dictionary=False)
-            writer.write_table(pa.Table.from_pylist(group, schema=FEATURES.arrow_schema))
+                features = Features({**FEATURES, **HISTORY}) if "history" in group[0] else FEATURES
+                writer = pq.ParquetWriter(partial, features.arrow_schema, use_dictionary=False, compression="none")
+            writer.write_table(pa.Table.from_pylist(group, schema=writer.schema))
             count += len(group)
     except BaseException:
         _let_go(writer)

@@ -19,17 +19,29 @@ from tqdm import tqdm
 
 from data.errors import DataError
 from data.simulated_aftermath import ravage
+from data.simulated_again import photograph_again
 from data.simulated_capture import acquisitions, photograph
 from data.simulated_disaster import SUBTYPES, UNCLASSIFIED, classify, draw_severity, unleash
 from data.simulated_events import DISASTER_TYPES, EVENTS
+from data.simulated_history import cloud_field, look_back
 from data.simulated_place import make_place
-from data.simulated_release import FOLDERS, Scene, write_scene
+from data.simulated_release import AGAIN, FOLDERS, Scene, write_scene
+from data.simulated_season import in_season, own_dates, own_scale
 
 VEIL_HIDES = 0.55  # mean opacity above which a building cannot be assessed
 REGION_DEG = 0.06  # scenes lie within this of their event's centre
 
 
-def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cpu_count() or 1) -> None:
+def simulate(
+    *,
+    out: Path,
+    scenes: int = 40,
+    seed: int = 0,
+    varied: bool = False,
+    history: int = 0,
+    second_post: bool = False,
+    workers: int = os.cpu_count() or 1,
+) -> None:
     """Write a release of simulated scenes in the xView2 layout.
 
     Besides `images`, `labels` and `targets`, each split has a folder `change`: how much the surface of each pixel
@@ -39,6 +51,12 @@ def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cp
         out: Folder to write; must not exist or be empty.
         scenes: Number of scenes. Any six in a row hold all six disaster types.
         seed: Scene k depends on (seed, k) only, not on `scenes` or `workers`.
+        varied: Every scene has days and a pixel size of its own (0.5 to 2 m) and looks like them: plants wither in
+            winter, coarse scenes have fewer pixels. For learning from metadata; not with a history.
+        history: Earlier images of every place, in a folder `history` (docs/sources.md). With any, clouds hide a part of
+            each image from before the event, pre too, and another part of each. Post does not depend on it.
+        second_post: Also photograph each aftermath on another day, in a folder `again`: what a perfect answer could
+            be measured with (docs/evaluate.md). Nothing else depends on it.
         workers: Processes to use.
 
     Raises:
@@ -49,11 +67,17 @@ def simulate(*, out: Path, scenes: int = 40, seed: int = 0, workers: int = os.cp
         raise DataError(f"{out}: is not an empty folder. Nothing was written; choose another --out or empty it.")
     if scenes < 1 or workers < 1:
         raise DataError(f"scenes is {scenes} and workers is {workers}; both must be at least 1.")
+    if history < 0:
+        raise DataError(f"history is {history}; expected the number of earlier images, 0 or more.")
+    if history and varied:
+        raise DataError(f"history is {history} and varied is true: passes are on the days of the event. Choose one.")
+    if second_post and varied:
+        raise DataError("second_post and varied are true: the second pass is in the season of the event. Choose one.")
     with _appearing_whole(out) as folder:
         for split in ("train", "test"):
-            for kind in FOLDERS:
+            for kind in (*FOLDERS, *["history"] * (history > 0), *[AGAIN] * second_post):
                 (folder / split / kind).mkdir(parents=True)
-        job = partial(_make_scene, folder, seed)
+        job = partial(_make_scene, folder, seed, varied, history, second_post)
         if workers == 1:
             for index in tqdm(range(scenes), desc="simulate", unit="scene"):
                 job(index)
@@ -85,12 +109,17 @@ def _appearing_whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def _make_scene(folder: Path, seed: int, index: int) -> None:
-    write_scene(folder, render_scene(seed, index))
+def _make_scene(folder: Path, seed: int, varied: bool, history: int, second_post: bool, index: int) -> None:
+    scene = render_scene(seed, index, varied, history, second_post)
+    # With a generator of its own, as the dates: a scene is the same but for what varies.
+    write_scene(folder, own_scale(np.random.default_rng((seed, index, 3)), scene) if varied else scene)
 
 
-def render_scene(seed: int, index: int) -> Scene:
-    """Scene `index` of the release with this seed."""
+def render_scene(seed: int, index: int, varied: bool = False, history: int = 0, second_post: bool = False) -> Scene:
+    """Scene `index` of the release with this seed; in the season of days of its own, or with so many earlier images.
+
+    With `second_post` the aftermath is photographed twice.
+    """
     rng = np.random.default_rng((seed, index))
     event = EVENTS[index % len(EVENTS)]
     place = make_place(rng, event)
@@ -98,7 +127,13 @@ def render_scene(seed: int, index: int) -> Scene:
     classes = classify(rng, place, force)
     surface = ravage(rng, place, force, classes)
     captures = acquisitions(event)
-    pair = photograph(rng, event, place, surface, captures)
+    if varied:
+        captures = own_dates(np.random.default_rng((seed, index, 2)), captures)
+        surface.albedo = in_season(surface.albedo, place.green * (1 - surface.changed), captures["post"], event.lat)
+        place.albedo = in_season(place.albedo, place.green, captures["pre"], event.lat)
+    # With a generator of its own, so that all else is as it is without a history.
+    veil = cloud_field(np.random.default_rng((seed, index, 1))) if history else None
+    pair = photograph(rng, event, place, surface, captures, veil)
     hidden, beyond = place.mean_by_building(pair.veil), place.mean_by_building(pair.outside.astype(np.float32))
     shown = np.flatnonzero(beyond < 0.5)
     # Every fifth scene of an event, and of a disaster type, is held out for the test.
@@ -117,4 +152,6 @@ def render_scene(seed: int, index: int) -> Scene:
             event.lat + rng.uniform(-REGION_DEG, REGION_DEG),
         ),
         captures=captures,
+        history=look_back(seed, index, event, place, history),
+        post_again=photograph_again((seed, index), event, place, surface, pair.outside) if second_post else None,
     )

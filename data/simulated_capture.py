@@ -71,12 +71,19 @@ def acquisitions(event: Event) -> dict[str, Capture]:
 
 
 def photograph(
-    rng: np.random.Generator, event: Event, place: Place, surface: Surface, captures: dict[str, Capture]
+    rng: np.random.Generator,
+    event: Event,
+    place: Place,
+    surface: Surface,
+    captures: dict[str, Capture],
+    pre_veil: Floats | None = None,
 ) -> Pair:
-    """Both images and the true change between them."""
+    """Both images and the true change between them; `pre_veil` is the opacity of cloud over pre."""
     ground, sun = place.terrain.ground_m, captures["post"].sun
     pre_shadow = cast_shadow(place.objects_m, captures["pre"].sun)
     pre = place.albedo * sunlight(ground, place.objects_m, pre_shadow, captures["pre"].sun)
+    if pre_veil is not None:
+        cover(pre, CLOUD, pre_veil)
     post_shadow = cast_shadow(surface.objects_m, sun)
     post = surface.albedo * sunlight(ground, surface.objects_m, post_shadow, sun)
     change, veil = surface.changed, np.zeros_like(surface.changed)

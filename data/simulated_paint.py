@@ -60,9 +60,9 @@ def tinted(colour: ArrayLike, variation: Floats) -> Floats:
     return np.asarray(colour, np.float32) * (1 + variation[..., None])
 
 
-def polygon_at(corners_px: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def polygon_at(corners_px: NDArray[np.float64], side_px: int = SIZE_PX) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of the pixels whose centre lies in the polygon (x, y corners; pixel centres at .5)."""
-    rows, cols = polygon_pixels(corners_px[:, 1] - 0.5, corners_px[:, 0] - 0.5, (SIZE_PX, SIZE_PX))  # type: ignore[no-untyped-call]  # scikit-image has no stubs
+    rows, cols = polygon_pixels(corners_px[:, 1] - 0.5, corners_px[:, 0] - 0.5, (side_px, side_px))  # type: ignore[no-untyped-call]  # scikit-image has no stubs
     return rows, cols
 
 

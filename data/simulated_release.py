@@ -3,7 +3,7 @@
 import json
 import uuid
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from PIL import Image
 from data.simulated_capture import SENSORS, Capture
 from data.simulated_disaster import SUBTYPES, UNCLASSIFIED
 from data.simulated_events import Event
-from data.simulated_paint import PIXEL_SIZE_M, SIZE_PX, polygon_at
+from data.simulated_history import EarlierLook
+from data.simulated_paint import PIXEL_SIZE_M, polygon_at
 
 FOLDERS = ("images", "labels", "targets", "change")
+AGAIN = "again"  # folder of the second post images
 METRES_PER_DEGREE = 111_320.0  # of latitude
 
 
@@ -34,6 +36,9 @@ class Scene:
     uids: list[str]
     origin: tuple[float, float]  # lon, lat of the top left corner
     captures: dict[str, Capture]
+    history: list[EarlierLook] = field(default_factory=list)  # the oldest first
+    post_again: NDArray[np.uint8] | None = None  # a second image of the aftermath
+    pixel_size_m: float = PIXEL_SIZE_M
 
     @property
     def stem(self) -> str:
@@ -51,14 +56,24 @@ def write_scene(folder: Path, scene: Scene) -> None:
         Image.fromarray(target).save(split / "targets" / f"{stem}_target.png")
         (split / "labels" / f"{stem}.json").write_text(json.dumps(_label(scene, phase)))
     Image.fromarray(scene.change).save(split / "change" / f"{scene.stem}_change.png")
+    if scene.post_again is not None:
+        path = split / AGAIN / f"{scene.stem}_post_again.png"
+        Image.fromarray(scene.post_again).save(path, compress_level=3)
+    looks = []
+    for number, look in enumerate(scene.history):
+        name = f"{scene.stem}_history_{number}.png"
+        Image.fromarray(look.image).save(split / "history" / name, compress_level=3)
+        looks.append({"image": name, "date": look.date, "cloud_cover": round(look.cloud_cover, 4)})
+    if looks:
+        (split / "history" / f"{scene.stem}_history.json").write_text(json.dumps(looks, indent=1))
 
 
 def _target(scene: Scene, phase: str) -> NDArray[np.uint8]:
     """The official raster: 0/1 before, 0 to 4 after; un-classified is 0 there."""
-    target = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
+    target = np.zeros(scene.change.shape, np.uint8)
     for polygon, subtype in zip(scene.polygons, scene.subtypes, strict=True):
         damage = 0 if subtype == UNCLASSIFIED else SUBTYPES.index(subtype) + 1
-        target[polygon_at(polygon)] = 1 if phase == "pre" else damage
+        target[polygon_at(polygon, len(target))] = 1 if phase == "pre" else damage
     return target
 
 
@@ -67,7 +82,7 @@ def _label(scene: Scene, phase: str) -> dict[str, Any]:
     for polygon, subtype, uid in zip(scene.polygons, scene.subtypes, scene.uids, strict=True):
         properties = {"feature_type": "building"} | ({"subtype": subtype} if phase == "post" else {}) | {"uid": uid}
         lon, lat = scene.origin
-        step = PIXEL_SIZE_M / METRES_PER_DEGREE
+        step = scene.pixel_size_m / METRES_PER_DEGREE
         degrees = polygon * (step / np.cos(np.radians(lat)), -step) + (lon, lat)
         features["lng_lat"].append({"properties": properties, "wkt": _wkt(degrees, 14)})
         features["xy"].append({"properties": properties, "wkt": _wkt(polygon, 9)})
@@ -81,7 +96,8 @@ def _wkt(corners: NDArray[np.float64], digits: int) -> str:
 def _metadata(scene: Scene, phase: str) -> dict[str, str | float | int]:
     capture, name = scene.captures[phase], f"{scene.stem}_{phase}_disaster.png"
     # Looking aside lengthens the path: the ground sample grows with 1 / cos of the angle, squared along the view.
-    gsd = SENSORS[capture.sensor].gsd_m / np.cos(np.radians(capture.off_nadir)) ** 1.5
+    coarse, side = scene.pixel_size_m / PIXEL_SIZE_M, len(scene.change)
+    gsd = coarse * SENSORS[capture.sensor].gsd_m / np.cos(np.radians(capture.off_nadir)) ** 1.5
     return {
         "sensor": capture.sensor,
         "provider_asset_type": capture.sensor,
@@ -95,10 +111,10 @@ def _metadata(scene: Scene, phase: str) -> dict[str, str | float | int]:
         "disaster": scene.event.name,
         "disaster_type": scene.event.disaster_type,
         "catalog_id": capture.catalog_id,
-        "original_width": SIZE_PX,
-        "original_height": SIZE_PX,
-        "width": SIZE_PX,
-        "height": SIZE_PX,
+        "original_width": side,
+        "original_height": side,
+        "width": side,
+        "height": side,
         "id": urlsafe_b64encode(uuid.uuid5(uuid.NAMESPACE_URL, name).bytes).decode().rstrip("="),
         "img_name": name,
     }

@@ -31,6 +31,9 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
         )
     if manifest["margin_buildings"]:
         lines.append(f"  left out in the margin: {_count(manifest['margin_buildings'], 'building')}")
+    if found := manifest.get("history"):
+        of = f"{_count(found['scenes'], 'scene')}, at least {found['shortest']} each"
+        lines.append(f"  earlier images: {found['images']:,} of {of}")
     polygons = manifest["polygons"]
     if any(polygons.values()):
         lines.append(f"  polygons: {polygons['repaired']} repaired, {polygons['dropped']} without area dropped")

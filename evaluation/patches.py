@@ -13,6 +13,7 @@ from evaluation.damage import damage_regions
 from evaluation.damage_examples import resize_mask
 
 COLUMNS = ["patch_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
+AGAIN = "post_again"  # datasets built before there was one lack the column
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Patch:
     prompt: str
     pre: Pixels
     post: Pixels
+    post_again: Pixels | None  # a second image of the same aftermath
     regions: dict[str, Mask]
     damage: Pixels | None = None  # (side, side) DAMAGE_VALUES; None without labels
 
@@ -34,9 +36,17 @@ def patches_at(
     dataset: datasets.Dataset, positions: Sequence[int], prompts: Sequence[str], *, resolution: int
 ) -> Iterator[Patch]:
     """The patches at some positions of a split, read as they are needed, with the caption of each."""
-    rows = dataset.select_columns(COLUMNS)
+    rows = dataset.select_columns([name for name in (*COLUMNS, AGAIN) if name in dataset.column_names])
     for position, prompt in zip(positions, prompts, strict=True):
         yield _patch(rows[position], position, prompt, resolution)
+
+
+def without_again(dataset: datasets.Dataset, positions: Sequence[int]) -> int:
+    """How many of the patches have no second post image; none is decoded for it."""
+    if AGAIN not in dataset.column_names:
+        return len(positions)
+    cells = dataset.select_columns([AGAIN]).cast_column(AGAIN, datasets.Image(decode=False))
+    return sum(cells[position][AGAIN] is None for position in positions)
 
 
 def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) -> Patch:
@@ -48,6 +58,7 @@ def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) 
         prompt=prompt,
         pre=resize_rgb(row["pre"], resolution),
         post=resize_rgb(row["post"], resolution),
+        post_again=resize_rgb(row[AGAIN], resolution) if row.get(AGAIN) else None,
         regions=regions_of(row, resolution) | damage_regions(row, resolution),
         damage=None if row["damage_mask"] is None else resize_mask(row["damage_mask"], resolution),
     )

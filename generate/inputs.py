@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from generate.metadata import Metadata
 from generate.pipeline import Pipeline, Pixels
 from generate.sampling import Sampling
 
@@ -20,6 +21,8 @@ class Inputs:
     prompts: Sequence[str]
     seeds: Sequence[int]
     buildings: Sequence[Mask | None]  # where they stand; None = not known
+    source_prompts: Sequence[str | None]  # what the pre images show; None = not known
+    metadata: Sequence[Metadata] | None = None  # for networks that take them; None = unknown
 
 
 # How any method is called: the last argument is told the number of finished steps after each.

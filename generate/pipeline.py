@@ -24,11 +24,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generate.errors import GenerateError
+from generate.metadata import Metadata, told
 from generate.sampling import Sampling
 from models import Base, BaseError, load_base, load_controlnet
 from models.checkpoint import MANIFEST, STATE, CheckpointError, file_sha256, read_state, resolve_checkpoint
 from models.denoiser import PRE_CONV, has_lora, widen_conv_in
 from models.encodes_pixels import EncodesPixels, take_pixels
+from models.sat_controlnet_3d import SatControlNet3D
 from models.text import text_states
 from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
 
@@ -58,6 +60,8 @@ class Checkpoint:
     direction: str  # future, past, both
     text_chunks: int  # pieces of 77 tokens of a prompt
     zero_terminal_snr: bool  # the noise schedule was rescaled
+    metadata: bool  # networks that take metadata were told them
+    sequence: int  # images of before the event that it is shown
 
     @property
     def weights(self) -> Path:
@@ -97,6 +101,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
             direction=str(state["direction"]),
             text_chunks=int(state["text_chunks"]),
             zero_terminal_snr=bool(state["zero_terminal_snr"]),
+            metadata=state.get("metadata", "none") != "none",  # there was none at first
+            sequence=int(state.get("sequence", 1)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -148,16 +154,7 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         parts: its base, from `open_base`.
         scheduler: one of `models.base.SAMPLERS`.
     """
-    networks = {
-        "vae": parts.load_vae(),
-        "text_encoder": parts.load_text_encoder(),
-        "tokenizer": parts.load_tokenizer(),
-        "unet": parts.load_unet(),
-        "scheduler": parts.load_sampler(scheduler, checkpoint.zero_terminal_snr),
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
+    networks = base_networks(parts, scheduler, checkpoint.zero_terminal_snr)
     if CONTROLNET in PARTS[checkpoint.trained]:
         controlnet = load_controlnet(checkpoint.weights / CONTROLNET)
         if checkpoint.condition == "latents":
@@ -170,7 +167,26 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         pipeline = StableDiffusionPipeline(**networks)
     if LORA in PARTS[checkpoint.trained]:
         pipeline.load_lora_weights(checkpoint.weights / LORA)
-    pipeline.text_encoder.config.text_chunks = checkpoint.text_chunks  # travels with the pipeline to `generate_images`
+    return ready(pipeline, checkpoint.text_chunks)
+
+
+def base_networks(parts: Base, scheduler: str, zero_terminal_snr: bool = False) -> dict[str, Any]:
+    """The parts of a base, and no safety checker, as arguments of diffusers' pipelines."""
+    return {
+        "vae": parts.load_vae(),
+        "text_encoder": parts.load_text_encoder(),
+        "tokenizer": parts.load_tokenizer(),
+        "unet": parts.load_unet(),
+        "scheduler": parts.load_sampler(scheduler, zero_terminal_snr),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+
+
+def ready(pipeline: Pipeline, text_chunks: int) -> Pipeline:
+    """Quiet, on this process's device, reading prompts of so many pieces."""
+    pipeline.text_encoder.config.text_chunks = text_chunks  # travels with the pipeline to `prompt_states`
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(PartialState().device)
 
@@ -182,6 +198,7 @@ def generate_images(
     seeds: Sequence[int],
     sampling: Sampling,
     on_step: Callable[[int], None] = lambda done: None,
+    metadata: Sequence[Metadata] | None = None,
 ) -> Pixels:
     """Generate one batch.
 
@@ -193,12 +210,18 @@ def generate_images(
             on its batch nor on the device.
         sampling: scheduler and seed of it are not looked at here: they are in the pipeline and in `seeds`.
         on_step: told the number of finished steps after each.
+        metadata: one for each image, for networks that take them; None = unknown.
 
     Returns:
         (batch, height, width, 3) uint8.
     """
     check_steps(pipeline, sampling.steps)
-    with torch.inference_mode(), autocast(pipeline, sampling), _scaled_input(pipeline, sampling.control_scale):
+    with (
+        torch.inference_mode(),
+        autocast(pipeline, sampling),
+        scaled_input(pipeline, sampling.control_scale),
+        told(pipeline, metadata),
+    ):
         images = pipeline(
             **prompt_states(pipeline, prompts),
             **_condition(pipeline, pre, sampling),
@@ -276,10 +299,13 @@ def _condition(pipeline: Pipeline, pre: Sequence[Pixels], sampling: Sampling) ->
         if isinstance(controlnet.controlnet_cond_embedding, EncodesPixels)
         else controlnet.config.conditioning_channels
     )
-    if image.shape[1] != takes:
+    given = (
+        3 if isinstance(controlnet, SatControlNet3D) and image.shape[1] % 3 == 0 else image.shape[1]
+    )  # of each image
+    if given != takes:
         raise GenerateError(
             f"the checkpoint was trained with {takes} channels (an image has 3, a damage mask 5 more), but was given "
-            f"{image.shape[1]}. With model.condition pixels+mask, generate from a built dataset: it has the masks."
+            f"{given}. With model.condition pixels+mask, give a --mask, or a built dataset: it has the masks."
         )
     return {
         "image": image,
@@ -290,7 +316,7 @@ def _condition(pipeline: Pipeline, pre: Sequence[Pixels], sampling: Sampling) ->
 
 
 @contextmanager
-def _scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
+def scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
     """Within the block, weights on concatenated latents count `scale` times."""
     if not isinstance(pipeline, StableDiffusionInstructPix2PixPipeline) or scale == 1:
         yield

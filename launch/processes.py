@@ -6,6 +6,7 @@ torchrun itself ends with status 1 whatever its processes end with, and kills th
 be too soon for a large checkpoint. All options are torchrun's.
 """
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -17,6 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from train.interrupt import EXIT_INTERRUPTED
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SHUTDOWN_SECONDS = "600"  # that the others may take to save when one process has died; torchrun's default is 30
 
 
 def forward(number: int, frame: FrameType | None) -> None:
@@ -32,6 +34,7 @@ def main() -> int:
     """Run torchrun; the exit status is that of the process that ended first with an error, or 0."""
     for number in FORWARDED:
         signal.signal(number, forward)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
     try:
         torchrun.main(["--signals_to_handle", "SIGHUP,SIGQUIT", *sys.argv[1:]])
     except ChildFailedError as error:

@@ -7,6 +7,8 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
+from models.metadata_embedding import takes_metadata
+
 PRE_CONV = "unet.conv_in.pre.weight"  # name of the weights that `concatenate_pre` adds
 
 
@@ -25,32 +27,48 @@ class Denoiser(nn.Module):
         self.unet, self.controlnet, self.compute_dtype = unet, controlnet, compute_dtype
         self._alone = False
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, states: Tensor, condition: Tensor) -> Tensor:
+    def forward(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        states: Tensor,
+        condition: Tensor,
+        metadata: Tensor | None = None,
+        cond_metadata: Tensor | None = None,
+    ) -> Tensor:
         """Predict noise, velocity or clean latents, as the base does.
 
         Args:
             noisy: (B, C, h, w) float32.
             timesteps: (B,) int64.
             states: (B, T, D) float32, of the text encoder.
-            condition: what the ControlNet is shown, (B, K, H, W) in [0, 1] or (B, C, h, w) latents; or the latents
-                that are concatenated. Not looked at by a LoRA alone.
+            condition: what the ControlNet is shown, (B, K, H, W) in [0, 1], of a sequence K = 3 T, or (B, C, h, w)
+                latents; or the latents that are concatenated. Not looked at by a LoRA alone.
+            metadata: (B, 7) float32 of the image to make, for whichever network takes metadata; see models/metadata.py.
+            cond_metadata: (B, 7) float32 of the image that is shown, for a ControlNet that takes them; (B, 7, T) of a
+                sequence.
 
         Returns:
             (B, C, h, w) float32.
         """
-        dtype, residuals = self.unet.dtype, {}
+        dtype, added = self.compute_dtype, {}
         if self.controlnet is not None and not self._alone:
+            told = {"metadata": metadata, "cond_metadata": cond_metadata} if takes_metadata(self.controlnet) else {}
             with self._autocast(noisy):
-                down, mid = self.controlnet(noisy, timesteps, states, controlnet_cond=condition, return_dict=False)
-            residuals = {
+                down, mid = self.controlnet(
+                    noisy, timesteps, states, controlnet_cond=condition, return_dict=False, **told
+                )
+            added = {
                 "down_block_additional_residuals": [residual.to(dtype) for residual in down],
                 "mid_block_additional_residual": mid.to(dtype),
             }
         if isinstance(self.unet.conv_in, ConcatenatedConv):
             noisy = torch.cat([noisy, torch.zeros_like(noisy) if self._alone else condition], 1)
+        if takes_metadata(self.unet):
+            added["metadata"] = metadata
         # A UNet without LoRA is in the compute type already; autocast would only raise its norms to float32.
         with self._autocast(noisy, enabled=has_lora(self.unet)):
-            (predicted,) = self.unet(noisy.to(dtype), timesteps, states.to(dtype), return_dict=False, **residuals)
+            (predicted,) = self.unet(noisy.to(dtype), timesteps, states.to(dtype), return_dict=False, **added)
         prediction: Tensor = predicted.float()
         return prediction
 

@@ -121,7 +121,8 @@ class SatControlNet3D(SatControlNet):
             sample: (N, C, h, w) noisy latents.
             timestep: (N,), or one for all.
             encoder_hidden_states: (N, tokens, cross_attention_dim).
-            controlnet_cond: (N, conditioning_channels, T, H, W) in [0, 1]: T images of one place.
+            controlnet_cond: (N, conditioning_channels, T, H, W) in [0, 1]: T images of one place; or
+                (N, T * conditioning_channels, H, W), one behind the other, as pipelines made for single images pass on.
             conditioning_scale: strength of the residuals.
             class_labels: see ControlNetModel, as the following.
             timestep_cond: not used by ControlNets.
@@ -133,6 +134,8 @@ class SatControlNet3D(SatControlNet):
             metadata: (N, 7) of the image to make.
             cond_metadata: (N, 7, T), one column for each image; or (N, 7) for all of them.
         """
+        if controlnet_cond.ndim == 4:
+            controlnet_cond = controlnet_cond.unflatten(1, (-1, self.config.conditioning_channels)).transpose(1, 2)
         frames = controlnet_cond.shape[2]
 
         def each_frame(value: Any) -> Any:  # noqa: ANN401 (whatever a batch may be given)

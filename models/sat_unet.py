@@ -7,7 +7,7 @@ from diffusers import ModelMixin as ModelMixin  # diffusers looks for it beside 
 from diffusers import UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.metadata import MetadataError
 from models.metadata_embedding import MetadataEmbedding, NullMetadata
@@ -99,6 +99,20 @@ class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
                 freq_shift=freq_shift,
                 null_metadata=null_metadata,
             )
+
+    @classmethod
+    def from_unet(cls, unet: UNet2DConditionModel, *, null_metadata: NullMetadata = "learned") -> "SatUNet":
+        """A plain UNet that can be taught metadata, as DiffusionSat was made of Stable Diffusion 2.1.
+
+        There the new embeddings started at random. Here their last layers start at zero, so the UNet stays what it is.
+        """
+        config = {name: unet.config[name] for name in PARENT_ARGUMENTS if name in unet.config}
+        sat_unet: SatUNet = cls(**config, null_metadata=null_metadata)
+        sat_unet.load_state_dict(unet.state_dict(), strict=False)
+        for name, weight in sat_unet.named_parameters():
+            if name.startswith("metadata_embedding.") and ".linear_2." in name:
+                nn.init.zeros_(weight)
+        return sat_unet
 
     def forward(
         self,

@@ -1,6 +1,6 @@
 """The trained weights of a denoiser as folders for diffusers: controlnet/, lora/, and conv_in/ for added channels.
 
-A folder holds only what was trained. `ema/` of a checkpoint has the same layout inside.
+A folder holds only what was trained, and what its network cannot be loaded without. `ema/` of a checkpoint is alike.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,9 @@ def save_trained(folder: Path, denoiser: Denoiser, weights: Mapping[str, Tensor]
     if denoiser.controlnet is not None:
         # Not by save_pretrained: it takes no other weights than those that are in the network.
         denoiser.controlnet.save_config(folder / CONTROLNET)
+        # A 3D ControlNet also has numbers that nothing uses; a folder without them would not load.
+        named = denoiser.controlnet.named_parameters()
+        controlnet |= {name: weight for name, weight in named if not weight.requires_grad}
         save_file(controlnet, folder / CONTROLNET / FILE, metadata={"format": "pt"})
     if lora := {name: weight for name, weight in unet.items() if "lora_" in name}:
         save_lora(folder / LORA, denoiser.unet, lora)
@@ -32,7 +35,7 @@ def save_trained(folder: Path, denoiser: Denoiser, weights: Mapping[str, Tensor]
 
 
 def load_trained(folder: Path) -> dict[str, Tensor]:
-    """What `save_trained` wrote, on the CPU."""
+    """What `save_trained` wrote, on the CPU; of a 3D ControlNet with attention also what was not trained."""
     weights: dict[str, Tensor] = {}
     if (folder / CONTROLNET).is_dir():
         weights |= {f"controlnet.{name}": x for name, x in load_file(folder / CONTROLNET / FILE).items()}

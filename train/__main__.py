@@ -4,27 +4,43 @@ Smallest run, CPU:   python -m train --config configs/smoke.yaml
 Any number of GPUs:  accelerate launch -m train --config configs/xbd_sd21_512.yaml --train.steps 20000
 """
 
+import os
 import sys
+from typing import NoReturn
 
 from data.errors import DataError
 from models.base import BaseError
 from models.checkpoint import CheckpointError
 from train.config import ConfigError, parse_config
 from train.errors import TrainingError
-from train.interrupt import Stopped
+from train.interrupt import Stopped, end_workers
 from train.loop import train
+from train.lost_peer import PeerLost, first_sentence, is_lost
 
 
 def main() -> int:
     """Run; a mistake of the user's is one message, not a traceback."""
     try:
         return train(parse_config())
+    except PeerLost as error:
+        leave(str(error), error.status)
     except (ConfigError, DataError, BaseError, CheckpointError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return stopped.status
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        leave(f"another process was lost before the first step ({first_sentence(error)}). Nothing was trained.", 2)
+
+
+def leave(message: str, status: int) -> NoReturn:
+    """End at once: what is left of the process group would wait for the one that is lost."""
+    print(f"\nerror: {message}", file=sys.stderr, flush=True)
+    end_workers()
+    os._exit(status)
 
 
 if __name__ == "__main__":

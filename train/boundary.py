@@ -1,7 +1,10 @@
 """What happens between two optimizer steps: validation, checkpoints, a stop."""
 
-from collections.abc import Callable
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from accelerate import Accelerator
@@ -132,12 +135,24 @@ def _save(run: Run, metrics: dict[str, float] | None, best: bool) -> None:
     """Write a checkpoint, then delete the old ones that no rule keeps."""
     settings, state = run.config.run, run.state
     run.log.check_finite(state.step)
-    if run.accelerator.is_main_process:
-        checkpoints = settings.out / "checkpoints"
-        folder = step_folder(checkpoints, state.step)
-        loss = metrics["validation_loss"] if metrics else None
-        state.save(folder, run.descriptions[run.stage] | {"validation_loss": loss})
-        if best:
+    main, checkpoints = run.accelerator.is_main_process, settings.out / "checkpoints"
+    folder = step_folder(checkpoints, state.step)
+    loss = metrics["validation_loss"] if metrics else None
+    with writing(settings.out) if main else nullcontext():
+        state.save(folder, run.descriptions[run.stage] | {"validation_loss": loss}, main=main)
+        if main and best:
             mark_best(folder)
-        delete_old(checkpoints, state.step, keep_last=settings.keep_last, keep_every=settings.keep_every)
+        if main:
+            delete_old(checkpoints, state.step, keep_last=settings.keep_last, keep_every=settings.keep_every)
     run.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """One process at a time writes checkpoints, on whatever machine: when one is lost, several may want to.
+
+    The system takes the lock back from a process that dies.
+    """
+    with (out / ".writing").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -6,7 +6,11 @@ network weights), so any run that needs the same numbers finds them and no stale
 
 import hashlib
 import json
+import os
+import socket
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,6 +31,7 @@ from train.views import Shown
 FORMAT = 2  # raise when the meaning of an entry changes
 CHUNK = 64  # entries per file
 ENCODE_BATCH = 8
+LEFTOVER_SECONDS = 3600
 
 Item = TypeVar("Item")
 
@@ -143,16 +148,27 @@ def _fill(
         return MemoryCache(_joined([_encode_chunk(encode, chunk) for chunk in bar(chunks)]))
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{_hash([FORMAT, *(key_of(item) for item in chunk)])}.safetensors" for chunk in chunks]
+    if accelerator.is_main_process:
+        _remove_leftovers(folder)
     missing = [pair for pair in zip(files, chunks, strict=True) if not _is_whole(pair[0], len(pair[1]))]
     accelerator.wait_for_everyone()  # all have looked before anyone writes
     if mine := missing[accelerator.process_index :: accelerator.num_processes]:
         encode = load_encoder()
         for path, chunk in bar(mine):
-            unfinished = path.with_suffix(f".partial-{accelerator.process_index}")
+            # Another run may be filling the same cache at this moment: no two write one file, the last one stays.
+            unfinished = path.with_suffix(f".partial-{socket.gethostname()}-{os.getpid()}")
             save_file(_encode_chunk(encode, chunk), unfinished)
             unfinished.rename(path)
     accelerator.wait_for_everyone()
     return FileCache(files)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What killed processes left; a living one takes seconds for a file, not hours."""
+    for unfinished in folder.glob("*.partial-*"):
+        with suppress(FileNotFoundError):  # a living one has just finished it
+            if time.time() - unfinished.stat().st_mtime > LEFTOVER_SECONDS:
+                unfinished.unlink()
 
 
 def _encode_chunk(encode: Callable[[list[Item]], dict[str, Tensor]], chunk: Sequence[Item]) -> dict[str, Tensor]:

@@ -24,6 +24,8 @@ class DataConfig:
     """Folder that `pre2post build` wrote."""
     split: str = "train"
     """Split of the dataset to train on."""
+    leave_out: list[str] = field(default_factory=list)
+    """Events that are not trained on, nor looked at in validation, with those known to share their ground."""
     resolution: int | None = None
     """Side that patches are shown at, px, a multiple of 8; null = as the dataset was built."""
     direction: Literal["future", "past", "both"] = "future"
@@ -36,6 +38,12 @@ class DataConfig:
     """Longest caption in pieces of 77 tokens, encoded one by one; 1 as the base, 4 for the styles `long`, `chunks`."""
     mirror: bool = True
     """Also show every patch mirrored left to right."""
+    sequence: int = 1
+    """Images of before the event that a 3D ControlNet is shown: pre and the newest of the patch's history."""
+    metadata_dropout: float = 0.1
+    """Share of the metadata's numbers that become unknown, each by itself, 0..1; see model.metadata."""
+    metadata_dropout_all: float = 0.1
+    """Share of images of which all metadata become unknown at once, 0..1; guidance by metadata needs some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,13 @@ class ModelConfig:
     """ControlNet beside the UNet; LoRA in it (alone it sees no pre image); both; LoRA with pre latents as input."""
     condition: Literal["pixels", "latents", "pixels+mask"] = "pixels"
     """What a ControlNet is shown: pre image; its VAE latents; pre image and target damage mask, one channel a class."""
+    controlnet: Literal["2d", "3d", "3d+attention"] = "2d"
+    """3d: DiffusionSat's for a sequence of images (data.sequence, from 1 on); with temporal attention or without."""
+    metadata: Literal["base", "control", "none"] = "base"
+    """Which networks are told metadata. base: on a DiffusionSat base the UNet (those of the image to make) and the
+    ControlNet (also those of the one it is shown), on any other none; control: the ControlNet on any base."""
+    null_metadata: Literal["learned", "zero"] = "learned"
+    """What an unknown number is to a ControlNet: a trained vector of its own, or the number 0 as in DiffusionSat."""
     lora_rank: int = 16
     """Rank of the LoRA updates."""
     lora_alpha: int = 16
@@ -175,6 +190,9 @@ class RunConfig:
     VAE and text encoder in memory."""
     workers: int = 4
     """Data worker processes per training process."""
+    peer_timeout: int = 1800
+    """Seconds without a word from another process until it counts as lost; longer than saving or encoding 64 images
+    takes. A process whose connections are closed is noticed at once."""
     trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
     """Where metrics also go."""
 

@@ -96,10 +96,34 @@ def _data_rules(config: "Config") -> Rules:
         f"data.resolution is {data.resolution}; the VAE needs a multiple of 8.",
     )
     yield 0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; it is a share, 0..1."
+    for name in ("metadata_dropout", "metadata_dropout_all"):
+        yield 0 <= getattr(data, name) <= 1, f"data.{name} is {getattr(data, name)}; it is a share, 0..1."
+    yield from _sequence_rules(config)
     yield data.text_chunks >= 1, f"data.text_chunks is {data.text_chunks}; it must be at least 1."
     yield bool(data.caption_styles), "data.caption_styles is empty; name at least one style, e.g. {short: 1}."
     for style, weight in data.caption_styles.items():
         yield weight > 0, f"data.caption_styles.{style} is {weight}; a weight must be positive: leave the style out."
+
+
+def _sequence_rules(config: "Config") -> Rules:
+    data, model = config.data, config.model
+    yield data.sequence >= 1, f"data.sequence is {data.sequence}; it counts the pre image, so at least 1."
+    if model.controlnet == "2d":
+        yield (
+            data.sequence <= 1,
+            f"data.sequence is {data.sequence}, which model.controlnet 2d cannot see. Set it to 3d.",
+        )
+        return
+    asked = f"model.controlnet is {model.controlnet}, but"
+    yield (
+        "controlnet" in model.trained,
+        f"{asked} model.trained is {model.trained}: there is no ControlNet. Leave it out.",
+    )
+    yield model.condition == "pixels", f"{asked} model.condition is {model.condition}; a 3D ControlNet is shown pixels."
+    yield (
+        data.sequence <= 1 or data.direction == "future",
+        f"data.sequence is {data.sequence} and data.direction {data.direction}; only pre has a history: future.",
+    )
 
 
 def _model_rules(config: "Config") -> Rules:
@@ -114,6 +138,7 @@ def _model_rules(config: "Config") -> Rules:
             not model.gradient_checkpointing,
             f"model.gradient_checkpointing is true, {without}. Use base_checkpointing.",
         )
+        yield model.metadata != "control", f"model.metadata is control, {without} to tell them. Leave it out."
     yield model.lora_rank >= 1, f"model.lora_rank is {model.lora_rank}; it must be at least 1."
     yield model.lora_alpha > 0, f"model.lora_alpha is {model.lora_alpha}; it must be positive."
     yield bool(model.lora_targets), "model.lora_targets is empty; the default is [to_q, to_k, to_v, to_out.0]."
@@ -178,6 +203,7 @@ def _run_rules(config: "Config") -> Rules:
     ]
     for name in run.resume_allow:
         yield name in names, f"run.resume_allow names {name}; there is no such setting.{_nearest(name, names)}"
+    yield run.peer_timeout >= 1, f"run.peer_timeout is {run.peer_timeout}; it must be at least 1 second."
     yield run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."
     yield run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."
 

@@ -1,7 +1,6 @@
 """What the network sees in one draw: a pure function of (dataset, config, seed, ordinal), made in the data worker."""
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from datasets import Dataset
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from data.condition import shown_pixels, undamaged
+from data.condition import shown_pixels, shown_sequence, too_short, undamaged
 from data.quality import nodata_mask
 from data.sampler import example_rng, view_of
 from models.base import Base
@@ -19,9 +18,10 @@ from models.text import longest, tokenize
 from train.cache import Entries, cache_latents, cache_text
 from train.config import Config, ConfigError
 from train.config_checks import DAMAGE_CLASSES
+from train.metadata import Metadata, metadata_of, uses_metadata
 from train.objective import damage_weights
 from train.stages import Stage
-from train.views import Captions, Phase, Shown, View, captions_of_views, mirror, views_of
+from train.views import Captions, Phase, View, captions_of_views, images_of, mirror, views_of
 
 IMAGE_COLUMNS = ["pre", "post", "damage_mask", "nodata_fraction"]
 NOT_ASSESSABLE = 255  # in damage masks
@@ -40,6 +40,7 @@ class Recipe:
     noise_offset: float
     input_perturbation: float
     show_mask: bool  # behind the pixels of the condition
+    sequence: int  # images of before the event in the condition
     show_latents: float | None  # the condition is latents, times this; None = pixels
     damage_weights: list[float] | None  # of the mask values 0 to 4
 
@@ -56,6 +57,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
     latent_rows: dict[tuple[Phase, bool], int]  # (phase, mirrored) -> row of the first patch in `latents`
     text: Entries  # `states`, or `token_ids` without a cache
     recipe: Recipe
+    metadata: Metadata | None = None  # None = no network is told any
 
     def __getitem__(self, ordinal: int) -> dict[str, Tensor]:
         """One example.
@@ -63,7 +65,9 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         Returns:
             latents (C, h, w) float32, scaled; noise (C, h, w) float32, which the target is made of; input_noise, the
             same plus the input perturbation; timestep () int64; encoder_hidden_states (T, D) float32; condition
-            (K, H, W) uint8 pixels or (C, h, w) float32 latents; loss_weights (h, w) float32, with damage weights only;
+            (K, H, W) uint8 pixels, of a sequence all its images one behind the other, pre first, or (C, h, w) float32
+            latents; loss_weights (h, w) float32, with damage weights only; metadata (7,) and cond_metadata (7,), of a
+            sequence (7, T), float32, NaN = unknown, only if a network is told them;
             fingerprint () int64, a checksum of everything that was drawn. Without a cache target_pixels (3, H, W)
             uint8, spread (C, h, w) and token_ids stand in the place of latents and encoder_hidden_states.
         """
@@ -83,13 +87,17 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             extra = rng.standard_normal(recipe.latent_shape, dtype=np.float32)
             input_noise = noise + np.float32(recipe.input_perturbation) * extra
         drawn = [np.array([index, caption, timestep]), noise, spread, input_noise]
+        told: dict[str, Tensor] = {}
+        if self.metadata is not None:
+            told, dropped = self.metadata.draw(rng, view)
+            drawn.append(dropped)
         example = {
             "noise": torch.from_numpy(noise),
             "input_noise": torch.from_numpy(input_noise),
             "timestep": torch.tensor(timestep),
             "fingerprint": torch.tensor(zlib.crc32(b"".join(part.tobytes() for part in drawn))),
         }
-        return example | self._target(view, spread) | self._text(caption) | self._shown(view)
+        return example | self._target(view, spread) | self._text(caption) | self._shown(view) | told
 
     def __getitems__(self, ordinals: list[int]) -> list[dict[str, Tensor]]:
         """The examples of one micro-batch."""
@@ -116,7 +124,11 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             row = self.images[view.patch]
             mask = row["damage_mask"] if recipe.show_mask else None
             mask = undamaged(mask) if mask is not None and view.past else mask
-            found["condition"] = mirror(shown_pixels(row[view.source], mask, recipe.resolution), view.mirrored)
+            if recipe.sequence > 1:
+                pixels = shown_sequence(row, recipe.sequence, recipe.resolution)
+            else:
+                pixels = shown_pixels(row[view.source], mask, recipe.resolution)
+            found["condition"] = mirror(pixels, view.mirrored)
         if recipe.damage_weights is not None:
             mask = mirror(loss_mask(row or self.images[view.patch])[..., None], view.mirrored)[0]
             found["loss_weights"] = damage_weights(mask, recipe.damage_weights, recipe.latent_shape[-1])
@@ -162,6 +174,7 @@ def prepare_examples(
     data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
     if recipe.show_mask:
         check_masks(dataset)
+    check_histories(stage, dataset, data.sequence)
     views = views_of(len(dataset), mirror=data.mirror, direction=data.direction)
     texts, captions = captions_of_views(dataset, views, data.caption_styles)
     tokenizer = base.load_tokenizer()
@@ -183,8 +196,10 @@ def prepare_examples(
         shown = images_of(dataset, kinds, recipe.resolution)
         latents = cache_latents(accelerator, folder, base, shown, resolution=recipe.resolution)
         text = cache_text(accelerator, folder, base, texts, data.text_chunks)
+    # A history is not decoded unless it is shown.
+    columns = [*IMAGE_COLUMNS, *["history"] * (data.sequence > 1)]
     return Examples(
-        images=dataset.select_columns([name for name in IMAGE_COLUMNS if name in dataset.column_names]),
+        images=dataset.select_columns([name for name in columns if name in dataset.column_names]),
         views=views,
         captions=captions,
         empty_caption=texts.index(""),
@@ -192,6 +207,11 @@ def prepare_examples(
         latent_rows={kind: number * len(dataset) for number, kind in enumerate(kinds)},
         text=text,
         recipe=recipe,
+        metadata=metadata_of(
+            dataset, recipe.resolution, data.metadata_dropout, data.metadata_dropout_all, data.sequence
+        )
+        if uses_metadata(config.model, base)
+        else None,
     )
 
 
@@ -211,23 +231,13 @@ def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: i
         noise_offset=objective.noise_offset,
         input_perturbation=objective.input_perturbation,
         show_mask="controlnet" in model.trained and model.condition == "pixels+mask",
+        sequence=config.data.sequence,
         # InstructPix2Pix concatenates latents as the VAE gives them.
         show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if shows_latents else None,
         damage_weights=[objective.damage_weights.get(name, 1.0) for name in DAMAGE_CLASSES]
         if objective.damage_weights
         else None,
     )
-
-
-def images_of(dataset: Dataset, kinds: Sequence[tuple[Phase, bool]], resolution: int) -> list[Shown]:
-    """Every image of a dataset in every kind, (phase, mirrored)."""
-    images = dataset.select_columns(["pre", "post"])
-    hashes: dict[Phase, list[str]] = {"pre": dataset["pre_sha256"][:], "post": dataset["post_sha256"][:]}
-    return [
-        Shown(images, patch, phase, mirrored, resolution, hashes[phase][patch])
-        for phase, mirrored in kinds
-        for patch in range(len(dataset))
-    ]
 
 
 def resolution_of(stage: Stage, dataset: Dataset) -> int:
@@ -240,6 +250,16 @@ def resolution_of(stage: Stage, dataset: Dataset) -> int:
             f"{stage.dataset} has patches of {sorted(sizes)} px. Set data.resolution to show all at one size."
         )
     return int(sizes.pop())
+
+
+def check_histories(stage: Stage, dataset: Dataset, images: int) -> None:
+    """Stop unless every patch has so many images of before the event."""
+    if short := too_short(dataset, images):
+        raise ConfigError(
+            f"data.sequence is {images}, but {len(short)} patches of {stage.dataset} have fewer images of before the "
+            f"event, the first is {short[0]}. Lower it, or build the dataset from a source whose places all have a "
+            "history (docs/sources.md)."
+        )
 
 
 def check_masks(dataset: Dataset) -> None:

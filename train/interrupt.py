@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import signal
 import time
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -57,9 +58,10 @@ class Agreement:
     flags travel between the hosts (gloo), beside the gradients: no device waits for them.
     """
 
-    def __init__(self, interrupt: Interrupt, num_processes: int) -> None:
+    def __init__(self, interrupt: Interrupt, num_processes: int, timeout: timedelta) -> None:
+        """`timeout`: without a flag from someone for so long, that process counts as lost."""
         self.interrupt = interrupt
-        self.group: Any = dist.new_group(backend="gloo") if num_processes > 1 else None
+        self.group: Any = dist.new_group(backend="gloo", timeout=timeout) if num_processes > 1 else None
         self._sent: tuple[Tensor, dist.Work] | None = None
 
     def stop(self) -> bool:

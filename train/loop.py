@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -14,17 +15,21 @@ from tqdm import tqdm
 from data.dataset import fingerprint, open_dataset
 from data.sampler import OrdinalBatches, view_of
 from models import load_base
+from models.threads import set_threads
 from train.boundary import Run, at_boundary, from_main, validation_is_missing
 from train.config import Config, check_batches
 from train.encode import Batch, encoder_of, unchanged
 from train.examples import Examples, prepare_examples
 from train.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
+from train.lost_peer import noticing_losses
 from train.memory import out_of_memory
 from train.metrics_log import BAR_FORMAT, MetricsLog
 from train.networks import build_denoiser, noise_schedule, optimizer_of
 from train.objective import denoising_loss
+from train.replicas import is_sharded, join, shard, sharding_of, whole, without_sync
 from train.run_folder import check_same_experiment, describe, find_start, open_run_folder
 from train.schedules import ema_decay, learning_rate
+from train.self_test import check_equal
 from train.stages import Stage, stage_at, stages_of
 from train.start_card import start_card
 from train.state import new_state
@@ -45,18 +50,21 @@ def train(config: Config) -> int:
 
 
 def _train(config: Config, interrupt: Interrupt) -> int:
+    threads, timeout = set_threads(), timedelta(seconds=config.run.peer_timeout)
+    sharding = sharding_of(config.train)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # else several processes without GPUs would not find each other
         mixed_precision="no",  # the denoiser casts by itself
         log_with=list(config.run.trackers) or None,
         project_dir=config.run.out,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
 
     # Look at everything that can be wrong before any weight is loaded.
     start = from_main(accelerator, lambda: find_start(config))
     base, stages = load_base(config.model.base), stages_of(config)
     schedule = noise_schedule(base, config.objective.zero_terminal_snr)
-    datasets = [open_dataset(stage.dataset, config.data.split) for stage in stages]
+    datasets = [open_dataset(stage.dataset, config.data.split, config.data.leave_out) for stage in stages]
     held_out = open_held_out(config, stages)
     prints = [fingerprint(stage.dataset) for stage in stages]
     identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": "+".join(prints)}
@@ -84,6 +92,9 @@ def _train(config: Config, interrupt: Interrupt) -> int:
 
     # Networks: the frozen UNet in the compute type, everything that is trained in float32.
     denoiser = build_denoiser(base, config.model, config.train.precision, config.train.seed, accelerator.device)
+    check_equal(accelerator, dict(denoiser.named_parameters()), "weights")
+    if sharding:
+        shard(denoiser, sharding, accelerator.device)
     state = new_state(
         denoiser,
         optimizer_of(list(denoiser.trained().values()), config.train),
@@ -93,6 +104,8 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     if start:
         state.load(start, step)
         accelerator.print(f"going on from {start}")
+        if not sharding:
+            check_equal(accelerator, state.weights, "weights from the checkpoint")
     run = Run(
         accelerator=accelerator,
         config=config,
@@ -104,10 +117,10 @@ def _train(config: Config, interrupt: Interrupt) -> int:
         log=MetricsLog(accelerator, config.run.out, patch_namer(stages, examples, datasets), state.scaler.is_enabled()),
         descriptions=[describe(config, resolution=each.recipe.resolution, **identity) for each in examples],
     )
-    accelerator.print(start_card(run, examples))
+    accelerator.print(start_card(run, examples, threads))
     interrupt.at_step_boundaries = True
     batches = micro_batches(accelerator, stages, examples, step, config.run.workers)
-    return run_steps(run, batches, Agreement(interrupt, accelerator.num_processes), missed)
+    return run_steps(run, batches, Agreement(interrupt, accelerator.num_processes, timeout), missed)
 
 
 def micro_batches(
@@ -159,7 +172,7 @@ def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: boo
     `missed`: a validation is due before the first of them.
     """
     accelerator, config, state = run.accelerator, run.config, run.state
-    denoiser = accelerator.prepare_model(state.denoiser)
+    denoiser = join(accelerator, state.denoiser)
     bar = tqdm(
         total=config.train.steps,
         initial=state.step,
@@ -169,16 +182,17 @@ def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: boo
         disable=not accelerator.is_main_process,
     )
     run.log.restart_clock()
-    stop = missed and at_boundary(run, agreement, stop=False)
-    while state.step < config.train.steps and not stop:
-        take_step(run, denoiser, batches)
-        bar.update()
-        if state.step == config.train.steps or state.step % config.run.log_every == 0:
-            run.log.write(state, bar)
-        stop = at_boundary(run, agreement, agreement.stop())
-    agreement.close()
-    bar.close()
-    accelerator.wait_for_everyone()  # a launcher ends all processes when the first one has left
+    with noticing_losses(run):
+        first, stop = state.step, missed and at_boundary(run, agreement, stop=False)
+        while state.step < config.train.steps and not stop:
+            take_step(run, denoiser, batches, first=state.step == first)
+            bar.update()
+            if state.step == config.train.steps or state.step % config.run.log_every == 0:
+                run.log.write(state, bar)
+            stop = at_boundary(run, agreement, agreement.stop())
+        agreement.close()
+        bar.close()
+        accelerator.wait_for_everyone()  # a launcher ends all processes when the first one has left
     accelerator.end_training()
     if not stop:
         return 0
@@ -186,8 +200,8 @@ def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: boo
     return EXIT_INTERRUPTED
 
 
-def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches) -> None:
-    """One optimizer step over this process's share of the global batch."""
+def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool) -> None:
+    """One optimizer step over this process's share of the global batch; the `first` since the start is looked at."""
     accelerator, settings, state = run.accelerator, run.config.train, run.state
     stage = run.stages[stage_at(run.stages, state.step)]
     for group in state.optimizer.param_groups:
@@ -206,7 +220,7 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches) -> None:
         fits = True
         try:
             batch = run.encode(batch)
-            with nullcontext() if micro_step == accumulation - 1 else accelerator.no_sync(denoiser):
+            with nullcontext() if micro_step == accumulation - 1 else without_sync(denoiser):
                 losses, plain = losses_of(run, denoiser, batch)
                 state.scaler.scale(losses.sum() / per_process).backward()
         except torch.OutOfMemoryError:
@@ -214,8 +228,12 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches) -> None:
         if not fits:
             raise out_of_memory(state, accelerator.device, stage.micro_batch, partial(first_losses, run, batch))
         run.log.add(ordinals, losses, plain, batch["fingerprint"])
+    if first and not is_sharded(state.weights):
+        gradients = {name: weight.grad for name, weight in state.weights.items() if weight.grad is not None}
+        check_equal(accelerator, gradients, f"gradients of step {state.step + 1}")
     state.scaler.unscale_(state.optimizer)
-    run.log.end_step(nn.utils.clip_grad_norm_(list(state.weights.values()), settings.max_grad_norm))
+    norm = whole(nn.utils.clip_grad_norm_(list(state.weights.values()), settings.max_grad_norm))
+    run.log.end_step(norm.to(accelerator.device))  # offloaded gradients are not on it
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()

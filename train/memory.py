@@ -5,9 +5,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 from train.errors import TrainingError
+from train.replicas import is_sharded
 from train.state import TrainState
 
-GB = 1e9
+
+def readable(size: float) -> str:
+    """A number of bytes, for a person."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"
 
 
 def bytes_of(tensors: Sequence[torch.Tensor]) -> int:
@@ -26,6 +30,11 @@ def out_of_memory(
         micro_batch: that did not fit.
         losses_of: the losses of the first so many examples of the batch that did not fit.
     """
+    if is_sharded(state.weights):  # a pass on one process alone would wait for the others
+        return TrainingError(
+            f"out of memory: train.micro_batch {micro_batch} does not fit into {device}. Lower it, or set "
+            "model.gradient_checkpointing true; then run the same command again."
+        )
     fitting = next((size for size in smaller(micro_batch) if _fits(state, device, size, losses_of)), None)
     if fitting:
         mend = (

@@ -71,6 +71,13 @@ class MetricsLog:
         if len(self.steps) > 1:
             self._read(step)
 
+    def is_finite_here(self) -> bool:
+        """The same without asking the other processes: the norm is that of everyone's gradients."""
+        norms = [each.grad_norm for each in self.steps if each.grad_norm is not None]
+        losses = [loss for each in self.steps for loss in each.losses]
+        finite = all(bool(loss.isfinite().all()) for loss in losses)
+        return finite and (self.gradients_may_overflow or all(bool(norm.isfinite()) for norm in norms))
+
     def _read(self, step: int) -> tuple[float, float, float]:
         """All losses and gradient norms since the last log point.
 
@@ -127,7 +134,7 @@ class MetricsLog:
                     file.write(json.dumps(metrics) + "\n")
             except OSError as error:
                 raise TrainingError(
-                    f"{self.out / METRICS}: could not be written ({error.strerror}). {self._last_good()} Free some "
+                    f"{self.out / METRICS}: could not be written ({error.strerror}). {self.last_good()} Free some "
                     "space or mend the folder's permissions, then run the same command again."
                 ) from error
         numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
@@ -159,7 +166,7 @@ class MetricsLog:
         ordinals = sorted(ordinal for at, bad in found if at == number for ordinal in bad)
         what = "loss of patches " + self._names(ordinals) if ordinals else "norm of the gradients"
         return TrainingError(
-            f"step {number}: the {what} is not finite. Nothing was saved since. {self._last_good()} Look at these "
+            f"step {number}: the {what} is not finite. Nothing was saved since. {self.last_good()} Look at these "
             "patches, lower train.learning_rate, or set train.precision fp32; then run the same command again."
         )
 
@@ -168,7 +175,8 @@ class MetricsLog:
         more = f" and {len(names) - PATCHES_NAMED} more" if len(names) > PATCHES_NAMED else ""
         return ", ".join(names[:PATCHES_NAMED]) + more
 
-    def _last_good(self) -> str:
+    def last_good(self) -> str:
+        """Which checkpoint to go back to, in a sentence."""
         folders = [folder for folder in steps_in(self.out / "checkpoints") if is_complete(folder)]
         return f"The last good checkpoint is {folders[-1]}." if folders else "There is no checkpoint yet."
 

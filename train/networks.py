@@ -1,17 +1,22 @@
 """The networks of a run as its config asks for them."""
 
 import importlib
+from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, ModelMixin
+from diffusers import ControlNetModel, DDPMScheduler, ModelMixin, UNet2DConditionModel
 from torch import nn
 
 from data.condition import CHANNELS
 from models.base import Base
 from models.controlnet import controlnet_from_unet
+from models.cpu_layers import use_cpu_layers
 from models.denoiser import Denoiser, concatenate_pre
 from models.lora import add_lora
+from models.sat_controlnet import SatControlNet
+from models.sat_controlnet_3d import SatControlNet3D
 from train.config import ConfigError, ModelConfig, TrainConfig
+from train.metadata import uses_metadata
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,13 +43,7 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     unet = base.load_unet(DTYPES[precision])
     controlnet = None
     if "controlnet" in model.trained:
-        controlnet = controlnet_from_unet(
-            unet,
-            vae_scale_factor=base.vae_scale_factor,
-            seed=seed,
-            latents=model.condition == "latents",
-            conditioning_channels=CHANNELS.get(model.condition, 3),
-        ).train()
+        controlnet = _controlnet(base, unet, model, seed)
     if "lora" in model.trained:
         try:
             add_lora(unet, rank=model.lora_rank, alpha=model.lora_alpha, targets=model.lora_targets, seed=seed)
@@ -52,15 +51,59 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
             raise ConfigError(f"model.lora_targets is {model.lora_targets}: {error}") from error
     if "concat" in model.trained:
         concatenate_pre(unet)
-    denoiser = Denoiser(unet, controlnet, compute_dtype=DTYPES[precision]).to(device)
+    compute_dtype = DTYPES[precision] if model.compile else compute_type(precision, device)
+    denoiser = Denoiser(unet, controlnet, compute_dtype=compute_dtype).to(device)
     for network in (unet, controlnet):
         if network is not None:
             _speed_up(network, model)
+            if device.type == "cpu" and compute_dtype == torch.float32 and not model.compile:
+                use_cpu_layers(network, stored=DTYPES[precision] if network is unet else torch.float32)
     if model.gradient_checkpointing and controlnet is not None:
         controlnet.enable_gradient_checkpointing()
     if model.base_checkpointing:
         unet.enable_gradient_checkpointing()
     return denoiser
+
+
+def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed: int) -> ControlNetModel:
+    """A new one, in float32."""
+    told, attention = uses_metadata(model, base), model.controlnet == "3d+attention"
+    kind: type[ControlNetModel] = SatControlNet if told else ControlNetModel
+    settings: dict[str, Any] = {"null_metadata": model.null_metadata} if told else {}
+    if model.controlnet != "2d":
+        kind = SatControlNet3D
+        settings |= {"use_metadata": told, "use_temporal_transformer": attention}
+    if attention and (width := unet.config.block_out_channels[0]) % 32:
+        raise ConfigError(
+            f"model.controlnet is 3d+attention, whose attention works in 32 groups of channels; {base.name} has "
+            f"{width} at first. Choose 3d, or a base with a multiple of 32."
+        )
+    return controlnet_from_unet(
+        unet,
+        vae_scale_factor=base.vae_scale_factor,
+        seed=seed,
+        kind=kind,
+        latents=model.condition == "latents",
+        conditioning_channels=CHANNELS.get(model.condition, 3),
+        **settings,
+    ).train()
+
+
+def compute_type(precision: str, device: torch.device) -> torch.dtype:
+    """What products are computed in.
+
+    CPUs without units for bfloat16 multiply it several times slower than float32: `bf16` only keeps the frozen weights
+    in it there.
+    """
+    if precision == "bf16" and device.type == "cpu" and not bfloat16_units():
+        return torch.float32
+    return DTYPES[precision]
+
+
+def bfloat16_units() -> bool:
+    """Whether this CPU multiplies bfloat16 itself (AVX-512 BF16, AMX, or the ones of ARM)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of PyTorch do not tell
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def optimizer_of(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
@@ -76,6 +119,9 @@ def _speed_up(network: ModelMixin, model: ModelConfig) -> None:
     if model.attention == "xformers":
         network.enable_xformers_memory_efficient_attention()
     if model.channels_last:
-        network.to(memory_format=torch.channels_last)
+        # Not by network.to, which fails on the five axes of 3D convolutions.
+        for weight in network.parameters():
+            if weight.ndim == 4:
+                weight.data = weight.data.to(memory_format=torch.channels_last)
     if model.compile:
         network.compile()

@@ -37,7 +37,8 @@ def denoising_loss(
 def predict(denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, batch: dict[str, Tensor]) -> Tensor:
     """What the denoiser says of noisy latents (B, C, h, w) at timesteps (B,) with a batch's captions and conditions."""
     condition = batch["condition"] if batch["condition"].is_floating_point() else batch["condition"].float() / 255
-    prediction: Tensor = denoiser(noisy, timesteps, batch["encoder_hidden_states"], condition)
+    told = {name: batch[name] for name in ("metadata", "cond_metadata") if name in batch}
+    prediction: Tensor = denoiser(noisy, timesteps, batch["encoder_hidden_states"], condition, **told)
     return prediction
 
 

@@ -7,12 +7,13 @@ from torch import Tensor
 from train.boundary import Run
 from train.cache import FileCache
 from train.examples import Examples
-from train.memory import GB, bytes_of
+from train.memory import bytes_of, readable
+from train.replicas import is_sharded, local
 from train.stages import Stage
 
 
-def start_card(run: Run, examples: Sequence[Examples]) -> str:
-    """A few lines: what is trained, on how much, for how long, in how much memory."""
+def start_card(run: Run, examples: Sequence[Examples], threads: str) -> str:
+    """A few lines: what is trained, on how much, for how long, in how much memory, by how many threads."""
     each_stage = [_examples(run, stage, each) for stage, each in zip(run.stages, examples, strict=True)]
     rows = {
         "trained": f"{run.config.model.trained}, {_size(_trained(run))}",
@@ -22,6 +23,7 @@ def start_card(run: Run, examples: Sequence[Examples]) -> str:
         "memory": _memory(run),
         "cache": _cache(run, examples),
         "validation": _validation(run),
+        "threads": threads,
     }
     return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
 
@@ -57,17 +59,18 @@ def _epochs(run: Run, examples: Sequence[Examples]) -> float:
 
 def _memory(run: Run) -> str:
     """Before activations, which depend on kernels: `peak_memory_gb` in metrics.jsonl has the whole."""
-    trained = bytes_of(_trained(run))
+    trained = bytes_of([local(weight) for weight in _trained(run)])
     moments = trained // 2 if run.config.train.optimizer == "adamw8bit" else 2 * trained
     parts = {
         "frozen weights": bytes_of(_frozen(run)),
         "trained weights": trained,
         "gradients": trained,
         "optimizer": moments,
-        "average": bytes_of(list(run.state.ema.values())),
+        "average": bytes_of([local(average) for average in run.state.ema.values()]),
     }
-    listed = ", ".join(f"{name} {size / GB:.2f}" for name, size in parts.items() if size)
-    return f"{sum(parts.values()) / GB:.2f} GB per process before activations: {listed}"
+    listed = ", ".join(f"{name} {readable(size)}" for name, size in parts.items() if size)
+    sharded = " (trained weights sharded by FSDP2)" if is_sharded(run.state.weights) else ""
+    return f"{readable(sum(parts.values()))} per process before activations: {listed}{sharded}"
 
 
 def _cache(run: Run, examples: Sequence[Examples]) -> str:
@@ -78,7 +81,7 @@ def _cache(run: Run, examples: Sequence[Examples]) -> str:
             return "in memory"
     caches = [cache for each in examples for cache in (each.latents, each.text) if isinstance(cache, FileCache)]
     size = sum(file.stat().st_size for file in {file for cache in caches for file in cache.files})
-    return f"{size / GB:.2f} GB of latents and captions in {run.config.run.cache}"
+    return f"{readable(size)} of latents and captions in {run.config.run.cache}"
 
 
 def _validation(run: Run) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.checkpoint import CheckpointError, read_state, write_checkpoint
 from models.denoiser import Denoiser
 from models.trained import load_trained, save_trained
+from train.replicas import copy_into, gathered, local
 
 OPTIMIZER = "optimizer.safetensors"
 
@@ -35,35 +36,44 @@ class TrainState:
 
     def update_ema(self, decay: float) -> None:
         """Move the average towards the weights."""
-        weights = [self.weights[name].detach() for name in self.ema]
-        torch._foreach_lerp_(list(self.ema.values()), weights, 1 - decay)
+        weights = [local(self.weights[name].detach()) for name in self.ema]
+        torch._foreach_lerp_([local(average) for average in self.ema.values()], weights, 1 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The average in the place of the weights, as generation uses it; nothing is copied."""
+        """The average in the place of the weights, as generation uses it."""
         self._swap()
         try:
             yield
         finally:
             self._swap()
 
+    @torch.no_grad()
     def _swap(self) -> None:
+        """Values, not tensors: sharding and DDP hold on to the tensors."""
         for name, average in self.ema.items():
-            self.ema[name], self.weights[name].data = self.weights[name].data, average
+            mine, other = local(self.weights[name]), local(average)
+            kept = mine.clone()
+            mine.copy_(other)
+            other.copy_(kept)
 
-    def save(self, folder: Path, description: dict[str, Any]) -> None:
-        """Write a whole checkpoint; see `models.checkpoint`.
+    def save(self, folder: Path, description: dict[str, Any], *, main: bool = True) -> None:
+        """Write a whole checkpoint; see `models.checkpoint`. If weights are sharded, every process must call this.
 
         Args:
             folder: checkpoints/step-*.
             description: for state.json, beside the step.
+            main: whether this is the process that writes.
         """
+        weights, ema, moments = (gathered(part, keep=main) for part in (self.weights, self.ema, self._moments()))
+        if not main:
+            return
 
         def write_files(partial: Path) -> None:
-            save_trained(partial, self.denoiser, self.weights)
-            if self.ema:
-                save_trained(partial / "ema", self.denoiser, self.ema)
-            save_file(self._moments(), partial / OPTIMIZER)
+            save_trained(partial, self.denoiser, weights)
+            if ema:
+                save_trained(partial / "ema", self.denoiser, ema)
+            save_file({name: moment.contiguous() for name, moment in moments.items()}, partial / OPTIMIZER)
 
         state = {"format": 2, "step": self.step, "loss_scaler": self.scaler.state_dict(), **description}
         write_checkpoint(folder, state, write_files)
@@ -74,28 +84,38 @@ class TrainState:
         Raises:
             CheckpointError: the files belong to another network.
         """
-        _copy_into(self.weights, load_trained(folder), folder)
+        _copy_into(self.weights, self._trained_in(folder), folder)
         if self.ema:
-            _copy_into(self.ema, load_trained(folder / "ema"), folder)
+            _copy_into(self.ema, self._trained_in(folder / "ema"), folder)
         for name, moment in load_file(folder / OPTIMIZER).items():
             parameter, _, key = name.rpartition(".")
-            # bitsandbytes counts its steps in a plain number.
-            plain = key == "step" and moment.dtype == torch.int64
-            value = int(moment) if plain else moment.to(self.weights[parameter].device)
-            self.optimizer.state[self.weights[parameter]][key] = value
+            weight = self.weights[parameter]
+            if key == "step" and moment.dtype == torch.int64:
+                value: Tensor | int = int(moment)  # bitsandbytes counts its steps in a plain number
+            elif moment.shape == weight.shape and moment.dtype == weight.dtype:
+                value = torch.empty_like(weight)
+                copy_into(value, moment)
+            else:
+                value = moment.to(weight.device)
+            self.optimizer.state[weight][key] = value
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(read_state(folder)["loss_scaler"])
         self.step = step
+
+    def _trained_in(self, folder: Path) -> dict[str, Tensor]:
+        frozen = {name for name, weight in self.denoiser.named_parameters() if not weight.requires_grad}
+        return {name: weight for name, weight in load_trained(folder).items() if name not in frozen}
 
     def _moments(self) -> dict[str, Tensor]:
         moments: dict[str, Tensor] = {}
         seen: set[int] = set()
         for name, parameter in self.weights.items():
             for key, moment in self.optimizer.state[parameter].items():
-                tensor = torch.as_tensor(moment).detach().contiguous()
+                tensor = torch.as_tensor(moment).detach()
                 # bitsandbytes has one code book for all parameters; a file holds no tensor twice.
-                moments[f"{name}.{key}"] = tensor.clone() if tensor.data_ptr() in seen else tensor
-                seen.add(tensor.data_ptr())
+                address = local(tensor).data_ptr()
+                moments[f"{name}.{key}"] = tensor.clone() if address in seen else tensor
+                seen.add(address)
         return moments
 
 
@@ -114,9 +134,8 @@ def new_state(denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, keep_ema:
     return TrainState(denoiser, optimizer, torch.amp.GradScaler(device, enabled=scale_loss), ema)
 
 
-@torch.no_grad()
 def _copy_into(weights: dict[str, Tensor] | dict[str, nn.Parameter], saved: dict[str, Tensor], folder: Path) -> None:
     if weights.keys() != saved.keys() or any(weights[name].shape != saved[name].shape for name in saved):
         raise CheckpointError(f"{folder}: its weights do not fit this base. Resume with the base it was trained on.")
     for name, weight in weights.items():
-        weight.copy_(saved[name])
+        copy_into(weight, saved[name])

@@ -72,6 +72,17 @@ def views_of(patches: int, *, mirror: bool, direction: Direction) -> list[View]:
     return [View(patch, mirrored, past) for past in pasts for mirrored in sides for patch in range(patches)]
 
 
+def images_of(dataset: Dataset, kinds: Sequence[tuple[Phase, bool]], resolution: int) -> list[Shown]:
+    """Every image of a dataset in every kind, (phase, mirrored)."""
+    images = dataset.select_columns(["pre", "post"])
+    hashes: dict[Phase, list[str]] = {"pre": dataset["pre_sha256"][:], "post": dataset["post_sha256"][:]}
+    return [
+        Shown(images, patch, phase, mirrored, resolution, hashes[phase][patch])
+        for phase, mirrored in kinds
+        for patch in range(len(dataset))
+    ]
+
+
 def captions_of_views(
     dataset: Dataset, views: Sequence[View], styles: Mapping[str, float]
 ) -> tuple[list[str], list[Captions]]:

@@ -91,6 +91,22 @@ def test_the_mean_of_an_event_crosses_the_date_line() -> None:
     assert (mean.lat, mean.pixel_size_m, mean.source, mean.affine) == (10.0, 0.5, "event", None)
 
 
+def test_the_order_of_the_buildings_does_not_move_the_place() -> None:
+    """DiffusionSat takes the first polygon of each label, which may be another one in pre and post."""
+    points = control_points(NORTH_UP, [(3, 5), (900, 40), (512, 1000), (7, 800)])
+    fits = [fit_georeference(points[order]) for order in ([0, 1, 2, 3], [3, 1, 0, 2])]
+    places = [locate(fit.affine, 1024, 1024) for fit in fits if fit]
+    assert len(places) == 2 and (places[0].lon, places[0].lat) == pytest.approx(
+        (places[1].lon, places[1].lat), abs=1e-10
+    )
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [((0.5, 0.6), 0.55), ((0.5, 0.7), math.nan)])
+def test_a_pixel_size_that_differs_within_an_event_is_nobodys(sizes: tuple[float, float], expected: float) -> None:
+    mean = mean_location([Location("tile", 10.0, 10.0, size, NORTH_UP) for size in sizes])
+    assert mean.pixel_size_m == pytest.approx(expected, nan_ok=True) and mean.lon == pytest.approx(10)
+
+
 def test_nothing_known_is_nan_not_zero() -> None:
     assert mean_location([]) is UNKNOWN
     assert math.isnan(UNKNOWN.lon) and math.isnan(UNKNOWN.lat) and math.isnan(UNKNOWN.pixel_size_m)

@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
+from torch.distributed.fsdp import CPUOffloadPolicy
+
+from train.config import TrainConfig
+from train.replicas import sharding_of
 
 ROOM = Path(__file__).parents[2] / "launch"
 
@@ -28,7 +34,8 @@ case $1 in
 esac
 """
 PYTHON = """#!/usr/bin/env bash
-printf '%s|' "$RANK" "$LOCAL_RANK" "$WORLD_SIZE" "$MASTER_ADDR" "$MASTER_PORT" "$OMP_NUM_THREADS" "$@" >> started.log
+printf '%s|' "$RANK" "$LOCAL_RANK" "$WORLD_SIZE" "$MASTER_ADDR" "$MASTER_PORT" >> started.log
+printf '%s|' "$OMP_NUM_THREADS" "$LOCAL_WORLD_SIZE" "$@" >> started.log
 echo >> started.log
 exit "$TRAINING_STATUS"
 """
@@ -49,6 +56,7 @@ def submit(cluster: Path, training_status: int) -> int:
         "SLURM_JOB_ID": "123456",
         "SLURM_JOB_NODELIST": "node-[a-b]",
         "SLURM_NTASKS": "4",
+        "SLURM_NTASKS_PER_NODE": "2",
         "SLURM_CPUS_PER_TASK": "6",
         "TRAINING_STATUS": str(training_status),
         "PATH": f"{cluster / 'bin'}:{os.environ['PATH']}",
@@ -60,7 +68,7 @@ def submit(cluster: Path, training_status: int) -> int:
 def test_slurm_starts_one_process_per_task(cluster: Path) -> None:
     assert submit(cluster, 0) == 0
     started = [line.split("|")[:-1] for line in (cluster / "started.log").read_text().splitlines()]
-    shared = ["4", "node-a", "23456", "6", "-m", "train", "--config", "a file.yaml"]
+    shared = ["4", "node-a", "23456", "6", "2", "-m", "train", "--config", "a file.yaml"]
     assert started == [[rank, local, *shared] for rank, local in zip("0123", "0101", strict=True)]
     assert not (cluster / "scontrol.log").exists()
 
@@ -74,10 +82,31 @@ def test_slurm_requeues_an_interrupted_run_and_no_failed_one(cluster: Path, stat
 
 @pytest.mark.parametrize(
     ("name", "kind", "machines", "processes"),
-    [("one_gpu", "NO", 1, 1), ("eight_gpus", "MULTI_GPU", 1, 8), ("two_nodes", "MULTI_GPU", 2, 16)],
+    [
+        ("one_gpu", "NO", 1, 1),
+        ("eight_gpus", "MULTI_GPU", 1, 8),
+        ("two_nodes", "MULTI_GPU", 2, 16),
+        ("cpu", "MULTI_GPU", 1, 2),
+        ("fsdp2", "FSDP", 1, 8),
+        ("fsdp2_offload", "FSDP", 1, 1),
+    ],
 )
 def test_accelerate_reads_the_launch_files(name: str, kind: str, machines: int, processes: int) -> None:
     config = load_config_from_file(str(ROOM / "accelerate" / f"{name}.yaml"))
     assert config.distributed_type.value == kind
     assert (config.num_machines, config.num_processes) == (machines, processes)
     assert config.mixed_precision == "no"
+
+
+@pytest.mark.parametrize(("name", "offload"), [("fsdp2", False), ("fsdp2_offload", True)])
+def test_accelerate_tells_the_trainer_to_shard(monkeypatch: pytest.MonkeyPatch, name: str, offload: bool) -> None:
+    """What `accelerate launch` puts into the environment, read as the trainer does."""
+    command = ["--config_file", str(ROOM / "accelerate" / f"{name}.yaml"), "-m", "train"]
+    args, *_ = _validate_launch_command(launch_command_parser().parse_args(command))
+    for variable, value in prepare_multi_gpu_env(args).items():
+        if variable.startswith(("ACCELERATE_", "FSDP_")):
+            monkeypatch.setenv(variable, value)
+    plugin = sharding_of(TrainConfig())
+    assert plugin is not None
+    assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
+    assert isinstance(plugin.cpu_offload, CPUOffloadPolicy) is offload

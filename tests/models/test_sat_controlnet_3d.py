@@ -103,6 +103,15 @@ def test_any_number_of_images(frames: int, temporal: bool) -> None:
 
 
 @torch.no_grad()
+def test_images_may_stand_one_behind_the_other() -> None:
+    """On the channel axis: red, green, blue of the first image, then of the second."""
+    network, arguments = small(), inputs(3)
+    stacked = torch.cat(arguments["controlnet_cond"].unbind(2), 1)
+    assert stacked.shape == (2, 9, 32, 16)
+    assert torch.equal(network(**arguments | {"controlnet_cond": stacked})[1], network(**arguments)[1])
+
+
+@torch.no_grad()
 def test_one_image_is_the_2d_network() -> None:
     """With T = 1 the outer slices of every 3D kernel meet only padding; without mixing it is the 2D ControlNet."""
     deep = small(temporal=False)

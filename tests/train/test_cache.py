@@ -1,6 +1,7 @@
 """What is cached is what the networks say; what is stale or broken is never read."""
 
 import gc
+import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 
 from data.dataset import open_dataset
 from models import Base, load_base
 from tests.train.conftest import Arguments, fingerprints, losses, run
-from tests.worlds import write_micro_base
-from train.cache import Entries, FileCache, cache_latents, cache_text
-from train.examples import images_of
+from tests.worlds import torchrun, write_micro_base
+from train.cache import CHUNK, Entries, FileCache, cache_latents, cache_text
 from train.objective import denoising_loss
+from train.views import images_of
 
 
 def files(cache: Entries) -> list[Path]:
@@ -117,3 +119,45 @@ def test_with_and_without_the_cache_the_losses_are_the_same(
     assert fingerprints(tmp_path / "off") == fingerprints(tmp_path / "memory") == fingerprints(tmp_path / "disk")
     assert losses(tmp_path / "off") == pytest.approx(losses(tmp_path / "disk"), rel=1e-5)
     assert losses(tmp_path / "memory") == pytest.approx(losses(tmp_path / "disk"), rel=1e-5)
+
+
+def test_two_runs_that_fill_one_cache_at_once_do_not_meet(
+    tmp_path: Path, accelerator: Accelerator, micro_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one writes the same chunk while this one does; both are first in their run."""
+    other = tmp_path / "text" / "other.partial-node-b-1"
+    stale = tmp_path / "text" / "stale.partial-node-c-1"
+    written: list[Path] = []
+
+    def meeting(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        save_file(tensors, path)
+        save_file(tensors, path.with_name(path.name.partition(".")[0] + ".safetensors"))  # the other one was quicker
+        written.append(path)
+
+    other.parent.mkdir()
+    for path in (other, stale):
+        path.write_bytes(b"half a file")
+    os.utime(stale, (0, 0))
+    monkeypatch.setattr("train.cache.save_file", meeting)
+    cache = cache_text(accelerator, tmp_path, load_base(micro_base), ["one"])
+    assert cache[0]["states"].shape == (77, 64)
+    assert str(os.getpid()) in written[0].name
+    assert other.exists() and not stale.exists()
+
+
+def test_two_processes_write_each_chunk_once_and_go_on_where_they_stopped(
+    tmp_path: Path, accelerator: Accelerator, micro_base: Path
+) -> None:
+    """Every file is written by one process, and what is there already by none."""
+    texts = [f"text {number}" for number in range(5 * CHUNK)]
+    first = files(cache_text(accelerator, tmp_path, load_base(micro_base), texts))
+    whole = {path: path.read_bytes() for path in first}
+    for path in first[1:]:
+        path.unlink()
+    kept = first[0].stat().st_mtime_ns
+    torchrun("tests.train.joint_cache", str(micro_base), str(tmp_path), str(len(texts)))
+    assert first[0].stat().st_mtime_ns == kept
+    assert {path: path.read_bytes() for path in first} == whole
+    wrote = [(tmp_path / f"wrote-{rank}").read_text().split() for rank in (0, 1)]
+    assert [len(names) for names in wrote] == [2, 2]
+    assert sorted(wrote[0] + wrote[1]) == sorted(path.stem for path in first[1:])

@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def test_both_processes_stop_after_the_same_step(monkeypatch: pytest.MonkeyPatch
     interrupts = [Interrupt(), Interrupt()]
     for interrupt in interrupts:
         interrupt.requested = False
-    agreements = [Agreement(interrupt, 2) for interrupt in interrupts]
+    agreements = [Agreement(interrupt, 2, timedelta(seconds=60)) for interrupt in interrupts]
     answers: list[list[bool]] = [[], []]
     for boundary in range(1, 6):
         if boundary == 3:
@@ -76,4 +77,4 @@ def test_both_processes_stop_after_the_same_step(monkeypatch: pytest.MonkeyPatch
 def test_one_process_asks_nobody() -> None:
     interrupt = Interrupt()
     interrupt.requested = True
-    assert Agreement(interrupt, 1).stop()
+    assert Agreement(interrupt, 1, timedelta(seconds=60)).stop()

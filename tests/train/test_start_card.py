@@ -30,8 +30,9 @@ def test_the_card_counts_what_is_trained_and_on_how_much(
     trained, frozen = controlnet.num_parameters(), unet.num_parameters()
     assert said["trained"] == f"controlnet, {trained:,} parameters in float32"
     assert said["frozen"] == f"UNet, {frozen:,} parameters in float32"
-    gigabytes = 4 * (frozen + 5 * trained) / 1e9  # weights, gradients, two moments, average
-    assert said["memory"].startswith(f"{gigabytes:.2f} GB per process before activations")
+    megabytes = 4 * (frozen + 5 * trained) / 1e6  # weights, gradients, two moments, average
+    assert said["memory"].startswith(f"{megabytes:.2f} MB per process before activations")
+    assert said["cache"].endswith(f" MB of latents and captions in {tmp_path / 'cache'}")
     patches = len(open_dataset(tiny_dataset, "train"))
     assert said["examples"].startswith(f"{2 * patches} views of {patches} patches in an epoch; a step takes 4: 1 proc")
     assert said["steps"] == f"4 in all, 0 done; {16 / (2 * patches):.1f} epochs"

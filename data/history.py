@@ -1,0 +1,88 @@
+"""Earlier images of a place, from before its pre image: what a file or a manifest says of them.
+
+    [{"image": "a/2016.tif", "date": "2016-08-31", "cloud_cover": 0.2}, {"image": "a/2015.tif", "date": "2015-06-02"}]
+
+Paths are relative to the file that holds the list.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from data.errors import DataError
+from data.jsonl import parse_date, stop
+
+_FIELDS = ("image", "date", "cloud_cover", "gsd")
+
+
+@dataclass(frozen=True)
+class EarlierImage:
+    """One image of a place from before its pre image."""
+
+    image: Path
+    day: date
+    cloud_cover: float  # 0..1; NaN = unknown
+    gsd_m: float | None  # metres per pixel as it was taken, if that is not the pixel of pre
+
+
+def read_history(path: Path) -> tuple[EarlierImage, ...]:
+    """The images that a file of a release lists, the oldest first."""
+    try:
+        entries = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check its permissions and the disk.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error}). Expected a list of earlier images.") from None
+    return parse_history(entries, path.parent, str(path))
+
+
+def parse_history(entries: object, folder: Path, where: str) -> tuple[EarlierImage, ...]:
+    """The images of a list, the oldest first; paths are relative to `folder`, `where` is named in errors."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError(f"{where}: history is {_short(entries)}, expected a list of objects with image and date.")
+    found = [_image(entry, folder, f"{where}, history[{number}]") for number, entry in enumerate(entries)]
+    return tuple(sorted(found, key=lambda earlier: earlier.day))
+
+
+def check_older(history: Sequence[EarlierImage], pre: date | None) -> None:
+    """Stop if an image is younger than the pre image, where the day of that is known."""
+    if pre and history and (newest := history[-1]).day > pre:
+        raise DataError(
+            f"{newest.image}: its date in the history is {newest.day}, after that of the pre image ({pre}). "
+            "Images of a history are older than pre: correct the date, or leave the image out."
+        )
+
+
+def _image(entry: dict[str, object], folder: Path, where: str) -> EarlierImage:
+    for name in entry:
+        if name not in _FIELDS:
+            near = difflib.get_close_matches(name, _FIELDS, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"Expected {', '.join(_FIELDS)}."
+            raise DataError(f"{where}: no such field {name!r}. {hint}")
+    image, day = (entry.get(name) for name in ("image", "date"))
+    if not isinstance(image, str) or not image or not isinstance(day, str):
+        raise DataError(f"{where}: is {_short(entry)}, expected at least image and date, both texts.")
+    if not (path := folder / image).is_file():
+        stop(where, "image", image, f"{path} does not exist. Paths are relative to the file that names it")
+    return EarlierImage(
+        image=path,
+        day=parse_date(day, where, "date"),
+        cloud_cover=_number(entry, "cloud_cover", where, 0.0, 1.0, "0 to 1") if "cloud_cover" in entry else math.nan,
+        gsd_m=_number(entry, "gsd", where, 1e-3, 1e5, "metres per pixel") if "gsd" in entry else None,
+    )
+
+
+def _number(entry: dict[str, object], name: str, where: str, least: float, most: float, meaning: str) -> float:
+    value = entry[name]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        raise DataError(f"{where}: {name} is {_short(value)}, expected {meaning}.")
+    return float(value)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,34 @@
+"""CPU threads of a process that runs networks."""
+
+import os
+
+import psutil
+import torch
+
+THREADS = "OMP_NUM_THREADS"
+
+
+def set_threads() -> str:
+    """Give this process its share of the cores if its launcher left it with one; says what it has.
+
+    `accelerate launch` and torchrun set OMP_NUM_THREADS to 1 when the user has not set it. That is right beside GPUs;
+    without them it leaves cores idle.
+    """
+    cores, processes = len(os.sched_getaffinity(0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if _one_by_launcher() and not torch.cuda.is_available():
+        torch.set_num_threads(max(1, cores // processes))
+    why = f"{THREADS} was set" if THREADS in os.environ and not _one_by_launcher() else f"{THREADS} was not set"
+    return f"{torch.get_num_threads()} per process, {processes} process(es) on {cores} cores here; {why}"
+
+
+def _one_by_launcher() -> bool:
+    """Whether it was not the user who asked for one thread: then the launcher itself was started without that."""
+    launched = any(name.startswith(("TORCHELASTIC_", "ACCELERATE_")) for name in os.environ)
+    if not launched or os.environ.get(THREADS) != "1":
+        return False
+    try:
+        launcher = psutil.Process(os.getppid())
+        # Of a process, psutil reads the environment that it was started with.
+        return THREADS not in launcher.environ() and "--num_cpu_threads_per_process" not in " ".join(launcher.cmdline())
+    except psutil.Error:
+        return False

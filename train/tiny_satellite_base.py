@@ -1,0 +1,130 @@
+"""Teach the tiny base metadata, as DiffusionSat was taught them starting from Stable Diffusion 2.1.
+
+    python -m train.tiny_satellite_base --work runs/tiny-satellite --out tiny-satellite
+
+Simulates a release in which season and pixel size differ from scene to scene, builds its 128 px patches, gives the UNet
+of `tiny` metadata embeddings and trains the whole UNet on pre and post images. VAE and text encoder stay. What a stage
+left in the work folder is used again.
+"""
+
+import shutil
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from jsonargparse import auto_cli
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from data.build import build
+from data.dataset import open_dataset
+from data.simulate import simulate
+from models.base import TINY, Base, load_base
+from models.denoiser import Denoiser
+from models.sat_pipeline import SatPipeline
+from models.sat_unet import SatUNet
+from models.tiny_networks import RESOLUTION_PX
+from train.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
+from train.examples import Examples, prepare_examples
+from train.objective import denoising_loss
+from train.stages import stages_of
+from train.tiny_base import optimise
+
+README = """# The tiny satellite base
+
+The `tiny` base whose UNet was also taught DiffusionSat's metadata, on simulated scenes that show season and pixel size.
+For demos and tests, not for research results. Made by
+
+    {command}
+
+What it learned is measured by `python -m benchmarks.follows_metadata`, see docs/diffusionsat.md.
+"""
+
+
+def train_tiny_satellite_base(
+    *,
+    work: Path = Path("runs/tiny-satellite"),
+    out: Path = Path("tiny-satellite"),
+    scenes: int = 120,
+    seed: int = 1,
+    steps: int = 1500,
+    batch: int = 32,
+) -> None:
+    """Teach the tiny base metadata on simulated data.
+
+    Args:
+        work: folder for the simulated release, the dataset and the cache; kept, and used again if there.
+        out: the diffusers folder to write; must not exist.
+        scenes: simulated locations; every fifth is held out.
+        seed: of the simulation, the new weights and the examples.
+        steps: optimizer steps.
+        batch: images of a step.
+
+    Raises:
+        ConfigError: `out` is there.
+    """
+    if out.exists():
+        raise ConfigError(f"out {out} is there already. Name another folder.")
+    if not (work / "release").exists():
+        simulate(out=work / "release", scenes=scenes, seed=seed, varied=True)
+    if not (work / "dataset").exists():
+        build(source=work / "release", out=work / "dataset", size=RESOLUTION_PX)
+    start = untaught(work / "start", seed)
+    config = Config(
+        # Captions that count buildings would tell the pixel size, and metadata would not be needed for it.
+        data=DataConfig(dataset=work / "dataset", direction="both", caption_styles={"diffusionsat": 1.0}),
+        model=ModelConfig(base=str(start.folder), condition="latents"),  # no image is read while training
+        train=TrainConfig(seed=seed, steps=steps),
+        run=RunConfig(out=work, cache=work / "cache"),
+    )
+    schedule, dataset = start.load_noise_schedule(), open_dataset(work / "dataset", "train")
+    examples = prepare_examples(Accelerator(cpu=True), config, stages_of(config)[0], start, schedule, dataset)
+    unet = teach(start, examples, steps, batch)
+    command = f"python -m train.tiny_satellite_base --scenes {scenes} --seed {seed} --steps {steps} --batch {batch}"
+    save(out, start, unet, command)
+
+
+def untaught(folder: Path, seed: int) -> Base:
+    """The tiny base with a UNet that takes metadata and has not learned any."""
+    if not folder.exists():
+        torch.manual_seed(seed)
+        unet = SatUNet.from_unet(load_base("tiny").load_unet())
+        shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("unet", "README.md", "quality.json"))
+        unet.save_pretrained(folder / "unet")
+    return load_base(folder)
+
+
+def teach(start: Base, examples: Examples, steps: int, batch: int) -> SatUNet:
+    """Train the whole UNet on a loss like the trainer's; returns the exponential moving average."""
+    unet = start.load_unet().requires_grad_(True)
+    denoiser, schedule = Denoiser(unet), start.load_noise_schedule()
+    average = EMAModel(unet.parameters(), decay=0.998, use_ema_warmup=True, power=0.75)
+    ordinals = iter(range(steps * batch))
+
+    def loss_of() -> Tensor:
+        drawn = default_collate([examples[next(ordinals)] for _ in range(batch)])
+        weighted, _ = denoising_loss(denoiser, schedule, drawn)
+        return weighted.mean()
+
+    for _ in optimise(list(unet.parameters()), steps, 6e-4, loss_of, "metadata"):
+        average.step(unet.parameters())
+    average.copy_to(unet.parameters())
+    return unet  # type: ignore[no-any-return]
+
+
+def save(out: Path, start: Base, unet: SatUNet, command: str) -> None:
+    """A plain folder in float16 that `load_base` and `SatPipeline.from_pretrained` read."""
+    out.mkdir(parents=True)
+    (out / "README.md").write_text(README.format(command=command))
+    SatPipeline(
+        vae=start.load_vae(torch.float16),
+        text_encoder=start.load_text_encoder(torch.float16),
+        tokenizer=start.load_tokenizer(),
+        unet=unet.half(),
+        scheduler=start.load_sampler(),
+    ).save_pretrained(out)
+
+
+if __name__ == "__main__":
+    auto_cli(train_tiny_satellite_base, as_positional=False)
