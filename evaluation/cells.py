@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from data.regions import REGIONS
 from evaluation.columns import (
+    DAMAGE_METRICS,
     METRICS,
     NETWORK_METRICS,
     PIXEL_METRICS,
@@ -14,6 +15,7 @@ from evaluation.columns import (
     number,
 )
 from evaluation.damage import DAMAGE_REGIONS
+from evaluation.damage_fidelity import fidelity
 from evaluation.estimate import Estimate
 from evaluation.results import BEST, METHODS, REAL, UNFAIR, Evaluation, PatchResult, estimate, named_rows
 
@@ -79,6 +81,20 @@ def network_table(evaluation: Evaluation) -> Table | None:
     return Table("As networks see them", [("whole", "", [METRICS[metric].name for metric in metrics])], rows)
 
 
+def fidelity_table(evaluation: Evaluation) -> Table | None:
+    """Rows by the score of the xView2 challenge; None without a damage model or labels."""
+    found = fidelity(evaluation)
+    if not found:
+        return None
+    cells = {row: [Cell(scores[metric], metric) for metric in DAMAGE_METRICS] for row, scores in found.items()}
+    names = evaluation.rows()
+    rows = marked_columns([(row, names[row], cells[row]) for row in found if row != REAL])
+    rows.append((REAL, "real post", cells[REAL]))
+    patches = cells[REAL][0].estimate.patches
+    heads = [metric.name for metric in DAMAGE_METRICS.values()]
+    return Table("Damage as a damage model sees it", [("xView2 score", f"{patches:,} labelled patches", heads)], rows)
+
+
 def group_table(evaluation: Evaluation, title: str, lead: str, parts: dict[str, list[PatchResult]]) -> Table:
     """MSE inside and outside the change: one row for each part of the patches, methods side by side."""
     rows = []
@@ -105,6 +121,7 @@ def all_tables(evaluation: Evaluation) -> list[Table]:
     tables = [
         pixel_table(evaluation),
         network_table(evaluation),
+        fidelity_table(evaluation),
         group_table(evaluation, "By disaster type", "disaster type", evaluation.by_disaster_type()),
         group_table(evaluation, "By event", "event", evaluation.by_event()),
         damage_table(evaluation),

@@ -35,7 +35,17 @@ SET_METRICS = {
     "kid": Metric("KID x 1000", True, 2),
     "is": Metric("IS", False, 2),
 }
-METRICS = PIXEL_METRICS | NETWORK_METRICS | SET_METRICS
+# Of all images of a method together, by a damage model: the score of the xView2 challenge and its parts.
+DAMAGE_METRICS = {
+    "score": Metric("score", False, 3),
+    "localisation_f1": Metric("localisation F1", False, 3),
+    "damage_f1": Metric("damage F1", False, 3),
+    "no-damage_f1": Metric("no-damage F1", False, 3),
+    "minor-damage_f1": Metric("minor F1", False, 3),
+    "major-damage_f1": Metric("major F1", False, 3),
+    "destroyed_f1": Metric("destroyed F1", False, 3),
+}
+METRICS = PIXEL_METRICS | NETWORK_METRICS | SET_METRICS | DAMAGE_METRICS
 
 PIXEL_COLUMNS = [(region, metric) for region in REGIONS for metric in PIXEL_METRICS]
 NETWORK_COLUMNS = [("whole", metric) for metric in NETWORK_METRICS]

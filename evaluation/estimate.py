@@ -41,14 +41,14 @@ def weighted_mean(values: Floats, weights: Floats) -> Estimate:
     mean = float(values @ weights / weights.sum())
     if len(values) == 1:
         return Estimate(mean, patches=1)
-    drawn = _draws(len(values))
+    drawn = draws(len(values))
     means = (values * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(mean, float(low), float(high), len(values))
 
 
 @lru_cache(maxsize=8)
-def _draws(count: int) -> NDArray[np.intp]:
+def draws(count: int) -> NDArray[np.intp]:
     """(DRAWS, count) rows drawn with replacement; the same for every number over as many patches."""
     return np.random.default_rng(SEED).integers(count, size=(DRAWS, count))
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evaluation.damage_fidelity import fidelity
 from evaluation.output import RESULTS, write_whole
 from evaluation.results import Evaluation, Summary
 
@@ -24,6 +25,10 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         "rows_without_images": evaluation.absent,
         "summary": _plain(evaluation.summary()),
         "sets": evaluation.sets,
+        "damage": fidelity(evaluation),
+        "damage_by_disaster_type": {
+            key: fidelity(evaluation, part) for key, part in groups["by_disaster_type"].items()
+        },
         **{
             name: {key: _plain(evaluation.summary(part)) for key, part in parts.items()}
             for name, parts in groups.items()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data.similarity import Pixels
 from evaluation.columns import SET_METRICS
+from evaluation.damage_model import DamageModel
 from evaluation.distributions import FEW_IMAGES, frechet_distance, inception_score, kernel_distance
 from evaluation.estimate import Estimate
 from evaluation.networks import (
@@ -36,6 +37,7 @@ class Judges:
     lpips: dict[str, ImagePair] = field(default_factory=dict)  # metric -> network
     clip: ImageText | None = None
     inception: Features | None = None
+    damage: DamageModel | None = None
     gaps: dict[str, str] = field(default_factory=dict)  # metric -> why it cannot be measured
     features: dict[Key, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     logits: dict[Key, list[Tensor]] = field(default_factory=lambda: defaultdict(list))

@@ -10,6 +10,7 @@ from data.pixels import resize_rgb
 from data.regions import regions_of
 from data.similarity import Mask, Pixels
 from evaluation.damage import damage_regions
+from evaluation.damage_examples import resize_mask
 
 COLUMNS = ["patch_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
 AGAIN = "post_again"  # datasets built before there was one lack the column
@@ -28,6 +29,7 @@ class Patch:
     post: Pixels
     post_again: Pixels | None  # a second image of the same aftermath
     regions: dict[str, Mask]
+    damage: Pixels | None = None  # (side, side) DAMAGE_VALUES; None without labels
 
 
 def patches_at(
@@ -58,4 +60,5 @@ def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) 
         post=resize_rgb(row["post"], resolution),
         post_again=resize_rgb(row[AGAIN], resolution) if row.get(AGAIN) else None,
         regions=regions_of(row, resolution) | damage_regions(row, resolution),
+        damage=None if row["damage_mask"] is None else resize_mask(row["damage_mask"], resolution),
     )

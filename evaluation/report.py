@@ -5,7 +5,8 @@ from html import escape
 from pathlib import Path
 
 from evaluation.cells import all_tables, gap_sentences
-from evaluation.columns import METRICS
+from evaluation.columns import DAMAGE_METRICS, METRICS
+from evaluation.damage_fidelity import fidelity
 from evaluation.output import REPORT, write_whole
 from evaluation.patches import Patch
 from evaluation.report_gallery import choose_random, choose_worst, gallery
@@ -46,6 +47,10 @@ METRICS_IN_WORDS = {
     "clip": "How well image and caption agree, 0 to 100, by a network that knows photographs of the web.",
     "fid": "How far the set of images lies from the set of real ones, whichever belongs to which. Lower is better.",
     "kid": "The same without the bias of small sets, times 1000.",
+    "score": "As in the xView2 challenge: 0.3 x localisation F1 + 0.7 x damage F1, of what a damage model trained on "
+    "labelled pairs tells of pre and post image. The row of the real post images shows what the model can tell at all.",
+    "localisation_f1": "Are buildings found? The model looks for them in the pre image, the same in every row.",
+    "damage_f1": "Harmonic mean of the F1 of the four classes, over building pixels: the worst class decides.",
     "is": "How distinct and how varied the images of a set are; knows nothing of the real ones.",
 }
 
@@ -149,7 +154,11 @@ def _in_words(evaluation: Evaluation) -> str:
         ("Columns", list(REGIONS_IN_WORDS.items())),
         (
             "Numbers",
-            [(METRICS[key].name, text) for key, text in METRICS_IN_WORDS.items() if key not in evaluation.gaps],
+            [
+                (METRICS[key].name, text)
+                for key, text in METRICS_IN_WORDS.items()
+                if key not in evaluation.gaps and (key not in DAMAGE_METRICS or fidelity(evaluation))
+            ],
         ),
     ]
     sections = ""

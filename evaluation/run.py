@@ -5,12 +5,15 @@ On a laptop: `pre2post evaluate --checkpoint runs/first --dataset d256 --limit 8
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from data.dataset import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
+from evaluation.damage_fidelity import check_scale, fidelity_notes
+from evaluation.damage_model import load_damage_model
 from evaluation.errors import EvaluationError
 from evaluation.images import make_rows
 from evaluation.json_file import write_results
@@ -41,6 +44,7 @@ def evaluate(
     limit: int | None = None,
     methods: str = "generated,copy,base",
     networks: str = ",".join(NETWORKS),
+    damage_model: Path | None = None,
     base: str | None = None,
     instruct_pix2pix: str | None = None,
     sampling: Sampling = PUBLISHED,
@@ -70,6 +74,8 @@ def evaluate(
             base or the dataset is named with the reason.
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
             KID, IS), clip. About 1.4 GB of weights are downloaded once; one that cannot be had leaves a gap.
+        damage_model: A folder made by `pre2post damage-model`: score the damage in every row's images as in the xView2
+            challenge.
         base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         instruct_pix2pix: The weights for the row `instruct`: a diffusers folder or hub id.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
@@ -96,6 +102,9 @@ def evaluate(
     side = sampling.size or trained.resolution
     items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
     patches = open_dataset(dataset, split)
+    told_by = load_damage_model(damage_model) if damage_model else None
+    if told_by:
+        check_scale(told_by, side, int(patches[0]["size"]))
     to_make = [row for row in rows if row not in OF_THE_DATASET]
     absent = make_rows(out, trained, items, to_make, base, instruct_pix2pix, sampling, overwrite=overwrite)
     if "again" in rows and (lacking := without_again(patches, [item.key for item in items])):
@@ -109,10 +118,12 @@ def evaluate(
     found = load([item.key for item in items], [item.prompt for item in items])
     seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
     judges = summon_judges(judged_by)
+    judges.damage = told_by
     results = measure(out, found, len(items), rows, seeds, judges)
     settings = _provenance(trained, base, dataset, split, events, sampling) | {
         "split_patches": len(patches),
         "limit": limit,
+        "damage_model": str(damage_model) if damage_model else None,
     }
     evaluation = _concluded(settings, results, judges, absent)
     out.mkdir(parents=True, exist_ok=True)  # not there yet if no row had to be made
@@ -129,7 +140,8 @@ def _concluded(
     """Tie the numbers of the patches and of the sets together, and name what is missing."""
     notes = [*judges.explain(len(results)), *_not_a_number(results)]
     sets = {method: judges.sets(method) for method in results[0].scores}
-    return Evaluation(settings, results, sets, judges.gaps, notes, absent)
+    evaluation = Evaluation(settings, results, sets, judges.gaps, notes, absent)
+    return replace(evaluation, notes=[*notes, *fidelity_notes(evaluation)]) if judges.damage else evaluation
 
 
 def _not_a_number(results: Sequence[PatchResult]) -> list[str]:

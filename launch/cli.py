@@ -23,6 +23,15 @@ COMMANDS = {
         "make satellite images from texts and metadata, listed in a JSON file",
     ),
     "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
+    "synthesize": (
+        "generate.synthesize:synthesize",
+        "make pairs of invented damage, with labels, for a damage model",
+    ),
+    "damage-model": ("evaluation.damage_training:damage_model", "train a model that finds buildings and their damage"),
+    "usefulness": (
+        "evaluation.usefulness:usefulness",
+        "do synthetic pairs help a damage model? trained on real, synthetic, both; tested on real",
+    ),
     "leave-one-out": (
         "launch.leave_one_out:leave_one_out",
         "train once without each event, measure on it, gather one table",

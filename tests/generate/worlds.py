@@ -28,11 +28,23 @@ EVENTS = ("larkmere-flooding", "cape-dorring-wind", "juniper-creek-fire", "monte
 
 
 def write_micro_checkpoint(
-    run: Path, base: Path, *, step: int = 10, averaged: bool = False, seed: int = 1, caption_style: str = "short"
+    run: Path,
+    base: Path,
+    *,
+    step: int = 10,
+    averaged: bool = False,
+    seed: int = 1,
+    caption_style: str = "short",
+    condition: str = "pixels",
 ) -> Path:
     """A run folder with one checkpoint; its zero convolutions are no longer zero, so that the pre image matters."""
     parts = load_base(base)
-    controlnet = controlnet_from_unet(parts.load_unet(), vae_scale_factor=parts.vae_scale_factor, seed=seed)
+    controlnet = controlnet_from_unet(
+        parts.load_unet(),
+        vae_scale_factor=parts.vae_scale_factor,
+        seed=seed,
+        conditioning_channels=CHANNELS[condition],
+    )
     state = {
         "format": 1,
         "step": step,
@@ -41,7 +53,7 @@ def write_micro_checkpoint(
         "resolution": RESOLUTION,
         "caption_style": caption_style,
         "trained": "controlnet",
-        "condition": "pixels",
+        "condition": condition,
         "direction": "future",
         "text_chunks": 1,
         "zero_terminal_snr": False,

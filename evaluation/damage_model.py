@@ -1,0 +1,140 @@
+"""A damage model on disk and at work: `model.safetensors` and `model.json`, and classes for pairs of images."""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from evaluation.damage_examples import Pair
+from evaluation.damage_network import SIDE_MULTIPLE, DamageNetwork, classify
+from evaluation.damage_score import Counts, count
+from evaluation.errors import EvaluationError
+from generate.items import batched
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+FORMAT = "pre2post-damage-model"
+BATCH = 16  # pairs that are judged at once
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DamageCard:
+    """What must be known of a model to use it."""
+
+    width: int  # of the network
+    resolution: int  # side of its images, px
+    patch_px: int  # side of the patches they were made from, so that their ratio is the scale
+
+
+@dataclass(frozen=True)
+class DamageModel:
+    """A trained network and its card."""
+
+    network: DamageNetwork
+    card: DamageCard
+
+    @torch.inference_mode()
+    def classify(self, pre: Sequence[Pixels], post: Sequence[Pixels]) -> NDArray[np.uint8]:
+        """(B, side, side) uint8, 0 no building, 1 to 4 its damage, of images (side, side, 3) uint8."""
+        device = PartialState().device
+        logits = self.network.to(device).eval()(_tensor(pre).to(device), _tensor(post).to(device))
+        return np.asarray(classify(logits).cpu())
+
+
+def score_pairs(model: DamageModel, pairs: Iterable[Pair]) -> Counts:
+    """(pairs, 5, 3): the counts of each pair."""
+    return np.stack(list(_counts(model, pairs)))
+
+
+def _counts(model: DamageModel, pairs: Iterable[Pair]) -> Iterator[Counts]:
+    for batch in batched(pairs, BATCH):
+        classes = model.classify([pair.pre for pair in batch], [pair.post for pair in batch])
+        yield from (count(found, pair.damage) for found, pair in zip(classes, batch, strict=True))
+
+
+def check_resolution(resolution: int) -> None:
+    """Stop unless images of this side fit the network."""
+    if resolution < SIDE_MULTIPLE or resolution % SIDE_MULTIPLE:
+        raise EvaluationError(
+            f"resolution is {resolution} px; the damage model needs a multiple of {SIDE_MULTIPLE}, such as 128 or 256."
+        )
+
+
+def check_new(out: Path) -> None:
+    """Stop if `out` is there already."""
+    if out.exists():
+        raise EvaluationError(f"out {out} exists already. Name a folder that does not exist yet.")
+
+
+def save_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> None:
+    """Write a folder that is either whole or absent.
+
+    Args:
+        out: must not exist.
+        model: to write.
+        facts: of the training, for the card.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        save_file({name: weight.contiguous() for name, weight in model.network.state_dict().items()}, partial / WEIGHTS)
+        card = {"format": FORMAT, "format_version": 1, **asdict(model.card), **facts}
+        (partial / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """model.json of a damage model.
+
+    Raises:
+        EvaluationError: the folder is none, or its card is not ours.
+    """
+    path = folder / CARD
+    if not path.is_file() or not (folder / WEIGHTS).is_file():
+        raise EvaluationError(
+            f"damage model {folder}: there is no {CARD} with {WEIGHTS}. Train one: pre2post damage-model "
+            f"--dataset DATASET --out {folder}"
+        )
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EvaluationError(f"{path}: not valid JSON ({error}). Copy the folder again, or train anew.") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise EvaluationError(f"{path}: not written by pre2post damage-model (no format {FORMAT!r}).")
+    return card
+
+
+def load_damage_model(folder: Path) -> DamageModel:
+    """Read what `save_damage_model` wrote.
+
+    Raises:
+        EvaluationError: the folder is no damage model, or its weights do not fit its card.
+    """
+    found = read_card(folder)
+    try:
+        card = DamageCard(*(int(found[name]) for name in ("width", "resolution", "patch_px")))
+        network = DamageNetwork(card.width)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise EvaluationError(f"damage model {folder}: its files do not fit ({why}). Copy it again.") from None
+    return DamageModel(network, card)
+
+
+def _tensor(images: Sequence[Pixels]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

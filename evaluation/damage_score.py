@@ -1,0 +1,81 @@
+"""The score of the xView2 challenge: are buildings found, and is their damage told rightly?
+
+    score        = 0.3 x localisation F1 + 0.7 x damage F1
+    damage F1    = 4 / sum over the classes of 1 / (F1 + 0.000001)
+
+Pixels are counted over all images before any F1 is taken. Damage is judged on pixels of assessable buildings only, and
+what was not found there counts as missed. An un-classified building (255) is a building to be found, and its damage is
+not judged: the official targets have 1 there for localisation and 0 for damage.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.schema import DAMAGE_VALUES
+from evaluation.estimate import LEVEL, Estimate, draws
+
+CLASSES = tuple(name for name in DAMAGE_VALUES if name != "un-classified")
+JUDGED = ("localisation", *CLASSES)  # rows of counts
+ERRORS = ("tp", "fp", "fn")  # columns of counts
+SCORES = ("score", "localisation_f1", "damage_f1", *(f"{name}_f1" for name in CLASSES))
+EPSILON = 1e-6  # of the official script
+LOCALISATION_WEIGHT, DAMAGE_WEIGHT = 0.3, 0.7
+
+Counts = NDArray[np.int64]  # (..., 5, 3): JUDGED by ERRORS
+Floats = NDArray[np.float64]
+
+
+def count(predicted: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Counts:
+    """Right and wrong pixels of one image or of several together.
+
+    Args:
+        predicted: any shape: 0 no building, 1 to 4 its damage class.
+        truth: same shape, DAMAGE_VALUES: also 255, a building whose damage is not known.
+
+    Returns:
+        (5, 3): localisation and the four classes, by true positives, false positives, false negatives.
+    """
+    assessable = (truth >= 1) & (truth <= len(CLASSES))
+    pairs = [(predicted > 0, truth > 0)]
+    pairs += [(assessable & (predicted == DAMAGE_VALUES[name]), truth == DAMAGE_VALUES[name]) for name in CLASSES]
+    return np.array([[(p & t).sum(), (p & ~t).sum(), (~p & t).sum()] for p, t in pairs], np.int64)
+
+
+def f1(counts: Counts) -> Floats:
+    """2 TP / (2 TP + FP + FN); 0 without true positives, as in the official script."""
+    tp, fp, fn = (counts[..., i].astype(np.float64) for i in range(3))
+    return 2 * tp / np.maximum(2 * tp + fp + fn, 1)
+
+
+def official(counts: Counts) -> dict[str, Floats]:
+    """Every number of the challenge from counts summed over all images; leading axes are kept."""
+    each = f1(counts)
+    classes = {name: each[..., 1 + i] for i, name in enumerate(CLASSES)}
+    damage = len(CLASSES) / (1 / (each[..., 1:] + EPSILON)).sum(axis=-1)
+    score = LOCALISATION_WEIGHT * each[..., 0] + DAMAGE_WEIGHT * damage
+    return {"score": score, "localisation_f1": each[..., 0], "damage_f1": damage} | {
+        f"{name}_f1": value for name, value in classes.items()
+    }
+
+
+def estimate_scores(per_patch: Counts) -> dict[str, Estimate]:
+    """The score over some patches, with a bootstrap over them.
+
+    Args:
+        per_patch: (patches, 5, 3).
+    """
+    number = len(per_patch)
+    if not number:
+        return dict.fromkeys(SCORES, Estimate(math.nan))
+    found = official(per_patch.sum(axis=0))
+    if number == 1:
+        return {name: Estimate(float(value), patches=1) for name, value in found.items()}
+    times = np.stack([np.bincount(drawn, minlength=number) for drawn in draws(number)])  # each patch, in each draw
+    drawn = official((times @ per_patch.reshape(number, -1)).reshape(-1, len(JUDGED), len(ERRORS)))
+    ends = {name: np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for name, values in drawn.items()}
+    return {
+        name: Estimate(float(value), float(ends[name][0]), float(ends[name][1]), number)
+        for name, value in found.items()
+    }

@@ -1,0 +1,65 @@
+"""The synthetic pairs that `pre2post synthesize` made, as a source of a damage model's training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evaluation.damage_examples import Pair, Source, remembered
+from evaluation.errors import EvaluationError
+from generate.output import MANIFEST
+from generate.synthesize import CARD, FORMAT, MASKS, POST, PRE
+
+
+def synthetic_source(folder: Path, side: int, patch_px: int) -> Source:
+    """Every pair of the folder.
+
+    Args:
+        folder: a finished run of `pre2post synthesize`.
+        side: of the model's images, px.
+        patch_px: side of the patches that they show.
+
+    Raises:
+        EvaluationError: the folder is none, unfinished, or of another size.
+    """
+    card = read_synthetic(folder)
+    found = (card.get("format"), card.get("resolution"), card.get("patch_px"))
+    if found != (FORMAT, side, patch_px):
+        raise EvaluationError(
+            f"{folder / CARD}: patches of {found[2]} px shown at {found[1]} px, but the model is trained on patches of "
+            f"{patch_px} px shown at {side} px. Name the same with --resolution."
+        )
+    lines = (folder / POST / MANIFEST).read_text(encoding="utf-8").splitlines()
+    made = [(entry["patch_id"], entry["file"]) for entry in map(json.loads, lines)]
+    return Source("synthetic", remembered([_reader(folder, name, file) for name, file in made]))
+
+
+def read_synthetic(folder: Path) -> dict[str, Any]:
+    """How the pairs were made.
+
+    Raises:
+        EvaluationError: the folder is none of ours, or unfinished.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise EvaluationError(
+            f"synthetic {folder}: there is no {CARD}. Expected a finished folder of pre2post synthesize; run the same "
+            "command again to finish one."
+        )
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return card
+
+
+def _reader(folder: Path, name: str, file: str) -> Callable[[], Pair]:
+    return lambda: Pair(
+        _pixels(folder / PRE / f"{name}.png"), _pixels(folder / POST / file), _pixels(folder / MASKS / f"{name}.png")
+    )
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.array(image)

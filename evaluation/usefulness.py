@@ -1,0 +1,149 @@
+"""Do synthetic pairs help? Damage models trained on real, synthetic and both, tested on real pairs.
+
+    pre2post usefulness --dataset d_ours --synthetic synthetic --out useful
+
+docs/usefulness.md says what may be concluded from it.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.dataset import fingerprint, open_dataset
+from data.sampler import view_of
+from evaluation.damage_examples import Source, footprints_only, of_scenes, real_source
+from evaluation.damage_model import DamageCard, score_pairs
+from evaluation.damage_score import official
+from evaluation.damage_training import DEFAULT, Training, described, labelled, train_damage_model
+from evaluation.errors import EvaluationError
+from evaluation.output import write_whole
+from evaluation.synthetic import read_synthetic, synthetic_source
+from evaluation.usefulness_table import Score, usefulness_tables
+from generate.processes import join_processes
+
+TRAININGS, TABLE = "trainings", "usefulness.md"
+
+
+# What a model is trained on; each part gives the same share of the pairs.
+ARMS = (
+    "real",
+    "real + footprints",
+    "real + synthetic",
+    "synthetic",
+    "others",
+    "real + others",
+)
+
+
+def usefulness(
+    *,
+    dataset: Path,
+    synthetic: Path,
+    out: Path,
+    others: Path | None = None,
+    scenes: str = "5,20,80",
+    seeds: str = "0,1,2",
+    split: str = "train",
+    test_split: str = "test",
+    training: Training = DEFAULT,
+) -> None:
+    """Measure what synthetic pairs are worth to a damage model when labelled scenes are scarce.
+
+    For every seed, draws some labelled scenes of the dataset (fewer scenes are part of more), trains models on them
+    alone, with synthetic pairs, and on synthetic pairs alone, and scores each as in the xView2 challenge on the real
+    pairs of the test split. `real + footprints` is also shown where buildings stand in the pre images of the synthetic
+    pairs, but no generated image: what is gained over it, the generated images have given. Every model takes the same
+    number of steps. Writes a result per model under `trainings/` and the table `usefulness.md`; run it again after an
+    interruption and only the models that are missing are trained.
+
+    Args:
+        dataset: A folder made by `pre2post build`: the events that are to be mapped.
+        synthetic: A folder made by `pre2post synthesize`, best of the same places.
+        out: The folder to write.
+        others: A built dataset of the labelled pairs that the ControlNet was trained on. Who has them can train on
+            them directly, so this is what the synthetic pairs must be better than.
+        scenes: How many labelled scenes, separated by commas.
+        seeds: Of the scenes drawn, of weights and of examples, separated by commas; at least 3 for an interval.
+        split: Where the labelled scenes are drawn from.
+        test_split: Where the models are tested.
+        training: How they are trained.
+    """
+    join_processes()
+    counts, draws = _numbers(scenes, "scenes"), _numbers(seeds, "seeds")
+    rows, card = open_dataset(dataset, split), read_synthetic(synthetic)
+    shape = DamageCard(training.width, int(card["resolution"]), int(card["patch_px"]))
+    real = labelled(real_source(rows, shape.resolution), f"{dataset}, split {split}")
+    made = synthetic_source(synthetic, shape.resolution, int(rows[0]["size"]))
+    fixed = {"synthetic": made, "footprints": footprints_only(made)}
+    if others is not None:
+        pairs = real_source(open_dataset(others, "train"), shape.resolution, "others")
+        fixed["others"] = labelled(pairs, f"{others}, split train")
+    test = labelled(real_source(open_dataset(dataset, test_split), shape.resolution, "test"), str(dataset))
+    _check_scenes(real, max(counts), f"{dataset}, split {split}")
+    for source in (real, *fixed.values(), test):
+        print(described(source))
+    settings = {
+        "dataset": [fingerprint(dataset), split, test_split],
+        "others": fingerprint(others) if others else None,
+        "synthetic": card,
+        **vars(training),
+    }
+    scores: list[Score] = []
+    for seed in draws:
+        for arm, count in planned(counts, fixed):
+            name = f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}"
+            path = out / TRAININGS / f"{name}.json"
+            found = _finished(path, settings)
+            if found is None:
+                parts = fixed | {"real": of_scenes(real, drawn_scenes(real.scenes, count, seed))}
+                sources = [parts[part] for part in arm.split(" + ")]
+                model, loss = train_damage_model(sources, shape, training, seed, name)
+                counted = score_pairs(model, (read() for read in test.pairs)).sum(axis=0)
+                found = {key: float(value) for key, value in official(counted).items()}
+                path.parent.mkdir(parents=True, exist_ok=True)
+                result = {"settings": settings, "last_loss": loss, "scores": found}
+                write_whole(path, json.dumps(result, indent=1) + "\n")
+            scores.append(Score(arm, count, seed, found))
+    text = usefulness_tables(scores)
+    write_whole(out / TABLE, text)
+    print(text)
+
+
+def planned(counts: Sequence[int], parts: Collection[str]) -> list[tuple[str, int]]:
+    """Every arm with every number of labelled scenes; 0 where no labelled scene takes part."""
+    possible = [arm for arm in ARMS if all(part in ("real", *parts) for part in arm.split(" + "))]
+    return [(arm, count) for arm in possible for count in (counts if "real" in arm.split(" + ") else (0,))]
+
+
+def drawn_scenes(scenes: Sequence[str], count: int, seed: int) -> set[str]:
+    """So many scenes by lot; those of a smaller count are among those of a larger one."""
+    names = sorted(set(scenes))
+    return {names[view_of(seed, turn, len(names))] for turn in range(count)}
+
+
+def _finished(path: Path, settings: dict[str, Any]) -> dict[str, float] | None:
+    """The scores of a training that was done before."""
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["settings"] != settings:
+        raise EvaluationError(f"{path} was trained from other data or in another way. Name another folder with --out.")
+    scores: dict[str, float] = found["scores"]
+    return scores
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise EvaluationError(f"{option} is {text!r}; expected whole numbers separated by commas.") from None
+    if found[0] < (1 if option == "scenes" else 0):
+        raise EvaluationError(f"{option} is {text!r}; {found[0]} is too small.")
+    return found
+
+
+def _check_scenes(real: Source, most: int, where: str) -> None:
+    there = len(set(real.scenes))
+    if there < most:
+        raise EvaluationError(f"scenes: {most} are asked for, but {where} has {there} with damage labels.")
