@@ -1,8 +1,9 @@
-# make demo | make test | make lint: each works on a machine that has only Python >= 3.10, pip and make.
+# make demo | make test | make lint | make bench: each works on a machine that has only Python >= 3.10, pip and make.
 PYTHON ?= python3
 BIN := .venv/bin
+CONFIGS ?= ../shared/base_configs/stable-diffusion-2-1 # config files of SD 2.1 in diffusers' layout, no weights
 
-.PHONY: demo test lint
+.PHONY: demo test lint bench
 
 demo: .venv/core
 	$(BIN)/pre2post demo
@@ -14,6 +15,10 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.train_step --work out/bench --configs $(CONFIGS)
+	# Several processes write their section here: benchmarks.processes
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -14,7 +13,7 @@ from PIL import Image
 from evaluation.building_gauge import Gauge
 from evaluation.change_detector import Detector, Pixels
 from evaluation.estimate import Estimate
-from evaluation.json_file import jsonable
+from evaluation.json_file import as_json
 from evaluation.output import REPORT, RESULTS, image_file, write_whole
 from evaluation.prompt_answers import Answer
 from evaluation.prompt_charts import COLOURS, curve, legend, rose
@@ -76,7 +75,7 @@ def write_study(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> 
         "prompts": [asdict(prompt) for prompt in study.prompts],
         "answers": [asdict(answer) for answer in study.answers],
     }  # fmt: skip
-    write_whole(folder / RESULTS, json.dumps(jsonable(content), indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / RESULTS, as_json(content))
 
 
 def render(study: Study) -> str:

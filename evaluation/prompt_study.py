@@ -47,7 +47,7 @@ def study_prompts(
     limit: int | None,
     sampling: Sampling,
     settings: dict[str, Any],
-    make: Callable[[Sequence[Item], Sequence[str]], None],
+    make: Callable[[Sequence[Item], Sequence[str]], object],
     main_process: bool,
 ) -> None:
     """Make the images that are missing, measure all, write and print.

@@ -1,7 +1,7 @@
 """What the measures of a prompt study say of the real post images, each against its own caption: as good as it gets."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,5 +44,5 @@ def real_pairs(rows: Iterable[Mapping[str, Any]], side: int, detector: Detector)
     }
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan

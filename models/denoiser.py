@@ -51,7 +51,7 @@ class Denoiser(nn.Module):
         Returns:
             (B, C, h, w) float32.
         """
-        dtype, added = self.unet.dtype, {}
+        dtype, added = self.compute_dtype, {}
         if self.controlnet is not None and not self._alone:
             told = {"metadata": metadata, "cond_metadata": cond_metadata} if takes_metadata(self.controlnet) else {}
             with self._autocast(noisy):

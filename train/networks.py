@@ -10,6 +10,7 @@ from torch import nn
 from data.condition import CHANNELS
 from models.base import Base
 from models.controlnet import controlnet_from_unet
+from models.cpu_layers import use_cpu_layers
 from models.denoiser import Denoiser, concatenate_pre
 from models.lora import add_lora
 from models.sat_controlnet import SatControlNet
@@ -50,10 +51,13 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
             raise ConfigError(f"model.lora_targets is {model.lora_targets}: {error}") from error
     if "concat" in model.trained:
         concatenate_pre(unet)
-    denoiser = Denoiser(unet, controlnet, compute_dtype=DTYPES[precision]).to(device)
+    compute_dtype = DTYPES[precision] if model.compile else compute_type(precision, device)
+    denoiser = Denoiser(unet, controlnet, compute_dtype=compute_dtype).to(device)
     for network in (unet, controlnet):
         if network is not None:
             _speed_up(network, model)
+            if device.type == "cpu" and compute_dtype == torch.float32 and not model.compile:
+                use_cpu_layers(network, stored=DTYPES[precision] if network is unet else torch.float32)
     if model.gradient_checkpointing and controlnet is not None:
         controlnet.enable_gradient_checkpointing()
     if model.base_checkpointing:
@@ -83,6 +87,23 @@ def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed
         conditioning_channels=CHANNELS.get(model.condition, 3),
         **settings,
     ).train()
+
+
+def compute_type(precision: str, device: torch.device) -> torch.dtype:
+    """What products are computed in.
+
+    CPUs without units for bfloat16 multiply it several times slower than float32: `bf16` only keeps the frozen weights
+    in it there.
+    """
+    if precision == "bf16" and device.type == "cpu" and not bfloat16_units():
+        return torch.float32
+    return DTYPES[precision]
+
+
+def bfloat16_units() -> bool:
+    """Whether this CPU multiplies bfloat16 itself (AVX-512 BF16, AMX, or the ones of ARM)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of PyTorch do not tell
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def optimizer_of(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:

@@ -1,0 +1,69 @@
+"""Convolutions of Stable Diffusion 2.1 at 256 px on the CPU: PyTorch's own beside models/cpu_layers.py.
+
+python -m benchmarks.cpu_layers
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from models.cpu_layers import use_cpu_layers
+
+REPEATS = 4
+# Channels in and out, side of the image in latent cells, kernel, stride; as often as UNet and ControlNet have them.
+SHAPES = [
+    (1280, 1280, 4, 3, 1),
+    (2560, 1280, 4, 3, 1),
+    (1280, 1280, 8, 3, 1),
+    (2560, 1280, 8, 3, 1),
+    (1280, 1280, 8, 3, 2),
+    (1280, 1280, 8, 1, 1),
+    (640, 640, 16, 3, 1),
+    (1280, 640, 16, 3, 1),
+    (320, 320, 32, 3, 1),
+    (640, 320, 32, 3, 1),
+]
+
+
+def main(batch: int = 2) -> None:
+    """Print the table: milliseconds of forward and backward, the best of some."""
+    print(
+        "| convolution | trained: PyTorch, ms | ours, ms | frozen: PyTorch, ms | ours, ms |\n|---|---:|---:|---:|---:|"
+    )
+    for channels, out, side, kernel, stride in SHAPES:
+        times = []
+        for trained in (True, False):
+            for ours in (False, True):
+                layer = nn.Conv2d(channels, out, kernel, stride=stride, padding=kernel // 2).requires_grad_(trained)
+                x = torch.randn(batch, channels, side, side)
+                if ours:
+                    use_cpu_layers(layer)
+                    x = x.to(memory_format=torch.channels_last)
+                times.append(f"{_best(_pass(layer, x.requires_grad_())) * 1e3:.0f}")
+        what = f"{channels} to {out} channels, {side} x {side}, kernel {kernel}, stride {stride}"
+        print(f"| {what} | {' | '.join(times)} |", flush=True)
+
+
+def _pass(layer: nn.Module, x: Tensor) -> Callable[[], None]:
+    gradient = torch.randn_like(layer(x))
+
+    def forward_and_backward() -> None:
+        layer.zero_grad()
+        layer(x).backward(gradient)
+
+    return forward_and_backward
+
+
+def _best(work: Callable[[], None]) -> float:
+    seconds = []
+    for _ in range(REPEATS + 1):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""A program that writes metrics.jsonl, in a process of its own, watched from outside until it has told enough."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from train.run_folder import METRICS
+
+LOOK_EVERY_S = 0.01
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one process told; lists have a value for every line of its metrics."""
+
+    start_up_s: float  # from its start until its first step began
+    example_s: list[float]  # seconds of an example
+    data_wait: list[float]  # share of the time, 0..1
+    peak_memory_gb: float
+
+
+def watch(arguments: Sequence[str], work: Path, *, lines: int, batch: int) -> Watched:
+    """Start a module in a new folder, wait for so many lines of metrics, and end it: nothing is saved.
+
+    Args:
+        arguments: module, the option that names the folder to write to, other arguments.
+        work: where the folder is made.
+        lines: of metrics.
+        batch: examples of a step.
+
+    Raises:
+        SystemExit: it ended by itself; what it printed is told.
+    """
+    module, out, *others = arguments
+    with tempfile.TemporaryDirectory(prefix="run-", dir=work, ignore_cleanup_errors=True) as folder:
+        run, log = Path(folder) / "run", Path(folder) / "log"
+        told, first_s, started = "", 0.0, time.perf_counter()
+        with log.open("w") as file:
+            command = [sys.executable, "-m", module, f"{out}={run}", *others]
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            while told.count("\n") < lines:
+                if process.poll() is not None:
+                    raise SystemExit(f"{module} ended too early.\n{log.read_text()[-3000:]}")
+                time.sleep(LOOK_EVERY_S)
+                told = (run / METRICS).read_text() if (run / METRICS).is_file() else ""
+                first_s = first_s or (time.perf_counter() - started) * ("\n" in told)
+        finally:
+            process.kill()
+            process.wait()
+    metrics = [json.loads(line) for line in told.splitlines()[:lines]]
+    example_s = [1 / line["examples_per_second"] for line in metrics]
+    return Watched(
+        start_up_s=first_s - metrics[0]["step"] * batch * example_s[0],
+        example_s=example_s,
+        data_wait=[line["data_wait"] for line in metrics],
+        peak_memory_gb=metrics[-1]["peak_memory_gb"],
+    )

@@ -1,0 +1,150 @@
+"""Layers for float32 on CPUs: large convolutions as matrix products, and frozen weights that lie in 16 bits.
+
+oneDNN copies a convolution's weights into a layout of its own in every call. Where images are small and weights large,
+as in most of a latent UNet, that copy takes several times as long as the arithmetic. Here the image is copied instead:
+the neighbourhood of every output cell becomes a row, and the rows are multiplied by the weights as they lie.
+
+Weights that are kept in bfloat16 become float32 one layer at a time, whenever they are needed.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LARGE = 1_000_000  # weights of a convolution whose copy is worth avoiding
+
+
+def use_cpu_layers(network: nn.Module, *, stored: torch.dtype = torch.float32) -> None:
+    """Let a network's layers work as told above; parameters keep their names, results are the same up to rounding.
+
+    Args:
+        network: float32, or frozen in another type.
+        stored: of the weights of linear layers and convolutions, which must be frozen if it is not float32.
+    """
+    for module in network.modules():
+        keeps_type = type(module) in (nn.Conv2d, nn.Linear) and module.weight.dtype == stored
+        for name, parameter in module.named_parameters(recurse=False):
+            if not (keeps_type and name == "weight"):
+                parameter.data = parameter.data.float()
+        if type(module) is nn.Conv2d:
+            if module.kernel_size != (1, 1):  # the order is the same, but strides would differ from a gradient's
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        if type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1):
+            module.__class__ = CpuConv2d
+        elif type(module) is nn.Linear and keeps_type and stored != torch.float32:
+            module.__class__ = CpuLinear
+
+
+class CpuConv2d(nn.Conv2d):
+    """A convolution with weights channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, O, h, w), channels last, float32."""
+        if self.weight.dtype == x.dtype and not _as_product(x, self.weight, self.stride[0]):
+            return super().forward(x)
+        out: Tensor = _Conv.apply(x, self.weight, self.bias, self.stride[0], self.padding[0])
+        return out
+
+
+class CpuLinear(nn.Linear):
+    """A frozen linear layer with its weights in another type."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., O), float32."""
+        out: Tensor = _Linear.apply(x, self.weight, self.bias)
+        return out
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(weight)
+        return F.linear(x, _in_type_of(x, weight), bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        (weight,) = ctx.saved_tensors
+        return gradient @ _in_type_of(gradient, weight), None, None
+
+
+class _Conv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x if weight.requires_grad else x.new_empty(0), weight)
+        ctx.shape, ctx.stride, ctx.padding = x.shape, stride, padding
+        ctx.as_product = _as_product(x, weight, stride)
+        used = _in_type_of(x, weight)
+        if not ctx.as_product:
+            return F.conv2d(x, used, bias, stride, padding)
+        rows, (height, width) = _rows(x, weight.shape[-1], stride, padding)
+        matrix = _matrix(used)
+        out = torch.mm(rows, matrix.t()) if bias is None else torch.addmm(bias, rows, matrix.t())
+        return out.view(len(x), height, width, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        x, weight = ctx.saved_tensors
+        used, kernel = _in_type_of(gradient, weight), weight.shape[-1]
+        if not ctx.as_product:  # only of frozen weights in another type
+            of_x = torch.nn.grad.conv2d_input(ctx.shape, used, gradient, ctx.stride, ctx.padding)
+            return of_x, None, None, None, None
+        rows_gradient = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = _fold(torch.mm(rows_gradient, _matrix(used)), ctx.shape, kernel, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[1]:
+            rows, _ = _rows(x, kernel, ctx.stride, ctx.padding)
+            matrix = torch.mm(rows_gradient.t(), rows)
+            channels_last = matrix.view(len(weight), kernel, kernel, -1).permute(0, 3, 1, 2)
+            of_weight = matrix.view_as(weight) if kernel == 1 else channels_last
+        if ctx.needs_input_grad[2]:
+            of_bias = rows_gradient.sum(0)
+        return of_x, of_weight, of_bias, None, None
+
+
+def _as_product(x: Tensor, weight: Tensor, stride: int) -> bool:
+    """Whether the rows are smaller than the weights, and the weights large."""
+    cells = len(x) * (x.shape[2] // stride) * (x.shape[3] // stride)
+    return weight.numel() >= LARGE and (weight.shape[-1] == 1 or cells <= len(weight))
+
+
+_scratch = torch.empty(0)  # memory that is new in every call costs more than the conversion into it
+
+
+def _in_type_of(x: Tensor, weight: Tensor) -> Tensor:
+    """The weights in the type of x; what comes from another type is good until the next call."""
+    global _scratch
+    if weight.dtype == x.dtype:
+        return weight
+    if _scratch.numel() < weight.numel() or _scratch.dtype != x.dtype:
+        _scratch = torch.empty(weight.numel(), dtype=x.dtype)
+    return _scratch.as_strided(weight.shape, weight.stride()).copy_(weight)
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """(O, C, k, k) channels last -> (O, k * k * C), the same memory."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def _rows(x: Tensor, kernel: int, stride: int, padding: int) -> tuple[Tensor, tuple[int, int]]:
+    """(B, C, H, W) -> (B * h * w, k * k * C), a row for each output cell; and (h, w)."""
+    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
+    windows = x.unfold(1, kernel, stride).unfold(2, kernel, stride)  # (B, h, w, C, k, k), no copy yet
+    _, height, width, channels, _, _ = windows.shape
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, kernel * kernel * channels), (height, width)
+
+
+def _fold(rows: Tensor, shape: torch.Size, kernel: int, stride: int, padding: int) -> Tensor:
+    """The transpose of `_rows`: (B * h * w, k * k * C) -> (B, C, H, W), channels last."""
+    batch, channels, height, width = shape
+    across = [(side + 2 * padding - kernel) // stride + 1 for side in (height, width)]
+    windows = rows.view(batch, *across, kernel, kernel, channels)
+    padded = rows.new_zeros(batch, height + 2 * padding, width + 2 * padding, channels)
+    ends = [stride * (count - 1) + 1 for count in across]
+    for row in range(kernel):
+        for column in range(kernel):
+            cells = padded[:, row : row + ends[0] : stride, column : column + ends[1] : stride]
+            cells += windows[:, :, :, row, column]
+    return padded[:, padding : padding + height, padding : padding + width].permute(0, 3, 1, 2)

@@ -1,0 +1,79 @@
+"""The layers for CPUs say what PyTorch's say, and their gradients are those of the function they compute."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import models.cpu_layers
+from models.cpu_layers import CpuConv2d, use_cpu_layers
+
+SHAPES = [(6, 8, 3, 1, 1), (6, 8, 3, 2, 1), (6, 8, 1, 1, 0), (4, 5, 3, 1, 0)]  # in, out, kernel, stride, padding
+
+
+@pytest.fixture(params=[1, 10**9], ids=["as a product", "as PyTorch does"])
+def large(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(models.cpu_layers, "LARGE", request.param)
+    return int(request.param)
+
+
+def small_input(channels: int) -> torch.Tensor:
+    return torch.randn(1, channels, 4, 4 if channels == 4 else 2, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_and_its_gradients(large: int, shape: tuple[int, ...], bias: bool) -> None:
+    channels, out, kernel, stride, padding = shape
+    plain = nn.Conv2d(channels, out, kernel, stride=stride, padding=padding, bias=bias)
+    other = copy.deepcopy(plain)
+    use_cpu_layers(other)
+    assert type(other) is CpuConv2d
+    x, answers = small_input(channels), []
+    for convolution in (plain, other):
+        given = x.clone().requires_grad_()
+        said = convolution(given)
+        said.square().sum().backward()
+        answers.append([said.detach(), given.grad, *(weight.grad for weight in convolution.parameters())])
+    for expected, found in zip(*answers, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert other.weight.grad is not None and other.weight.grad.stride() == other.weight.stride()
+
+
+def test_the_rows_are_taken_only_where_they_are_smaller_than_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models.cpu_layers, "LARGE", 1)
+    weight = torch.empty(16, 3, 3, 3)
+    assert models.cpu_layers._as_product(torch.empty(1, 3, 4, 4), weight, 1)
+    assert not models.cpu_layers._as_product(torch.empty(2, 3, 4, 4), weight, 1)
+    assert models.cpu_layers._as_product(torch.empty(2, 3, 4, 4), weight, 2)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_frozen_weights_in_16_bits_are_used_as_float32(large: int, shape: tuple[int, ...]) -> None:
+    channels, out, kernel, stride, padding = shape
+    stored = nn.Sequential(
+        nn.Conv2d(channels, out, kernel, stride=stride, padding=padding), nn.Flatten(2), nn.LazyLinear(7)
+    )
+    stored(small_input(channels))
+    stored = stored.bfloat16().requires_grad_(False)
+    plain = copy.deepcopy(stored).float()  # the same values
+    use_cpu_layers(stored, stored=torch.bfloat16)
+    assert [weight.dtype for weight in stored.parameters()] == [torch.bfloat16, torch.float32] * 2
+    answers = []
+    for network in (plain, stored):
+        given = small_input(channels).requires_grad_()
+        said = network(given)
+        said.square().sum().backward()
+        answers.append((said.detach(), given.grad))
+    for expected, found in zip(*answers, strict=True):
+        assert found is not None and found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_adapters_in_frozen_layers_are_still_trained() -> None:
+    adapter = nn.Linear(4, 2)
+    network = nn.ModuleDict({"base": nn.Linear(4, 4).bfloat16().requires_grad_(False), "adapter": adapter})
+    use_cpu_layers(network, stored=torch.bfloat16)
+    adapter(network["base"](torch.ones(1, 4))).sum().backward()
+    assert adapter.weight.grad is not None
