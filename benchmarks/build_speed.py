@@ -29,9 +29,11 @@ from data.tiles import grid
 
 
 def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2) -> None:
-    """Print seconds, processor time and peak memory of the bare loop and of the build, in turn.
+    """Print a table of the bare loop and of the build, in turn: seconds, rates, and the build's peak memory.
 
-    On a machine that others use too, processor time tells more than the clock.
+    On a machine that others use too, the rate by processor time tells more than that by the clock. Memory is what
+    the kernel says was resident at the most: the parent's, and the largest worker's once for every worker. Libraries
+    that all processes share count in each, so it is rather too much than too little.
 
     Args:
         release: an xView2 release.
@@ -40,13 +42,18 @@ def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 51
         size: of the patches.
         workers: processes, of both.
     """
+    print("| scenes | bare loop, s | build, s | rate beside the bare loop | by processor time ", end="")
+    print("| scenes a second | peak memory, GB | of it the parent | a worker |\n|" + "---:|" * 9)
     for number in (int(part) for part in scenes.split(",")):
         source = _multiplied(find_release(release).scenes, work / f"release-{number}", number)
         command = [str(source), str(work / "built"), str(size), str(workers)]
         bare, built = _measured("bare", command), _measured("build", command)
         shutil.rmtree(work / "built")
-        rates = {f"rate_by_{clock}": round(bare[clock] / built[clock], 2) for clock in ("seconds", "cpu_seconds")}
-        print(json.dumps({"scenes": number, "bare": bare, "build": built} | rates), flush=True)
+        rates = [bare[clock] / built[clock] for clock in ("seconds", "cpu_seconds")]
+        times = [f"{bare['seconds']:.1f}", f"{built['seconds']:.1f}", *(f"{rate:.2f}" for rate in rates)]
+        memory = (built["parent_gb"] + workers * built["worker_gb"], built["parent_gb"], built["worker_gb"])
+        cells = [f"{number}", *times, f"{number / built['seconds']:.1f}", *(f"{part:.2f}" for part in memory)]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path:
@@ -82,9 +89,9 @@ def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
                 pass
     seconds = time.perf_counter() - start
     own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    found = {"seconds": round(seconds, 1), "cpu_seconds": round(_cpu_seconds() - cpu, 1)}
+    found = {"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}
     # Linux counts in KiB, and of the children the largest.
-    print(json.dumps(found | {"peak_memory_gb": round((own + int(workers) * child) * 1024 / 1e9, 2)}))
+    print(json.dumps(found | {"parent_gb": own * 1024 / 1e9, "worker_gb": child * 1024 / 1e9}))
 
 
 def _cpu_seconds() -> float:

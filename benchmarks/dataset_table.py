@@ -1,9 +1,12 @@
 """What became of every scene of a built dataset, and `long` captions with the facts behind them: docs/dataset.md.
 
 On a laptop, a second:  python -m benchmarks.dataset_table d512 > table.md
+
+Of more than 100 scenes, those that were built whole are counted, and only the others are named.
 """
 
 import json
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 CAPTIONS = 10
+LISTED = 100  # scenes; of more, not every one is named
+Outcome = tuple[str, str, list[str]]  # scene id, what became of it, the other cells
 COLUMNS = ["patch_id", "scene_id", "event", "labels", "location_source", "counts", "captions", "sensor_post"]
 COLUMNS += ["centre_lon", "centre_lat", "pixel_size_m", "nodata_fraction"]
 
@@ -24,20 +29,32 @@ def main() -> None:
     for shard in manifest["shards"]:
         for row in pq.read_table(folder / shard["file"], columns=COLUMNS).to_pylist():
             scenes[row["scene_id"]].append(row | {"split": shard["split"]})
-    print("| scene | what became of it | split | patches | buildings | place | residual, px |")
-    print("|---|---|---|---:|---:|---|---:|")
-    print("\n".join(line for _, line in sorted(_lines(manifest, scenes))))
+    outcomes = sorted(_outcomes(manifest, scenes))
+    if len(outcomes) > LISTED:
+        print("| what became of it | scenes | patches |\n|---|---:|---:|")
+        patches: dict[str, list[int]] = defaultdict(list)
+        for _, state, cells in outcomes:
+            patches[re.split("[:;]", state)[0]].append(int(cells[1] or 0))  # without the reasons
+        for state, numbers in patches.items():
+            print(f"| {state} | {len(numbers)} | {sum(numbers):,} |")
+        print()
+        outcomes = [outcome for outcome in outcomes if outcome[1] != "built"]
+    if outcomes:
+        print("| scene | what became of it | split | patches | buildings | place | residual, px |")
+        print("|---|---|---|---:|---:|---|---:|")
+    for scene_id, state, cells in outcomes:
+        print(f"| {' | '.join([scene_id, state, *cells])} |")
     print()
     for row in _chosen(scenes):
         print(_captioned(row), end="\n\n")
 
 
-def _lines(manifest: dict[str, Any], scenes: dict[str, list[dict[str, Any]]]) -> list[tuple[str, str]]:
+def _outcomes(manifest: dict[str, Any], scenes: dict[str, list[dict[str, Any]]]) -> list[Outcome]:
     residuals = manifest["georeference"]["residuals_px"]
     left_out: dict[str, list[str]] = defaultdict(list)
     for entry in manifest["left_out"]:
         left_out[entry["patch_id"].rsplit("_", 3)[0]].append(entry["reason"])
-    lines = []
+    outcomes: list[Outcome] = []
     for scene_id, rows in scenes.items():
         labels = rows[0]["labels"]
         state = {"both": "built", "none": "built, no labels"}.get(labels, f"built, {labels} label only")
@@ -45,13 +62,12 @@ def _lines(manifest: dict[str, Any], scenes: dict[str, list[dict[str, Any]]]) ->
             state = f"partly built; {len(reasons)} patches left out: {reasons[0]}"
         buildings = f"{sum(_buildings(row) for row in rows):,}" if labels in ("both", "post") else "-"
         residual = f"{residuals[scene_id]:.3f}" if scene_id in residuals else "-"
-        cells = [scene_id, state, rows[0]["split"], str(len(rows)), buildings, rows[0]["location_source"], residual]
-        lines.append((scene_id, f"| {' | '.join(cells)} |"))
-    for entry in manifest["quarantine"]:
-        lines.append((entry["scene_id"], f"| {entry['scene_id']} | quarantined: {entry['reason']} | | | | | |"))
+        cells = [rows[0]["split"], str(len(rows)), buildings, rows[0]["location_source"], residual]
+        outcomes.append((scene_id, state, cells))
+    outcomes += [(entry["scene_id"], f"quarantined: {entry['reason']}", [""] * 5) for entry in manifest["quarantine"]]
     for scene_id in left_out.keys() - scenes.keys():
-        lines.append((scene_id, f"| {scene_id} | all patches left out: {left_out[scene_id][0]} | | | | | |"))
-    return lines
+        outcomes.append((scene_id, f"all patches left out: {left_out[scene_id][0]}", [""] * 5))
+    return outcomes
 
 
 def _chosen(scenes: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ def real_size(
     base = work / "base"
     if not base.exists():
         write_random_base(configs, base)
-    settings = {
+    settings: dict[str, object] = {
         "data.dataset": dataset,
         "data.resolution": resolution,
         "data.mirror": "false",
@@ -60,14 +61,15 @@ def real_size(
         "train.micro_batch": batch,
         "train.warmup_steps": 0,
         "train.precision": precision,
-        "run.out": work / f"run-{precision}-{os.getpid()}",
         "run.cache": work / "cache",
         "run.log_every": 1,
         "run.workers": 1,
         "run.trackers": "[]",
     }
-    arguments = [*(f"--{name}={value}" for name, value in settings.items()), *options]
-    cpu_seconds, metrics = _watch([sys.executable, "-m", "train", *arguments], Path(str(settings["run.out"])))
+    with tempfile.TemporaryDirectory(prefix="run-", dir=work) as folder:
+        settings["run.out"] = run = Path(folder) / "run"
+        arguments = [*(f"--{name}={value}" for name, value in settings.items()), *options]
+        cpu_seconds, metrics = _watch([sys.executable, "-m", "train", *arguments], run)
     peak_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
     found = {
         "peak_memory_gb": round(peak_gb, 2),

@@ -99,9 +99,9 @@ def experiment(work: Path, images: int, steps: int, controlnet: str) -> Config:
 
 def seconds_of(config: Config) -> float:
     """What its steps took."""
-    return sum(
-        config.run.log_every * BATCH / float(line["examples_per_second"]) for line in read_metrics(config.run.out)
-    )
+    lines = read_metrics(config.run.out)
+    counts = np.diff([0, *(line["step"] for line in lines)])
+    return float(sum(count * BATCH / line["examples_per_second"] for count, line in zip(counts, lines, strict=True)))
 
 
 @torch.no_grad()

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import simulated_capture
+from data.labels import Phase
 from data.quality import nodata_mask
-from data.registration import CONFIDENT, Edges, Shift, edges, estimate_shift, grey
+from data.registration import CONFIDENT, Edges, Shift, estimate_shift, image_edges, step_of
 from data.release import Release, find_release
 from data.scene_images import read_scene
 from data.simulate import render_scene
@@ -23,6 +24,7 @@ from data.simulate import render_scene
 LARGEST_PX = 12.0  # shifts are drawn evenly from +- this, along each axis
 SIZES_PX = (1024, 512, 256)
 ACCURACY_PX = 0.3
+PHASES: tuple[Phase, Phase] = ("pre", "post")
 CONFIDENCES = (0.0, CONFIDENT, 0.7, 0.8, 0.9, 1.01)  # the tiers of the table
 
 
@@ -39,18 +41,18 @@ def main() -> None:
     simulated_capture.SHIFTED_SHARE = 0.0  # otherwise a fifth of them is shifted already
     pushed: dict[int, list[tuple[Shift, float]]] = defaultdict(list)
     unrelated: dict[int, list[float]] = defaultdict(list)
-    previous: Edges | None = None
+    previous: NDArray[np.uint8] | None = None
     for index in range(options.scenes):
         images = render_scene(options.seed, index).images
         rng = np.random.default_rng((options.seed, index))
         down, right = (round(value, 2) for value in rng.uniform(-LARGEST_PX, LARGEST_PX, 2))
-        pre, post = study(images["pre"]), study(push(images["post"], down, right))
+        pre, post = images["pre"], push(images["post"], down, right)
         for size in SIZES_PX:
-            for window in windows(size):
-                found = estimate_shift(pre[window], post[window])
-                pushed[size].append((found, math.hypot(found.dy + down, found.dx + right)))
-                if previous is not None:
-                    unrelated[size].append(estimate_shift(previous[window], post[window]).confidence)
+            pushed[size] += [
+                (found, math.hypot(found.dy + down, found.dx + right)) for found in shifts(pre, post, size)
+            ]
+            if previous is not None:
+                unrelated[size] += [found.confidence for found in shifts(previous, post, size)]
         previous = pre
     show_pushed(pushed)
     show_unrelated(unrelated)
@@ -58,25 +60,30 @@ def main() -> None:
 
 def mismatched(release: Release) -> dict[int, list[float]]:
     """Confidence between the upper left corners of each scene's pre and each other scene's post image."""
-    corner = (slice(0, 512), slice(0, 512))
-    studied = []
-    for scene in release.scenes:
-        studied.append([study(image)[corner] for image in read_scene(scene, (1, 2, 3)).images.values()])
+    images = [read_scene(scene, (1, 2, 3)).images for scene in release.scenes]
     found: dict[int, list[float]] = {}
     for size in (512, 256):
-        window = (slice(0, size), slice(0, size))
+        side = size // step_of(size)
+        pres, posts = ([study(pair[phase], size)[:side, :side] for pair in images] for phase in PHASES)
         found[size] = [
-            estimate_shift(pre[window], post[window]).confidence
-            for i, (pre, _) in enumerate(studied)
-            for j, (_, post) in enumerate(studied)
+            estimate_shift(pre, post, step_of(size)).confidence
+            for i, pre in enumerate(pres)
+            for j, post in enumerate(posts)
             if i != j
         ]
     return found
 
 
-def study(image: NDArray[np.uint8]) -> Edges:
-    """Edges as the builder sees them."""
-    return edges(grey(image), nodata_mask(image))
+def shifts(pre: NDArray[np.uint8], post: NDArray[np.uint8], size: int) -> list[Shift]:
+    """Of all windows of a pair."""
+    one, other, step = study(pre, size), study(post, size), step_of(size)
+    places = windows(size // step, len(one))
+    return [estimate_shift(one[place], other[place], step) for place in places]
+
+
+def study(image: NDArray[np.uint8], size: int) -> Edges:
+    """Edges as the builder sees them in windows of this size."""
+    return image_edges(image, nodata_mask(image), step_of(size))
 
 
 def push(image: NDArray[np.uint8], down: float, right: float) -> NDArray[np.uint8]:
@@ -87,10 +94,10 @@ def push(image: NDArray[np.uint8], down: float, right: float) -> NDArray[np.uint
     return np.clip(np.round(moved), 0, 255).astype(np.uint8)
 
 
-def windows(size: int) -> Iterator[tuple[slice, slice]]:
+def windows(size: int, side: int) -> Iterator[tuple[slice, slice]]:
     """The grid of patches of a simulated scene."""
-    for row in range(0, 1024, size):
-        for col in range(0, 1024, size):
+    for row in range(0, side, size):
+        for col in range(0, side, size):
             yield slice(row, row + size), slice(col, col + size)
 
 

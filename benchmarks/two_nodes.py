@@ -28,7 +28,7 @@ from jsonargparse import auto_cli
 from benchmarks.small_runs import REPOSITORY, finish, metrics, settings, write_world
 from models.checkpoint import fault_of, steps_in
 
-STEPS, LOSE_AT = 60, 8
+STEPS, LOSE_AT = 30, 8
 PEER_TIMEOUT = 15  # seconds
 YAML = "launch/accelerate/two_nodes.yaml"
 Process = subprocess.Popen[bytes]

@@ -22,9 +22,15 @@ TARGETS: tuple[Phase, Phase] = ("post", "pre")
 LONG_VARIANTS = 2
 
 
-def captions(facts: CaptionFacts, options: CaptionOptions) -> list[CaptionEntry]:
-    """All captions of a patch, as in the `captions` column."""
-    layout = layout_of(facts)
+def captions(facts: CaptionFacts, options: CaptionOptions, layout: Layout | None = None) -> list[CaptionEntry]:
+    """All captions of a patch, as in the `captions` column.
+
+    Args:
+        facts: what may be said.
+        options: what the user of the builder chooses.
+        layout: where to say that things lie; None = where they do.
+    """
+    layout = layout or layout_of(facts)
     views = (layout, layout.mirrored())
     entries: list[CaptionEntry] = []
     for target in TARGETS:

@@ -29,7 +29,11 @@ def shown_pixels(image: Image.Image, mask: Image.Image | None, resolution: int) 
     pixels = resize_rgb(image, resolution)
     if mask is None:
         return pixels
-    classes = np.array(mask.resize((resolution, resolution), Image.Resampling.NEAREST))
+    return with_mask(pixels, np.array(mask.resize((resolution, resolution), Image.Resampling.NEAREST)))
+
+
+def with_mask(pixels: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(height, width, 3) pixels and (height, width) of a damage mask as (height, width, 8)."""
     one_hot = (classes[..., None] == np.arange(DAMAGE_VALUES_SHOWN)) * np.uint8(255)
     return np.concatenate([pixels, one_hot], -1)
 

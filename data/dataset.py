@@ -1,17 +1,26 @@
 """Open a built dataset."""
 
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 
 from data.errors import DataError
+from data.events import check_events
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
+from data.splits import same_ground
 
 
-def open_dataset(folder: Path, split: str) -> datasets.Dataset:
-    """One split of a built dataset, memory-mapped from the cache of `datasets` (HF_DATASETS_CACHE)."""
+def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> datasets.Dataset:
+    """One split of a built dataset, memory-mapped from the cache of `datasets` (HF_DATASETS_CACHE).
+
+    Args:
+        folder: the built dataset.
+        split: of it.
+        leave_out: events whose patches are left out, and with them those of events known to share their ground.
+    """
     manifest = read_manifest(folder)
     files = [str(folder / shard["file"]) for shard in manifest["shards"] if shard["split"] == split]
     if not files and split in manifest["splits"]:
@@ -23,7 +32,26 @@ def open_dataset(folder: Path, split: str) -> datasets.Dataset:
             raise DataError(f"{file} is missing, though {FILE_NAME} lists it. Copy the dataset again, or rebuild it.")
     dataset = datasets.load_dataset("parquet", data_files={split: files}, split=split)
     assert isinstance(dataset, datasets.Dataset)
-    return dataset
+    if not leave_out:
+        return dataset
+    check_events(leave_out, manifest["events"], str(folder))
+    return _without(dataset, leave_out, manifest["events"])
+
+
+def rows_of(dataset: datasets.Dataset, events: Sequence[str]) -> list[int]:
+    """Positions of the patches of some events; of all if none is named."""
+    of_rows = dataset["event"][:]
+    check_events(events, of_rows, "the split")
+    return [position for position, event in enumerate(of_rows) if not events or event in events]
+
+
+def _without(dataset: datasets.Dataset, leave_out: Sequence[str], events: Collection[str]) -> datasets.Dataset:
+    ground = same_ground(dict.fromkeys(events, 0), [])
+    out = {ground[event] for event in leave_out}
+    kept = [position for position, event in enumerate(dataset["event"][:]) if ground[event] not in out]
+    if not kept:
+        raise DataError(f"without {', '.join(leave_out)} no patch of the split is left. Leave out fewer events.")
+    return dataset.select(kept)
 
 
 def fingerprint(folder: Path) -> str:

@@ -1,6 +1,10 @@
 """What is known of the nineteen events of xBD, and words for events that are not among them."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from data.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,13 @@ def describe_event(event: str, disaster_type: str) -> Event:
     article = "an" if disaster_type[:1] in tuple("aeiou") else "a"
     cause = CAUSES.get(disaster_type, f"{article} {disaster_type or 'disaster'}")
     return Event(place="", country="", cause=cause, effect=cause, disaster_type=disaster_type)
+
+
+def check_events(names: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Stop on a name that none of the known events has; `where` they are."""
+    events = sorted(set(known))
+    for name in names:
+        if name not in events:
+            near = difflib.get_close_matches(name, events, 1, 0.5)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            raise DataError(f"no event {name!r} in {where}. {hint}It has {', '.join(events)}.")

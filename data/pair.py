@@ -1,6 +1,6 @@
 """All quality columns of the patches of one scene: what is shared is computed once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from data.alignment import move_image, worth_moving
 from data.duplicates import perceptual_hash
 from data.labels import Phase
 from data.quality import Floats, Mask, Pixels, cloud_and_haze, nodata_mask, sharpness, tone
-from data.registration import UNKNOWN_SHIFT, Edges, Shift, edges, estimate_shift, grey
+from data.registration import UNKNOWN_SHIFT, Edges, Shift, estimate_shift, grey, image_edges, step_of
 from data.tiles import Window
 
 # The scene's shift is estimated in its middle if it is larger than this: two xBD scenes each way.
@@ -24,40 +24,41 @@ class Pair:
     images: dict[Phase, Pixels]
     nodata: dict[Phase, Mask]
     brightness: dict[Phase, Floats]
-    edges: dict[Phase, Edges]
+    edges: dict[Phase, Edges]  # as far apart as patches need them
+    step_px: int  # of the edges
     shift: Shift  # of the images as they came
     moved: Shift  # by which post has been moved since; NOT_MOVED without alignment
 
 
-def study_pair(images: dict[Phase, Pixels], masked: dict[Phase, Mask | None], align: bool) -> Pair:
-    """Measure the whole scene; with `align`, move post onto pre if the shift is known."""
+def study_pair(images: dict[Phase, Pixels], masked: dict[Phase, Mask | None], size: int, align: bool) -> Pair:
+    """Measure the whole scene, for patches of `size`; with `align`, move post onto pre if the shift is known."""
     nodata = {phase: nodata_mask(image, masked[phase]) for phase, image in images.items()}
-    pair = _measure(images, nodata)
+    pair = _measure(images, nodata, step_of(size))
     if not align or not worth_moving(pair.shift):
         return pair
     post, hole = move_image(images["post"], nodata["post"], pair.shift)
-    brightness = grey(post)
-    return Pair(
+    return replace(
+        pair,
         images=images | {"post": post},
         nodata=nodata | {"post": hole},
-        brightness=pair.brightness | {"post": brightness},
-        edges=pair.edges | {"post": edges(brightness, hole)},
-        shift=pair.shift,
+        brightness=pair.brightness | {"post": grey(post)},
+        edges=pair.edges | {"post": image_edges(post, hole, pair.step_px)},
         moved=pair.shift,
     )
 
 
-def _measure(images: dict[Phase, Pixels], nodata: dict[Phase, Mask]) -> Pair:
+def _measure(images: dict[Phase, Pixels], nodata: dict[Phase, Mask], step: int) -> Pair:
     brightness = {phase: grey(image) for phase, image in images.items()}
-    found = {phase: edges(brightness[phase], nodata[phase]) for phase in images}
-    middle = tuple(_middle(side) for side in nodata["pre"].shape)
-    shift = estimate_shift(found["pre"][middle], found["post"][middle])
-    return Pair(images, nodata, brightness, found, shift, NOT_MOVED)
+    whole = step_of(min(nodata["pre"].shape))
+    found = {at: {phase: image_edges(images[phase], nodata[phase], at) for phase in images} for at in {whole, step}}
+    middle = tuple(_middle(side, SCENE_WINDOW_PX // whole) for side in found[whole]["pre"].shape)
+    shift = estimate_shift(found[whole]["pre"][middle], found[whole]["post"][middle], whole)
+    return Pair(images, nodata, brightness, found[step], step, shift, NOT_MOVED)
 
 
-def _middle(side: int) -> slice:
-    start = max(0, side - SCENE_WINDOW_PX) // 2
-    return slice(start, start + min(side, SCENE_WINDOW_PX))
+def _middle(side: int, most: int) -> slice:
+    start = max(0, side - most) // 2
+    return slice(start, start + min(side, most))
 
 
 def quality_columns(pair: Pair, window: Window) -> dict[str, Any]:
@@ -69,10 +70,10 @@ def quality_columns(pair: Pair, window: Window) -> dict[str, Any]:
     cloud_post, haze_post = cloud_and_haze(post, no_post)
     difference = tone(pre, post, no_pre | no_post)
     return {
-        "nodata_fraction": float(np.mean(no_pre | no_post)),
-        "nodata_pre": float(np.mean(no_pre)),
-        "nodata_post": float(np.mean(no_post)),
-        **_shift_columns(pair, crop),
+        "nodata_fraction": np.count_nonzero(no_pre | no_post) / no_pre.size,
+        "nodata_pre": np.count_nonzero(no_pre) / no_pre.size,
+        "nodata_post": np.count_nonzero(no_post) / no_post.size,
+        **_shift_columns(pair, window),
         "cloud_pre": cloud_pre,
         "cloud_post": cloud_post,
         "haze_pre": haze_pre,
@@ -86,9 +87,11 @@ def quality_columns(pair: Pair, window: Window) -> dict[str, Any]:
     }
 
 
-def _shift_columns(pair: Pair, crop: tuple[slice, slice]) -> dict[str, Any]:
+def _shift_columns(pair: Pair, window: Window) -> dict[str, Any]:
     """The patch's own estimate where it is confident, else what is left of the scene's, else unknown."""
-    own = estimate_shift(pair.edges["pre"][crop], pair.edges["post"][crop])
+    row, col, size = (number // pair.step_px for number in (window.row, window.col, window.size))
+    crop = (slice(row, row + size), slice(col, col + size))
+    own = estimate_shift(pair.edges["pre"][crop], pair.edges["post"][crop], pair.step_px)
     scene = pair.shift
     left = Shift(scene.dy - pair.moved.dy, scene.dx - pair.moved.dx, scene.confidence)
     if own.confident:

@@ -18,7 +18,7 @@ from data.release import Release, SceneFiles
 
 REQUIRED = ("pre", "post", "event")
 LABELS = ("pre_label", "post_label", "mask")
-FIELDS = (*REQUIRED, "scene_id", "disaster_type", "pre_date", "post_date", *LABELS, "history", "split")
+FIELDS = (*REQUIRED, "scene_id", "disaster_type", "pre_date", "post_date", *LABELS, "history", "post_again", "split")
 SPLIT_WORDS = ("train", "validation", "test")
 _SCENE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _EVENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -50,7 +50,7 @@ def find_pairs(manifest: Path) -> Release:
 
 def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
     told = check_texts({name: value for name, value in content.items() if name != "history"}, where)
-    files = {name: folder / told[name] for name in ("pre", "post", *LABELS) if name in told}
+    files = {name: folder / told[name] for name in ("pre", "post", *LABELS, "post_again") if name in told}
     for name, path in files.items():
         if not path.is_file():
             state = "is a folder" if path.is_dir() else "does not exist"
@@ -74,6 +74,7 @@ def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
         post_label=files.get("post_label"),
         change=None,
         mask=files.get("mask"),
+        post_again=files.get("post_again"),
         disaster_type=told.get("disaster_type", ""),
         pre_date=days.get("pre_date"),
         post_date=days.get("post_date"),

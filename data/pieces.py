@@ -8,7 +8,7 @@ built anew.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -105,7 +105,7 @@ def _build(work: Path, piece: Piece, results: Iterable[SceneResult], finish: Cal
     def rows() -> Iterator[Row]:
         for result in results:
             finish(result)
-            scenes.append({name: value for name, value in asdict(result).items() if name not in ("scene", "rows")})
+            scenes.append({name: value for name, value in vars(result).items() if name not in ("scene", "rows")})
             yield from result.rows
 
     shard = work / "dataset" / "data" / piece.name

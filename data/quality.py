@@ -22,6 +22,7 @@ CLOUD_SATURATION = 0.25
 CLOUD_EDGE = 20  # difference of neighbouring blocks, 8-bit values
 
 LEAST_SPREAD = 1.0  # interquartile range of pre, 8-bit values, below which its contrast cannot be compared
+BLUR_SUM = 16
 QUANTILES = np.arange(0.05, 0.951, 0.05)  # where the tones of two images are compared
 
 
@@ -37,7 +38,10 @@ class Tone:
 def nodata_mask(image: Pixels, masked: Mask | None = None) -> Mask:
     """Pixels without data: `masked` ones, and exactly black ground that reaches the border or is large."""
     black = np.asarray((image[..., 0] | image[..., 1] | image[..., 2]) == 0)  # ten times as fast as .all(axis=-1)
-    if black.any():
+    sides = (black[0], black[-1], black[:, 0], black[:, -1])
+    if np.count_nonzero(black) < HOLE_PX and not any(side.any() for side in sides):
+        black[:] = False  # some shadows
+    elif black.any():
         regions, count = ndimage.label(black)
         missing = np.bincount(regions.ravel(), minlength=count + 1) >= HOLE_PX
         for side in (regions[0], regions[-1], regions[:, 0], regions[:, -1]):
@@ -56,10 +60,12 @@ def cloud_and_haze(image: Pixels, nodata: Mask) -> tuple[float, float]:
     cell = min(CELL_PX, *(side // 8 * 8 for side in nodata.shape))
     height, width = (side // cell * cell for side in nodata.shape)
     blocks = np.asarray(Image.fromarray(image[:height, :width]).reduce(BLOCK_PX), np.float32)
-    valid = ~_cells(nodata[:height, :width], cell).any(axis=(1, 3))
-    if not valid.any():
-        return float("nan"), float("nan")
     per_cell = cell // BLOCK_PX
+    valid = np.ones((height // cell, width // cell), np.bool_)
+    if nodata.any():
+        valid = np.asarray(~_cells(nodata[:height, :width], cell).any(axis=(1, 3)))
+        if not valid.any():
+            return float("nan"), float("nan")
     darkest = _cells(blocks.min(axis=-1), per_cell).min(axis=(1, 3))
     colour = _cells(blocks, per_cell).mean(axis=(1, 3))
     saturation = 1 - colour.min(axis=-1) / np.maximum(colour.max(axis=-1), 1)
@@ -73,11 +79,11 @@ def sharpness(brightness: Floats, nodata: Mask) -> float:
 
     A blurred image loses little (Crete et al. 2007). Contrast and brightness cancel; noise counts as detail.
     """
-    before, after = _gradient_energy(brightness), _gradient_energy(_blur(brightness))
     # The frame of two pixels is where the blur and the differences lack neighbours.
-    seen = ~ndimage.binary_dilation(nodata, iterations=3)[2:-2, 2:-2] if nodata.any() else slice(None)
-    total = float(before[1:-1, 1:-1][seen].sum())
-    return 1 - float(after[seen].sum()) / total if total > 0 else float("nan")
+    before, after = _gradient_energy(brightness[1:-1, 1:-1]), _gradient_energy(_blur(brightness))
+    seen = ~ndimage.binary_dilation(nodata, iterations=3)[2:-2, 2:-2] if nodata.any() else ...
+    total = float(before[seen].sum())
+    return 1 - float(after[seen].sum()) / BLUR_SUM**2 / total if total > 0 else float("nan")
 
 
 def tone(pre: Pixels, post: Pixels, nodata: Mask) -> Tone:
@@ -109,15 +115,21 @@ def _steps(values: Floats) -> Floats:
 
 
 def _blur(values: Floats) -> Floats:
-    """Weights 1 2 1 along both axes; two pixels smaller each way."""
-    rows = values[:-2] + 2 * values[1:-1] + values[2:]
-    return np.asarray((rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16, np.float32)
+    """Weights 1 2 1 along both axes, together BLUR_SUM; two pixels smaller each way."""
+    for _ in range(2):
+        values = values[:-1] + values[1:]
+    for _ in range(2):
+        values = values[:, :-1] + values[:, 1:]
+    return values
 
 
 def _gradient_energy(values: Floats) -> Floats:
     """Squared length of the central differences; two pixels smaller each way."""
-    down, right = values[2:, 1:-1] - values[:-2, 1:-1], values[1:-1, 2:] - values[1:-1, :-2]
-    return down * down + right * right
+    energy, right = values[2:, 1:-1] - values[:-2, 1:-1], values[1:-1, 2:] - values[1:-1, :-2]
+    energy *= energy
+    right *= right
+    energy += right
+    return energy
 
 
 def _histograms(image: Pixels, nodata: Mask) -> NDArray[np.int64]:

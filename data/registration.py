@@ -7,24 +7,28 @@ what was flooded, burnt or clouded over gives none, and then the confidence says
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import fft, ndimage
 
 Floats = NDArray[np.float32]
 Edges = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
 
+HALVED_FROM_PX = 512  # a window with so many edges is registered at half its resolution, in a third of the time
 SEARCH_PX = 32  # larger shifts are not looked for: xBD is georeferenced to a few pixels
-# No pair of unrelated images has reached this; the largest was 0.45 (docs/pair-quality.md).
+# No pair of unrelated images has reached this; the largest was 0.49 (docs/pair-quality.md).
 CONFIDENT = 0.5
 BLUR_PX = 1.0  # the finest detail is noise and resampling
 PEAK_RADIUS_PX = 4  # what belongs to the first peak when the second is sought
 # At this distance a peak counts half. Without it, the crowns of a forest can lie confidently on its shadows, 31 px off
 # (hurricane-florence_00000480).
 HALF_WEIGHT_PX = 32.0
-STEP_PX = 0.05  # of the sub-pixel search
+FINE_PX = np.arange(-1, 1.025, 0.05)  # of the sub-pixel search
+MEDIAN_OF = 65_536  # strengths tell their median well enough
 TAPER = 1 / 8  # of the side fades out at each border, lest the frame itself be registered
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -56,36 +60,58 @@ def grey(image: NDArray[np.uint8]) -> Floats:
     return image.astype(np.float32) @ GREY
 
 
+def step_of(side: int) -> int:
+    """At every how many pixels the edges of a window of this side are wanted."""
+    return 2 if side >= HALVED_FROM_PX else 1
+
+
+def image_edges(image: NDArray[np.uint8], nodata: Mask, step_px: int) -> Edges:
+    """`edges` of an RGB image at every pixel or, with a step of 2, of every 2 x 2 pixels together."""
+    if step_px == 1:
+        return edges(grey(image), nodata)
+    height, width = (side // 2 * 2 for side in nodata.shape)
+    halved = np.asarray(Image.fromarray(image[:height, :width]).reduce(2))
+    missing = nodata[:height:2, :width:2] | nodata[1:height:2, :width:2]
+    missing |= nodata[:height:2, 1:width:2] | nodata[1:height:2, 1:width:2]
+    return edges(grey(halved), missing)
+
+
 def edges(brightness: Floats, nodata: Mask) -> Edges:
     """Gradient of every pixel as a complex number x + iy of length 0..1; 0 in and beside what holds no data."""
-    gradient = np.zeros(brightness.shape, np.complex64)
-    gradient.real[:, 1:-1] = brightness[:, 2:] - brightness[:, :-2]
-    gradient.imag[1:-1] = brightness[2:] - brightness[:-2]
+    x, y = np.zeros_like(brightness), np.zeros_like(brightness)
+    np.subtract(brightness[:, 2:], brightness[:, :-2], out=x[:, 1:-1])
+    np.subtract(brightness[2:], brightness[:-2], out=y[1:-1])
     if nodata.any():
-        gradient[ndimage.binary_dilation(nodata, iterations=2)] = 0
-    strength = _length(gradient)
-    present = strength[strength > 0]
+        beside = ndimage.binary_dilation(nodata, iterations=2)
+        x[beside] = y[beside] = 0
+    strength = np.sqrt(x * x + y * y)
+    some = strength.ravel()[:: 1 + strength.size // MEDIAN_OF]
+    present = some[some > 0]
     # Half of the edges count more than half, half less: strong ones (roofs) must not outvote everything else.
-    return gradient / (strength + np.float32(np.median(present))) if present.size else gradient
+    strength += np.median(present) if present.size else 1
+    found = np.empty(brightness.shape, np.complex64)
+    np.divide(x, strength, out=found.real)
+    np.divide(y, strength, out=found.imag)
+    return found
 
 
-def estimate_shift(pre: Edges, post: Edges) -> Shift:
-    """The shift between two edge images of one shape."""
-    height, width = pre.shape
-    search = min(SEARCH_PX, min(height, width) // 4)
-    if search <= PEAK_RADIUS_PX or not pre.any() or not post.any():
+def estimate_shift(pre: Edges, post: Edges, step_px: int = 1) -> Shift:
+    """The shift between two edge images of one shape, whose edges are `step_px` apart."""
+    search = min(SEARCH_PX, min(pre.shape) * step_px // 4)
+    if search <= PEAK_RADIUS_PX:
         return UNKNOWN_SHIFT
-    spectrum = _cross_spectrum(pre, post)
+    spectrum = _cross_spectrum(pre, post, step_px)
     offsets = np.arange(-search, search + 1)
-    # The inverse transform, of the rows that are looked at only.
-    surface = fft.ifft(fft.ifft(spectrum, axis=0)[offsets % height], axis=1).real[:, offsets % width]
+    # The inverse transform at every pixel, of the rows that are looked at only.
+    rows = fft.ifft(_finer(spectrum, 0, step_px), axis=0)[offsets]
+    surface = fft.ifft(_finer(rows, 1, step_px), axis=1).real[:, offsets]
     surface /= 1 + (offsets[:, None] ** 2 + offsets**2) / HALF_WEIGHT_PX**2
     row, col = (int(i) for i in np.unravel_index(surface.argmax(), surface.shape))
     first = float(surface[row, col])
     if first <= 0 or {row, col} & {0, 2 * search}:
         return UNKNOWN_SHIFT  # the best is at the rim: the true one may lie beyond
     surface[_around(row), _around(col)] = 0
-    dy, dx = _refine(spectrum, int(offsets[row]), int(offsets[col]))
+    dy, dx = _refine(spectrum, row - search, col - search, step_px)
     return Shift(dy, dx, 1 - float(surface.max()) / first)
 
 
@@ -93,37 +119,56 @@ def _around(peak: int) -> slice:
     return slice(max(0, peak - PEAK_RADIUS_PX), peak + PEAK_RADIUS_PX + 1)
 
 
-def _cross_spectrum(pre: Edges, post: Edges) -> Edges:
+def _finer(spectrum: Edges, axis: int, times: int) -> Edges:
+    """With zeros at the highest frequencies, so that the inverse transform has `times` as many samples."""
+    if times == 1:
+        return spectrum
+    low, high = np.array_split(spectrum, 2, axis)
+    none = np.zeros_like(spectrum).repeat(times - 1, axis)
+    return np.concatenate([low, none, high], axis)
+
+
+def _cross_spectrum(pre: Edges, post: Edges, step_px: int) -> Edges:
     """Phases alone, weighted by a Gaussian low-pass."""
-    height, width = pre.shape
-    window = _taper(height)[:, None] * _taper(width)
-    spectrum = fft.fft2(pre * window, overwrite_x=True)
-    spectrum *= np.conj(fft.fft2(post * window, overwrite_x=True))
-    power = _length(spectrum)
-    spectrum /= power + np.float32(1e-3) * power.mean()
-    spectrum *= _low_pass(height)[:, None] * _low_pass(width)
+    window = _taper(*pre.shape)
+    # As pairs of real numbers: numpy would first make complex ones of the weights.
+    spectrum = fft.fft2((pre.view(np.float32) * window).view(np.complex64), overwrite_x=True)
+    spectrum *= np.conj(fft.fft2((post.view(np.float32) * window).view(np.complex64), overwrite_x=True))
+    power = np.sqrt(spectrum.real**2 + spectrum.imag**2)  # np.abs guards against overflow, and takes thrice as long
+    power += np.float32(1e-3) * power.mean() + np.finfo(np.float32).tiny  # an empty image has no power at all
+    weight = np.divide(_low_pass(*pre.shape, step_px), power, out=power)
+    spectrum.real *= weight
+    spectrum.imag *= weight
     return np.asarray(spectrum, np.complex64)
 
 
-def _length(values: Edges) -> Floats:
-    """Of complex numbers; three times as fast as np.abs, which guards against overflow."""
-    return np.asarray(np.sqrt(values.real**2 + values.imag**2), np.float32)
+@lru_cache(maxsize=4)  # a build has one size of patches
+def _taper(height: int, width: int) -> Floats:
+    """Weights, each twice side by side: of the real and of the imaginary part."""
+    fades = [np.clip((np.arange(size) + 0.5) / (size * TAPER), 0, 1) for size in (height, width)]
+    rows, cols = (np.sin(np.pi / 2 * np.minimum(fade, fade[::-1])) ** 2 for fade in fades)
+    return np.asarray(np.outer(rows, cols.repeat(2)), np.float32)
 
 
-def _taper(size: int) -> Floats:
-    fade = np.clip((np.arange(size) + 0.5) / (size * TAPER), 0, 1)
-    return np.asarray(np.sin(np.pi / 2 * np.minimum(fade, fade[::-1])) ** 2, np.float32)
+@lru_cache(maxsize=4)
+def _low_pass(height: int, width: int, step_px: int) -> Floats:
+    rows, cols = (np.exp(-2 * (np.pi * BLUR_PX * fft.fftfreq(size, step_px)) ** 2) for size in (height, width))
+    return np.asarray(np.outer(rows, cols), np.float32)
 
 
-def _low_pass(size: int) -> Floats:
-    return np.asarray(np.exp(-2 * (np.pi * BLUR_PX * fft.fftfreq(size)) ** 2), np.float32)
-
-
-def _refine(spectrum: Edges, row: int, col: int) -> tuple[float, float]:
+def _refine(spectrum: Edges, row: int, col: int, step_px: int) -> tuple[float, float]:
     """Maximum of the correlation within a pixel of (row, col): the Fourier series summed on a fine grid."""
-    height, width = spectrum.shape
-    fine = np.arange(-1, 1 + STEP_PX / 2, STEP_PX)
-    rows = np.exp(2j * np.pi * np.outer(row + fine, fft.fftfreq(height))).astype(np.complex64)
-    cols = np.exp(2j * np.pi * np.outer(fft.fftfreq(width), col + fine)).astype(np.complex64)
-    best = np.unravel_index((rows @ spectrum @ cols).real.argmax(), (fine.size, fine.size))
-    return row + float(fine[best[0]]), col + float(fine[best[1]])
+    places = zip(spectrum.shape, (row, col), strict=True)
+    rows, cols = (_waves(size, step_px) * _wave(size, step_px, place) for size, place in places)
+    best = np.unravel_index((rows @ spectrum @ cols.T).real.argmax(), (FINE_PX.size, FINE_PX.size))
+    return row + float(FINE_PX[best[0]]), col + float(FINE_PX[best[1]])
+
+
+@lru_cache(maxsize=4)
+def _waves(size: int, step_px: int) -> Edges:
+    """(offsets of FINE_PX, frequencies)."""
+    return np.concatenate([_wave(size, step_px, offset)[None] for offset in FINE_PX])
+
+
+def _wave(size: int, step_px: int, offset_px: float) -> Edges:
+    return np.asarray(np.exp(2j * np.pi * offset_px * fft.fftfreq(size, step_px)), np.complex64)

@@ -56,6 +56,7 @@ class SceneFiles:
     pre_date: date | None = None
     post_date: date | None = None
     part: Part | None = None  # all of the images unless given
+    post_again: Path | None = None  # a second image of the same aftermath
     history: tuple[EarlierImage, ...] = ()  # from before pre, the oldest first
 
     @property
@@ -82,7 +83,7 @@ class SceneFiles:
 
     def roles(self) -> dict[str, Path]:
         """Every file there is by its role."""
-        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "mask")
+        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "mask", "post_again")
         found = {role: path for role in roles if (path := getattr(self, role)) is not None}
         return found | {f"history_{number}": earlier.image for number, earlier in enumerate(self.history)}
 
@@ -190,6 +191,7 @@ def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], off
         pre_label=if_there(folder / "labels" / f"{scene_id}_pre_disaster.json"),
         post_label=if_there(folder / "labels" / f"{scene_id}_post_disaster.json"),
         change=if_there(folder / "change" / f"{scene_id}_change.png"),
+        post_again=if_there(folder / "again" / f"{scene_id}_post_again.png"),
         history=read_history(history) if history else (),
     )
 

@@ -23,7 +23,7 @@ from data.mask import damage_mask
 from data.pair import Pair, quality_columns, study_pair
 from data.raster import Bands
 from data.release import SceneFiles
-from data.scene_images import SceneImages, raster_location, read_scene
+from data.scene_images import SceneImages, read_scene, scene_place
 from data.schema import DAMAGE_VALUES, SENSOR
 from data.screening import Screening
 from data.shards import sha256
@@ -72,6 +72,7 @@ class _Scene:
     labels: dict[Phase, Label]
     mask: Pixels | None
     change: Pixels | None
+    post_again: Pixels | None
     location: Location
     disaster_type: str
     captions: CaptionOptions
@@ -116,7 +117,7 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     if files.part:
         _digest_pixels(read, files, result)
     height, width, _ = read.images["pre"].shape
-    pair = study_pair(read.images, read.masked, task.screening.align)
+    pair = study_pair(read.images, read.masked, task.size, task.screening.align)
     change = read.change
     fit = scene_georeference(labels)
     result.residual_px = fit.residual_px if fit else None
@@ -130,7 +131,8 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
         labels=labels,
         mask=damage_mask(labels["post"].buildings, height, width) if "post" in labels else read.damage,
         change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
-        location=locate(fit.affine, width, height) if fit and exact else raster_location(files) or task.event.location,
+        post_again=read.post_again,
+        location=locate(fit.affine, width, height) if fit and exact else scene_place(files)[0] or task.event.location,
         disaster_type=next((word for word in told if word), ""),
         captions=task.captions,
         history=read.history if task.history else None,
@@ -181,8 +183,9 @@ def _row(scene: _Scene, window: Window, inside: list[PatchBuilding], quality: Ro
         "post": {"bytes": post_png, "path": f"{patch_id}_post.png"},
         "pre_sha256": hashlib.sha256(pre_png).hexdigest(),
         "post_sha256": hashlib.sha256(post_png).hexdigest(),
-        "damage_mask": _mask_png(scene.mask, window, f"{patch_id}_damage.png"),
-        "change_mask": _mask_png(scene.change, window, f"{patch_id}_change.png"),
+        "damage_mask": _png_or_none(scene.mask, window, f"{patch_id}_damage.png"),
+        "change_mask": _png_or_none(scene.change, window, f"{patch_id}_change.png"),
+        "post_again": _png_or_none(scene.post_again, window, f"{patch_id}_post_again.png"),
         "captions": captions(_caption_facts(scene, window, inside, patch_id), scene.captions),
         "sensor_pre": _sensor(scene, "pre"),
         "sensor_post": _sensor(scene, "post"),
@@ -198,7 +201,7 @@ def _crop(pixels: Pixels, window: Window) -> Pixels:
     return pixels[window.row : window.row + window.size, window.col : window.col + window.size]
 
 
-def _mask_png(pixels: Pixels | None, window: Window, name: str) -> Row | None:
+def _png_or_none(pixels: Pixels | None, window: Window, name: str) -> Row | None:
     return None if pixels is None else {"bytes": encode_png(_crop(pixels, window)), "path": name}
 
 

@@ -32,6 +32,7 @@ class SceneImages:
     masked: dict[Phase, Mask | None]  # True where the file says that there is no data; None if it does not say
     change: Pixels | None  # (height, width)
     damage: Pixels | None  # (height, width) of MASK_VALUES; None without a mask file
+    post_again: Pixels | None  # (height, width, 3), brightness as that of post
     history: list[Pixels]  # (height, width, 3) each, of SceneFiles.history
 
 
@@ -64,8 +65,18 @@ def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
         masked={phase: None if valid.all() else ~valid for phase, (_, valid) in raw.items()},
         change=_read_classes(scene.change, grid, region) if scene.change else None,
         damage=damage,
+        post_again=_read_again(scene.post_again, bands, grid, region, limits) if scene.post_again else None,
         history=[_read_earlier(earlier.image, bands, grid, region) for earlier in scene.history],
     )
+
+
+def _read_again(path: Path, bands: Bands, grid: Grid, region: Region | None, limits: Range | None) -> Pixels:
+    """The second post image on the grid of pre; 16 bits are brought to 8 as those of the pair."""
+    with opened(path) as dataset, on_grid(dataset, path, grid) as view:
+        pixels, valid = read_rgb(view, path, bands, region)
+    if (pixels.dtype == np.uint8) != (limits is None):
+        raise DataError(f"{path}: holds {pixels.dtype}, unlike the pair. Bring it to the type of its post image.")
+    return to_8_bit(pixels, valid, limits) if limits else np.asarray(pixels, np.uint8)
 
 
 def _read_earlier(path: Path, bands: Bands, grid: Grid, region: Region | None) -> Pixels:
@@ -87,23 +98,13 @@ def pair_range(raw: list[tuple[NDArray[Any], Mask]]) -> Range | None:
     return joint_range([pixels for pixels, _ in raw], [valid for _, valid in raw])
 
 
-def raster_location(scene: SceneFiles) -> Location | None:
-    """Where the pre image's file itself says that the scene lies; None if it says nothing."""
-    if scene.pre_image.suffix.lower() == ".png":
-        return None
+def scene_place(scene: SceneFiles) -> tuple[Location | None, int, int]:
+    """Where the pre image's file itself says that the scene lies (None: it does not say), and its width and height."""
     with opened(scene.pre_image) as pre:
-        grid = scene_grid(scene, grid_of(pre))
-    if grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
-        return None
-    return locate_raster(grid.affine, grid.crs.to_wkt(), grid.width, grid.height)
-
-
-def scene_size(scene: SceneFiles) -> tuple[int, int]:
-    """Width and height of a scene, px."""
-    if scene.part:
-        return scene.part.width, scene.part.height
-    with opened(scene.pre_image) as pre:
-        return pre.width, pre.height
+        grid, is_png = scene_grid(scene, grid_of(pre)), pre.driver == "PNG"
+    if is_png or grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
+        return None, grid.width, grid.height
+    return locate_raster(grid.affine, grid.crs.to_wkt(), grid.width, grid.height), grid.width, grid.height
 
 
 def scene_grid(scene: SceneFiles, whole: Grid) -> Grid:

@@ -76,6 +76,7 @@ FEATURES = Features(
         "post_sha256": Value("string"),
         "damage_mask": Image(),  # L uint8 PNG, DAMAGE_VALUES; null without a post label or mask
         "change_mask": Image(),  # L uint8 PNG, 0..255 = true strength of change; null but in simulated data
+        "post_again": Image(),  # RGB uint8 PNG, a second image of the same aftermath; null if there is none
         "captions": List(
             {
                 "style": Value("string"),  # "diffusionsat", "short", "placed", "long", "chunks", or the user's

@@ -24,7 +24,7 @@ def write_shard(path: Path, rows: Iterable[dict[str, Any]], partial: Path) -> in
         while group := list(islice(remaining, ROWS_PER_GROUP)):
             if writer is None:
                 features = Features({**FEATURES, **HISTORY}) if "history" in group[0] else FEATURES
-                writer = pq.ParquetWriter(partial, features.arrow_schema, use_dictionary=False)
+                writer = pq.ParquetWriter(partial, features.arrow_schema, use_dictionary=False, compression="none")
             writer.write_table(pa.Table.from_pylist(group, schema=writer.schema))
             count += len(group)
     except BaseException:

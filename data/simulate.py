@@ -19,12 +19,13 @@ from tqdm import tqdm
 
 from data.errors import DataError
 from data.simulated_aftermath import ravage
+from data.simulated_again import photograph_again
 from data.simulated_capture import acquisitions, photograph
 from data.simulated_disaster import SUBTYPES, UNCLASSIFIED, classify, draw_severity, unleash
 from data.simulated_events import DISASTER_TYPES, EVENTS
 from data.simulated_history import cloud_field, look_back
 from data.simulated_place import make_place
-from data.simulated_release import FOLDERS, Scene, write_scene
+from data.simulated_release import AGAIN, FOLDERS, Scene, write_scene
 from data.simulated_season import in_season, own_dates, own_scale
 
 VEIL_HIDES = 0.55  # mean opacity above which a building cannot be assessed
@@ -38,6 +39,7 @@ def simulate(
     seed: int = 0,
     varied: bool = False,
     history: int = 0,
+    second_post: bool = False,
     workers: int = os.cpu_count() or 1,
 ) -> None:
     """Write a release of simulated scenes in the xView2 layout.
@@ -53,6 +55,8 @@ def simulate(
             winter, coarse scenes have fewer pixels. For learning from metadata; not with a history.
         history: Earlier images of every place, in a folder `history` (docs/sources.md). With any, clouds hide a part of
             each image from before the event, pre too, and another part of each. Post does not depend on it.
+        second_post: Also photograph each aftermath on another day, in a folder `again`: what a perfect answer could
+            be measured with (docs/evaluate.md). Nothing else depends on it.
         workers: Processes to use.
 
     Raises:
@@ -67,11 +71,13 @@ def simulate(
         raise DataError(f"history is {history}; expected the number of earlier images, 0 or more.")
     if history and varied:
         raise DataError(f"history is {history} and varied is true: passes are on the days of the event. Choose one.")
+    if second_post and varied:
+        raise DataError("second_post and varied are true: the second pass is in the season of the event. Choose one.")
     with _appearing_whole(out) as folder:
         for split in ("train", "test"):
-            for kind in (*FOLDERS, *["history"] * (history > 0)):
+            for kind in (*FOLDERS, *["history"] * (history > 0), *[AGAIN] * second_post):
                 (folder / split / kind).mkdir(parents=True)
-        job = partial(_make_scene, folder, seed, varied, history)
+        job = partial(_make_scene, folder, seed, varied, history, second_post)
         if workers == 1:
             for index in tqdm(range(scenes), desc="simulate", unit="scene"):
                 job(index)
@@ -103,14 +109,17 @@ def _appearing_whole(out: Path) -> Iterator[Path]:
         raise
 
 
-def _make_scene(folder: Path, seed: int, varied: bool, history: int, index: int) -> None:
-    scene = render_scene(seed, index, varied, history)
+def _make_scene(folder: Path, seed: int, varied: bool, history: int, second_post: bool, index: int) -> None:
+    scene = render_scene(seed, index, varied, history, second_post)
     # With a generator of its own, as the dates: a scene is the same but for what varies.
     write_scene(folder, own_scale(np.random.default_rng((seed, index, 3)), scene) if varied else scene)
 
 
-def render_scene(seed: int, index: int, varied: bool = False, history: int = 0) -> Scene:
-    """Scene `index` of the release with this seed; in the season of days of its own, or with so many earlier images."""
+def render_scene(seed: int, index: int, varied: bool = False, history: int = 0, second_post: bool = False) -> Scene:
+    """Scene `index` of the release with this seed; in the season of days of its own, or with so many earlier images.
+
+    With `second_post` the aftermath is photographed twice.
+    """
     rng = np.random.default_rng((seed, index))
     event = EVENTS[index % len(EVENTS)]
     place = make_place(rng, event)
@@ -144,4 +153,5 @@ def render_scene(seed: int, index: int, varied: bool = False, history: int = 0) 
         ),
         captures=captures,
         history=look_back(seed, index, event, place, history),
+        post_again=photograph_again((seed, index), event, place, surface, pair.outside) if second_post else None,
     )

@@ -18,6 +18,7 @@ from data.simulated_history import EarlierLook
 from data.simulated_paint import PIXEL_SIZE_M, polygon_at
 
 FOLDERS = ("images", "labels", "targets", "change")
+AGAIN = "again"  # folder of the second post images
 METRES_PER_DEGREE = 111_320.0  # of latitude
 
 
@@ -36,6 +37,7 @@ class Scene:
     origin: tuple[float, float]  # lon, lat of the top left corner
     captures: dict[str, Capture]
     history: list[EarlierLook] = field(default_factory=list)  # the oldest first
+    post_again: NDArray[np.uint8] | None = None  # a second image of the aftermath
     pixel_size_m: float = PIXEL_SIZE_M
 
     @property
@@ -54,6 +56,9 @@ def write_scene(folder: Path, scene: Scene) -> None:
         Image.fromarray(target).save(split / "targets" / f"{stem}_target.png")
         (split / "labels" / f"{stem}.json").write_text(json.dumps(_label(scene, phase)))
     Image.fromarray(scene.change).save(split / "change" / f"{scene.stem}_change.png")
+    if scene.post_again is not None:
+        path = split / AGAIN / f"{scene.stem}_post_again.png"
+        Image.fromarray(scene.post_again).save(path, compress_level=3)
     looks = []
     for number, look in enumerate(scene.history):
         name = f"{scene.stem}_history_{number}.png"

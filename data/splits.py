@@ -4,7 +4,6 @@
 asked for; `data/leaks.py` names what they share.
 """
 
-import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from data.errors import DataError
-from data.events import SAME_GROUND
+from data.events import SAME_GROUND, check_events
 from data.footprints import Overlap, groups
 from data.release import SceneFiles
 
@@ -124,11 +123,7 @@ def split_events(
 
 
 def _named_events(sizes: Counter[str], rule: SplitRule) -> dict[str, str]:
-    for name in rule.named:
-        if name not in sizes:
-            near = difflib.get_close_matches(name, sizes, 1, 0.5)
-            hint = f"Did you mean {near[0]}? " if near else ""
-            raise DataError(f"no event {name!r} in the source. {hint}It has {', '.join(sorted(sizes))}.")
+    check_events(rule.named, sizes, "the source")
     if set(rule.named) == set(sizes):
         raise DataError(f"all events ({', '.join(sorted(sizes))}) are held out; none is left to train on. Name fewer.")
     return dict.fromkeys(sizes, "train") | rule.named

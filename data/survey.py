@@ -16,7 +16,7 @@ from data.geo import MAX_RESIDUAL_PX, UNKNOWN, Georeference, Location, fit_geore
 from data.labels import Label, Phase, label_part, parse_label
 from data.parallel import WorkerPool
 from data.release import SceneFiles
-from data.scene_images import raster_location, scene_size
+from data.scene_images import scene_place
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
     """Read a scene's labels; one that cannot be read tells nothing here and is quarantined when it is built."""
     try:
         labels = read_labels(scene, {path: path.read_bytes() for path in scene.label_files()})
-        location, size = raster_location(scene), scene_size(scene)
+        location, width, height = scene_place(scene)
     except (DataError, OSError):
         return SceneSurvey(None, None)
     told = (scene.disaster_type, *(label.disaster_type for label in labels.values()))
@@ -82,7 +82,7 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
         points = next(label.control_points for label in labels.values() if len(label.control_points))
         lon, lat = points[:, 2:].mean(axis=0)
         location = Location("tile", float(lon), float(lat), pixel_size_m(fit.affine, lat), fit.affine)
-    ground = footprint(location.affine, *size, location.crs_wkt) if location and location.affine else None
+    ground = footprint(location.affine, width, height, location.crs_wkt) if location and location.affine else None
     return SceneSurvey(location, disaster_type, ground)
 
 

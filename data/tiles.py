@@ -72,18 +72,12 @@ def _clip(
     buildings: Sequence[Building], polygons: NDArray[np.object_], counted: NDArray[np.bool_], window: Window
 ) -> list[PatchBuilding]:
     frame = shapely.box(window.col, window.row, window.col + window.size, window.row + window.size)
-    clipped = []
-    for i in np.flatnonzero(shapely.intersects(polygons, frame) | counted).tolist():
-        part = polygonal(shapely.intersection(polygons[i], frame))
-        if part.is_empty and not counted[i]:
-            continue  # it only touches the frame
-        wkt = _patch_wkt(part, window)
-        clipped.append(PatchBuilding(buildings[i], wkt, bool(counted[i])))
-    return clipped
-
-
-def _patch_wkt(part: shapely.Geometry, window: Window) -> str:
-    if part.is_empty:
-        return "POLYGON EMPTY"
-    moved = shapely.transform(part, lambda xy: xy - (window.col, window.row))
-    return str(shapely.to_wkt(moved, rounding_precision=2))  # 0.01 px
+    near = np.flatnonzero(shapely.intersects(polygons, frame) | counted)
+    parts = shapely.intersection(polygons[near], frame)
+    odd = (shapely.get_type_id(parts) != shapely.GeometryType.POLYGON) | (shapely.area(parts) == 0)
+    parts[odd] = [polygonal(part) for part in parts[odd]]
+    moved = shapely.transform(parts, lambda xy: xy - (window.col, window.row))
+    wkts = np.where(shapely.is_empty(parts), "POLYGON EMPTY", shapely.to_wkt(moved, rounding_precision=2))  # 0.01 px
+    kept = ~shapely.is_empty(parts) | counted[near]  # the others only touch the frame
+    pairs = zip(near[kept].tolist(), wkts[kept], strict=True)
+    return [PatchBuilding(buildings[i], str(wkt), bool(counted[i])) for i, wkt in pairs]

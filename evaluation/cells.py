@@ -15,7 +15,7 @@ from evaluation.columns import (
 )
 from evaluation.damage import DAMAGE_REGIONS
 from evaluation.estimate import Estimate
-from evaluation.results import BEST, REAL, Evaluation, PatchResult, estimate
+from evaluation.results import BEST, METHODS, REAL, UNFAIR, Evaluation, PatchResult, estimate, named_rows
 
 AREAS = ("inside", "outside")
 NOTHING = Estimate(math.nan)
@@ -51,7 +51,7 @@ class Table:
     lead: str = ""  # head of the first column
 
 
-def pixel_table(evaluation: Evaluation) -> Table:
+def pixel_table(evaluation: Evaluation, title: str = "Against the real post images") -> Table:
     """Rows by regions and pixel metrics."""
     columns = [(region, metric) for region in REGIONS for metric in PIXEL_METRICS]
     summary = evaluation.summary()
@@ -60,9 +60,10 @@ def pixel_table(evaluation: Evaluation) -> Table:
         for row, name in evaluation.rows().items()
     ]
     heads = [METRICS[metric].name for metric in PIXEL_METRICS]
+    gaps = [(row, METHODS[row], [Cell(NOTHING, metric) for _, metric in columns]) for row in evaluation.absent]
     counted = {region: next(iter(summary.values()))[region]["mse"].patches for region in REGIONS}
     groups = [(region, f"{counted[region]:,} patch{'es' * (counted[region] != 1)}", heads) for region in REGIONS]
-    return Table("Against the real post images", groups, _marked_columns(rows))
+    return Table(title, groups, marked_columns(rows) + gaps)
 
 
 def network_table(evaluation: Evaluation) -> Table | None:
@@ -73,7 +74,7 @@ def network_table(evaluation: Evaluation) -> Table | None:
     rows = []
     for row, name in evaluation.rows().items():
         rows.append((row, name, [Cell(_by_network(evaluation, row, metric), metric) for metric in metrics]))
-    rows = _marked_columns(rows)
+    rows = marked_columns(rows)
     rows.append((REAL, "real post", [Cell(_by_network(evaluation, REAL, metric), metric) for metric in metrics]))
     return Table("As networks see them", [("whole", "", [METRICS[metric].name for metric in metrics])], rows)
 
@@ -112,11 +113,12 @@ def all_tables(evaluation: Evaluation) -> list[Table]:
 
 
 def gap_sentences(evaluation: Evaluation) -> list[str]:
-    """Why numbers are missing, metrics with the same reason together."""
+    """Why numbers and rows are missing, metrics with the same reason together."""
     reasons: dict[str, list[str]] = {}
     for metric, reason in evaluation.gaps.items():
         reasons.setdefault(reason, []).append(METRICS[metric].name)
-    return [f"{', '.join(names)}: not measured, {reason}" for reason, names in reasons.items()]
+    metrics = [f"{', '.join(names)}: not measured, {reason}" for reason, names in reasons.items()]
+    return [*metrics, *named_rows(evaluation.absent)]
 
 
 def _by_network(evaluation: Evaluation, row: str, metric: str) -> Estimate:
@@ -127,20 +129,23 @@ def _by_network(evaluation: Evaluation, row: str, metric: str) -> Estimate:
 
 def _marked_row(patches: Sequence[PatchResult], methods: Sequence[str], region: str) -> list[Cell]:
     estimates = [estimate(patches, method, region, "mse") for method in methods]
-    winner = best((one.value for one in estimates), "mse")
-    return [Cell(one, "mse", one.value == winner) for one in estimates]
+    fair = [not method.endswith(UNFAIR) for method in methods]
+    winner = best((one.value for one, competes in zip(estimates, fair, strict=True) if competes), "mse")
+    return [Cell(one, "mse", competes and one.value == winner) for one, competes in zip(estimates, fair, strict=True)]
 
 
-def _marked_columns(rows: list[tuple[str, str, list[Cell]]]) -> list[tuple[str, str, list[Cell]]]:
-    """Mark the best of each column; the best of several samples, chosen with the truth at hand, does not compete."""
-    fair = [cells for row, _, cells in rows if not row.endswith(BEST)]
+def marked_columns(rows: list[tuple[str, str, list[Cell]]]) -> list[tuple[str, str, list[Cell]]]:
+    """Mark the best of each column; rows that know the truth do not compete."""
+    fair = [cells for row, _, cells in rows if not row.endswith(UNFAIR)]
+    if not fair:
+        return rows
     winners = [best((cell.estimate.value for cell in column), column[0].metric) for column in zip(*fair, strict=True)]
     return [
         (
             row,
             name,
             [
-                Cell(cell.estimate, cell.metric, not row.endswith(BEST) and cell.estimate.value == winner)
+                Cell(cell.estimate, cell.metric, not row.endswith(UNFAIR) and cell.estimate.value == winner)
                 for cell, winner in zip(cells, winners, strict=True)
             ],
         )

@@ -21,6 +21,7 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         "rows": evaluation.rows(),
         "notes": evaluation.notes,
         "not_measured": evaluation.gaps,
+        "rows_without_images": evaluation.absent,
         "summary": _plain(evaluation.summary()),
         "sets": evaluation.sets,
         **{
@@ -29,7 +30,12 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         },
         "per_patch": [asdict(patch) for patch in evaluation.patches],
     }
-    write_whole(folder / RESULTS, json.dumps(_jsonable(content), indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / RESULTS, as_json(content))
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """Dataclasses as objects, NaN as null."""
+    return json.dumps(_jsonable(content), indent=1, ensure_ascii=False) + "\n"
 
 
 def _plain(summary: dict[str, Summary]) -> dict[str, Any]:
@@ -37,7 +43,6 @@ def _plain(summary: dict[str, Summary]) -> dict[str, Any]:
 
 
 def _jsonable(value: Any) -> Any:  # noqa: ANN401  # JSON
-    """Dataclasses as objects, NaN as null."""
     if hasattr(value, "__dataclass_fields__"):
         value = asdict(value)
     if isinstance(value, dict):

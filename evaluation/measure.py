@@ -11,7 +11,7 @@ from data.similarity import Pixels, score
 from evaluation.judges import Judges
 from evaluation.output import image_file
 from evaluation.patches import Patch
-from evaluation.results import REAL, PatchResult, Values
+from evaluation.results import OF_THE_DATASET, REAL, PatchResult, Values
 from generate.items import batched
 from generate.progress import progress
 
@@ -27,7 +27,7 @@ def measure(
         folder: of the evaluation; generated images are read from it.
         patches: to measure.
         total: their number.
-        methods: in the order of tables; `copy` has no files.
+        methods: in the order of tables; those of OF_THE_DATASET have no files.
         seeds: of the samples of each patch.
         judges: the networks.
     """
@@ -39,8 +39,8 @@ def measure(
             for found, judged in zip(scores, judges.see((REAL, 0), posts, posts, captions), strict=True):
                 found[REAL].append({"whole": {"pixels": float(posts[0][..., 0].size), **judged}})
             for method in methods:
-                for sample in range(1 if method == "copy" else len(seeds[0])):
-                    images = [_image(folder, patch, method, sample) for patch in batch]
+                for sample in range(1 if method in OF_THE_DATASET else len(seeds[0])):
+                    images = [image_of(folder, patch, method, sample) for patch in batch]
                     opinions = judges.see((method, sample), images, posts, captions)
                     for i, patch in enumerate(batch):
                         scores[i][method].append(_values(images[i], patch, opinions[i]))
@@ -50,9 +50,13 @@ def measure(
     return results
 
 
-def _image(folder: Path, patch: Patch, method: str, sample: int) -> Pixels:
+def image_of(folder: Path, patch: Patch, method: str, sample: int = 0) -> Pixels:
+    """What a method shows of a patch: from the dataset, or from the folder of the evaluation."""
     if method == "copy":
         return patch.pre
+    if method == "again":
+        assert patch.post_again is not None
+        return patch.post_again
     with Image.open(folder / image_file(patch.patch_id, method, sample)) as image:
         return np.asarray(image)
 

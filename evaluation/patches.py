@@ -12,6 +12,7 @@ from data.similarity import Mask, Pixels
 from evaluation.damage import damage_regions
 
 COLUMNS = ["patch_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
+AGAIN = "post_again"  # datasets built before there was one lack the column
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Patch:
     prompt: str
     pre: Pixels
     post: Pixels
+    post_again: Pixels | None  # a second image of the same aftermath
     regions: dict[str, Mask]
 
 
@@ -32,9 +34,17 @@ def patches_at(
     dataset: datasets.Dataset, positions: Sequence[int], prompts: Sequence[str], *, resolution: int
 ) -> Iterator[Patch]:
     """The patches at some positions of a split, read as they are needed, with the caption of each."""
-    rows = dataset.select_columns(COLUMNS)
+    rows = dataset.select_columns([name for name in (*COLUMNS, AGAIN) if name in dataset.column_names])
     for position, prompt in zip(positions, prompts, strict=True):
         yield _patch(rows[position], position, prompt, resolution)
+
+
+def without_again(dataset: datasets.Dataset, positions: Sequence[int]) -> int:
+    """How many of the patches have no second post image; none is decoded for it."""
+    if AGAIN not in dataset.column_names:
+        return len(positions)
+    cells = dataset.select_columns([AGAIN]).cast_column(AGAIN, datasets.Image(decode=False))
+    return sum(cells[position][AGAIN] is None for position in positions)
 
 
 def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) -> Patch:
@@ -46,5 +56,6 @@ def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) 
         prompt=prompt,
         pre=resize_rgb(row["pre"], resolution),
         post=resize_rgb(row["post"], resolution),
+        post_again=resize_rgb(row[AGAIN], resolution) if row.get(AGAIN) else None,
         regions=regions_of(row, resolution) | damage_regions(row, resolution),
     )

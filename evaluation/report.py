@@ -23,6 +23,11 @@ METHODS_IN_WORDS = {
     "a plausible place, not this place.",
     "sdedit": "The base alone: the pre image is noised three quarters of the way and denoised to the caption.",
     "inpaint": "The base alone, allowed to redraw the buildings only; everything else is the pre image.",
+    "invert": "The base alone: the pre image is walked back to noise under its own caption, then forth under "
+    "the new one.",
+    "diffedit": "The same, but only where the base's predictions for the two captions differ may anything change.",
+    "instruct": "A model that was trained elsewhere to follow instructions; the caption is the instruction.",
+    "again": "Not an answer but the mark no answer can pass: another real image of the same aftermath, in other light.",
 }
 REGIONS_IN_WORDS = {
     "whole": "Every pixel of the patch.",

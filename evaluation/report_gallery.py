@@ -18,9 +18,9 @@ from skimage.measure import approximate_polygon, find_contours
 from data.similarity import Mask, Pixels
 from evaluation.cells import AREAS
 from evaluation.columns import best, number
-from evaluation.output import image_file
+from evaluation.measure import image_of
 from evaluation.patches import Patch
-from evaluation.results import METHODS, Evaluation, PatchResult, mean_of
+from evaluation.results import METHODS, UNFAIR, Evaluation, PatchResult, mean_of
 
 WORST = 6
 DRAWN = 12
@@ -82,7 +82,7 @@ def _entry(folder: Path, patch: Patch, result: PatchResult, methods: Sequence[st
     for method in methods:
         if method == "copy":
             continue
-        layers = [_read(folder, patch, method), *([] if made else [patch.pre, patch.post])]
+        layers = [image_of(folder, patch, method), *([] if made else [patch.pre, patch.post])]
         name = METHODS[method]
         made.append(_figure(_picture(layers, name, path), name, _numbers(result, method)))
     return (
@@ -93,11 +93,6 @@ def _entry(folder: Path, patch: Patch, result: PatchResult, methods: Sequence[st
 
 def _figure(picture: str, name: str, below: str) -> str:
     return f"<figure>{picture}<figcaption><b>{name}</b>{below}</figcaption></figure>"
-
-
-def _read(folder: Path, patch: Patch, method: str) -> Pixels:
-    with Image.open(folder / image_file(patch.patch_id, method)) as image:
-        return np.asarray(image)
 
 
 def _picture(layers: Sequence[Pixels], name: str, path: str) -> str:
@@ -116,14 +111,15 @@ def _numbers(result: PatchResult, method: str) -> str:
     """MSE in both areas and SSIM of the whole, mean over seeds, the best of the methods marked."""
     if method not in result.scores:
         return ""
-    methods = [name for name in METHODS if name in result.scores]
+    methods = [name for name in METHODS if name in result.scores and not name.endswith(UNFAIR)]
     cells = []
     for region, metric, name in (*((area, "mse", f"MSE {area}") for area in AREAS), ("whole", "ssim", "SSIM")):
         value = mean_of(result, method, region, metric)
         if math.isnan(value):
             continue
         winner = best((mean_of(result, other, region, metric) for other in methods), metric)
-        cells.append(f'<span class="{"best" if value == winner else ""}">{name} {number(value, metric)}</span>')
+        won = value == winner and method in methods
+        cells.append(f'<span class="{"best" if won else ""}">{name} {number(value, metric)}</span>')
     return "".join(cells)
 
 

@@ -18,9 +18,15 @@ METHODS = {
     "base": "base without control",
     "sdedit": "SDEdit of the pre-image",
     "inpaint": "inpainting of buildings",
+    "invert": "DDIM inversion",
+    "diffedit": "DiffEdit",
+    "instruct": "InstructPix2Pix",
+    "again": "real post, taken again",
 }
+OF_THE_DATASET = ("copy", "again")  # they are not generated
 REAL = "real"  # the real post images themselves: their own CLIP-score and IS
 BEST = " best"  # ending of the row of a method's best samples
+UNFAIR = (BEST, "again")  # endings of rows that know the truth and compete with none
 
 Values = dict[str, dict[str, float]]  # region -> metric, "pixels" among them
 Summary = dict[str, dict[str, Estimate]]  # region -> metric
@@ -48,6 +54,7 @@ class Evaluation:
     sets: dict[str, dict[str, Estimate]] = field(default_factory=dict)  # method -> metric of SET_METRICS
     gaps: dict[str, str] = field(default_factory=dict)  # metric -> why it was not measured
     notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know
+    absent: dict[str, str] = field(default_factory=dict)  # method that was asked for -> why it has no row
 
     @property
     def methods(self) -> list[str]:
@@ -88,6 +95,11 @@ class Evaluation:
         pairs = [(mean_of(patch, "generated", "inside"), mean_of(patch, "copy", "inside")) for patch in self.patches]
         counted = [(ours, copy) for ours, copy in pairs if not math.isnan(ours)]
         return sum(ours < copy for ours, copy in counted), len(counted)
+
+
+def named_rows(absent: dict[str, str]) -> list[str]:
+    """Why rows are missing, a sentence for each."""
+    return [f"{METHODS[method]}: no row, {reason}" for method, reason in absent.items()]
 
 
 def summarise(patches: Sequence[PatchResult], row: str) -> Summary:

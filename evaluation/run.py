@@ -5,34 +5,29 @@ On a laptop: `pre2post evaluate --checkpoint runs/first --dataset d256 --limit 8
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data.dataset import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
 from evaluation.errors import EvaluationError
+from evaluation.images import make_rows
 from evaluation.json_file import write_results
 from evaluation.judges import Judges, summon_judges
 from evaluation.latex import write_latex
 from evaluation.measure import measure
 from evaluation.networks import NETWORKS
-from evaluation.output import IMAGES, REPORT, check_out
-from evaluation.patches import patches_at
+from evaluation.output import REPORT, check_out
+from evaluation.patches import patches_at, without_again
+from evaluation.prompt_study import study_prompts
 from evaluation.report import write_report
-from evaluation.results import METHODS, Evaluation, PatchResult
+from evaluation.results import METHODS, OF_THE_DATASET, Evaluation, PatchResult, named_rows
 from evaluation.table import render
-from generate.items import Item, patch_items
-from generate.make import make_images, tasks_of
-from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
+from generate.items import patch_items
+from generate.pipeline import Checkpoint, open_checkpoint
 from generate.processes import join_processes
-from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
-from generate.scene import windowing
-
-# Rows that are generated -> how; zero residuals leave the base's prediction as it is, so it needs no way of its own.
-GENERATED_BY = {"generated": "controlnet", "base": "controlnet", "sdedit": "sdedit", "inpaint": "inpaint"}
 
 
 def evaluate(
@@ -41,10 +36,13 @@ def evaluate(
     dataset: Path,
     out: Path,
     split: str = "test",
+    events: str = "",
+    study: Literal["prompts"] | None = None,
     limit: int | None = None,
     methods: str = "generated,copy,base",
     networks: str = ",".join(NETWORKS),
     base: str | None = None,
+    instruct_pix2pix: str | None = None,
     sampling: Sampling = PUBLISHED,
     overwrite: bool = False,
 ) -> None:
@@ -61,12 +59,19 @@ def evaluate(
         dataset: A folder made by `pre2post build`.
         out: The folder to write.
         split: Which split to measure on.
+        events: Measure only patches of these events, separated by commas; by default of all.
+        study: Instead of measuring against the real images: `prompts` asks for damage of every severity and in every
+            direction and measures whether the images follow (docs/prompt-study.md); events, methods and networks do not
+            count.
         limit: Measure only so many patches, evenly spread over the split.
-        methods: Rows of the tables, separated by commas; beside those of the default there are two kinds of editing
-            that need no training: sdedit (image to image) and inpaint (redraws the buildings only).
+        methods: Rows of the tables, separated by commas. Beside those of the default: again (a second real post image,
+            where the dataset has one), and editing without training: sdedit (image to image), inpaint (redraws the
+            buildings only), invert (DDIM inversion), diffedit, instruct (InstructPix2Pix). A row that does not fit the
+            base or the dataset is named with the reason.
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
             KID, IS), clip. About 1.4 GB of weights are downloaded once; one that cannot be had leaves a gap.
         base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
+        instruct_pix2pix: The weights for the row `instruct`: a diffusers folder or hub id.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
         overwrite: Measure again into a folder that holds a finished evaluation; images that would come out the same
             are kept.
@@ -81,19 +86,35 @@ def evaluate(
             f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare post "
             "images. Look at what it makes with pre2post generate."
         )
+    if study == "prompts":
+        make = partial(
+            make_rows, out, trained, base=base, instruct_pix2pix=None, sampling=sampling, overwrite=overwrite
+        )
+        settings = _provenance(trained, base, dataset, split, events, sampling)
+        study_prompts(out, trained, dataset, split, limit, sampling, settings, make, state.is_main_process)
+        return
     side = sampling.size or trained.resolution
-    items = patch_items(dataset, split, trained, side=side, limit=limit)
-    _make(out, trained, items, rows, base, sampling, overwrite)
+    items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
+    patches = open_dataset(dataset, split)
+    to_make = [row for row in rows if row not in OF_THE_DATASET]
+    absent = make_rows(out, trained, items, to_make, base, instruct_pix2pix, sampling, overwrite=overwrite)
+    if "again" in rows and (lacking := without_again(patches, [item.key for item in items])):
+        absent["again"] = f"{lacking} of {len(items)} patches have no second post image"
+    rows = [row for row in rows if row not in absent]
+    if not rows:
+        raise EvaluationError(f"methods: none of them can be made. {' '.join(named_rows(absent))}")
     if not state.is_main_process:
         return
-    patches = open_dataset(dataset, split)
     load = partial(patches_at, patches, resolution=side)
     found = load([item.key for item in items], [item.prompt for item in items])
     seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
     judges = summon_judges(judged_by)
     results = measure(out, found, len(items), rows, seeds, judges)
-    settings = _provenance(trained, base, dataset, split, sampling) | {"split_patches": len(patches)}
-    evaluation = _concluded(settings, results, judges)
+    settings = _provenance(trained, base, dataset, split, events, sampling) | {
+        "split_patches": len(patches),
+        "limit": limit,
+    }
+    evaluation = _concluded(settings, results, judges, absent)
     write_report(out, evaluation, load)
     write_latex(out, evaluation)
     write_results(out, evaluation)  # last: its presence says that all is there
@@ -101,36 +122,13 @@ def evaluate(
     print(f"Look at {out / REPORT}")
 
 
-def _make(
-    out: Path,
-    trained: Checkpoint,
-    items: Sequence[Item],
-    methods: Sequence[str],
-    base: str | None,
-    sampling: Sampling,
-    overwrite: bool,
-) -> None:
-    """Generate what is missing, each method into a folder of its own."""
-    parts = open_base(trained, base)
-    prompts = [item.prompt for item in items]
-    check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=True)
-    load = cache(partial(load_generator, trained, parts, sampling.scheduler))
-    windows = windowing(sampling.size or trained.resolution, None, 0.5)
-    for method in methods:
-        if method == "copy":
-            continue
-        how = replace(sampling, control_scale=0.0) if method == "base" else sampling
-        facts = trained.described() | how.described(trained.resolution) | {"watermark": False}
-        tasks = tasks_of(items, how, facts, GENERATED_BY[method])
-        folder = out / IMAGES / method
-        make_images(tasks, folder, load, how, windows, watermark=False, overwrite=overwrite, what=method)
-
-
-def _concluded(settings: dict[str, Any], results: list[PatchResult], judges: Judges) -> Evaluation:
+def _concluded(
+    settings: dict[str, Any], results: list[PatchResult], judges: Judges, absent: dict[str, str]
+) -> Evaluation:
     """Tie the numbers of the patches and of the sets together, and name what is missing."""
     notes = [*judges.explain(len(results)), *_not_a_number(results)]
     sets = {method: judges.sets(method) for method in results[0].scores}
-    return Evaluation(settings, results, sets, judges.gaps, notes)
+    return Evaluation(settings, results, sets, judges.gaps, notes, absent)
 
 
 def _not_a_number(results: Sequence[PatchResult]) -> list[str]:
@@ -151,9 +149,13 @@ def _not_a_number(results: Sequence[PatchResult]) -> list[str]:
     return notes
 
 
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _names(text: str, option: str, known: Iterable[str]) -> list[str]:
     """The names of a list separated by commas, in the order of `known`."""
-    names = [name.strip() for name in text.split(",")]
+    names = _listed(text)
     for name in names:
         if name not in known:
             raise EvaluationError(
@@ -162,7 +164,9 @@ def _names(text: str, option: str, known: Iterable[str]) -> list[str]:
     return [name for name in known if name in names]
 
 
-def _provenance(trained: Checkpoint, base: str | None, dataset: Path, split: str, sampling: Sampling) -> dict[str, Any]:
+def _provenance(
+    trained: Checkpoint, base: str | None, dataset: Path, split: str, events: str, sampling: Sampling
+) -> dict[str, Any]:
     return {
         **trained.described(),
         "base": base or trained.base,
@@ -171,6 +175,7 @@ def _provenance(trained: Checkpoint, base: str | None, dataset: Path, split: str
         "dataset": str(dataset),
         "dataset_fingerprint": fingerprint(dataset),
         "split": split,
+        "events": events,
         **sampling.described(trained.resolution),
         "seed": sampling.seed,
         "samples": sampling.samples,

@@ -11,7 +11,7 @@ def render(evaluation: Evaluation) -> str:
     """Every table, what is missing and why, and what it means in one sentence each."""
     lines: list[str] = []
     for table in all_tables(evaluation):
-        lines += [table.title, *_aligned(table), ""]
+        lines += [table.title, *aligned(table), ""]
     lines.append("* best of the fair rows; MSE, LPIPS, FID, KID: lower is better, others: higher")
     return "\n".join([*lines, *gap_sentences(evaluation), *evaluation.notes, "", *verdict(evaluation)])
 
@@ -37,7 +37,7 @@ def verdict(evaluation: Evaluation) -> list[str]:
     return sentences
 
 
-def _aligned(table: Table) -> list[str]:
+def aligned(table: Table) -> list[str]:
     """Columns as wide as they need, under the names of their groups."""
     heads = [table.lead, *(f"{column} " for _, _, columns in table.groups for column in columns)]
     body = [[name, *(cell.text + ("*" if cell.best else " ") for cell in cells)] for _, name, cells in table.rows]

@@ -10,16 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, PhotometricInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from data.schema import DAMAGE_VALUES
 from generate.errors import GenerateError
 from generate.pipeline import Pixels
 
 FORMATS = ("PNG", "JPEG", "GTiff")
 READ_BYTES = 1 << 20
+MASK_ROWS = 512  # of a mask that are looked at at once
+MASK_VALUES = (0, *DAMAGE_VALUES.values())
 GDAL_CACHE_MB = 64  # GDAL's own default grows with the machine; windows are read once or from a small scratch file
 
 
@@ -31,6 +35,7 @@ class ImageHeader:
     width: int
     height: int
     driver: str  # one of FORMATS
+    mask: Path | None = None  # its damage mask, from `check_mask`
 
 
 @contextmanager
@@ -83,6 +88,40 @@ def read_header(path: Path) -> ImageHeader:
     if header.driver == "PNG" and (fault := _png_fault(path)):
         raise GenerateError(f"{path}: a PNG that is {fault}. Fetch it again.")
     return header
+
+
+def check_mask(path: Path, image: ImageHeader) -> None:
+    """Stop unless a damage mask fits an image.
+
+    Raises:
+        GenerateError: unreadable, not 8-bit grey, of another size, or with other values than a damage mask has.
+    """
+    with open_raster(path) as mask:
+        if (mask.count, mask.dtypes[0]) != (1, "uint8"):
+            found = f"{mask.count} band{'s' * (mask.count > 1)} of {mask.dtypes[0]}"
+            raise GenerateError(f"{path}: a mask with {found}; expected one of uint8 (8-bit grey).")
+        if (mask.width, mask.height) != (image.width, image.height):
+            raise GenerateError(
+                f"{path}: a mask of {mask.width} x {mask.height} px, but {image.path} has {image.width} x "
+                f"{image.height}. Every pixel of the image needs its class."
+            )
+        if mask.driver == "PNG" and (fault := _png_fault(path)):
+            raise GenerateError(f"{path}: a PNG that is {fault}. Write it again.")
+        for top in range(0, mask.height, MASK_ROWS):
+            strip = read_classes(mask, Window(0, top, mask.width, min(MASK_ROWS, mask.height - top)))
+            if strange := sorted(set(np.unique(strip).tolist()) - set(MASK_VALUES)):
+                raise GenerateError(
+                    f"{path}: holds the value {strange[0]}; a damage mask has 0 (background), 1 (no damage), "
+                    "2 (minor), 3 (major), 4 (destroyed), 255 (unknown)."
+                )
+
+
+def read_classes(mask: DatasetReader, window: Window) -> NDArray[np.uint8]:
+    """A window of a damage mask, (rows, columns)."""
+    try:
+        return np.asarray(mask.read(1, window=window))
+    except RasterioError as error:
+        raise _unreadable(Path(mask.name), error) from None
 
 
 def read_pixels(path: Path) -> Pixels:

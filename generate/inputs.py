@@ -21,6 +21,7 @@ class Inputs:
     prompts: Sequence[str]
     seeds: Sequence[int]
     buildings: Sequence[Mask | None]  # where they stand; None = not known
+    source_prompts: Sequence[str | None]  # what the pre images show; None = not known
     metadata: Sequence[Metadata] | None = None  # for networks that take them; None = unknown
 
 

@@ -1,7 +1,7 @@
 """What to generate: image files, a batch file of them, or the patches of a built dataset."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,11 +11,10 @@ import numpy as np
 from PIL import Image
 
 from data.condition import newest, shown_metadata, shown_pixels, shown_sequence, too_short, undamaged
-from data.dataset import fingerprint, open_dataset
-from data.pixels import resize_rgb
+from data.dataset import fingerprint, open_dataset, rows_of
 from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
-from generate.images import ImageHeader, read_header, read_pixels
+from generate.images import ImageHeader, check_mask, read_header, read_pixels
 from generate.inputs import Mask
 from generate.metadata import Metadata
 from generate.pipeline import Checkpoint, Pixels
@@ -37,10 +36,11 @@ class Item:
     read: Callable[[], Pixels] | None  # the pre image as the network sees it; None for a scene
     scene: ImageHeader | None = None  # an image to be gone over by windows
     buildings: Callable[[], Mask | None] | None = None  # where they stand, as the network sees the pre image
+    source_prompt: str | None = None  # what the pre image shows, in the words of `prompt`
     metadata: Metadata | None = None  # None = unknown
 
 
-def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list[Item]:
+def file_items(pre: Path, prompt: str | None, *, side: int, window: int, mask: Path | None = None) -> list[Item]:
     """The items of one image file or of a batch file of them.
 
     An image that fills one window exactly is generated at once, in a batch with others; any other by windows.
@@ -50,11 +50,14 @@ def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list
         prompt: what the new image shows; for entries of a batch file that say nothing themselves.
         side: of the network's input, px.
         window: pixels of an image that fill it along one side.
+        mask: damage mask that a single image is to show.
 
     Raises:
         GenerateError: an image that is missing or of another kind, an item without a prompt, two of one name.
     """
     if pre.suffix.lower() in BATCH_FILES:
+        if mask:
+            raise GenerateError(f"--mask is for a single image, but {pre} lists some. Generate them one by one.")
         entries = read_batch_file(pre, prompt)
         return [_file_item(key, path, name, text, side, window) for key, (path, name, text) in enumerate(entries)]
     if prompt is None:
@@ -63,7 +66,7 @@ def file_items(pre: Path, prompt: str | None, *, side: int, window: int) -> list
             "checkpoint was trained with, e.g. --prompt 'a fmow satellite image after being affected by a flooding "
             "natural disaster'."
         )
-    return [_file_item(0, pre, pre.stem, prompt, side, window)]
+    return [_file_item(0, pre, pre.stem, prompt, side, window, mask)]
 
 
 def patch_items(
@@ -73,6 +76,7 @@ def patch_items(
     *,
     side: int,
     limit: int | None,
+    events: Sequence[str] = (),
     prompt: str | None = None,
     style: str | None = None,
 ) -> list[Item]:
@@ -84,15 +88,17 @@ def patch_items(
         trained: the checkpoint: what it is shown, in which direction.
         side: of the network's input, px.
         limit: so many patches, evenly spread; None = all.
+        events: only patches of these; empty = of all.
         prompt: for all patches; None = each patch's own caption of `style`.
         style: of the captions; None = that of the training.
 
     Raises:
-        DataError: there is no such split, or it is empty.
+        DataError: there is no such split, or it is empty, or it has no such event.
         GenerateError: a patch has no such caption.
     """
     rows = open_dataset(folder, split)
-    positions = spread(len(rows), limit)
+    chosen = rows_of(rows, events)
+    positions = [chosen[place] for place in spread(len(chosen), limit)]
     if short := too_short(rows, trained.sequence):
         raise GenerateError(
             f"{folder}: the checkpoint is shown {trained.sequence} images of before the event, but {len(short)} "
@@ -103,13 +109,13 @@ def patch_items(
         rows.select_columns(["patch_id", "pre", "post", "damage_mask", *["history"] * (trained.sequence > 1)]),
         rows.select_columns(["damage_mask"]),
     )
-    target, source = ("pre", "post") if trained.direction == "past" else ("post", "pre")
+    source, target = ("post", "pre") if trained.direction == "past" else ("pre", "post")
     history = ["metadata_history"] * (trained.sequence > 1)
     numbers = rows.select_columns(["size", "metadata_pre", "metadata_post", *history])
-    if prompt is None:
-        prompts = captions_of(rows, positions, style or trained.caption_style, target)
-    else:
-        prompts = [prompt] * len(positions)
+    style = style or trained.caption_style
+    prompts = captions_of(rows, positions, style, target) if prompt is None else [prompt] * len(positions)
+    captions = rows.select_columns(["captions"])
+    sources = [_find_caption(captions[position], style, source) for position in positions]
     origin = {"dataset_fingerprint": fingerprint(folder)}
     return [
         Item(
@@ -119,11 +125,12 @@ def patch_items(
             origin=lambda: origin,
             read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
             buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
+            source_prompt=source_text,
             metadata=_metadata(numbers[position], (target, source), trained.sequence, side)
             if trained.metadata
             else None,
         )
-        for position, text in zip(positions, prompts, strict=True)
+        for position, text, source_text in zip(positions, prompts, sources, strict=True)
     ]
 
 
@@ -165,15 +172,24 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: int) -> Item:
+def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: int, mask: Path | None = None) -> Item:
     header = read_header(path)
+    files = {"pre": path}
+    if mask:
+        check_mask(mask, header)
+        header, files = replace(header, mask=mask), files | {"mask": mask}
 
     def origin() -> dict[str, str]:
-        return {"pre": str(path), "pre_sha256": file_sha256(path)}
+        paths = {role: str(file) for role, file in files.items()}
+        return paths | {f"{role}_sha256": file_sha256(file) for role, file in files.items()}
+
+    def read() -> Pixels:
+        drawn = Image.open(mask) if mask else None
+        return shown_pixels(Image.fromarray(read_pixels(path)), drawn, side)
 
     if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):
         return Item(key, name, prompt, origin, read=None, scene=header)
-    return Item(key, name, prompt, origin, read=lambda: resize_rgb(Image.fromarray(read_pixels(path)), side))
+    return Item(key, name, prompt, origin, read=read)
 
 
 def _metadata(row: dict[str, Any], phases: tuple[str, str], sequence: int, side: int) -> Metadata:
@@ -193,11 +209,15 @@ def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:
 
 
 def _caption(row: dict[str, Any], style: str, target: str) -> str:
-    found = [caption["text"] for caption in row["captions"] if (caption["style"], caption["target"]) == (style, target)]
-    if not found:
+    found = _find_caption(row, style, target)
+    if found is None:
         styles = sorted({caption["style"] for caption in row["captions"] if caption["target"] == target})
         raise GenerateError(
             f"patch {row['patch_id']} has no caption of style {style!r} for its {target} image; it has "
             f"{', '.join(styles) or 'none'}. Choose one of these, or give one prompt for all."
         )
-    return str(found[0])
+    return found
+
+
+def _find_caption(row: dict[str, Any], style: str, target: str) -> str | None:
+    return next((one["text"] for one in row["captions"] if (one["style"], one["target"]) == (style, target)), None)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from generate.inputs import Inputs
 from generate.items import Item, batched
 from generate.metadata import UNKNOWN
-from generate.methods import METHODS
+from generate.methods import INVERTING, METHODS
 from generate.output import ImageFolder
 from generate.pipeline import Pipeline, Pixels
 from generate.progress import progress, step_reporter
@@ -49,6 +49,8 @@ def tasks_of(
     for item in items:
         ending = ".tif" if item.scene and item.scene.driver == "GTiff" else ".png"
         origin = item.origin()
+        if method in INVERTING:
+            origin = {"source_prompt": str(item.source_prompt), **origin}
         for sample in range(sampling.samples):
             seed = sampling.image_seed(item.key, sample)
             made = {"patch_id": item.name, "prompt": item.prompt, "seed": seed, "sample": sample, **origin, **facts}
@@ -113,6 +115,7 @@ def _make_batch(
         prompts=[task.item.prompt for task in tasks],
         seeds=[task.seed for task in tasks],
         buildings=[task.item.buildings() if task.item.buildings else None for task in tasks],
+        source_prompts=[task.item.source_prompt for task in tasks],
         metadata=[task.item.metadata or UNKNOWN for task in tasks],
     )
     method = METHODS[tasks[0].made["method"]]

@@ -19,7 +19,7 @@ from models.checkpoint import file_sha256
 MANIFEST = "manifest.jsonl"
 PARTS = "manifest-*.jsonl"
 # Fields of a line that say nothing of how the image was made: checkpoint and pre image are told by their hashes.
-NOT_COMPARED = ("file", "sha256", "checkpoint", "pre")
+NOT_COMPARED = ("file", "sha256", "checkpoint", "pre", "mask")
 
 Made = dict[str, Any]
 

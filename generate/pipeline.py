@@ -154,16 +154,7 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         parts: its base, from `open_base`.
         scheduler: one of `models.base.SAMPLERS`.
     """
-    networks = {
-        "vae": parts.load_vae(),
-        "text_encoder": parts.load_text_encoder(),
-        "tokenizer": parts.load_tokenizer(),
-        "unet": parts.load_unet(),
-        "scheduler": parts.load_sampler(scheduler, checkpoint.zero_terminal_snr),
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
+    networks = base_networks(parts, scheduler, checkpoint.zero_terminal_snr)
     if CONTROLNET in PARTS[checkpoint.trained]:
         controlnet = load_controlnet(checkpoint.weights / CONTROLNET)
         if checkpoint.condition == "latents":
@@ -176,7 +167,26 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         pipeline = StableDiffusionPipeline(**networks)
     if LORA in PARTS[checkpoint.trained]:
         pipeline.load_lora_weights(checkpoint.weights / LORA)
-    pipeline.text_encoder.config.text_chunks = checkpoint.text_chunks  # travels with the pipeline to `generate_images`
+    return ready(pipeline, checkpoint.text_chunks)
+
+
+def base_networks(parts: Base, scheduler: str, zero_terminal_snr: bool = False) -> dict[str, Any]:
+    """The parts of a base, and no safety checker, as arguments of diffusers' pipelines."""
+    return {
+        "vae": parts.load_vae(),
+        "text_encoder": parts.load_text_encoder(),
+        "tokenizer": parts.load_tokenizer(),
+        "unet": parts.load_unet(),
+        "scheduler": parts.load_sampler(scheduler, zero_terminal_snr),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+
+
+def ready(pipeline: Pipeline, text_chunks: int) -> Pipeline:
+    """Quiet, on this process's device, reading prompts of so many pieces."""
+    pipeline.text_encoder.config.text_chunks = text_chunks  # travels with the pipeline to `prompt_states`
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(PartialState().device)
 
@@ -209,7 +219,7 @@ def generate_images(
     with (
         torch.inference_mode(),
         autocast(pipeline, sampling),
-        _scaled_input(pipeline, sampling.control_scale),
+        scaled_input(pipeline, sampling.control_scale),
         told(pipeline, metadata),
     ):
         images = pipeline(
@@ -295,7 +305,7 @@ def _condition(pipeline: Pipeline, pre: Sequence[Pixels], sampling: Sampling) ->
     if given != takes:
         raise GenerateError(
             f"the checkpoint was trained with {takes} channels (an image has 3, a damage mask 5 more), but was given "
-            f"{given}. With model.condition pixels+mask, generate from a built dataset: it has the masks."
+            f"{given}. With model.condition pixels+mask, give a --mask, or a built dataset: it has the masks."
         )
     return {
         "image": image,
@@ -306,7 +316,7 @@ def _condition(pipeline: Pipeline, pre: Sequence[Pixels], sampling: Sampling) ->
 
 
 @contextmanager
-def _scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
+def scaled_input(pipeline: Pipeline, scale: float) -> Iterator[None]:
     """Within the block, weights on concatenated latents count `scale` times."""
     if not isinstance(pipeline, StableDiffusionInstructPix2PixPipeline) or scale == 1:
         yield

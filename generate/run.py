@@ -11,11 +11,11 @@ from generate.errors import GenerateError
 from generate.items import Item, file_items, patch_items
 from generate.make import make_images, tasks_of
 from generate.output import check_folder
-from generate.pipeline import load_generator, open_base, open_checkpoint
+from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
 from generate.processes import join_processes
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
-from generate.scene import check_scenes, windowing
+from generate.scene import windowing
 
 
 def generate(
@@ -26,6 +26,7 @@ def generate(
     split: str = "test",
     limit: int | None = None,
     prompt: str | None = None,
+    mask: Path | None = None,
     caption_style: str | None = None,
     base: str | None = None,
     sampling: Sampling = PUBLISHED,
@@ -50,6 +51,8 @@ def generate(
         split: Which split of a dataset.
         limit: Generate only so many patches of a dataset, evenly spread over the split.
         prompt: What the new image shows. Needed for a single image; for a dataset it replaces all captions.
+        mask: The damage to draw into a single image, for checkpoints on pixels+mask: an 8-bit grey PNG or GeoTIFF of
+            its size with 0 (background), 1 (no damage) to 4 (destroyed), 255 (unknown).
         caption_style: Which captions of a dataset to use; by default the style of the training.
         base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         sampling: How the images are sampled.
@@ -65,6 +68,7 @@ def generate(
     trained = open_checkpoint(checkpoint)
     side = sampling.size or trained.resolution
     windows = windowing(side, window, overlap)
+    _check_masked(trained, pre, mask)
     items: list[Item]
     if pre.is_dir():
         items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
@@ -75,20 +79,32 @@ def generate(
                 f"{pre}: the checkpoint is shown {trained.sequence} images of before the event, which only a built "
                 "dataset has (docs/sources.md)."
             )
-        items = file_items(pre, prompt, side=side, window=window or side)
+        items = file_items(pre, prompt, side=side, window=window or side, mask=mask)
     parts = open_base(trained, base)
     prompts = [item.prompt for item in items]
     captions = pre.is_dir() and prompt is None
     check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=captions)
     facts = trained.described() | sampling.described(trained.resolution) | {"watermark": watermark}
     if any(item.scene for item in items):
-        check_scenes(trained)
         facts |= {"window": window or side, "overlap": overlap}
     tasks = tasks_of(items, sampling, facts)
     load = partial(load_generator, trained, parts, sampling.scheduler)
     make_images(tasks, out, load, sampling, windows, watermark=watermark, overwrite=overwrite)
     if state.is_main_process:
         print(f"{len(tasks)} image{'s' * (len(tasks) != 1)} in {out}")
+
+
+def _check_masked(trained: Checkpoint, pre: Path, mask: Path | None) -> None:
+    """Whether a mask is given where the checkpoint reads one, and only there."""
+    reads = trained.condition == "pixels+mask" and "controlnet" in trained.trained
+    if mask and (pre.is_dir() or not reads):
+        why = "a dataset has masks of its own" if pre.is_dir() else f"{trained.folder} was trained without masks"
+        raise GenerateError(f"--mask is {mask}, but {why}. Leave it out.")
+    if reads and not mask and not pre.is_dir():
+        raise GenerateError(
+            f"{trained.folder}: trained on pixels+mask, so it must be told the damage to draw. Give one image with "
+            "--mask MASK.png, or a dataset, which has masks of its own."
+        )
 
 
 def _only_for_datasets(limit: int | None, caption_style: str | None) -> None:

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers import StableDiffusionControlNetPipeline
-
 from generate.errors import GenerateError
 from generate.images import ImageHeader
-from generate.pipeline import Checkpoint
+from generate.pipeline import Pipeline
 from generate.sampling import Sampling
 from generate.scene_denoise import denoise_scene
 from generate.scene_input import scene_windows
@@ -55,22 +53,8 @@ def windowing(side: int, window: int | None, overlap: float) -> Windowing:
     return Windowing(side, window // side, overlap)
 
 
-def check_scenes(trained: Checkpoint) -> None:
-    """Stop unless the checkpoint can be shown windows of an image file.
-
-    Raises:
-        GenerateError: it was trained without a ControlNet, or with one that needs a damage mask.
-    """
-    if trained.trained != "controlnet" or trained.condition == "pixels+mask":
-        raise GenerateError(
-            f"{trained.folder}: trained as {trained.trained} on {trained.condition}. Images other than one window go "
-            "by windows, which needs a ControlNet alone, on pixels or latents: give images of exactly one window, or "
-            "the patches of a dataset."
-        )
-
-
 def generate_scene(
-    pipeline: StableDiffusionControlNetPipeline,
+    pipeline: Pipeline,
     header: ImageHeader,
     windows: Windowing,
     prompt: str,
@@ -84,6 +68,7 @@ def generate_scene(
 ) -> None:
     """Generate one scene into the file `out`; temporary files lie beside it."""
     grid = windows.grid(header, pipeline.vae_scale_factor)
-    with scene_windows(header.path, grid.scaled(pipeline.vae_scale_factor), windows.factor, out.parent) as read_pre:
+    in_pixels = grid.scaled(pipeline.vae_scale_factor)
+    with scene_windows(header.path, in_pixels, windows.factor, out.parent, header.mask) as read_pre:
         latents = denoise_scene(pipeline, grid, read_pre, prompt, seed, sampling, on_window)
     write_scene(pipeline, latents, grid, windows.factor, sampling, header.path, out, made, watermark=watermark)

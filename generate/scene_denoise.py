@@ -6,23 +6,34 @@ are the only thing that grows with it: 16 to 32 bytes for every 8 x 8 px.
 
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionControlNetPipeline
+from diffusers import StableDiffusionControlNetPipeline, StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
 from generate.metadata import told
-from generate.pipeline import Pixels, autocast, check_finite, check_steps, conditioning, prompt_states
+from generate.pipeline import (
+    Pipeline,
+    Pixels,
+    autocast,
+    check_finite,
+    check_steps,
+    conditioning,
+    prompt_states,
+    scaled_input,
+)
 from generate.sampling import Sampling
 from generate.windows import Grid, weight_sums, weights
+from models.denoiser import has_lora
 
 ReadWindow = Callable[[int, int], Pixels]  # (top, left) in pixels of the network -> (side, side, 3)
 
 
 @torch.inference_mode()
 def denoise_scene(
-    pipeline: StableDiffusionControlNetPipeline,
+    pipeline: Pipeline,
     grid: Grid,
     read_pre: ReadWindow,
     prompt: str,
@@ -50,7 +61,7 @@ def denoise_scene(
     text = _encode(pipeline, prompt, sampling)
     scheduler = pipeline.scheduler
     scheduler.set_timesteps(sampling.steps, device=pipeline.device)
-    shape = (1, pipeline.unet.config.in_channels, grid.height, grid.width)
+    shape = (1, pipeline.vae.config.latent_channels, grid.height, grid.width)
     noise = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))
     latents: Tensor = noise.to(pipeline.device) * scheduler.init_noise_sigma
     one = weights(grid.side)
@@ -64,8 +75,12 @@ def denoise_scene(
             crops = torch.cat([latents[..., y : y + grid.side, x : x + grid.side] for y, x in places])
             crops = scheduler.scale_model_input(crops, timestep)
             pre = conditioning([read_pre(y, x) for y, x in _in_pixels(pipeline, places)]).to(latents.device)
-            with autocast(pipeline, sampling), told(pipeline, None):
-                predicted = _predict(pipeline, crops, timestep, text, pre, control, sampling.guidance_scale)
+            with (
+                autocast(pipeline, sampling),
+                scaled_input(pipeline, sampling.control_scale),
+                told(pipeline, None),
+            ):
+                predicted = _predict(pipeline, crops, timestep, text, pre, control, sampling)
             for (y, x), part in zip(places, predicted, strict=True):
                 blended[0, :, y : y + grid.side, x : x + grid.side] += window_weight * part
             on_window(len(places))
@@ -75,42 +90,44 @@ def denoise_scene(
 
 
 def _predict(
-    pipeline: StableDiffusionControlNetPipeline,
+    pipeline: Pipeline,
     crops: Tensor,
     timestep: Tensor,
     text: Tensor,
     pre: Tensor,
     control_scale: float,
-    guidance_scale: float,
+    sampling: Sampling,
 ) -> Tensor:
     """The UNet's prediction for a batch of windows, float32, guided as diffusers guides."""
+    arguments: dict[str, Any] = {}
+    if has_lora(pipeline.unet):
+        arguments["cross_attention_kwargs"] = {"scale": sampling.control_scale}
     count = len(crops)
     states = text.repeat_interleave(count, dim=0)  # [empty caption,] caption
     copies = len(text)
     crops, pre = (torch.cat([part] * copies) for part in (crops, pre))
-    down, mid = pipeline.controlnet(
-        crops,
-        timestep,
-        encoder_hidden_states=states,
-        controlnet_cond=pre,
-        conditioning_scale=control_scale,
-        return_dict=False,
-    )
-    predicted: Tensor = pipeline.unet(
-        crops,
-        timestep,
-        encoder_hidden_states=states,
-        down_block_additional_residuals=down,
-        mid_block_additional_residual=mid,
-        return_dict=False,
-    )[0].float()
+    if isinstance(pipeline, StableDiffusionControlNetPipeline):
+        down, mid = pipeline.controlnet(
+            crops,
+            timestep,
+            encoder_hidden_states=states,
+            controlnet_cond=pre,
+            conditioning_scale=control_scale,
+            return_dict=False,
+        )
+        arguments |= {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+    elif isinstance(pipeline, StableDiffusionInstructPix2PixPipeline):
+        # Latents as the VAE gives them, not scaled.
+        crops = torch.cat([crops, pipeline.vae.encode(pre * 2 - 1).latent_dist.mode().float()], 1)
+    arguments |= {"encoder_hidden_states": states, "return_dict": False}
+    predicted: Tensor = pipeline.unet(crops, timestep, **arguments)[0].float()
     if copies == 1:
         return predicted
     without, with_caption = predicted.chunk(2)
-    return without + guidance_scale * (with_caption - without)
+    return without + sampling.guidance_scale * (with_caption - without)
 
 
-def _encode(pipeline: StableDiffusionControlNetPipeline, prompt: str, sampling: Sampling) -> Tensor:
+def _encode(pipeline: Pipeline, prompt: str, sampling: Sampling) -> Tensor:
     """(1, chunks * 77, D) text states, or two with those of the empty caption first where guidance needs them."""
     guided = sampling.guidance_scale > 1
     with autocast(pipeline, sampling):
@@ -129,6 +146,6 @@ def _batches(grid: Grid, size: int) -> list[list[tuple[int, int]]]:
     return [batch for batch in iter(lambda: list(islice(places, size)), [])]
 
 
-def _in_pixels(pipeline: StableDiffusionControlNetPipeline, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _in_pixels(pipeline: Pipeline, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     factor = pipeline.vae_scale_factor
     return [(y * factor, x * factor) for y, x in places]

@@ -2,16 +2,18 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from PIL import Image
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from generate.images import open_raster, read_rgb
+from data.condition import with_mask
+from generate.images import open_raster, read_classes, read_rgb
 from generate.pipeline import Pixels
 from generate.windows import Grid
 
@@ -20,7 +22,9 @@ BLOCK_PX = 128  # of the scratch file
 
 
 @contextmanager
-def scene_windows(path: Path, grid: Grid, factor: int, scratch: Path) -> Iterator["SceneWindows"]:
+def scene_windows(
+    path: Path, grid: Grid, factor: int, scratch: Path, mask: Path | None = None
+) -> Iterator["SceneWindows"]:
     """Bring a scene to the network's scale in a temporary file and read windows of it.
 
     Args:
@@ -28,6 +32,7 @@ def scene_windows(path: Path, grid: Grid, factor: int, scratch: Path) -> Iterato
         grid: windows, in pixels of the network; what hangs over the scene shows it mirrored.
         factor: pixels of the scene per pixel of the network, along one axis; blocks are averaged, as in training.
         scratch: folder for the temporary file, 3 bytes per pixel of the network.
+        mask: damage mask of the scene, shown behind its colours; of each block the middle pixel counts, as in training.
     """
     with (
         tempfile.TemporaryDirectory(dir=scratch, prefix=".scene-", suffix=".partial") as folder,
@@ -50,22 +55,37 @@ def scene_windows(path: Path, grid: Grid, factor: int, scratch: Path) -> Iterato
                 rows = min(STRIP_PX, profile["height"] - top)
                 strip = _reduced(source, top * factor, rows, profile["width"], factor)
                 target.write(strip.transpose(2, 0, 1), window=Window(0, top, profile["width"], rows))
-        with rasterio.open(small) as reduced:
-            yield SceneWindows(reduced, grid.side)
+        with rasterio.open(small) as reduced, open_raster(mask) if mask else nullcontext() as classes:
+            yield SceneWindows(reduced, grid.side, factor, classes)
 
 
 class SceneWindows:
-    """Called with (top, left), gives (side, side, 3) uint8."""
+    """Called with (top, left), gives (side, side, 3) uint8, or 8 channels with a mask."""
 
-    def __init__(self, reduced: DatasetReader, side: int) -> None:
+    def __init__(self, reduced: DatasetReader, side: int, factor: int, classes: DatasetReader | None) -> None:
         self.reduced = reduced
         self.side = side
+        self.factor = factor
+        self.classes = classes  # at the scale of the scene
 
     def __call__(self, top: int, left: int) -> Pixels:
         """The window; beyond the lower and right edge the scene is mirrored."""
         rows, columns = min(self.side, self.reduced.height - top), min(self.side, self.reduced.width - left)
-        inside = read_rgb(self.reduced, Window(left, top, columns, rows))
-        return np.pad(inside, ((0, self.side - rows), (0, self.side - columns), (0, 0)), mode="symmetric")
+        beyond = ((0, self.side - rows), (0, self.side - columns))
+        pixels = np.pad(read_rgb(self.reduced, Window(left, top, columns, rows)), (*beyond, (0, 0)), mode="symmetric")
+        if self.classes is None:
+            return pixels
+        return with_mask(pixels, np.pad(self._classes(top, left, rows, columns), beyond, mode="symmetric"))
+
+    def _classes(self, top: int, left: int, rows: int, columns: int) -> NDArray[np.uint8]:
+        """The middle pixel of every block; of a block that hangs over the scene the last one there is."""
+        assert self.classes is not None
+        factor, tall, wide = self.factor, self.classes.height, self.classes.width
+        bottom, right = min((top + rows) * factor, tall), min((left + columns) * factor, wide)
+        area = Window(left * factor, top * factor, right - left * factor, bottom - top * factor)
+        found = read_classes(self.classes, area)
+        middles = [np.arange(number) * factor + factor // 2 for number in (rows, columns)]
+        return found[np.ix_(*(np.minimum(places, side - 1) for places, side in zip(middles, found.shape, strict=True)))]
 
 
 def _reduced(source: DatasetReader, top: int, rows: int, columns: int, factor: int) -> Pixels:

@@ -8,7 +8,6 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 import torch
-from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from generate.errors import GenerateError
 from generate.images import open_raster
-from generate.pipeline import Pixels, autocast
+from generate.pipeline import Pipeline, Pixels, autocast
 from generate.sampling import Sampling
 from generate.stamp import tags
 from generate.watermark import marked, tile_side
@@ -28,7 +27,7 @@ BLOCK_PX = 256
 
 
 def write_scene(
-    pipeline: StableDiffusionControlNetPipeline,
+    pipeline: Pipeline,
     latents: Tensor,
     grid: Grid,
     factor: int,
@@ -74,7 +73,7 @@ def write_scene(
 
 @torch.inference_mode()
 def _strips(
-    pipeline: StableDiffusionControlNetPipeline, latents: Tensor, grid: Grid, factor: int, sampling: Sampling
+    pipeline: Pipeline, latents: Tensor, grid: Grid, factor: int, sampling: Sampling
 ) -> Iterator[NDArray[np.float32]]:
     """Finished rows of the scene from top to bottom, (rows, width, 3) in [0, 1].
 
@@ -97,9 +96,7 @@ def _strips(
         open_rows[pixels.side - done :] = 0
 
 
-def _decode(
-    pipeline: StableDiffusionControlNetPipeline, crop: Tensor, factor: int, sampling: Sampling
-) -> NDArray[np.float32]:
+def _decode(pipeline: Pipeline, crop: Tensor, factor: int, sampling: Sampling) -> NDArray[np.float32]:
     """One window of latents as (side, side, 3) in [0, 1] at the scene's scale."""
     with autocast(pipeline, sampling):
         decoded = pipeline.vae.decode(crop / pipeline.vae.config.scaling_factor, return_dict=False)[0].float()

@@ -23,6 +23,10 @@ COMMANDS = {
         "make satellite images from texts and metadata, listed in a JSON file",
     ),
     "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
+    "leave-one-out": (
+        "launch.leave_one_out:leave_one_out",
+        "train once without each event, measure on it, gather one table",
+    ),
     "convert": ("models.convert:convert", "make a clean safetensors folder of a DiffusionSat release"),
     "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to mend"),
     "demo": ("launch.demo:demo", "the whole job on simulated scenes and the tiny base, in minutes"),
@@ -62,7 +66,7 @@ def main() -> int:
 
 def overview() -> str:
     """What `pre2post --help` says."""
-    rows = "\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<13} {line}" for name, (_, line) in COMMANDS.items())
     return (
         f"usage: pre2post COMMAND [options]\n\n{rows}\n\n"
         "Training:  accelerate launch -m train --config configs/demo.yaml   (python -m train --help)\n"

@@ -7,8 +7,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the hub; read when t
 
 import datasets
 import pytest
+from hypothesis import settings
 
 from tests.worlds import write_micro_base
+
+settings.register_profile("untimed", deadline=None)  # no test may fail because the machine is busy
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,6 +24,8 @@ class DataConfig:
     """Folder that `pre2post build` wrote."""
     split: str = "train"
     """Split of the dataset to train on."""
+    leave_out: list[str] = field(default_factory=list)
+    """Events that are not trained on, nor looked at in validation, with those known to share their ground."""
     resolution: int | None = None
     """Side that patches are shown at, px, a multiple of 8; null = as the dataset was built."""
     direction: Literal["future", "past", "both"] = "future"
@@ -188,8 +190,9 @@ class RunConfig:
     VAE and text encoder in memory."""
     workers: int = 4
     """Data worker processes per training process."""
-    peer_timeout: int = 600
-    """Seconds without a word from another process until it counts as lost; longer than saving a checkpoint takes."""
+    peer_timeout: int = 1800
+    """Seconds without a word from another process until it counts as lost; longer than saving or encoding 64 images
+    takes. A process whose connections are closed is noticed at once."""
     trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=lambda: ["tensorboard"])
     """Where metrics also go."""
 

@@ -64,7 +64,7 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     start = from_main(accelerator, lambda: find_start(config))
     base, stages = load_base(config.model.base), stages_of(config)
     schedule = noise_schedule(base, config.objective.zero_terminal_snr)
-    datasets = [open_dataset(stage.dataset, config.data.split) for stage in stages]
+    datasets = [open_dataset(stage.dataset, config.data.split, config.data.leave_out) for stage in stages]
     held_out = open_held_out(config, stages)
     prints = [fingerprint(stage.dataset) for stage in stages]
     identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": "+".join(prints)}

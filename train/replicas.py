@@ -60,10 +60,11 @@ def shard(denoiser: Denoiser, plugin: FullyShardedDataParallelPlugin, device: to
     The frozen weights stay whole everywhere: they have no gradients and no moments, where most of the memory goes, and
     sharing them out would fetch them again over the network in every step.
     """
+    offload = isinstance(plugin.cpu_offload, CPUOffloadPolicy)  # else accelerate puts an OffloadPolicy there
     settings: dict[str, Any] = {
         "mesh": init_device_mesh(device.type, (torch.distributed.get_world_size(),)),
         "reshard_after_forward": plugin.reshard_after_forward,
-        "offload_policy": CPUOffloadPolicy(pin_memory=device.type == "cuda") if plugin.cpu_offload else OffloadPolicy(),
+        "offload_policy": CPUOffloadPolicy(pin_memory=device.type == "cuda") if offload else OffloadPolicy(),
         "ignored_params": {weight for weight in denoiser.parameters() if not weight.requires_grad},
     }
     if denoiser.controlnet is not None:

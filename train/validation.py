@@ -66,8 +66,9 @@ def open_held_out(config: Config, stages: Sequence[Stage]) -> list[Dataset]:
     Raises:
         DataError: a dataset has no such split.
     """
-    settings = config.validation
-    return [open_dataset(stage.dataset, settings.split) for stage in stages] if settings.every else []
+    if not config.validation.every:
+        return []
+    return [open_dataset(stage.dataset, config.validation.split, config.data.leave_out) for stage in stages]
 
 
 def prepare_validation(

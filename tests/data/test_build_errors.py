@@ -67,6 +67,25 @@ def test_a_bad_label_is_quarantined(release: Path, tmp_path: Path) -> None:
     assert quarantined(attempt(release, tmp_path / "d")).startswith(f"{label}: lacks features.xy")
 
 
+def test_links_that_lead_in_circles(release: Path, tmp_path: Path) -> None:
+    image(release).unlink()
+    image(release).symlink_to(image(release).name)
+    (release / "train" / "images" / "round").symlink_to(release, target_is_directory=True)
+    manifest = attempt(release, tmp_path / "d")
+    assert "symbolic links" in quarantined(manifest)
+    assert manifest["unrecognised_files"] == ["train/images/round"]
+
+
+def test_another_original_size_changes_nothing(release: Path, tmp_path: Path) -> None:
+    """13 labels of hurricane-michael say 1025 px, though the image has 1024."""
+    expected = attempt(release, tmp_path / "d")["fingerprint"]
+    label = release / "train" / "labels" / f"{SCENE_IDS[0]}_post_disaster.json"
+    document = json.loads(label.read_text())
+    document["metadata"] |= {"original_width": 65, "original_height": 65, "width": 64, "height": 64}
+    label.write_text(json.dumps(document))
+    assert attempt(release, tmp_path / "again")["fingerprint"] == expected
+
+
 def test_a_missing_phase_is_quarantined(release: Path, tmp_path: Path) -> None:
     image(release, "pre").unlink()
     assert quarantined(attempt(release, tmp_path / "d")).startswith("the pre image is missing")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from data.dataset import fingerprint, open_dataset, read_manifest
+from data.dataset import fingerprint, open_dataset, read_manifest, rows_of
 from data.errors import DataError
+from data.events import SAME_GROUND
 from tests.data.tiny_release import SCENE_IDS
 
 
@@ -31,6 +32,34 @@ def test_the_fingerprint_goes_with_the_content(tiny_dataset: Path, copy: Path) -
 def test_unknown_split_names_those_that_exist(tiny_dataset: Path) -> None:
     with pytest.raises(DataError, match="has no split 'val'; it has train, validation, test"):
         open_dataset(tiny_dataset, "val")
+
+
+def test_events_left_out(tiny_dataset: Path) -> None:
+    """Their patches are gone from any split; a name that no event has is told."""
+    (event,) = {row["event"] for row in open_dataset(tiny_dataset, "validation")}
+    assert event == "testville-flood"
+    left = open_dataset(tiny_dataset, "train", ["testville-flood"])
+    assert set(left["event"][:]) == {"hurricane-michael"} and len(left) == 8
+    assert left[0]["post"].mode == "RGB"
+    with pytest.raises(DataError, match="without testville-flood no patch of the split is left"):
+        open_dataset(tiny_dataset, "validation", ["testville-flood"])
+    with pytest.raises(DataError, match=r"no event 'testvile-flood' in .*Did you mean testville-flood\?"):
+        open_dataset(tiny_dataset, "train", ["testvile-flood"])
+
+
+def test_events_on_one_ground_are_left_out_together(tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SAME_GROUND, "testville-flood", "hurricane-michael")
+    with pytest.raises(DataError, match="no patch of the split is left"):
+        open_dataset(tiny_dataset, "train", ["testville-flood"])
+
+
+def test_rows_of_some_events(tiny_dataset: Path) -> None:
+    """Positions in the whole split."""
+    dataset = open_dataset(tiny_dataset, "train")
+    assert rows_of(dataset, []) == list(range(12))
+    assert rows_of(dataset, ["testville-flood"]) == [i for i in range(12) if dataset[i]["event"] == "testville-flood"]
+    with pytest.raises(DataError, match=r"no event 'x' in the split. It has hurricane-michael, testville-flood"):
+        rows_of(dataset, ["x"])
 
 
 def test_no_folder(tmp_path: Path) -> None:

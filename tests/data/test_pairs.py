@@ -52,6 +52,22 @@ def image(row: dict[str, Any], name: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(row[name]["bytes"])))
 
 
+def test_a_second_post_image(folder: Path) -> None:
+    """Cut like post; null where none is listed; one that is not there, or of another depth, is named."""
+    write_tif(folder / "c.tif", noise(64, 64, seed=9))
+    write_tif(folder / "deep.tif", noise(64, 64, seed=9).astype(np.uint16))
+    rows, described = built(
+        folder, PAIR | {"scene_id": "x", "post_again": "c.tif"}, PAIR | {"scene_id": "y"},
+        PAIR | {"scene_id": "z", "post_again": "absent.tif"}, PAIR | {"scene_id": "deep", "post_again": "deep.tif"},
+    )  # fmt: skip
+    assert np.array_equal(image(rows["x"], "post_again"), noise(64, 64, seed=9).transpose(1, 2, 0))
+    assert rows["y"]["post_again"] is None
+    assert rows.keys() == {"x", "y"}
+    reasons = " ".join(entry["reason"] for entry in described["quarantine"])
+    assert "post_again is 'absent.tif'" in reasons
+    assert "deep.tif: holds uint16, unlike the pair" in reasons
+
+
 def test_all_that_a_line_may_say(folder: Path) -> None:
     dates = {"pre_date": "2021-03-01", "post_date": "2021-08-31"}
     told = {"disaster_type": "flooding", "scene_id": "x", "post_label": "1.json", "split": "test"}

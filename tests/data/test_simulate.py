@@ -17,6 +17,7 @@ from data.simulate import render_scene, simulate
 from data.simulated_events import DISASTER_TYPES, EVENTS
 
 SCENES = 6
+PHASES = ("pre", "post")
 XBD_EVENT_WORDS = ("hurricane", "guatemala", "mexico", "midwest", "palu", "santa-rosa", "socal", "joplin", "lower-puna",
                    "moore", "nepal", "pinery", "portugal", "sunda", "tuscaloosa", "woolsey")  # fmt: skip
 METADATA_KEYS = {
@@ -184,6 +185,24 @@ def test_a_scene_depends_on_seed_and_number_only(release: Path, tmp_path: Path) 
         assert path.read_bytes() == (release / path.relative_to(tmp_path / "two")).read_bytes()
     other = render_scene(1, 0)
     assert not np.array_equal(other.images["pre"], pixels(next(release.glob("*/images/larkmere*_pre_disaster.png"))))
+
+
+def test_a_second_post_image_changes_nothing_else(release: Path, tmp_path: Path) -> None:
+    """It shows the aftermath, not the place before, and another day's light and noise."""
+    simulate(out=tmp_path / "two", scenes=2, seed=0, second_post=True, workers=1)
+    files = [path for path in (tmp_path / "two").rglob("*") if path.is_file()]
+    again = [path for path in files if path.parent.name == "again"]
+    assert (len(files), len(again)) == (16, 2)
+    for path in set(files) - set(again):
+        assert path.read_bytes() == (release / path.relative_to(tmp_path / "two")).read_bytes()
+    for path in again:
+        split, stem = path.parents[1], path.name.removesuffix("_post_again.png")
+        change, shown = pixels(split / "change" / f"{stem}_change.png") > 64, pixels(path).astype(float)
+        pre, post = (pixels(split / "images" / f"{stem}_{phase}_disaster.png").astype(float) for phase in PHASES)
+        near, far = (((shown - other) ** 2)[change].mean() for other in (post, pre))
+        assert near < far
+        assert 1 < ((shown - post) ** 2)[~change].mean() < 20**2
+        assert np.array_equal((shown == 0).all(-1), (post == 0).all(-1))
 
 
 def test_refuses_a_folder_with_content(tmp_path: Path) -> None:

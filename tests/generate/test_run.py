@@ -15,7 +15,8 @@ from generate.pipeline import generate_images, load_generator, open_base, open_c
 from generate.run import generate
 from generate.sampling import Sampling
 from generate.stamp import read_stamp
-from tests.generate.worlds import RESOLUTION, patch_row, write_dataset, write_image
+from models.checkpoint import file_sha256
+from tests.generate.worlds import RESOLUTION, patch_row, write_dataset, write_image, write_kind
 
 
 def manifest(out: Path) -> list[dict[str, Any]]:
@@ -133,6 +134,37 @@ def test_input_errors_name_the_mend(tmp_path: Path, run_folder: Path, dataset: P
         with pytest.raises(kind, match=message):
             generate(checkpoint=run_folder, out=tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_for_a_single_image(tmp_path: Path, run_folder: Path, micro_base: Path, dataset: Path) -> None:
+    """Its classes reach the ControlNet; where it is missing, superfluous or wrong it is named."""
+    run = write_kind(tmp_path / "run", micro_base, "controlnet", "pixels+mask")
+    pre, all_gone = write_image(tmp_path / "a.png"), np.full((RESOLUTION, RESOLUTION), 4, np.uint8)
+    made = {}
+    for name, classes in (("whole", all_gone * 0), ("gone", all_gone)):
+        Image.fromarray(classes).save(tmp_path / f"{name}.png")
+        arguments: dict[str, Any] = {"checkpoint": run, "pre": pre, "prompt": "x", "sampling": Sampling(steps=2)}
+        generate(mask=tmp_path / f"{name}.png", out=tmp_path / name / "out", **arguments)
+        made[name] = np.asarray(Image.open(tmp_path / name / "out/a.png"))
+        line = json.loads((tmp_path / name / "out/manifest.jsonl").read_text())
+        assert line["mask_sha256"] == file_sha256(tmp_path / f"{name}.png")
+    assert not np.array_equal(made["whole"], made["gone"])
+    Image.fromarray(all_gone + np.uint8(1)).save(tmp_path / "five.png")
+    Image.fromarray(all_gone[:, :20]).save(tmp_path / "narrow.png")
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "list.jsonl").write_text('{"pre": "a.png", "prompt": "x"}')
+    for message, changed in (
+        (r"five\.png: holds the value 5; a damage mask has 0", {"mask": tmp_path / "five.png"}),
+        (r"narrow\.png: a mask of 20 x 32 px, but .*a\.png has 32 x 32", {"mask": tmp_path / "narrow.png"}),
+        (r"a\.png: a mask with 3 bands of uint8", {"mask": pre}),
+        (r"text\.png: cannot be read as an image", {"mask": tmp_path / "text.png"}),
+        (r"--mask is for a single image", {"mask": tmp_path / "gone.png", "pre": tmp_path / "list.jsonl"}),
+        (r"a dataset has masks of its own", {"mask": tmp_path / "gone.png", "pre": dataset}),
+        (r"trained on pixels\+mask.*--mask MASK.png", {}),
+        (r"was trained without masks", {"mask": tmp_path / "gone.png", "checkpoint": run_folder}),
+    ):
+        with pytest.raises(GenerateError, match=message):
+            generate(out=tmp_path / "out", **arguments | changed)
 
 
 def test_spread_and_batched() -> None:

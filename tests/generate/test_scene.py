@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.scene_seams import borders, seam
+from data.condition import shown_pixels
 from data.pixels import resize_rgb
 from generate.images import read_header, read_pixels
 from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
@@ -24,7 +25,7 @@ from generate.scene_denoise import denoise_scene
 from generate.scene_input import scene_windows
 from generate.stamp import SYNTHETIC
 from generate.windows import Grid
-from tests.generate.worlds import RESOLUTION, write_image
+from tests.generate.worlds import RESOLUTION, write_image, write_kind
 
 TRANSFORM = rasterio.Affine(0.5, 0.1, 500_000, 0.1, -0.5, 4_000_000)
 
@@ -57,6 +58,52 @@ def test_a_scene_of_one_window_is_a_patch(tmp_path: Path, run_folder: Path) -> N
     )
     ours = read_pixels(tmp_path / "out/a.tif")
     assert np.abs(ours.astype(int) - stock[0]).max() <= 1
+
+
+KINDS = [
+    ("lora", "pixels"),
+    ("controlnet+lora", "pixels"),
+    ("lora+concat", "pixels"),
+    ("controlnet", "latents"),
+    ("controlnet", "pixels+mask"),
+]
+
+
+@pytest.mark.parametrize(("trained", "condition"), KINDS, ids=[" on ".join(kind) for kind in KINDS])
+def test_every_kind_of_checkpoint_makes_scenes(tmp_path: Path, micro_base: Path, trained: str, condition: str) -> None:
+    """As above, whatever was trained: diffusers' own pipeline of the kind says the same of one window."""
+    checkpoint = open_checkpoint(write_kind(tmp_path / "run", micro_base, trained, condition))
+    sampling = Sampling(steps=3, guidance_scale=2.0, control_scale=0.7, seed=5)
+    pre, mask = write_geotiff(tmp_path / "a.tif", RESOLUTION, RESOLUTION), None
+    shown = read_pixels(pre)
+    if condition == "pixels+mask":
+        mask = write_mask(tmp_path / "mask.png", RESOLUTION)
+        shown = shown_pixels(Image.fromarray(shown), Image.open(mask), RESOLUTION)
+    arguments: dict[str, Any] = {"checkpoint": tmp_path / "run", "prompt": "after a flood", "sampling": sampling}
+    generate(pre=pre, mask=mask, out=tmp_path / "out", **arguments)
+    stock = generate_images(
+        load_generator(checkpoint, open_base(checkpoint)), [shown], ["after a flood"], [5], sampling
+    )[0]
+    ours = read_pixels(tmp_path / "out/a.tif")
+    assert np.abs(ours.astype(int) - stock).max() <= 1
+
+
+def write_mask(path: Path, side: int) -> Path:
+    """Random classes."""
+    classes = np.random.default_rng(3).choice(np.array([0, 1, 2, 3, 4, 255], np.uint8), (side, side))
+    Image.fromarray(classes).save(path)
+    return path
+
+
+def test_the_mask_follows_the_windows(tmp_path: Path) -> None:
+    """Behind the colours, at the network's scale, mirrored beyond the edge; as `shown_pixels` shows a patch."""
+    path, mask = write_image(tmp_path / "a.png", side=64), write_mask(tmp_path / "mask.png", 64)
+    with Image.open(path) as image, Image.open(mask) as classes:
+        small = shown_pixels(image, classes, 32)
+    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path, mask) as read:
+        assert np.array_equal(read(8, 16), small[8:24, 16:32])
+    with scene_windows(path, Grid(40, 40, side=16, stride=8), 2, tmp_path, mask) as read:
+        assert np.array_equal(read(24, 0), np.concatenate([small[24:32], small[31:23:-1]])[:, :16])
 
 
 def test_windows_agree_with_the_whole(pipeline: StableDiffusionControlNetPipeline, monkeypatch: Any) -> None:

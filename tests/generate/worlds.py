@@ -11,19 +11,25 @@ from diffusers import ControlNetModel
 from numpy.typing import NDArray
 from PIL import Image
 
+from data.condition import CHANNELS
 from data.images import encode_png
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
 from data.schema import SENSOR
 from data.shards import sha256, write_shard
 from models import controlnet_from_unet, load_base
-from models.checkpoint import step_folder, write_checkpoint
+from models.checkpoint import read_state, step_folder, write_checkpoint
+from models.denoiser import Denoiser, concatenate_pre
+from models.lora import add_lora
+from models.trained import save_trained
 
 RESOLUTION = 32
 PATCH_PX = 64
 EVENTS = ("larkmere-flooding", "cape-dorring-wind", "juniper-creek-fire", "monte-alvo-earthquake")
 
 
-def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: bool = False, seed: int = 1) -> Path:
+def write_micro_checkpoint(
+    run: Path, base: Path, *, step: int = 10, averaged: bool = False, seed: int = 1, caption_style: str = "short"
+) -> Path:
     """A run folder with one checkpoint; its zero convolutions are no longer zero, so that the pre image matters."""
     parts = load_base(base)
     controlnet = controlnet_from_unet(parts.load_unet(), vae_scale_factor=parts.vae_scale_factor, seed=seed)
@@ -33,7 +39,7 @@ def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: b
         "base": {"name": str(base), "unet_sha256": parts.weights_hash("unet")},
         "dataset_fingerprint": "0" * 64,
         "resolution": RESOLUTION,
-        "caption_style": "short",
+        "caption_style": caption_style,
         "trained": "controlnet",
         "condition": "pixels",
         "direction": "future",
@@ -52,6 +58,30 @@ def write_micro_checkpoint(run: Path, base: Path, *, step: int = 10, averaged: b
             controlnet.save_pretrained(folder / "ema" / "controlnet")
 
     write_checkpoint(step_folder(run / "checkpoints", step), state, write_files)
+    return run
+
+
+def write_kind(run: Path, base: Path, trained: str, condition: str = "pixels") -> Path:
+    """A run with a checkpoint of any kind, as the trainer writes it; weights that began at zero have moved."""
+    parts = load_base(base)
+    unet, controlnet, generator = parts.load_unet(), None, torch.Generator().manual_seed(4)
+    if "controlnet" in trained:
+        controlnet = controlnet_from_unet(
+            unet, vae_scale_factor=parts.vae_scale_factor, seed=1, latents=condition == "latents",
+            conditioning_channels=CHANNELS.get(condition, 3),
+        ).train()  # fmt: skip
+    if "lora" in trained:
+        add_lora(unet, rank=2, alpha=4, targets=["to_q", "to_v"], seed=1)
+    if "concat" in trained:
+        concatenate_pre(unet)
+    denoiser = Denoiser(unet, controlnet)
+    for weight in denoiser.trained().values():
+        weight.data += 0.2 * torch.randn(weight.shape, generator=generator)
+    write_micro_checkpoint(run, base)  # for its state.json
+    state = read_state(step_folder(run / "checkpoints", 10)) | {"trained": trained, "condition": condition, "step": 20}
+    write_checkpoint(
+        step_folder(run / "checkpoints", 20), state, lambda folder: save_trained(folder, denoiser, denoiser.trained())
+    )
     return run
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +82,19 @@ def read_until_step(process: "subprocess.Popen[bytes]", out: Path, step: int) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["first machine", "second process"])
 def test_two_real_processes(tmp_path: Path, arguments: Arguments, lost: str) -> None:
-    out, steps = tmp_path / "lost", "--train.steps=40"
+    out, steps = tmp_path / "lost", "--train.steps=20"
     run(arguments("straight", steps))
     command = ["-m", "train", *arguments("lost", steps, "--run.save_every=100", "--run.peer_timeout=60")]
     starts = launchers(LOOPBACK) if lost == "first machine" else [TORCHRUN]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    nodes = [
-        subprocess.Popen(
-            [*start, *command], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        for start in starts
-    ]
-    try:
+    with ExitStack() as stack:
+        nodes = []
+        for start in starts:
+            node = subprocess.Popen(
+                [*start, *command], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            nodes.append(stack.enter_context(node))
+            stack.callback(kill, node)
         read_until_step(nodes[0], out, 3)
         if lost == "first machine":
             kill(nodes[0])
@@ -100,9 +102,6 @@ def test_two_real_processes(tmp_path: Path, arguments: Arguments, lost: str) -> 
             trainers = psutil.Process(nodes[0].pid).children()
             next(trainer for trainer in trainers if trainer.environ()["RANK"] == "1").kill()
         _, said = nodes[-1].communicate(timeout=200)
-    finally:
-        for node in nodes:
-            kill(node)
     assert nodes[-1].returncode == (1 if lost == "first machine" else 137)
     survivor = 1 if lost == "first machine" else 0
     found = re.search(rf"error: process {survivor}: another process was lost after step (\d+)", said.decode())
@@ -113,7 +112,7 @@ def test_two_real_processes(tmp_path: Path, arguments: Arguments, lost: str) -> 
     straight, resumed = (
         {line["step"]: line for line in read_metrics(tmp_path / name)} for name in ("straight", "lost")
     )
-    assert len(resumed) >= 39  # the first process may have taken a line with it
+    assert len(resumed) >= 19  # the first process may have taken a line with it
     for step, line in resumed.items():
         assert line["loss"] == pytest.approx(straight[step]["loss"], rel=1e-5)
         assert line["fingerprint"] == straight[step]["fingerprint"]

@@ -1,6 +1,5 @@
 """FSDP2: the same training as with whole replicas, and checkpoints that do not tell who wrote them."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -44,7 +43,8 @@ def test_sharded_equals_whole_and_each_goes_on_from_the_other(
     # Without a cache on disk every process encodes the texts itself.
     begun = arguments("begun sharded", "--train.steps=3", "--run.cache_in=memory", *options)
     ended = arguments("begun whole", *options)
-    torchrun("tests.train.joint_runs", json.dumps([begun, ended]))
+    torchrun("train", *begun)
+    torchrun("train", *ended)
     monkeypatch.delenv("ACCELERATE_USE_FSDP")
     shutil.copytree(tmp_path / "begun sharded", tmp_path / "sharded at 3")
     run(arguments("begun sharded", *options))

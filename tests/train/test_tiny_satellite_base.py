@@ -31,7 +31,7 @@ def test_two_steps(tmp_path: Path, tiny_dataset: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     moved = {name for name, weight in taught.named_parameters() if not torch.equal(weight, start.state_dict()[name])}
     assert {"metadata_embedding.null", "metadata_embedding.2.linear_2.weight", "conv_in.weight"} <= moved
-    pipeline = SatPipeline.from_pretrained(out, torch_dtype=torch.float32)
+    pipeline = SatPipeline.from_pretrained(out, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline("a", metadata={"gsd": 0.5}, num_inference_steps=1).images[0].size == (128, 128)
     assert "python -m train.tiny_satellite_base" in (out / "README.md").read_text()

@@ -1,0 +1,101 @@
+"""Evaluations of several folds, each with an event that its training never saw, gathered into one."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.cells import AREAS, Cell, Table, damage_table, group_table, marked_columns, pixel_table
+from evaluation.columns import PIXEL_COLUMNS
+from evaluation.estimate import Estimate, weighted_mean
+from evaluation.json_file import as_json
+from evaluation.latex import latex_table
+from evaluation.output import RESULTS, write_whole
+from evaluation.results import Evaluation, PatchResult, estimate, named_rows
+from evaluation.table import aligned
+
+NAME = "leave-one-out"
+
+
+def gather(results: Mapping[str, Path]) -> Evaluation:
+    """The patches of all folds as if they were one evaluation.
+
+    Args:
+        results: name of a fold -> folder of its evaluation.
+    """
+    contents = {name: json.loads((folder / RESULTS).read_text()) for name, folder in results.items()}
+    names = [field.name for field in fields(PatchResult)]
+    patches = [
+        PatchResult(**{field: _with_nan(patch[field]) for field in names})
+        for content in contents.values()
+        for patch in content["per_patch"]
+    ]
+    absent: dict[str, str] = {}
+    for content in contents.values():
+        absent = content["rows_without_images"] | absent
+    for patch in patches:
+        for method in absent:  # of some folds only
+            patch.scores.pop(method, None)
+    checkpoints = {name: content["checkpoint"] for name, content in contents.items()}
+    return Evaluation({"folds": checkpoints}, patches, absent=absent)
+
+
+def macro(evaluation: Evaluation, row: str, region: str, metric: str) -> Estimate:
+    """Mean over events, each counting once; its interval says how much it would differ on other events."""
+    parts = evaluation.by_event().values()
+    values = np.array([[estimate(patches, row, region, metric).value] for patches in parts])
+    return weighted_mean(values, np.ones(len(values)))
+
+
+def means(evaluation: Evaluation, row: str) -> dict[str, dict[str, Estimate]]:
+    """Region -> metric -> mean over events."""
+    found: dict[str, dict[str, Estimate]] = {}
+    for region, metric in PIXEL_COLUMNS:
+        found.setdefault(region, {})[metric] = macro(evaluation, row, region, metric)
+    return found
+
+
+def write_folds(folder: Path, evaluation: Evaluation) -> str:
+    """Write leave-one-out.json and .tex; the tables as text."""
+    tables = fold_tables(evaluation)
+    missing = named_rows(evaluation.absent)
+    write_whole(folder / f"{NAME}.tex", "\n".join([*(f"% {line}" for line in missing), *map(latex_table, tables)]))
+    rows = evaluation.rows()
+    content = {
+        **evaluation.settings,
+        "rows": rows,
+        "rows_without_images": evaluation.absent,
+        "mean_over_events": {row: means(evaluation, row) for row in rows},
+        "all_patches": evaluation.summary(),
+        "by_event": {event: evaluation.summary(patches) for event, patches in evaluation.by_event().items()},
+    }
+    write_whole(folder / f"{NAME}.json", as_json(content))
+    return "\n".join([*(f"{table.title}\n" + "\n".join(aligned(table)) + "\n" for table in tables), *missing])
+
+
+def fold_tables(evaluation: Evaluation) -> list[Table]:
+    """Each event and their mean; the mean over events, and over all patches, by regions; by damage class."""
+    events = group_table(evaluation, "Each event, by a training that never saw it", "event", evaluation.by_event())
+    mean = [Cell(macro(evaluation, row, area, "mse"), "mse") for area in AREAS for row in evaluation.methods]
+    events.rows.append(("mean", "mean over events", mean))
+    pooled = pixel_table(evaluation, "All patches of all events")
+    rows = [
+        (row, name, [Cell(macro(evaluation, row, region, metric), metric) for region, metric in PIXEL_COLUMNS])
+        for row, name in evaluation.rows().items()
+    ]
+    groups = [(region, "", names) for region, _, names in pooled.groups]
+    tables = [events, Table("Mean over events", groups, marked_columns(rows)), pooled, damage_table(evaluation)]
+    return [table for table in tables if table]
+
+
+def _with_nan(value: Any) -> Any:  # noqa: ANN401  # JSON
+    """Null as NaN."""
+    if isinstance(value, dict):
+        return {key: _with_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(inner) for inner in value]
+    return math.nan if value is None else value
