@@ -20,7 +20,11 @@ ROWS: list[tuple[str, str, list[str]]] = [
     ("... ControlNet on latents", "bf16", ["--model.condition=latents"]),
     ("... gradient_checkpointing", "bf16", ["--model.gradient_checkpointing=true"]),
     ("... base_checkpointing", "bf16", ["--model.base_checkpointing=true"]),
-    ("... both kinds of checkpointing", "bf16", ["--model.gradient_checkpointing=true", "--model.base_checkpointing=true"]),
+    (
+        "... both kinds of checkpointing",
+        "bf16",
+        ["--model.gradient_checkpointing=true", "--model.base_checkpointing=true"],
+    ),
     ("... channels_last", "bf16", ["--model.channels_last=true"]),
     ("... ema_decay 0.999", "bf16", ["--train.ema_decay=0.999"]),
     ("... trained: lora", "bf16", ["--model.trained=lora"]),

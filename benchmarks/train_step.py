@@ -21,6 +21,7 @@ from benchmarks.watch import Watched, watch
 from data.build import build
 from data.simulate import simulate
 from models import load_base
+from models.base import Base
 from models.random_base import write_random_base
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -78,8 +79,8 @@ def train_step(
     dataset = simulated_dataset(work)
     for name in sizes:
         size = SIZES[name]
-        base = load_base("tiny").folder if size.base == "tiny" else random_base(work, configs)
-        found = compare(size, base, dataset, work, workers, options)
+        base = load_base("tiny" if size.base == "tiny" else random_base(work, configs))
+        found = compare(size, base.folder, dataset, work, workers, options)
         write_section(size.title, report(size, found, base), results)
 
 
@@ -154,7 +155,7 @@ def ours(size: Size, base: Path, dataset: Path, cache: Path, workers: int, preci
     return ["train", "--run.out", *(f"--{name}={value}" for name, value in values.items())]
 
 
-def report(size: Size, found: dict[Program, list[Watched]], base: Path) -> str:
+def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
     """The tables, in Markdown."""
     flops = step_flops(base, resolution=size.resolution, batch=size.batch)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

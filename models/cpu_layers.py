@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 LARGE = 1_000_000  # weights of a convolution whose copy is worth avoiding
 
@@ -88,7 +89,7 @@ class _Conv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         used, kernel = _in_type_of(gradient, weight), weight.shape[-1]
         if not ctx.as_product:  # only of frozen weights in another type
-            of_x = torch.nn.grad.conv2d_input(ctx.shape, used, gradient, ctx.stride, ctx.padding)
+            of_x = conv2d_input(ctx.shape, used, gradient, ctx.stride, ctx.padding)
             return of_x, None, None, None, None
         rows_gradient = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])
         of_x = of_weight = of_bias = None
