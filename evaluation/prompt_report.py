@@ -124,7 +124,7 @@ def sentences(study: Study) -> list[str]:
     if place["patches"]:
         found.append(
             f"On {place['patches']} real pairs whose captions name a direction, the angle error is "
-            f"{place['angle']:.1f} degrees and {place['hit']:.1f} % are hits: what perfect obedience would score."
+            f"{place['angle']:.1f} degrees and {place['hit']:.1f} % are hits: what the real images score."
         )
     return found + [f"{name}: not measured, {reason}." for name, reason in study.gaps.items()]
 
