@@ -185,7 +185,7 @@ def train_damage_model(
             losses.append(loss.detach())
             bar.update()
             if bar.n % REPORT_EVERY == 0 or bar.n == training.steps:
-                mean = _finite(losses, bar.n)
+                mean = _finite(losses, int(bar.n))
                 bar.set_postfix_str(f"loss {mean:.3f}", refresh=False)
                 losses.clear()
     return DamageModel(network.eval(), card), mean
