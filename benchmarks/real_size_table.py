@@ -1,6 +1,7 @@
 r"""What each option that touches memory or speed costs and brings, at full size.
 
-    python -m benchmarks.real_size_table --configs ../shared/base_configs/stable-diffusion-2-1 --dataset DATASET --work WORK
+    python -m benchmarks.real_size_table --configs ../shared/base_configs/stable-diffusion-2-1 \
+        --dataset DATASET --work WORK
 
 Every row is a run of the real trainer in a process of its own (benchmarks/real_size.py); about two minutes each.
 """
@@ -14,19 +15,17 @@ from jsonargparse import auto_cli
 
 ROWS: list[tuple[str, str, list[str]]] = [
     ("fp32", "fp32", []),
-    ("fp32, no cache", "fp32", ["--run.cache_in=off"]),
+    ("fp32, cache off", "fp32", ["--run.cache_in=off"]),
     ("bf16", "bf16", []),
-    ("bf16, no cache", "bf16", ["--run.cache_in=off"]),
-    ("... ControlNet on latents", "bf16", ["--model.condition=latents"]),
+    ("bf16, cache off", "bf16", ["--run.cache_in=off"]),
+    ("... condition: latents", "bf16", ["--model.condition=latents"]),
     ("... gradient_checkpointing", "bf16", ["--model.gradient_checkpointing=true"]),
     ("... base_checkpointing", "bf16", ["--model.base_checkpointing=true"]),
-    ("... both kinds of checkpointing", "bf16", ["--model.gradient_checkpointing=true", "--model.base_checkpointing=true"]),
     ("... channels_last", "bf16", ["--model.channels_last=true"]),
-    ("... ema_decay 0.999", "bf16", ["--train.ema_decay=0.999"]),
+    ("... ema_decay: 0.999", "bf16", ["--train.ema_decay=0.999"]),
     ("... trained: lora", "bf16", ["--model.trained=lora"]),
     ("... trained: controlnet+lora", "bf16", ["--model.trained=controlnet+lora"]),
     ("... trained: lora+concat", "bf16", ["--model.trained=lora+concat"]),
-    ("... compile", "bf16", ["--model.compile=true"]),
 ]
 
 

@@ -120,8 +120,9 @@ def loss_of(
         mid_block_additional_residual=mid.to(dtype),
         return_dict=False,
     )
-    wanted = {"epsilon": lambda: noise, "v_prediction": lambda: schedule.get_velocity(latents, noise, steps)}
-    return F.mse_loss(predicted.float(), wanted[schedule.config.prediction_type]().float())
+    v_prediction = schedule.config.prediction_type == "v_prediction"
+    wanted = schedule.get_velocity(latents, noise, steps) if v_prediction else noise
+    return F.mse_loss(predicted.float(), wanted.float())
 
 
 def reference_loop(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data import simulated_capture
 from data.labels import Phase
 from data.quality import nodata_mask
-from data.registration import CONFIDENT, Edges, Shift, estimate_shift, image_edges, step_of
+from data.registration import CONFIDENT, Edges, Shift, estimate_shift, grey, step_of, window_edges
 from data.release import Release, find_release
 from data.scene_images import read_scene
 from data.simulate import render_scene
@@ -83,7 +83,7 @@ def shifts(pre: NDArray[np.uint8], post: NDArray[np.uint8], size: int) -> list[S
 
 def study(image: NDArray[np.uint8], size: int) -> Edges:
     """Edges as the builder sees them in windows of this size."""
-    return image_edges(image, nodata_mask(image), step_of(size))
+    return window_edges(grey(image), nodata_mask(image), step_of(size))
 
 
 def push(image: NDArray[np.uint8], down: float, right: float) -> NDArray[np.uint8]:

@@ -21,9 +21,10 @@ from benchmarks.watch import Watched, watch
 from data.build import build
 from data.simulate import simulate
 from models import load_base
+from models.base import Base
 from models.random_base import write_random_base
+from train.networks import DTYPES, compute_type
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Program = tuple[str, str]  # reference or ours, and its precision
 ON_CPU: tuple[Program, ...] = (("reference", "fp32"), ("ours", "fp32"), ("ours", "bf16"))
 ON_GPU: tuple[Program, ...] = (("reference", "fp32"), ("reference", "bf16"), ("ours", "bf16"))
@@ -78,8 +79,8 @@ def train_step(
     dataset = simulated_dataset(work)
     for name in sizes:
         size = SIZES[name]
-        base = load_base("tiny").folder if size.base == "tiny" else random_base(work, configs)
-        found = compare(size, base, dataset, work, workers, options)
+        base = load_base("tiny" if size.base == "tiny" else random_base(work, configs))
+        found = compare(size, base.folder, dataset, work, workers, options)
         write_section(size.title, report(size, found, base), results)
 
 
@@ -154,16 +155,18 @@ def ours(size: Size, base: Path, dataset: Path, cache: Path, workers: int, preci
     return ["train", "--run.out", *(f"--{name}={value}" for name, value in values.items())]
 
 
-def report(size: Size, found: dict[Program, list[Watched]], base: Path) -> str:
+def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
     """The tables, in Markdown."""
-    flops = step_flops(base, resolution=size.resolution, batch=size.batch)
+    flops = step_flops(load_base(str(base)), resolution=size.resolution, batch=size.batch)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rates = {precision: matmul_rate(DTYPES[precision], device) for _, precision in size.programs}
+    rates = {DTYPES[precision]: matmul_rate(DTYPES[precision], device) for _, precision in size.programs}
     rows = [
         f"A step needs {flops['needed'] / 1e12:.3f} TFLOP of UNet and ControlNet; VAE and text encoder take "
         f"{flops['encoders'] / 1e12:.3f} more where they run in every step. This machine multiplies "
-        + ", ".join(f"{rate / 1e12:.3f} TFLOP/s in {precision}" for precision, rate in rates.items())
-        + ". Floor: the time of the needed ones at that rate.",
+        + ", ".join(
+            f"{rate / 1e12:.3f} TFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, rate in rates.items()
+        )
+        + ". Floor: the time of the needed ones at the rate of the type that products are computed in.",
         "",
         "| program | s/step, median (least to most) | examples/s | peak memory, GB | start-up, s | data wait "
         "| floor, s |",
@@ -176,7 +179,7 @@ def report(size: Size, found: dict[Program, list[Watched]], base: Path) -> str:
             f"| {name}, {precision} | {median(steps):.3f} ({min(steps):.3f} to {max(steps):.3f}) "
             f"| {size.batch / median(steps):.2f} | {max(run.peak_memory_gb for run in runs):.2f} "
             f"| {median(run.start_up_s for run in runs):.1f} | {median(waits):.1%} "
-            f"| {flops['needed'] / rates[precision]:.3f} |"
+            f"| {flops['needed'] / rates[compute_type(precision, device)]:.3f} |"
         )
     return "\n".join([*rows, "", *ratios(size, found)])
 

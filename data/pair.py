@@ -9,7 +9,7 @@ from data.alignment import move_image, worth_moving
 from data.duplicates import perceptual_hash
 from data.labels import Phase
 from data.quality import Floats, Mask, Pixels, cloud_and_haze, nodata_mask, sharpness, tone
-from data.registration import UNKNOWN_SHIFT, Edges, Shift, estimate_shift, grey, image_edges, step_of
+from data.registration import UNKNOWN_SHIFT, Edges, Shift, estimate_shift, grey, step_of, window_edges
 from data.tiles import Window
 
 # The scene's shift is estimated in its middle if it is larger than this: two xBD scenes each way.
@@ -41,8 +41,8 @@ def study_pair(images: dict[Phase, Pixels], masked: dict[Phase, Mask | None], si
         pair,
         images=images | {"post": post},
         nodata=nodata | {"post": hole},
-        brightness=pair.brightness | {"post": grey(post)},
-        edges=pair.edges | {"post": image_edges(post, hole, pair.step_px)},
+        brightness=pair.brightness | {"post": (brightness := grey(post))},
+        edges=pair.edges | {"post": window_edges(brightness, hole, pair.step_px)},
         moved=pair.shift,
     )
 
@@ -50,7 +50,9 @@ def study_pair(images: dict[Phase, Pixels], masked: dict[Phase, Mask | None], si
 def _measure(images: dict[Phase, Pixels], nodata: dict[Phase, Mask], step: int) -> Pair:
     brightness = {phase: grey(image) for phase, image in images.items()}
     whole = step_of(min(nodata["pre"].shape))
-    found = {at: {phase: image_edges(images[phase], nodata[phase], at) for phase in images} for at in {whole, step}}
+    found = {
+        at: {phase: window_edges(brightness[phase], nodata[phase], at) for phase in images} for at in {whole, step}
+    }
     middle = tuple(_middle(side, SCENE_WINDOW_PX // whole) for side in found[whole]["pre"].shape)
     shift = estimate_shift(found[whole]["pre"][middle], found[whole]["post"][middle], whole)
     return Pair(images, nodata, brightness, found[step], step, shift, NOT_MOVED)

@@ -11,16 +11,17 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import fft, ndimage
 
 Floats = NDArray[np.float32]
 Edges = NDArray[np.complex64]
 Mask = NDArray[np.bool_]
 
-HALVED_FROM_PX = 512  # a window with so many edges is registered at half its resolution, in a third of the time
+# A window with so many edges is registered at half its resolution, in a third of the time. Patches of 512 px are not:
+# some of them were off by more than 0.3 px then, and one of 44 unrelated pairs was confident.
+HALVED_FROM_PX = 1024
 SEARCH_PX = 32  # larger shifts are not looked for: xBD is georeferenced to a few pixels
-# No pair of unrelated images has reached this; the largest was 0.49 (docs/pair-quality.md).
+# No pair of unrelated images has reached this; the largest was 0.45 (docs/pair-quality.md).
 CONFIDENT = 0.5
 BLUR_PX = 1.0  # the finest detail is noise and resampling
 PEAK_RADIUS_PX = 4  # what belongs to the first peak when the second is sought
@@ -65,15 +66,14 @@ def step_of(side: int) -> int:
     return 2 if side >= HALVED_FROM_PX else 1
 
 
-def image_edges(image: NDArray[np.uint8], nodata: Mask, step_px: int) -> Edges:
-    """`edges` of an RGB image at every pixel or, with a step of 2, of every 2 x 2 pixels together."""
+def window_edges(brightness: Floats, nodata: Mask, step_px: int) -> Edges:
+    """`edges` at every pixel or, with a step of 2, of every 2 x 2 pixels together."""
     if step_px == 1:
-        return edges(grey(image), nodata)
+        return edges(brightness, nodata)
     height, width = (side // 2 * 2 for side in nodata.shape)
-    halved = np.asarray(Image.fromarray(image[:height, :width]).reduce(2))
-    missing = nodata[:height:2, :width:2] | nodata[1:height:2, :width:2]
-    missing |= nodata[:height:2, 1:width:2] | nodata[1:height:2, 1:width:2]
-    return edges(grey(halved), missing)
+    rows = brightness[:height:2, :width] + brightness[1:height:2, :width]
+    missing = nodata[:height:2, :width] | nodata[1:height:2, :width]
+    return edges(rows[:, ::2] + rows[:, 1::2], missing[:, ::2] | missing[:, 1::2])
 
 
 def edges(brightness: Floats, nodata: Mask) -> Edges:

@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 BLUR = 0.015  # standard deviation, of the side: single pixels and soft edges do not decide
-THRESHOLDS = np.linspace(0.02, 0.30, 29)  # tried, of the range of pixel values
+THRESHOLDS = np.linspace(0.005, 0.15, 30)  # tried, of the range of pixel values
 DEFAULT_THRESHOLD = 0.10  # where the truth is unknown: what the simulated scenes of docs/prompt-study.md gave
 
 

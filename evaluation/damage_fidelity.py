@@ -83,4 +83,5 @@ def fidelity_notes(evaluation: Evaluation) -> list[str]:
 
 def _counts(patch: PatchResult, row: str) -> Counts:
     values = [[sample[REGION][name] for name in COUNTED] for sample in patch.scores[row]]
-    return np.array(values, np.int64).sum(axis=0).reshape(len(JUDGED), len(ERRORS))
+    counts: Counts = np.sum(values, axis=0).astype(np.int64).reshape(len(JUDGED), len(ERRORS))
+    return counts

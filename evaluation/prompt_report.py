@@ -147,7 +147,7 @@ def _page(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> str:
     settings = study.settings
     facts = (
         f"{settings['checkpoint']}, step {settings['step']:,}; {settings['dataset']}, split {settings['split']}; "
-        f"{settings['patches']} patches, {settings['samples']} seeds; captions {settings['caption_style']}; "
+        f"{settings['patches']} patches, {settings['samples']} seed(s); captions {settings['caption_style']}; "
         f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance_scale']:g}"
     )
     heads, *rows = table(study.numbers)

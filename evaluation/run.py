@@ -126,6 +126,7 @@ def evaluate(
         "damage_model": str(damage_model) if damage_model else None,
     }
     evaluation = _concluded(settings, results, judges, absent)
+    out.mkdir(parents=True, exist_ok=True)  # not there yet if no row had to be made
     write_report(out, evaluation, load)
     write_latex(out, evaluation)
     write_results(out, evaluation)  # last: its presence says that all is there

@@ -1,8 +1,8 @@
 """Layers for float32 on CPUs: large convolutions as matrix products, and frozen weights that lie in 16 bits.
 
-oneDNN copies a convolution's weights into a layout of its own in every call. Where images are small and weights large,
-as in most of a latent UNet, that copy takes several times as long as the arithmetic. Here the image is copied instead:
-the neighbourhood of every output cell becomes a row, and the rows are multiplied by the weights as they lie.
+oneDNN copies a convolution's weights into a layout of its own in every call, which costs much where images are small
+and weights large, as in most of a latent UNet. Here the image is copied instead: the neighbourhood of every output cell
+becomes a row, and the rows are multiplied by the weights as they lie. `benchmarks/cpu_layers.py` measures it.
 
 Weights that are kept in bfloat16 become float32 one layer at a time, whenever they are needed.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 LARGE = 1_000_000  # weights of a convolution whose copy is worth avoiding
 
@@ -88,7 +89,7 @@ class _Conv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         used, kernel = _in_type_of(gradient, weight), weight.shape[-1]
         if not ctx.as_product:  # only of frozen weights in another type
-            of_x = torch.nn.grad.conv2d_input(ctx.shape, used, gradient, ctx.stride, ctx.padding)
+            of_x = conv2d_input(ctx.shape, used, gradient, ctx.stride, ctx.padding)
             return of_x, None, None, None, None
         rows_gradient = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])
         of_x = of_weight = of_bias = None

@@ -102,7 +102,8 @@ def compute_type(precision: str, device: torch.device) -> torch.dtype:
 
 def bfloat16_units() -> bool:
     """Whether this CPU multiplies bfloat16 itself (AVX-512 BF16, AMX, or the ones of ARM)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older releases of PyTorch do not tell
+    # Older releases of PyTorch do not tell.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 

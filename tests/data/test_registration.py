@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data import simulated_capture
-from data.registration import CONFIDENT, Shift, edges, estimate_shift, grey, image_edges, step_of
+from data.registration import CONFIDENT, Shift, edges, estimate_shift, grey, window_edges
 from data.simulate import render_scene
 
 SIDE = 256
@@ -125,20 +125,20 @@ def test_noise_moves_nothing() -> None:
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (0.5, -0.25), (3, 7.4), (-20.3, 15.7)])
-def test_large_windows_at_half_resolution(down: float, right: float) -> None:
+def test_half_resolution(down: float, right: float) -> None:
     side = 512
     inner = np.s_[MARGIN : MARGIN + side, MARGIN : MARGIN + side]
     place = ground(1, side + 2 * MARGIN)
     pair = [np.clip(np.round(image[inner]), 0, 255).astype(np.uint8) for image in (place, pushed(place, down, right))]
-    pre, post = (image_edges(image, np.zeros((side, side), bool), step_of(side)) for image in pair)
-    found = estimate_shift(pre, post, step_of(side))
-    assert step_of(side) == 2 and error_px(found, down, right) < 0.2 and found.confidence > 0.8
+    pre, post = (window_edges(grey(image), np.zeros((side, side), bool), 2) for image in pair)
+    found = estimate_shift(pre, post, 2)
+    assert error_px(found, down, right) < 0.2 and found.confidence > 0.8
 
 
 def test_half_resolution_leaves_out_what_a_missing_pixel_touches() -> None:
     nodata = np.zeros((65, 43), bool)
     nodata[20, 11] = True  # in row 10, column 5 of the halved image
-    found = image_edges(np.random.default_rng(0).integers(0, 255, (65, 43, 3), np.uint8), nodata, 2)
+    found = window_edges(np.random.default_rng(0).random((65, 43), np.float32), nodata, 2)
     assert found.shape == (32, 21)
     beside = ndimage.distance_transform_cdt(np.arange(32 * 21).reshape(32, 21) != 10 * 21 + 5, "taxicab") <= 2
     inner = np.s_[1:-1, 1:-1]
@@ -153,9 +153,11 @@ def test_simulated_disasters(index: int, monkeypatch: pytest.MonkeyPatch) -> Non
     scene = render_scene(7, index)
     down, right = np.random.default_rng(index).uniform(-9, 9, 2)
     post = np.clip(np.round(pushed(scene.images["post"].astype(np.float64), down, right)), 0, 255).astype(np.uint8)
-    pre_edges, post_edges = (image_edges(i, np.zeros(i.shape[:2], bool), 2) for i in (scene.images["pre"], post))
-    found = estimate_shift(pre_edges, post_edges, 2)
+    light, none = [grey(image) for image in (scene.images["pre"], post)], np.zeros(post.shape[:2], bool)
+    pre, halved = (window_edges(image, none, 2) for image in light)
+    found = estimate_shift(pre, halved, step_px=2)
     assert found.confident and error_px(found, down, right) < ACCURACY_PX
-    middle = (slice(128, 384), slice(128, 384))
-    patch = estimate_shift(pre_edges[middle], post_edges[middle], 2)
+    middle = (slice(256, 768), slice(256, 768))
+    pre_edges, post_edges = (edges(image, none)[middle] for image in light)
+    patch = estimate_shift(pre_edges, post_edges)
     assert patch.confident and error_px(patch, down, right) < ACCURACY_PX

@@ -200,7 +200,8 @@ def test_a_second_post_image_changes_nothing_else(release: Path, tmp_path: Path)
         change, shown = pixels(split / "change" / f"{stem}_change.png") > 64, pixels(path).astype(float)
         pre, post = (pixels(split / "images" / f"{stem}_{phase}_disaster.png").astype(float) for phase in PHASES)
         near, far = (((shown - other) ** 2)[change].mean() for other in (post, pre))
-        assert near < far
+        if "flooding" not in stem:  # there the first post image has a cloud, the second a clear sky
+            assert near < 0.1 * far
         assert 1 < ((shown - post) ** 2)[~change].mean() < 20**2
         assert np.array_equal((shown == 0).all(-1), (post == 0).all(-1))
 
