@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 
 BLUR = 0.015  # standard deviation, of the side: single pixels and soft edges do not decide
 THRESHOLDS = np.linspace(0.005, 0.15, 30)  # tried, of the range of pixel values
-DEFAULT_THRESHOLD = 0.10  # where the truth is unknown: what the simulated scenes of docs/prompt-study.md gave
+DEFAULT_THRESHOLD = 0.01  # where the truth is unknown: what the simulated scenes of docs/prompt-study.md gave
 
 
 @dataclass(frozen=True)

@@ -102,17 +102,18 @@ def table(numbers: Numbers) -> list[list[str]]:
 
 def sentences(study: Study) -> list[str]:
     """Which words are followed better than by the base alone, how good the measures are, and what is missing."""
-    found = [_verdict(key, one) for key, one in study.numbers.advantage.items()]
+    numbers = study.numbers
+    found = [verdict(key, numbers.scores["generated"][key], one) for key, one in numbers.advantage.items()]
     agreement, gauge = study.detector.agreement, study.gauge.agreement
     if agreement:
         found.append(
-            f"Change is a difference of at least {study.detector.threshold:.2f}: on {agreement['patches']} real pairs "
+            f"Change is a difference of at least {study.detector.threshold:.3f}: on {agreement['patches']} real pairs "
             f"its area correlates with true change by {agreement['area_correlation']:.2f} (ranks "
             f"{agreement['area_rank_correlation']:.2f}), F1 of its pixels {agreement['f1']:.2f}."
         )
     else:
         found.append(
-            f"Change is a difference of at least {study.detector.threshold:.2f}; how well that agrees with true change "
+            f"Change is a difference of at least {study.detector.threshold:.3f}; how well that agrees with true change "
             "is unknown here."
         )
     found.append(
@@ -123,18 +124,20 @@ def sentences(study: Study) -> list[str]:
     if place["patches"]:
         found.append(
             f"On {place['patches']} real pairs whose captions name a direction, the angle error is "
-            f"{place['angle']:.1f} degrees and {place['hit']:.1f} % are hits: what perfect obedience would score."
+            f"{place['angle']:.1f} degrees and {place['hit']:.1f} % are hits: what the real images score."
         )
     return found + [f"{name}: not measured, {reason}." for name, reason in study.gaps.items()]
 
 
-def _verdict(key: str, advantage: Estimate) -> str:
+def verdict(key: str, generated: Estimate, advantage: Estimate) -> str:
+    """Followed if better than by chance and than by the base, both beyond the intervals."""
     one = MEASURES[key]
-    better, worse = advantage.low > 0, advantage.high < 0
     if one.lower_is_better:
-        better, worse = worse, better
-    word = "better than by" if better else "worse than by" if worse else "no better than by"
-    return f"{one.study} ({one.name}): followed {word} the base alone."
+        followed = advantage.high < 0 and generated.high < one.chance
+    else:
+        followed = advantage.low > 0 and generated.low > one.chance
+    how = "better than by chance and by" if followed else "not surely better than by chance and by"
+    return f"{one.study} ({one.name}): followed {how} the base alone."
 
 
 def _text(estimate: Estimate, digits: int) -> str:

@@ -11,8 +11,10 @@ from PIL import Image
 
 from evaluation.change_detector import difference
 from evaluation.errors import EvaluationError
+from evaluation.estimate import Estimate
 from evaluation.output import image_file
 from evaluation.prompt_grid import STUDIES
+from evaluation.prompt_report import verdict
 from evaluation.run import evaluate
 from generate.sampling import Sampling
 from tests.generate.worlds import patch_row, write_dataset, write_micro_checkpoint
@@ -134,3 +136,12 @@ def test_captions_that_say_nothing(tmp_path: Path, micro_base: Path, houses: Pat
     run = write_micro_checkpoint(tmp_path / "run", micro_base, caption_style="diffusionsat")
     with pytest.raises(EvaluationError, match="style 'diffusionsat', which say nothing"):
         evaluate(checkpoint=run, dataset=houses, out=tmp_path / "out", study="prompts", sampling=SAMPLING)
+
+
+def test_verdict_needs_chance_and_base() -> None:
+    """Better than a base that does worse than chance is not yet obedience; for angles less is better."""
+    beyond = Estimate(10, 5, 15, 4)
+    for generated, expected in ((Estimate(60, 55, 65, 4), True), (Estimate(52, 45, 58, 4), False)):
+        assert ("followed better" in verdict("order", generated, beyond)) is expected
+    assert "followed better" in verdict("angle", Estimate(70, 60, 80, 4), Estimate(-15, -20, -10, 4))
+    assert "followed not surely better" in verdict("angle", Estimate(70, 60, 80, 4), beyond)
