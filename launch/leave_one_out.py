@@ -54,7 +54,7 @@ def leave_one_out(
         methods: Rows of the tables, as of `pre2post evaluate`.
         networks: Which networks judge, as of `pre2post evaluate`, or `none`.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
-        accelerate: A file for `accelerate launch --config_file`; by default one process on this machine.
+        accelerate: A file of launch/accelerate; by default one process on this machine.
     """
     split = _config_of(config, dataset, out / "fold", ()).data.split
     folds = folds_of(open_dataset(dataset, split)["event"][:], events)

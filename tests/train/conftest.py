@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState, GradientState
+from diffusers import UNet2DConditionModel
 
+from models.cpu_layers import use_cpu_layers
 from tests.data.conftest import tiny_dataset
 from train.config import parse_config
 from train.loop import train
@@ -56,6 +58,12 @@ def losses(out: Path) -> list[float]:
 def fingerprints(out: Path) -> list[str]:
     """Of every step: equal for equal examples."""
     return [json.loads(line)["fingerprint"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def as_trained(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A base's UNet with the layers that the trainer gives it on CPUs, so that numbers are the same to the bit."""
+    use_cpu_layers(unet)
+    return unet
 
 
 def run(argv: list[str]) -> int:

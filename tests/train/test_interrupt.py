@@ -59,7 +59,7 @@ class Wire:
 @pytest.mark.parametrize("signalled", [0, 1])
 def test_both_processes_stop_after_the_same_step(monkeypatch: pytest.MonkeyPatch, signalled: int) -> None:
     wire = Wire()
-    monkeypatch.setattr("torch.distributed.new_group", lambda backend: [0])
+    monkeypatch.setattr("torch.distributed.new_group", lambda backend, timeout: [0])
     monkeypatch.setattr("torch.distributed.all_reduce", wire.all_reduce)
     interrupts = [Interrupt(), Interrupt()]
     for interrupt in interrupts:

@@ -21,7 +21,7 @@ from models.denoiser import Denoiser
 from models.metadata import normalise_metadata
 from models.sat_controlnet import SatControlNet
 from models.sat_unet import SatUNet
-from tests.train.conftest import Arguments, fingerprints, losses, run
+from tests.train.conftest import Arguments, as_trained, fingerprints, losses, run
 from tests.worlds import write_micro_base
 from train.config import ConfigError, ModelConfig, parse_config
 from train.examples import Examples, prepare_examples
@@ -180,7 +180,7 @@ def test_step_zero_is_the_base_and_then_metadata_count(kind: str, sat_base: Path
         inputs["condition"] = inputs["noisy"].flip(0)
     told = {"metadata": inputs["metadata"]} if kind.startswith("sat") else {}
     with torch.no_grad():
-        plain = base.load_unet()(inputs["noisy"], inputs["timesteps"], inputs["states"], **told).sample
+        plain = as_trained(base.load_unet())(inputs["noisy"], inputs["timesteps"], inputs["states"], **told).sample
         assert torch.equal(denoiser(**inputs), plain)
         generator = torch.Generator().manual_seed(1)
         for weight in denoiser.trained().values():

@@ -24,7 +24,7 @@ from models.checkpoint import step_folder
 from models.sat_controlnet_3d import SatControlNet3D
 from models.sat_unet import SatUNet
 from tests.data.tiny_release import SCENE_IDS, SIDE_PX, write_release
-from tests.train.conftest import Arguments, fingerprints, losses, run
+from tests.train.conftest import Arguments, as_trained, fingerprints, losses, run
 from tests.worlds import write_micro_base
 from train.config import ConfigError, ModelConfig, parse_config
 from train.examples import Examples, prepare_examples
@@ -155,7 +155,7 @@ def test_step_zero_is_the_base_and_then_every_image_counts(
     told = told if metadata == "base" else {}
     of_target = {name: value for name, value in told.items() if name == "metadata"}
     with torch.no_grad():
-        plain = base.load_unet()(inputs["noisy"], inputs["timesteps"], inputs["states"], **of_target).sample
+        plain = as_trained(base.load_unet())(inputs["noisy"], inputs["timesteps"], inputs["states"], **of_target).sample
         assert torch.equal(denoiser(**inputs, **told), plain)
         for weight in denoiser.trained().values():
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
