@@ -341,5 +341,7 @@ def test_metadata_out_of_range_stop_the_run(tiny_dataset: Path) -> None:
     """Normalised already, perhaps by another program."""
     dataset = open_dataset(tiny_dataset, "train").select_columns(["size", "metadata_pre", "metadata_post"])
     shifted = dataset.map(lambda row: {"metadata_post": [264.5, *row["metadata_post"][1:]]})
-    with pytest.raises(ConfigError, match=r"metadata_post: metadata field lon is 264.5\. .* model\.metadata none"):
+    with pytest.raises(
+        ConfigError, match=r"metadata_pre, _post, _history: metadata field lon is 264.5\. .* model\.metadata none"
+    ):
         metadata_of(shifted, 32, 0.1, 0.1)
