@@ -157,7 +157,7 @@ def ours(size: Size, base: Path, dataset: Path, cache: Path, workers: int, preci
 
 def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
     """The tables, in Markdown."""
-    flops = step_flops(load_base(str(base)), resolution=size.resolution, batch=size.batch)
+    flops = step_flops(base, resolution=size.resolution, batch=size.batch)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rates = {DTYPES[precision]: matmul_rate(DTYPES[precision], device) for _, precision in size.programs}
     rows = [
