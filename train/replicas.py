@@ -67,6 +67,8 @@ def shard(denoiser: Denoiser, plugin: FullyShardedDataParallelPlugin, device: to
         "offload_policy": CPUOffloadPolicy(pin_memory=device.type == "cuda") if offload else OffloadPolicy(),
         "ignored_params": {weight for weight in denoiser.parameters() if not weight.requires_grad},
     }
+    for weight in denoiser.trained().values():
+        weight.data = weight.data.contiguous()  # FSDP2 cuts no weights that lie channels last
     if denoiser.controlnet is not None:
         for block in (*denoiser.controlnet.down_blocks, denoiser.controlnet.mid_block):
             fully_shard(block, **settings)
