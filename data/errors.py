@@ -3,3 +3,9 @@
 
 class DataError(ValueError):
     """A file, field or option is not what it should be. The message names it, what was expected and the mend."""
+
+
+def shortened(value: object) -> str:
+    """A value as an error message shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

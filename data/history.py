@@ -5,7 +5,6 @@
 Paths are relative to the file that holds the list.
 """
 
-import difflib
 import json
 import math
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from data.errors import DataError
-from data.jsonl import parse_date, stop
+from data.errors import DataError, shortened
+from data.jsonl import check_fields, parse_date, stop
 
 _FIELDS = ("image", "date", "cloud_cover", "gsd")
 
@@ -43,7 +42,7 @@ def read_history(path: Path) -> tuple[EarlierImage, ...]:
 def parse_history(entries: object, folder: Path, where: str) -> tuple[EarlierImage, ...]:
     """The images of a list, the oldest first; paths are relative to `folder`, `where` is named in errors."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError(f"{where}: history is {_short(entries)}, expected a list of objects with image and date.")
+        raise DataError(f"{where}: history is {shortened(entries)}, expected a list of objects with image and date.")
     found = [_image(entry, folder, f"{where}, history[{number}]") for number, entry in enumerate(entries)]
     return tuple(sorted(found, key=lambda earlier: earlier.day))
 
@@ -58,14 +57,10 @@ def check_older(history: Sequence[EarlierImage], pre: date | None) -> None:
 
 
 def _image(entry: dict[str, object], folder: Path, where: str) -> EarlierImage:
-    for name in entry:
-        if name not in _FIELDS:
-            near = difflib.get_close_matches(name, _FIELDS, 1)
-            hint = f"Did you mean {near[0]}?" if near else f"Expected {', '.join(_FIELDS)}."
-            raise DataError(f"{where}: no such field {name!r}. {hint}")
+    check_fields(entry, where, _FIELDS)
     image, day = (entry.get(name) for name in ("image", "date"))
     if not isinstance(image, str) or not image or not isinstance(day, str):
-        raise DataError(f"{where}: is {_short(entry)}, expected at least image and date, both texts.")
+        raise DataError(f"{where}: is {shortened(entry)}, expected at least image and date, both texts.")
     if not (path := folder / image).is_file():
         stop(where, "image", image, f"{path} does not exist. Paths are relative to the file that names it")
     return EarlierImage(
@@ -79,10 +74,5 @@ def _image(entry: dict[str, object], folder: Path, where: str) -> EarlierImage:
 def _number(entry: dict[str, object], name: str, where: str, least: float, most: float, meaning: str) -> float:
     value = entry[name]
     if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise DataError(f"{where}: {name} is {_short(value)}, expected {meaning}.")
+        raise DataError(f"{where}: {name} is {shortened(value)}, expected {meaning}.")
     return float(value)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,15 +34,20 @@ def parse_object(text: str, where: str, fields: Sequence[str], required: Sequenc
         raise DataError(f"{where}: not valid JSON ({error}). Expected one object per line.") from None
     if not isinstance(content, dict):
         raise DataError(f"{where}: a {type(content).__name__}, expected an object with {', '.join(required)}.")
+    check_fields(content, where, fields)
+    for name in required:
+        if name not in content:
+            raise DataError(f"{where}: has no {name}. Expected {', '.join(required)}.")
+    return content
+
+
+def check_fields(content: Iterable[str], where: str, fields: Sequence[str]) -> None:
+    """Stop at a name that is none of the fields, and name the nearest."""
     for name in content:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, 1)
             hint = f"Did you mean {near[0]}?" if near else f"Expected {', '.join(fields)}."
             raise DataError(f"{where}: no such field {name!r}. {hint}")
-    for name in required:
-        if name not in content:
-            raise DataError(f"{where}: has no {name}. Expected {', '.join(required)}.")
-    return content
 
 
 def check_texts(content: dict[str, Any], where: str) -> dict[str, str]:

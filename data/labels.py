@@ -15,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from data.errors import DataError
+from data.errors import DataError, shortened
 from data.release import Part
 from data.schema import DAMAGE_VALUES, SENSOR
 
@@ -126,21 +126,21 @@ def _field(parent: dict[str, Any], name: str, kind: type, path: Path, prefix: st
     if name not in parent:
         raise DataError(f"{path}: lacks {prefix}{name}; found {sorted(parent)}. Expected an xBD label file.")
     if not isinstance(parent[name], kind):
-        raise DataError(f"{path}: {prefix}{name} is {_short(parent[name])}, expected a {kind.__name__}.")
+        raise DataError(f"{path}: {prefix}{name} is {shortened(parent[name])}, expected a {kind.__name__}.")
     return parent[name]
 
 
 def _uid(feature: object, path: Path, where: str) -> str:
     uid = _properties(feature, path, where).get("uid")
     if not isinstance(uid, str) or not uid or not _is_unicode(uid):
-        raise DataError(f"{path}: {where}.properties.uid is {_short(uid)}, expected a non-empty text.")
+        raise DataError(f"{path}: {where}.properties.uid is {shortened(uid)}, expected a non-empty text.")
     return uid
 
 
 def _properties(feature: object, path: Path, where: str) -> dict[str, Any]:
     properties = feature.get("properties") if isinstance(feature, dict) else None
     if not isinstance(properties, dict):
-        raise DataError(f"{path}: {where}.properties is {_short(properties)}, expected an object with uid.")
+        raise DataError(f"{path}: {where}.properties is {shortened(properties)}, expected an object with uid.")
     return properties
 
 
@@ -150,7 +150,7 @@ def _subtype(feature: object, path: Path, where: str) -> str:
         raise DataError(f"{path}: {where}.properties has no subtype. Is this a pre label saved as a post label?")
     if subtype not in DAMAGE_VALUES:
         raise DataError(
-            f"{path}: {where}.properties.subtype is {_short(subtype)}, expected one of {list(DAMAGE_VALUES)}."
+            f"{path}: {where}.properties.subtype is {shortened(subtype)}, expected one of {list(DAMAGE_VALUES)}."
         )
     return str(subtype)
 
@@ -166,14 +166,14 @@ def _polygons(listed: list[Any], path: Path, name: str) -> tuple[list[str], NDAr
     fine[index[~(np.abs(coordinates) <= _LARGEST_COORDINATE).all(axis=1)]] = False  # NaN too
     if not fine.all():
         i = int(fine.argmin())
-        raise DataError(f"{path}: {name}[{i}].wkt is {_short(wkts[i])}{_fault(wkts[i])}")
+        raise DataError(f"{path}: {name}[{i}].wkt is {shortened(wkts[i])}{_fault(wkts[i])}")
     return uids, polygons
 
 
 def _wkt(feature: dict[str, Any], path: Path, where: str) -> str:
     wkt = feature.get("wkt")
     if not isinstance(wkt, str) or not _is_unicode(wkt):
-        raise DataError(f"{path}: {where}.wkt is {_short(wkt)}, expected POLYGON ((x y, ...)).")
+        raise DataError(f"{path}: {where}.wkt is {shortened(wkt)}, expected POLYGON ((x y, ...)).")
     return wkt
 
 
@@ -192,7 +192,7 @@ def _fault(wkt: str) -> str:
 
 def _by_uid(listed: object, path: Path) -> dict[str, Polygon | MultiPolygon]:
     if not isinstance(listed, list):
-        raise DataError(f"{path}: features.lng_lat is {_short(listed)}, expected a list.")
+        raise DataError(f"{path}: features.lng_lat is {shortened(listed)}, expected a list.")
     return dict(zip(*_polygons(listed, path, "features.lng_lat"), strict=True))
 
 
@@ -211,7 +211,7 @@ def _sensor(metadata: dict[str, Any], path: Path) -> dict[str, str | float | Non
 def _text(metadata: dict[str, Any], name: str, path: Path) -> str | None:
     value = metadata.get(name)
     if value is not None and not (isinstance(value, str) and _is_unicode(value)):
-        raise DataError(f"{path}: metadata.{name} is {_short(value)}, expected a text.")
+        raise DataError(f"{path}: metadata.{name} is {shortened(value)}, expected a text.")
     return value or None
 
 
@@ -220,7 +220,7 @@ def _number(metadata: dict[str, Any], name: str, path: Path) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
-        raise DataError(f"{path}: metadata.{name} is {_short(value)}, expected a finite number.")
+        raise DataError(f"{path}: metadata.{name} is {shortened(value)}, expected a finite number.")
     return float(value)
 
 
@@ -235,8 +235,3 @@ def _capture_date(metadata: dict[str, Any], path: Path) -> date | None:
 def _is_unicode(text: str) -> bool:
     """JSON can spell half a character, which no file can hold."""
     return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -52,19 +52,7 @@ def sdedit(
     """SDEdit (Meng et al. 2022): noise the pre image three quarters of the way and denoise it to the caption."""
     edit = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
     edit.set_progress_bar_config(disable=True)
-    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, inputs.metadata):
-        images = edit(
-            **prompt_states(pipeline, inputs.prompts),
-            image=rgb(inputs),
-            strength=STRENGTH,
-            num_inference_steps=sampling.steps,
-            guidance_scale=sampling.guidance_scale,
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in inputs.seeds],
-            callback_on_step_end=step_callback(on_step),
-            output_type="np",
-        ).images
-    check_finite(images, inputs.seeds)
-    return as_pixels(images)
+    return _edited(edit, inputs, sampling, on_step, strength=STRENGTH)
 
 
 def instruct(
@@ -74,19 +62,7 @@ def instruct(
     on_step: Callable[[int], None],
 ) -> Pixels:
     """InstructPix2Pix (Brooks et al. 2023), its own weights: the caption is the instruction."""
-    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, inputs.metadata):
-        images = pipeline(
-            **prompt_states(pipeline, inputs.prompts),
-            image=rgb(inputs),
-            image_guidance_scale=IMAGE_GUIDANCE,
-            num_inference_steps=sampling.steps,
-            guidance_scale=sampling.guidance_scale,
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in inputs.seeds],
-            callback_on_step_end=step_callback(on_step),
-            output_type="np",
-        ).images
-    check_finite(images, inputs.seeds)
-    return as_pixels(images)
+    return _edited(pipeline, inputs, sampling, on_step, image_guidance_scale=IMAGE_GUIDANCE)
 
 
 def inpaint(
@@ -129,6 +105,29 @@ def inpaint(
         ).images
     check_finite(images, inputs.seeds)
     return np.where(masks, as_pixels(images), np.stack(inputs.pre)[..., :3])
+
+
+def _edited(
+    pipeline: StableDiffusionImg2ImgPipeline | StableDiffusionInstructPix2PixPipeline,
+    inputs: Inputs,
+    sampling: Sampling,
+    on_step: Callable[[int], None],
+    **strengths: float,
+) -> Pixels:
+    """What a stock pipeline that takes an image makes of the pre images and captions."""
+    with torch.inference_mode(), autocast(pipeline, sampling), told(pipeline, inputs.metadata):
+        images = pipeline(
+            **prompt_states(pipeline, inputs.prompts),
+            image=rgb(inputs),
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in inputs.seeds],
+            callback_on_step_end=step_callback(on_step),
+            output_type="np",
+            **strengths,
+        ).images
+    check_finite(images, inputs.seeds)
+    return as_pixels(images)
 
 
 def encode(pipeline: StableDiffusionPipeline, inputs: Inputs) -> Tensor:

@@ -29,9 +29,9 @@ def use_cpu_layers(network: nn.Module, *, stored: torch.dtype = torch.float32) -
         for name, parameter in module.named_parameters(recurse=False):
             if not (keeps_type and name == "weight"):
                 parameter.data = parameter.data.float()
-        if type(module) is nn.Conv2d:
-            if module.kernel_size != (1, 1):  # the order is the same, but strides would differ from a gradient's
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        # Of 1 x 1 the order is the same, but strides would differ from a gradient's.
+        if type(module) is nn.Conv2d and module.kernel_size != (1, 1):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         if type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1):
             module.__class__ = CpuConv2d
         elif type(module) is nn.Linear and keeps_type and stored != torch.float32:

@@ -15,9 +15,10 @@ def set_threads() -> str:
     without them it leaves cores idle.
     """
     cores, processes = len(os.sched_getaffinity(0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if _one_by_launcher() and not torch.cuda.is_available():
+    by_launcher = _one_by_launcher()
+    if by_launcher and not torch.cuda.is_available():
         torch.set_num_threads(max(1, cores // processes))
-    why = f"{THREADS} was set" if THREADS in os.environ and not _one_by_launcher() else f"{THREADS} was not set"
+    why = f"{THREADS} was set" if THREADS in os.environ and not by_launcher else f"{THREADS} was not set"
     return f"{torch.get_num_threads()} per process, {processes} process(es) on {cores} cores here; {why}"
 
 
