@@ -84,7 +84,9 @@ def edges(brightness: Floats, nodata: Mask) -> Edges:
     if nodata.any():
         beside = ndimage.binary_dilation(nodata, iterations=2)
         x[beside] = y[beside] = 0
-    strength = np.sqrt(x * x + y * y)
+    strength = x * x
+    strength += y * y
+    np.sqrt(strength, out=strength)  # in place: memory that is new costs more than the square
     some = strength.ravel()[:: 1 + strength.size // MEDIAN_OF]
     present = some[some > 0]
     # Half of the edges count more than half, half less: strong ones (roofs) must not outvote everything else.

@@ -3,13 +3,10 @@
 Smallest run, about ten seconds:  pre2post simulate --out /tmp/release --scenes 6
 """
 
-import multiprocessing
-import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.errors import DataError
+from data.parallel import WorkerPool, default_workers
 from data.simulated_aftermath import ravage
 from data.simulated_again import photograph_again
 from data.simulated_capture import acquisitions, photograph
@@ -40,7 +38,7 @@ def simulate(
     varied: bool = False,
     history: int = 0,
     second_post: bool = False,
-    workers: int = os.cpu_count() or 1,
+    workers: int = default_workers(),
 ) -> None:
     """Write a release of simulated scenes in the xView2 layout.
 
@@ -78,19 +76,9 @@ def simulate(
             for kind in (*FOLDERS, *["history"] * (history > 0), *[AGAIN] * second_post):
                 (folder / split / kind).mkdir(parents=True)
         job = partial(_make_scene, folder, seed, varied, history, second_post)
-        if workers == 1:
-            for index in tqdm(range(scenes), desc="simulate", unit="scene"):
-                job(index)
-            return
-        # Spawned, not forked: the caller may hold threads (torch), and a forked copy of those can hang.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, scenes), mp_context=context) as pool:
-            try:
-                for _ in tqdm(pool.map(job, range(scenes)), total=scenes, desc="simulate", unit="scene"):
-                    pass
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)  # no worker may still write when the folder goes
-                raise
+        with WorkerPool(min(workers, scenes)) as pool:
+            for _ in tqdm(pool.map(job, range(scenes)), total=scenes, desc="simulate", unit="scene"):
+                pass
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from data.errors import DataError
 from data.events import SAME_GROUND
 from data.simulate import simulate
 from generate.sampling import Sampling
+from launch import accelerated, cli
 from launch.leave_one_out import folds_of, leave_one_out
-from train.config import ConfigError
+from train.config import ConfigError, parse_config
+from train.loop import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -41,9 +43,26 @@ def write_config(path: Path, cache: Path, **train: Any) -> Path:
     return path
 
 
+class Launcher:
+    """The first of each module is started as it is for the user; the others run here, without starting Python anew."""
+
+    def __init__(self) -> None:
+        self.launched: set[str] = set()
+
+    def __call__(self, module: str, *arguments: str, config_file: Path | None = None) -> None:
+        if module not in self.launched:
+            self.launched.add(module)
+            accelerated.launch(module, *arguments, config_file=config_file)
+        elif module == "train":
+            assert train(parse_config(list(arguments))) == 0
+        else:
+            cli.run(cli.load(arguments[0]), arguments[0], list(arguments[1:]))
+
+
 @pytest.mark.slow
 def test_two_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Each is measured by a training without it; what is finished stays, what is not is done."""
+    monkeypatch.setattr("launch.leave_one_out.launch", Launcher())
     simulate(out=tmp_path / "release", scenes=2, workers=2)
     build(source=tmp_path / "release", out=tmp_path / "dataset", size=512, workers=1)
     out, config = tmp_path / "out", write_config(tmp_path / "config.yaml", tmp_path / "cache")
