@@ -131,7 +131,7 @@ class Grid:
         cosine, sine = np.cos(self.angle), np.sin(self.angle)
         x, y = p * cosine - q * sine, p * sine + q * cosine
         for _ in range(4):
-            row, col = int(np.clip(y, 0, SIZE_PX - 1)), int(np.clip(x, 0, SIZE_PX - 1))
+            row, col = (min(max(int(place), 0), SIZE_PX - 1) for place in (y, x))
             p_flat, q_flat = p - float(self.warp_p[row, col]), q - float(self.warp_q[row, col])
             x, y = p_flat * cosine - q_flat * sine, p_flat * sine + q_flat * cosine
         return x, y
