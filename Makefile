@@ -9,7 +9,7 @@ demo: .venv/core
 	$(BIN)/pre2post demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -111,6 +111,8 @@ def optimizer_of(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim
     """AdamW: PyTorch's fused one, or bitsandbytes' with moments in 8 bits."""
     if train.optimizer == "adamw8bit":
         adamw = importlib.import_module("bitsandbytes").optim.AdamW8bit
+        for weight in weights:  # as it does in its first step; moments made before that would lie in another order
+            weight.data = weight.data.contiguous()
         eight_bit: torch.optim.Optimizer = adamw(weights, lr=train.learning_rate, weight_decay=train.weight_decay)
         return eight_bit
     return torch.optim.AdamW(weights, lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)

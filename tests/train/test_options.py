@@ -134,7 +134,6 @@ def test_eight_bit_moments_are_saved_and_resumed(
 
 
 def test_bitsandbytes_itself_resumes_exactly(tmp_path: Path, arguments: Arguments) -> None:
-    pytest.importorskip("bitsandbytes")
     options = [*SHORT, "--train.optimizer=adamw8bit", "--run.save_every=1", "--run.keep_last=0"]
     run(arguments("run", *options))
     folder = tmp_path / "run/checkpoints/step-00000003"
