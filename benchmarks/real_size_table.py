@@ -23,6 +23,7 @@ ROWS: list[tuple[str, str, list[str]]] = [
     ("... base_checkpointing", "bf16", ["--model.base_checkpointing=true"]),
     ("... channels_last", "bf16", ["--model.channels_last=true"]),
     ("... ema_decay: 0.999", "bf16", ["--train.ema_decay=0.999"]),
+    ("... optimizer: adamw8bit", "bf16", ["--train.optimizer=adamw8bit"]),
     ("... trained: lora", "bf16", ["--model.trained=lora"]),
     ("... trained: controlnet+lora", "bf16", ["--model.trained=controlnet+lora"]),
     ("... trained: lora+concat", "bf16", ["--model.trained=lora+concat"]),

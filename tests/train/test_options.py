@@ -1,9 +1,7 @@
 """Options that save memory or time leave the losses as they are; those that need something say so."""
 
-import importlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -96,41 +94,6 @@ def test_an_absent_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_config(["--data.dataset=d", "--run.out=r", "--train.optimizer=adamw8bit", "--model.attention=xformers"])
     assert "train.optimizer is adamw8bit, but the package bitsandbytes is not installed" in str(error.value)
     assert "pip install -e '.[xformers]'" in str(error.value)
-
-
-def test_eight_bit_moments_are_saved_and_resumed(
-    tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a stand-in for bitsandbytes, whose step counts are plain numbers, moments bytes, and code book shared."""
-
-    class AdamW8bit(torch.optim.SGD):
-        def __init__(self, weights: list[nn.Parameter], lr: float, weight_decay: float) -> None:
-            super().__init__(weights, lr=lr)
-            self.code_book = torch.linspace(-1, 1, 256)
-
-        def step(self, closure: Any = None) -> None:  # type: ignore[override]
-            for weight in self.param_groups[0]["params"]:
-                state = self.state[weight]
-                state["step"] = state.get("step", 0) + 1
-                state["qmap1"] = self.code_book
-                state["state1"] = (weight.grad.sign() + 1).to(torch.uint8)
-            super().step()
-
-    real = importlib.import_module
-
-    def standing_in(name: str, package: str | None = None) -> Any:
-        if name != "bitsandbytes":
-            return real(name, package)
-        return type("bnb", (), {"optim": type("optim", (), {"AdamW8bit": AdamW8bit})})
-
-    monkeypatch.setattr(importlib, "import_module", standing_in)
-    monkeypatch.setattr("train.config_checks.is_installed", lambda package: True)
-    options = [*SHORT, "--train.optimizer=adamw8bit", "--run.save_every=1", "--run.keep_last=0"]
-    run(arguments("run", *options))
-    straight = losses(tmp_path / "run")
-    (tmp_path / "run/checkpoints/step-00000003/MANIFEST.json").unlink()
-    run(arguments("run", *options))
-    assert losses(tmp_path / "run") == straight
 
 
 def test_bitsandbytes_itself_resumes_exactly(tmp_path: Path, arguments: Arguments) -> None:
