@@ -1,12 +1,12 @@
 """Captions from elsewhere (a vision-language model, RSCC): a JSONL file that joins the built rows by scene or patch.
 
 One object per line: `scene_id` (all its patches) or `patch_id`, `style`, `target` ("pre" or "post"), `text`, and if
-the text speaks of directions `mirrored`, its wording for the mirrored view.
+the text speaks of directions `mirrored`, its wording for the mirrored view. RSCC's own files are read as they are.
 """
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data.caption_length import CLIP_TOKENS, estimated_tokens
@@ -16,6 +16,11 @@ from data.shards import sha256
 
 REQUIRED = ("style", "target", "text")
 FIELDS = ("scene_id", "patch_id", *REQUIRED, "mirrored")
+# RSCC (2025) numbers the 512 px quarters of a scene; its captions speak of both images, as one would of the second.
+RSCC_FIELDS = ("pre_image", "post_image", "change_caption", "model_id", "inference_type", "mask", "filename")
+RSCC_STYLE = "rscc"
+_RSCC_IMAGE = re.compile(r"(.+)_post_disaster_part([1-4])")
+_RSCC_CORNERS = {"1": "0000_0000", "2": "0000_0512", "3": "0512_0000", "4": "0512_0512"}  # row and column; 2 is right
 _UNLIMITED = "long"  # the one style that need not fit a text encoder
 _DIRECTION = re.compile(
     r"\b((north|south)?-?(east|west)(ern|erly|wards?)?|left|right)(?!-?(over|angle))\b", re.IGNORECASE
@@ -85,7 +90,7 @@ def caption_notes(outcome: dict[str, Any] | None) -> dict[str, list[str]]:
 
 
 def _parse(text: str, where: str, number: int) -> _Line:
-    content = parse_texts(text, where, FIELDS, REQUIRED)
+    content = _from_rscc(text, where) if '"change_caption"' in text else parse_texts(text, where, FIELDS, REQUIRED)
     if ("scene_id" in content) == ("patch_id" in content):
         raise DataError(f"{where}: give either scene_id or patch_id, so that the caption finds its images.")
     if content["target"] not in ("pre", "post"):
@@ -94,6 +99,15 @@ def _parse(text: str, where: str, number: int) -> _Line:
     fits_both = None if _DIRECTION.search(content["text"]) else content["text"]
     entry["mirrored"] = content.get("mirrored", fits_both)
     return _Line(number, content.get("scene_id") or content["patch_id"], entry)
+
+
+def _from_rscc(text: str, where: str) -> dict[str, str]:
+    """The same line with our fields; an image that is no quarter of a scene keeps its name, and finds no patch."""
+    content = parse_texts(text, where, RSCC_FIELDS, RSCC_FIELDS[:3])
+    name = PurePosixPath(content["post_image"]).stem
+    quarter = _RSCC_IMAGE.fullmatch(name)
+    patch_id = f"{quarter[1]}_{_RSCC_CORNERS[quarter[2]]}_512" if quarter else name
+    return {"patch_id": patch_id, "style": RSCC_STYLE, "target": "post", "text": content["change_caption"]}
 
 
 def _too_long(line: _Line) -> bool:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.build import build
+from data.caption_file import CaptionFile
 from data.errors import DataError
 from tests.data.tiny_release import SCENE_IDS
 
@@ -85,3 +86,23 @@ def test_files_that_hold_no_captions(release: Path, tmp_path: Path) -> None:
 def test_thresholds_are_checked(release: Path, tmp_path: Path, moderate: float, severe: float) -> None:
     with pytest.raises(DataError, match="expected 0 < moderate < severe <= 1"):
         build(source=release, out=tmp_path / "d", size=32, moderate_from=moderate, severe_from=severe)
+
+
+@pytest.mark.parametrize(
+    ("part", "row", "col"), [(1, 0, 0), (2, 0, 512), (3, 512, 0), (4, 512, 512)]
+)  # as in RSCC's image files
+def test_rscc_is_read_as_it_is(tmp_path: Path, part: int, row: int, col: int) -> None:
+    image = "xbd/images-w512-h512/palu-tsunami/images/palu-tsunami_00000030_{}_disaster_part{}.png"
+    line = {"pre_image": image.format("pre", part), "post_image": image.format("post", part), "model_id": "m"}
+    line |= {"change_caption": "Roofs on the left are gone.", "inference_type": "textual_prompt"}
+    other = line | {"post_image": "ebd/EARTHQUAKE-TURKEY_000001_post_disaster.png"}
+    file = CaptionFile(write(tmp_path / "rscc.jsonl", [line, other]))
+    ids = [f"palu-tsunami_00000030_{y:04d}_{x:04d}_512" for y in (0, 512) for x in (0, 512)]
+    rows: list[dict[str, Any]] = [{"scene_id": "palu-tsunami_00000030", "patch_id": id_, "captions": []} for id_ in ids]
+    file.add_to(rows)
+    file.count(rows)
+    wanted = {"style": "rscc", "target": "post", "text": "Roofs on the left are gone.", "mirrored": None}
+    assert {row["patch_id"]: row["captions"] for row in rows if row["captions"]} == {
+        f"palu-tsunami_00000030_{row:04d}_{col:04d}_512": [wanted]
+    }
+    assert file.outcome()["unmatched"] == [{"line": 2, "id": "EARTHQUAKE-TURKEY_000001_post_disaster"}]
