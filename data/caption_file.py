@@ -25,6 +25,12 @@ _UNLIMITED = "long"  # the one style that need not fit a text encoder
 _DIRECTION = re.compile(
     r"\b((north|south)?-?(east|west)(ern|erly|wards?)?|left|right)(?!-?(over|angle))\b", re.IGNORECASE
 )
+# A model that was told the event sees its traces before it came. Their own "before a flood" is no such word.
+_DAMAGE = re.compile(
+    r"\b(ash|lava|ruins?|ruined|rubble|debris|wreck(age|ed)?|collaps(ed|ing)|destr(oyed|uction)|damaged?|burnt|burned"
+    r"|charred|scorched|flooded|submerged|devastat(ed|ion))\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class CaptionFile:
             "unmatched": [_name(line) for line in self.lines if line.id not in self._used],
             "too_long": [_name(line) for line in joined if _too_long(line)],
             "not_for_mirrored_views": [_name(line) for line in joined if line.entry["mirrored"] is None],
+            "damage_before": [_name(line) for line in joined if _tells_damage_before(line)],
         }
 
 
@@ -83,6 +90,7 @@ def caption_notes(outcome: dict[str, Any] | None) -> dict[str, list[str]]:
         f"captions of {file} that found no patch": outcome["unmatched"],
         f"captions of {file} that may exceed {CLIP_TOKENS} tokens": outcome["too_long"],
         f"captions of {file} with directions but no `mirrored`": outcome["not_for_mirrored_views"],
+        f"captions of {file} that tell of damage in a pre image": outcome["damage_before"],
     }
     found = {f"{what} ({len(lines):,})": lines for what, lines in notes.items() if lines}
     joined = {f"captions of {file} that joined": [f"{outcome['joined']:,} of {outcome['lines']:,}"]}
@@ -114,6 +122,10 @@ def _too_long(line: _Line) -> bool:
     style, text = line.entry["style"], line.entry["text"] or ""
     parts = text.split("\n") if style == "chunks" else [text]
     return style != _UNLIMITED and any(estimated_tokens(part) > CLIP_TOKENS for part in parts)
+
+
+def _tells_damage_before(line: _Line) -> bool:
+    return line.entry["target"] == "pre" and bool(_DAMAGE.search(line.entry["text"] or ""))
 
 
 def _name(line: _Line) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def test_captions_join_by_scene_and_by_patch(release: Path, tmp_path: Path, caps
         GOOD | {"style": "long", "text": "house " * 76},
         GOOD | {"style": "chunks", "text": "house " * 40 + "\n" + "house " * 40},
         GOOD | {"target": "pre", "text": "the houses on the left"},
+        GOOD | {"target": "pre", "text": "a village below a volcano, its fields under Ash"},
     ]
     build(source=release, out=tmp_path / "d", size=32, workers=1, captions=write(tmp_path / "more.jsonl", lines))
     rows = pq.read_table(tmp_path / "d" / "data" / "train-00000-of-00001.parquet").to_pylist()
@@ -38,15 +39,16 @@ def test_captions_join_by_scene_and_by_patch(release: Path, tmp_path: Path, caps
     mine = {"style": "short", "target": "post", "text": "mine, in the east", "mirrored": "in the west"}
     assert own == [[mine] if row["patch_id"] == patch else [] for row in rows]
     joined = [[entry["mirrored"] for entry in row["captions"] if entry["style"] == "rscc"] for row in rows]
-    assert joined == [["a town after a storm", None]] * 4 + [[]] * 8
+    assert joined == [["a town after a storm", None, "a village below a volcano, its fields under Ash"]] * 4 + [[]] * 8
     first = next(e for e in rows[1]["captions"] if (e["style"], e["target"]) == ("short", "post"))
     assert first["text"].startswith("a satellite image of")  # ours come first
 
     outcome = json.loads((tmp_path / "d" / "dataset.json").read_text())["captions_file"]
-    assert (outcome["file"], outcome["lines"], outcome["joined"]) == ("more.jsonl", 7, 6)
+    assert (outcome["file"], outcome["lines"], outcome["joined"]) == ("more.jsonl", 8, 7)
     assert outcome["unmatched"] == [{"line": 4, "id": "nowhere_00000001"}]
     assert outcome["too_long"] == [{"line": 5, "id": SCENE_IDS[0]}]
     assert outcome["not_for_mirrored_views"] == [{"line": 8, "id": SCENE_IDS[0]}]
+    assert outcome["damage_before"] == [{"line": 9, "id": SCENE_IDS[0]}]
     report = (tmp_path / "d" / "report.html").read_text()
     for said in (capsys.readouterr().out, report):
         assert "captions of more.jsonl that found no patch (1)" in said and "nowhere_00000001 (line 4)" in said
