@@ -8,8 +8,8 @@ CONFIGS ?= ../shared/base_configs/stable-diffusion-2-1 # config files of SD 2.1 
 demo: .venv/core
 	$(BIN)/pre2post demo
 
-test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: .venv/dev # two files at a time, a thread each: more threads wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check .
