@@ -17,7 +17,8 @@ from data.shards import sha256
 REQUIRED = ("style", "target", "text")
 FIELDS = ("scene_id", "patch_id", *REQUIRED, "mirrored")
 # RSCC (2025) numbers the 512 px quarters of a scene; its captions speak of both images, as one would of the second.
-RSCC_FIELDS = ("pre_image", "post_image", "change_caption", "model_id", "inference_type", "mask", "filename")
+RSCC_REQUIRED = ("pre_image", "post_image", "change_caption")
+RSCC_FIELDS = (*RSCC_REQUIRED, "model_id", "inference_type", "mask", "filename")
 RSCC_STYLE = "rscc"
 _RSCC_IMAGE = re.compile(r"(.+)_post_disaster_part([1-4])")
 _RSCC_CORNERS = {"1": "0000_0000", "2": "0000_0512", "3": "0512_0000", "4": "0512_0512"}  # row and column; 2 is right
@@ -111,7 +112,7 @@ def _parse(text: str, where: str, number: int) -> _Line:
 
 def _from_rscc(text: str, where: str) -> dict[str, str]:
     """The same line with our fields; an image that is no quarter of a scene keeps its name, and finds no patch."""
-    content = parse_texts(text, where, RSCC_FIELDS, RSCC_FIELDS[:3])
+    content = parse_texts(text, where, RSCC_FIELDS, RSCC_REQUIRED)
     name = PurePosixPath(content["post_image"]).stem
     quarter = _RSCC_IMAGE.fullmatch(name)
     patch_id = f"{quarter[1]}_{_RSCC_CORNERS[quarter[2]]}_512" if quarter else name

@@ -8,7 +8,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.pixels import resize_rgb
+from data.pixels import resize_mask, resize_rgb
 from data.schema import METADATA_FIELDS
 
 DAMAGE_VALUES_SHOWN = 5  # background and the four damage classes; un-classified ground is none of them
@@ -29,7 +29,7 @@ def shown_pixels(image: Image.Image, mask: Image.Image | None, resolution: int) 
     pixels = resize_rgb(image, resolution)
     if mask is None:
         return pixels
-    return with_mask(pixels, np.array(mask.resize((resolution, resolution), Image.Resampling.NEAREST)))
+    return with_mask(pixels, resize_mask(mask, resolution))
 
 
 def with_mask(pixels: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -17,3 +17,8 @@ def resize_rgb(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
         filter_ = Image.Resampling.BOX if whole else Image.Resampling.LANCZOS
         image = image.resize((resolution, resolution), filter_)
     return np.array(image)
+
+
+def resize_mask(mask: Image.Image, resolution: int) -> NDArray[np.uint8]:
+    """A damage mask as (resolution, resolution) uint8: the nearest pixel, since classes have no mean."""
+    return np.array(mask.resize((resolution, resolution), Image.Resampling.NEAREST))

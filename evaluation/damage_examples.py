@@ -8,10 +8,9 @@ import datasets
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from data.pixels import resize_rgb
+from data.pixels import resize_mask, resize_rgb
 from data.sampler import example_rng, view_of
 from data.schema import DAMAGE_VALUES
 
@@ -91,11 +90,6 @@ def _read_row(rows: datasets.Dataset, position: int, side: int) -> Pair:
 def _without_damage(pair: Callable[[], Pair]) -> Pair:
     whole = pair()
     return Pair(whole.pre, whole.pre, np.where(whole.damage > 0, UNKNOWN, 0).astype(np.uint8))
-
-
-def resize_mask(mask: Image.Image, side: int) -> Pixels:
-    """A damage mask at the size of the images: the nearest pixel, as in data/condition.py."""
-    return np.array(mask.resize((side, side), Image.Resampling.NEAREST))
 
 
 class Examples:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from data.condition import shown_pixels
 from data.dataset import fingerprint, open_dataset
 from data.invented_damage import invented_damage
-from data.pixels import resize_rgb
+from data.pixels import resize_mask, resize_rgb
 from data.sampler import example_rng
 from generate.errors import GenerateError
 from generate.items import Item, captions_of, spread
@@ -71,7 +72,8 @@ def synthesize(
     side = sampling.size or trained.resolution
     rows = open_dataset(dataset, split)
     positions = spread(len(rows), limit)
-    items, masks = _items(dataset, split, positions, trained, side, sampling.seed)
+    origin = {"dataset_fingerprint": fingerprint(dataset)}
+    items, masks = _items(rows, origin, positions, trained, side, sampling.seed)
     if not items:
         raise GenerateError(f"{dataset}, split {split}: none of {len(positions)} patches has footprints to damage.")
     parts = open_base(trained, base)
@@ -89,12 +91,12 @@ def synthesize(
     for folder in (PRE, MASKS):
         (out / folder).mkdir(exist_ok=True)
     for item, mask in tqdm(zip(items, masks, strict=True), total=len(items), desc="masks", unit="patch"):
-        shown = Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST)
-        _write_whole(out / MASKS / f"{item.name}.png", shown)
+        shown = resize_mask(Image.fromarray(mask), side)
+        _write_whole(out / MASKS / f"{item.name}.png", Image.fromarray(shown))
         _write_whole(out / PRE / f"{item.name}.png", Image.fromarray(resize_rgb(images[item.key]["pre"], side)))
     card = {
         "format": FORMAT,
-        "dataset_fingerprint": fingerprint(dataset),
+        **origin,
         "split": split,
         "resolution": side,
         "patch_px": int(rows[0]["size"]),
@@ -108,13 +110,11 @@ def synthesize(
 
 
 def _items(
-    folder: Path, split: str, positions: Sequence[int], trained: Checkpoint, side: int, seed: int
+    rows: Dataset, origin: dict[str, Any], positions: Sequence[int], trained: Checkpoint, side: int, seed: int
 ) -> tuple[list[Item], list[NDArray[np.uint8]]]:
     """What to generate, and the mask of each; patch k's damage depends on (seed, k) only."""
-    rows = open_dataset(folder, split)
     places, images = rows.select_columns([name for name in COLUMNS if name != "pre"]), rows.select_columns(["pre"])
     told = captions_of(rows, positions, trained.caption_style) if trained.caption_style != "short" else None
-    origin = {"dataset_fingerprint": fingerprint(folder)}
     items, masks = [], []
     for index, position in enumerate(positions):
         row: Mapping[str, Any] = places[position]
