@@ -4,9 +4,10 @@ oneDNN copies a convolution's weights into a layout of its own in every call, wh
 and weights large, as in most of a latent UNet. Here the image is copied instead: the neighbourhood of every output cell
 becomes a row, and the rows are multiplied by the weights as they lie. `benchmarks/cpu_layers.py` measures it.
 
-Weights that are kept in bfloat16 become float32 one layer at a time, whenever they are needed.
+Weights that are kept in bfloat16 become float32 a part of a layer at a time, whenever they are needed.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 LARGE = 1_000_000  # weights of a convolution whose copy is worth avoiding
+PART = 8_000_000  # weights that are converted at a time; all of a layer would be 118 MB in Stable Diffusion 2.1
 
 
 def use_cpu_layers(network: nn.Module, *, stored: torch.dtype = torch.float32) -> None:
@@ -62,12 +64,12 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(weight)
-        return F.linear(x, _in_type_of(x, weight), bias)
+        return _times(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (weight,) = ctx.saved_tensors
-        return gradient @ _in_type_of(gradient, weight), None, None
+        return _back_times(gradient.flatten(0, -2), weight).view(*gradient.shape[:-1], -1), None, None
 
 
 class _Conv(torch.autograd.Function):
@@ -76,25 +78,22 @@ class _Conv(torch.autograd.Function):
         ctx.save_for_backward(x if weight.requires_grad else x.new_empty(0), weight)
         ctx.shape, ctx.stride, ctx.padding = x.shape, stride, padding
         ctx.as_product = _as_product(x, weight, stride)
-        used = _in_type_of(x, weight)
         if not ctx.as_product:
-            return F.conv2d(x, used, bias, stride, padding)
+            return F.conv2d(x, _in_type_of(x, weight), bias, stride, padding)
         rows, (height, width) = _rows(x, weight.shape[-1], stride, padding)
-        matrix = _matrix(used)
-        out = torch.mm(rows, matrix.t()) if bias is None else torch.addmm(bias, rows, matrix.t())
-        return out.view(len(x), height, width, -1).permute(0, 3, 1, 2)
+        return _times(rows, _matrix(weight), bias).view(len(x), height, width, -1).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, weight = ctx.saved_tensors
-        used, kernel = _in_type_of(gradient, weight), weight.shape[-1]
+        kernel = weight.shape[-1]
         if not ctx.as_product:  # only of frozen weights in another type
-            of_x = conv2d_input(ctx.shape, used, gradient, ctx.stride, ctx.padding)
+            of_x = conv2d_input(ctx.shape, _in_type_of(gradient, weight), gradient, ctx.stride, ctx.padding)
             return of_x, None, None, None, None
         rows_gradient = gradient.permute(0, 2, 3, 1).reshape(-1, gradient.shape[1])
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_x = _fold(torch.mm(rows_gradient, _matrix(used)), ctx.shape, kernel, ctx.stride, ctx.padding)
+            of_x = _fold(_back_times(rows_gradient, _matrix(weight)), ctx.shape, kernel, ctx.stride, ctx.padding)
         if ctx.needs_input_grad[1]:
             rows, _ = _rows(x, kernel, ctx.stride, ctx.padding)
             matrix = torch.mm(rows_gradient.t(), rows)
@@ -109,6 +108,33 @@ def _as_product(x: Tensor, weight: Tensor, stride: int) -> bool:
     """Whether the rows are smaller than the weights, and the weights large."""
     cells = len(x) * (x.shape[2] // stride) * (x.shape[3] // stride)
     return weight.numel() >= LARGE and (weight.shape[-1] == 1 or cells <= len(weight))
+
+
+def _times(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(N, K), (O, K) in any type -> (N, O) in that of the rows."""
+    out = rows.new_empty(len(rows), len(weight))
+    for first, part in _parts(rows, weight):
+        columns = slice(first, first + len(part))
+        if bias is None:
+            torch.mm(rows, part.t(), out=out[:, columns])
+        else:
+            torch.addmm(bias[columns], rows, part.t(), out=out[:, columns])
+    return out
+
+
+def _back_times(rows: Tensor, weight: Tensor) -> Tensor:
+    """(N, O), (O, K) in any type -> (N, K) in that of the rows."""
+    out = rows.new_empty(len(rows), weight.shape[1])
+    for first, part in _parts(rows, weight):
+        torch.addmm(out, rows[:, first : first + len(part)], part, beta=float(first > 0), out=out)
+    return out
+
+
+def _parts(like: Tensor, weight: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(O, K) -> (first row, some rows in the type of `like`), so many that PART numbers are converted at a time."""
+    rows = len(weight) if weight.dtype == like.dtype else max(1, PART // weight.shape[1])
+    for first in range(0, len(weight), rows):
+        yield first, _in_type_of(like, weight[first : first + rows])
 
 
 _scratch = torch.empty(0)  # memory that is new in every call costs more than the conversion into it

@@ -50,7 +50,11 @@ def test_the_rows_are_taken_only_where_they_are_smaller_than_the_weights(monkeyp
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_frozen_weights_in_16_bits_are_used_as_float32(large: int, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("part", [20, 10**9], ids=["some rows at a time", "whole"])
+def test_frozen_weights_in_16_bits_are_used_as_float32(
+    large: int, shape: tuple[int, ...], part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models.cpu_layers, "PART", part)
     channels, out, kernel, stride, padding = shape
     stored = nn.Sequential(
         nn.Conv2d(channels, out, kernel, stride=stride, padding=padding), nn.Flatten(2), nn.LazyLinear(7)
