@@ -18,7 +18,8 @@ lint: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.train_step --work out/bench --configs $(CONFIGS)
-	# Several processes write their section here: benchmarks.processes
+	$(BIN)/python -m benchmarks.processes --work out/bench/processes
+	$(BIN)/python -m benchmarks.two_nodes --work out/bench/two_nodes
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'

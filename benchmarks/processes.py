@@ -14,20 +14,24 @@ from typing import Any
 
 from jsonargparse import auto_cli
 
+from benchmarks.results import RESULTS, write_section
 from benchmarks.small_runs import settings, start, write_world
 
 LOGGED = 4  # steps of a line of metrics.jsonl
 SETTLING = 2  # lines at the start that do not count
 
 
-def processes(*, work: Path, steps: int = 40, rounds: int = 2, resolution: int = 128) -> dict[str, float]:
-    """Print examples a second of each, and the ratios.
+def processes(
+    *, work: Path, steps: int = 40, rounds: int = 2, resolution: int = 128, results: Path = RESULTS
+) -> dict[str, float]:
+    """Write a section with the examples a second of each, and the ratios.
 
     Args:
         work: folder for everything.
         steps: of each training.
         rounds: trainings of each kind.
         resolution: px.
+        results: the file to write to.
     """
     write_world(work)
     shutil.rmtree(work / "runs", ignore_errors=True)
@@ -45,9 +49,11 @@ def processes(*, work: Path, steps: int = 40, rounds: int = 2, resolution: int =
             for name, rate in zip(rates, (one, two, sum(both)), strict=True):
                 rates[name].append(rate)
     middle = {name: median(found) for name, found in rates.items()}
+    rows = ["| processes | examples/s, median (each turn) | beside one |", "|---|---|---:|"]
     for name, found in rates.items():
-        listed = ", ".join(f"{rate:.2f}" for rate in found)
-        print(f"{name:<12}{middle[name]:6.2f} examples/s, {middle[name] / middle['one']:.2f} x one   ({listed})")
+        each = ", ".join(f"{rate:.2f}" for rate in found)
+        rows.append(f"| {name} | {middle[name]:.2f} ({each}) | {middle[name] / middle['one']:.2f} |")
+    write_section(f"Processes of one thread: tiny, {resolution} px, global batch 8", "\n".join(rows), results)
     return middle
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data import simulated_capture
 from data.labels import Phase
 from data.quality import nodata_mask
-from data.registration import CONFIDENT, Edges, Shift, estimate_shift, grey, step_of, window_edges
+from data.registration import CONFIDENT, Edges, Shift, cross_spectrum, grey, shift_of, step_of, window_edges
 from data.release import Release, find_release
 from data.scene_images import read_scene
 from data.simulate import render_scene
@@ -39,8 +39,8 @@ def main() -> None:
         show_unrelated(mismatched(find_release(options.release)))
         return
     simulated_capture.SHIFTED_SHARE = 0.0  # otherwise a fifth of them is shifted already
-    pushed: dict[int, list[tuple[Shift, float]]] = defaultdict(list)
-    unrelated: dict[int, list[float]] = defaultdict(list)
+    pushed: dict[str, list[tuple[Shift, float]]] = defaultdict(list)
+    unrelated: dict[str, list[float]] = defaultdict(list)
     previous: NDArray[np.uint8] | None = None
     for index in range(options.scenes):
         images = render_scene(options.seed, index).images
@@ -48,37 +48,43 @@ def main() -> None:
         down, right = (round(value, 2) for value in rng.uniform(-LARGEST_PX, LARGEST_PX, 2))
         pre, post = images["pre"], push(images["post"], down, right)
         for size in SIZES_PX:
-            pushed[size] += [
-                (found, math.hypot(found.dy + down, found.dx + right)) for found in shifts(pre, post, size)
-            ]
+            one, other = study(pre, size), study(post, size)
+            for what, found in shifts(one, other, size).items():
+                pushed[what] += [(shift, math.hypot(shift.dy + down, shift.dx + right)) for shift in found]
             if previous is not None:
-                unrelated[size] += [found.confidence for found in shifts(previous, post, size)]
+                add_confidences(unrelated, shifts(study(previous, size), other, size))
         previous = pre
     show_pushed(pushed)
     show_unrelated(unrelated)
 
 
-def mismatched(release: Release) -> dict[int, list[float]]:
-    """Confidence between the upper left corners of each scene's pre and each other scene's post image."""
+def mismatched(release: Release) -> dict[str, list[float]]:
+    """Confidence between each scene's pre and each other scene's post image; all are of the same size."""
     images = [read_scene(scene, (1, 2, 3)).images for scene in release.scenes]
-    found: dict[int, list[float]] = {}
+    found: dict[str, list[float]] = defaultdict(list)
     for size in (512, 256):
-        side = size // step_of(size)
-        pres, posts = ([study(pair[phase], size)[:side, :side] for pair in images] for phase in PHASES)
-        found[size] = [
-            estimate_shift(pre, post, step_of(size)).confidence
-            for i, pre in enumerate(pres)
-            for j, post in enumerate(posts)
-            if i != j
-        ]
+        pres, posts = ([study(pair[phase], size) for pair in images] for phase in PHASES)
+        for i, pre in enumerate(pres):
+            for j, post in enumerate(posts):
+                if i != j:
+                    add_confidences(found, shifts(pre, post, size))
     return found
 
 
-def shifts(pre: NDArray[np.uint8], post: NDArray[np.uint8], size: int) -> list[Shift]:
-    """Of all windows of a pair."""
-    one, other, step = study(pre, size), study(post, size), step_of(size)
-    places = windows(size // step, len(one))
-    return [estimate_shift(one[place], other[place], step) for place in places]
+def shifts(pre: Edges, post: Edges, size: int) -> dict[str, list[Shift]]:
+    """Of all windows of a pair, and of the scene by all of them together."""
+    step = step_of(size)
+    spectra = [cross_spectrum(pre[place], post[place], step) for place in windows(size // step, len(pre))]
+    found = {f"{size}": [shift_of(spectrum, step) for spectrum in spectra]}
+    if len(spectra) > 1:
+        found[f"scene by {size}"] = [shift_of(np.sum(spectra, axis=0), step)]
+    return found
+
+
+def add_confidences(to: dict[str, list[float]], found: dict[str, list[Shift]]) -> None:
+    """By window."""
+    for what, each in found.items():
+        to[what] += [shift.confidence for shift in each]
 
 
 def study(image: NDArray[np.uint8], size: int) -> Edges:
@@ -101,26 +107,26 @@ def windows(size: int, side: int) -> Iterator[tuple[slice, slice]]:
             yield slice(row, row + size), slice(col, col + size)
 
 
-def show_pushed(pushed: dict[int, list[tuple[Shift, float]]]) -> None:
+def show_pushed(pushed: dict[str, list[tuple[Shift, float]]]) -> None:
     """Errors by confidence, as a table in Markdown."""
-    print(f"| side, px | confidence | windows | within {ACCURACY_PX} px | median error, px | largest, px |")
+    print(f"| window, px | confidence | windows | within {ACCURACY_PX} px | median error, px | largest, px |")
     print("|---:|---:|---:|---:|---:|---:|")
-    for size, found in pushed.items():
+    for what, found in pushed.items():
         for low, high in pairwise(CONFIDENCES):
             errors = np.array([error for shift, error in found if low <= shift.confidence < high])
             if not errors.size:
                 continue
             good = f"{np.mean(errors < ACCURACY_PX):.1%} | {np.median(errors):.2f} | {errors.max():.2f}"
             share = f"{len(errors)} of {len(found)}"
-            print(f"| {size} | {low:g} to {min(high, 1):g} | {share} | {good if low >= CONFIDENT else '- | - | -'} |")
+            print(f"| {what} | {low:g} to {min(high, 1):g} | {share} | {good if low >= CONFIDENT else '- | - | -'} |")
 
 
-def show_unrelated(unrelated: dict[int, list[float]]) -> None:
+def show_unrelated(unrelated: dict[str, list[float]]) -> None:
     """How often there is confidence without reason."""
-    print("\n| side, px | unrelated pairs | confident | largest confidence |\n|---:|---:|---:|---:|")
-    for size, confidences in unrelated.items():
-        wrong = np.mean(np.array(confidences) >= CONFIDENT)
-        print(f"| {size} | {len(confidences)} | {wrong:.1%} | {max(confidences):.2f} |")
+    print("\n| window, px | unrelated pairs | confident | largest confidence |\n|---:|---:|---:|---:|")
+    for what, confidences in unrelated.items():
+        wrong = np.count_nonzero(np.array(confidences) >= CONFIDENT)
+        print(f"| {what} | {len(confidences)} | {wrong} | {max(confidences):.2f} |")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 from jsonargparse import auto_cli
 
+from benchmarks.results import RESULTS, write_section
 from benchmarks.small_runs import REPOSITORY, finish, metrics, settings, write_world
 from models.checkpoint import fault_of, steps_in
 
@@ -46,22 +47,24 @@ class Machine:
 LOOPBACK = (Machine("127.0.0.1", "lo"), Machine("127.0.0.1", "lo"))
 
 
-def two_nodes(*, work: Path) -> None:
-    """Lose one machine, then the other, then the cable, then single processes; print what is left.
+def two_nodes(*, work: Path, results: Path = RESULTS) -> None:
+    """Lose one machine, then the other, then the cable, then single processes; write a section with what is left.
 
     Args:
         work: folder for everything.
+        results: the file to write to.
 
     Raises:
         SystemExit: a run hung, left no whole checkpoint, or went on otherwise.
     """
     write_world(work)
     finish(settings(work, "undisturbed", train__steps=STEPS), log=work / "undisturbed.log")
+    told = []
     with ExitStack() as stack:
         machines = LOOPBACK
         if shutil.which("ip") and os.geteuid() == 0:
             machines = stack.enter_context(namespaces())
-            print("two network namespaces, joined by a cable")
+            told.append("Two network namespaces, joined by a cable.")
         losses: dict[str, Callable[[list[Process]], None]] = {
             "second machine lost": lambda nodes: kill(nodes[1]),
             "first machine lost": lambda nodes: kill(nodes[0]),
@@ -69,9 +72,10 @@ def two_nodes(*, work: Path) -> None:
         if machines is not LOOPBACK:
             losses["cable pulled"] = lambda nodes: pull(machines[0])
         for what, lose in losses.items():
-            report(what, work, partial(lose_one, work, machines, lose))
+            told.append(report(what, work, partial(lose_one, work, machines, lose)))
     for rank in (1, 0):
-        report(f"process {rank} of two killed", work, partial(kill_one, work, rank))
+        told.append(report(f"process {rank} of two killed", work, partial(kill_one, work, rank)))
+    write_section("Two machines, one is lost", "```\n" + "\n".join(told) + "\n```", results)
 
 
 @contextmanager
@@ -162,25 +166,29 @@ def ending(nodes: list[Process], logs: list[Path]) -> str:
     return f"statuses {statuses} after {seconds:.0f} s\n    " + "\n    ".join(said)
 
 
-def report(what: str, work: Path, lose: Callable[[str], str]) -> None:
+def report(what: str, work: Path, lose: Callable[[str], str]) -> str:
     """Lose something, look at what is left, go on from it by one process, compare with the undisturbed run."""
     out = what.replace(" ", "-")
     shutil.rmtree(work / out, ignore_errors=True)
-    print(f"{what}: {lose(out)}", flush=True)
+    lines = [f"{what}: {lose(out)}"]
     saved = steps_in(work / out / "checkpoints")
     faults = [fault_of(folder) for folder in saved]
     left = sorted(path.name for path in (work / out / "checkpoints").glob(".*"))
-    print(f"    saved {[folder.name for folder in saved]}, faults {faults}, half-written {left}")
+    lines.append(f"    saved {[folder.name for folder in saved]}, faults {faults}, half-written {left}")
     if not saved or any(faults):
-        raise SystemExit(f"{what}: no whole checkpoint")
+        raise SystemExit("\n".join([*lines, "no whole checkpoint"]))
     finish(settings(work, out, train__steps=STEPS), log=work / f"{out}-resumed.log")
     ours, theirs = (by_step(metrics(work / name)) for name in (out, "undisturbed"))
     apart = max(abs(ours[step]["loss"] / theirs[step]["loss"] - 1) for step in ours)
     same = sum(ours[step]["fingerprint"] == theirs[step]["fingerprint"] for step in ours)
-    print(f"    resumed by one process: {same} of {STEPS} steps saw the same examples, losses within {apart:.1e}")
+    lines.append(
+        f"    resumed by one process: {same} of {STEPS} steps saw the same examples, losses within {apart:.1e}"
+    )
     # A first process that is killed may take the last line of metrics.jsonl with it.
     if len(ours) < STEPS - 1 or same != len(ours) or apart > 1e-5:
-        raise SystemExit(f"{what}: it went on otherwise")
+        raise SystemExit("\n".join([*lines, "it went on otherwise"]))
+    print("\n".join(lines), flush=True)
+    return "\n".join(lines)
 
 
 def by_step(lines: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:

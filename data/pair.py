@@ -9,11 +9,20 @@ from data.alignment import move_image, worth_moving
 from data.duplicates import perceptual_hash
 from data.labels import Phase
 from data.quality import Floats, Mask, Pixels, cloud_and_haze, nodata_mask, sharpness, tone
-from data.registration import UNKNOWN_SHIFT, Edges, Shift, estimate_shift, grey, step_of, window_edges
-from data.tiles import Window
+from data.registration import (
+    UNKNOWN_SHIFT,
+    Edges,
+    Shift,
+    cross_spectrum,
+    estimate_shift,
+    grey,
+    shift_of,
+    step_of,
+    window_edges,
+)
+from data.tiles import Window, grid
 
-# The scene's shift is estimated in its middle if it is larger than this: two xBD scenes each way.
-SCENE_WINDOW_PX = 2048
+LEAST_WINDOW_PX = 256  # smaller patches are too small to register a scene by
 NOT_MOVED = Shift(0.0, 0.0, 0.0)
 
 
@@ -26,6 +35,7 @@ class Pair:
     brightness: dict[Phase, Floats]
     edges: dict[Phase, Edges]  # as far apart as patches need them
     step_px: int  # of the edges
+    spectra: dict[Window, Edges]  # cross spectra of edges, where they are known
     shift: Shift  # of the images as they came
     moved: Shift  # by which post has been moved since; NOT_MOVED without alignment
 
@@ -33,7 +43,7 @@ class Pair:
 def study_pair(images: dict[Phase, Pixels], masked: dict[Phase, Mask | None], size: int, align: bool) -> Pair:
     """Measure the whole scene, for patches of `size`; with `align`, move post onto pre if the shift is known."""
     nodata = {phase: nodata_mask(image, masked[phase]) for phase, image in images.items()}
-    pair = _measure(images, nodata, step_of(size))
+    pair = _measure(images, nodata, size)
     if not align or not worth_moving(pair.shift):
         return pair
     post, hole = move_image(images["post"], nodata["post"], pair.shift)
@@ -43,24 +53,27 @@ def study_pair(images: dict[Phase, Pixels], masked: dict[Phase, Mask | None], si
         nodata=nodata | {"post": hole},
         brightness=pair.brightness | {"post": (brightness := grey(post))},
         edges=pair.edges | {"post": window_edges(brightness, hole, pair.step_px)},
+        spectra={},
         moved=pair.shift,
     )
 
 
-def _measure(images: dict[Phase, Pixels], nodata: dict[Phase, Mask], step: int) -> Pair:
-    brightness = {phase: grey(image) for phase, image in images.items()}
-    whole = step_of(min(nodata["pre"].shape))
-    found = {
-        at: {phase: window_edges(brightness[phase], nodata[phase], at) for phase in images} for at in {whole, step}
-    }
-    middle = tuple(_middle(side, SCENE_WINDOW_PX // whole) for side in found[whole]["pre"].shape)
-    shift = estimate_shift(found[whole]["pre"][middle], found[whole]["post"][middle], whole)
-    return Pair(images, nodata, brightness, found[step], step, shift, NOT_MOVED)
+def _measure(images: dict[Phase, Pixels], nodata: dict[Phase, Mask], size: int) -> Pair:
+    """The scene's shift is that of all its windows together, so that each needs one transform only."""
+    step, brightness = step_of(size), {phase: grey(image) for phase, image in images.items()}
+    edges = {phase: window_edges(brightness[phase], nodata[phase], step) for phase in images}
+    height, width = nodata["pre"].shape
+    windows = grid(height, width, min(max(size, LEAST_WINDOW_PX), height, width))
+    spectra = {window: cross_spectrum(*_cut(edges, window, step), step) for window in windows}
+    shift = shift_of(np.sum(list(spectra.values()), axis=0), step)
+    return Pair(images, nodata, brightness, edges, step, spectra, shift, NOT_MOVED)
 
 
-def _middle(side: int, most: int) -> slice:
-    start = max(0, side - most) // 2
-    return slice(start, start + min(side, most))
+def _cut(edges: dict[Phase, Edges], window: Window, step: int) -> tuple[Edges, Edges]:
+    """Of pre and of post."""
+    row, col, size = (number // step for number in (window.row, window.col, window.size))
+    pre, post = (edges[phase][row : row + size, col : col + size] for phase in ("pre", "post"))
+    return pre, post
 
 
 def quality_columns(pair: Pair, window: Window) -> dict[str, Any]:
@@ -91,9 +104,10 @@ def quality_columns(pair: Pair, window: Window) -> dict[str, Any]:
 
 def _shift_columns(pair: Pair, window: Window) -> dict[str, Any]:
     """The patch's own estimate where it is confident, else what is left of the scene's, else unknown."""
-    row, col, size = (number // pair.step_px for number in (window.row, window.col, window.size))
-    crop = (slice(row, row + size), slice(col, col + size))
-    own = estimate_shift(pair.edges["pre"][crop], pair.edges["post"][crop], pair.step_px)
+    if window in pair.spectra:
+        own = shift_of(pair.spectra[window], pair.step_px)
+    else:
+        own = estimate_shift(*_cut(pair.edges, window, pair.step_px), pair.step_px)
     scene = pair.shift
     left = Shift(scene.dy - pair.moved.dy, scene.dx - pair.moved.dx, scene.confidence)
     if own.confident:

@@ -81,10 +81,9 @@ def sharpness(brightness: Floats, nodata: Mask) -> float:
     A blurred image loses little (Crete et al. 2007). Contrast and brightness cancel; noise counts as detail.
     """
     # The frame of two pixels is where the blur and the differences lack neighbours.
-    before, after = _gradient_energy(brightness[1:-1, 1:-1]), _gradient_energy(_blur(brightness))
-    seen = ~ndimage.binary_dilation(nodata, iterations=3)[2:-2, 2:-2] if nodata.any() else ...
-    total = float(before[seen].sum())
-    return 1 - float(after[seen].sum()) / BLUR_SUM**2 / total if total > 0 else float("nan")
+    unseen = ndimage.binary_dilation(nodata, iterations=3)[2:-2, 2:-2] if nodata.any() else None
+    before, after = _gradient_energy(brightness[1:-1, 1:-1], unseen), _gradient_energy(_blur(brightness), unseen)
+    return 1 - after / BLUR_SUM**2 / before if before > 0 else float("nan")
 
 
 def tone(pre: Pixels, post: Pixels, nodata: Mask) -> Tone:
@@ -124,12 +123,13 @@ def _blur(values: Floats) -> Floats:
     return values
 
 
-def _gradient_energy(values: Floats) -> Floats:
-    """Squared length of the central differences; two pixels smaller each way."""
-    energy, right = values[2:, 1:-1] - values[:-2, 1:-1], values[1:-1, 2:] - values[1:-1, :-2]
-    energy *= energy
-    right *= right
-    energy += right
+def _gradient_energy(values: Floats, unseen: Mask | None) -> float:
+    """Sum of the squared lengths of the central differences; `unseen` is two pixels smaller each way."""
+    energy = 0.0
+    for differences in (values[2:, 1:-1] - values[:-2, 1:-1], values[1:-1, 2:] - values[1:-1, :-2]):
+        if unseen is not None:
+            differences[unseen] = 0
+        energy += float(np.vdot(differences, differences))
     return energy
 
 

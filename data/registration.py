@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 # some of them were off by more than 0.3 px then, and one of 44 unrelated pairs was confident.
 HALVED_FROM_PX = 1024
 SEARCH_PX = 32  # larger shifts are not looked for: xBD is georeferenced to a few pixels
-# No pair of unrelated images has reached this; the largest was 0.45 (docs/pair-quality.md).
+# Of 930 pairs of unrelated real scenes one has reached this (docs/pair-quality.md).
 CONFIDENT = 0.5
 BLUR_PX = 1.0  # the finest detail is noise and resampling
 PEAK_RADIUS_PX = 4  # what belongs to the first peak when the second is sought
@@ -99,10 +99,28 @@ def edges(brightness: Floats, nodata: Mask) -> Edges:
 
 def estimate_shift(pre: Edges, post: Edges, step_px: int = 1) -> Shift:
     """The shift between two edge images of one shape, whose edges are `step_px` apart."""
-    search = min(SEARCH_PX, min(pre.shape) * step_px // 4)
+    return shift_of(cross_spectrum(pre, post, step_px), step_px)
+
+
+def cross_spectrum(pre: Edges, post: Edges, step_px: int) -> Edges:
+    """Of two edge images of one shape: phases alone, weighted by a Gaussian low-pass."""
+    window = _taper(*pre.shape)
+    # As pairs of real numbers: numpy would first make complex ones of the weights.
+    spectrum = fft.fft2((pre.view(np.float32) * window).view(np.complex64), overwrite_x=True)
+    spectrum *= np.conj(fft.fft2((post.view(np.float32) * window).view(np.complex64), overwrite_x=True))
+    power = np.sqrt(spectrum.real**2 + spectrum.imag**2)  # np.abs guards against overflow, and takes thrice as long
+    power += np.float32(1e-3) * power.mean() + np.finfo(np.float32).tiny  # an empty image has no power at all
+    weight = np.divide(_low_pass(*pre.shape, step_px), power, out=power)
+    spectrum.real *= weight
+    spectrum.imag *= weight
+    return np.asarray(spectrum, np.complex64)
+
+
+def shift_of(spectrum: Edges, step_px: int) -> Shift:
+    """What a cross spectrum tells, or the sum of several: where they agree, their peaks add up (Welch 1967)."""
+    search = min(SEARCH_PX, min(spectrum.shape) * step_px // 4)
     if search <= PEAK_RADIUS_PX:
         return UNKNOWN_SHIFT
-    spectrum = _cross_spectrum(pre, post, step_px)
     offsets = np.arange(-search, search + 1)
     # The inverse transform at every pixel, of the rows that are looked at only.
     rows = fft.ifft(_finer(spectrum, 0, step_px), axis=0)[offsets]
@@ -128,20 +146,6 @@ def _finer(spectrum: Edges, axis: int, times: int) -> Edges:
     low, high = np.array_split(spectrum, 2, axis)
     none = np.zeros_like(spectrum).repeat(times - 1, axis)
     return np.concatenate([low, none, high], axis)
-
-
-def _cross_spectrum(pre: Edges, post: Edges, step_px: int) -> Edges:
-    """Phases alone, weighted by a Gaussian low-pass."""
-    window = _taper(*pre.shape)
-    # As pairs of real numbers: numpy would first make complex ones of the weights.
-    spectrum = fft.fft2((pre.view(np.float32) * window).view(np.complex64), overwrite_x=True)
-    spectrum *= np.conj(fft.fft2((post.view(np.float32) * window).view(np.complex64), overwrite_x=True))
-    power = np.sqrt(spectrum.real**2 + spectrum.imag**2)  # np.abs guards against overflow, and takes thrice as long
-    power += np.float32(1e-3) * power.mean() + np.finfo(np.float32).tiny  # an empty image has no power at all
-    weight = np.divide(_low_pass(*pre.shape, step_px), power, out=power)
-    spectrum.real *= weight
-    spectrum.imag *= weight
-    return np.asarray(spectrum, np.complex64)
 
 
 @lru_cache(maxsize=4)  # a build has one size of patches

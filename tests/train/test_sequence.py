@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from data.build import build
 from data.dataset import open_dataset
 from data.sampler import example_rng, view_of
+from evaluation.output import image_file
+from evaluation.run import evaluate
 from generate.errors import GenerateError
 from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
@@ -176,7 +178,7 @@ def test_step_zero_is_the_base_and_then_every_image_counts(
 
 
 @pytest.mark.parametrize(("controlnet", "images"), [("3d", 1), ("3d", 3), ("3d+attention", 3)])
-def test_trains_resumes_validates_and_generates(
+def test_trains_resumes_validates_generates_and_is_evaluated(
     controlnet: str, images: int, tmp_path: Path, arguments: Arguments, sequences: Path, sat_base: Path
 ) -> None:
     """Bit for bit after an interruption; a folder that loads by itself; images that follow every image shown."""
@@ -199,7 +201,12 @@ def test_trains_resumes_validates_and_generates(
     assert controlnet_3d.config.use_temporal_transformer == (controlnet == "3d+attention")
     once = Sampling(steps=1)
     generate(checkpoint=out, pre=sequences, split="train", out=tmp_path / "made", sampling=once, limit=2)
-    assert len(list((tmp_path / "made").glob("*.png"))) == 2
+    made = sorted((tmp_path / "made").glob("*.png"))
+    assert len(made) == 2
+    scores = tmp_path / "scores"
+    evaluate(checkpoint=out, dataset=sequences, split="train", out=scores, networks="none", sampling=once, limit=2)
+    for path in made:
+        assert (scores / image_file(path.stem, "generated")).read_bytes() == path.read_bytes()
     follows_every_image(out, open_dataset(sequences, "train")[0], images)
 
 
