@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data import simulated_capture
-from data.registration import CONFIDENT, Shift, edges, estimate_shift, grey, window_edges
+from data.registration import CONFIDENT, Shift, cross_spectrum, edges, estimate_shift, grey, shift_of, window_edges
 from data.simulate import render_scene
 
 SIDE = 256
@@ -133,6 +133,23 @@ def test_half_resolution(down: float, right: float) -> None:
     pre, post = (window_edges(grey(image), np.zeros((side, side), bool), 2) for image in pair)
     found = estimate_shift(pre, post, 2)
     assert error_px(found, down, right) < 0.2 and found.confidence > 0.8
+
+
+def test_windows_together_tell_what_only_some_of_them_show() -> None:
+    """One of four still shows the same ground; each of the others alone tells nothing."""
+    down, right, side = 3.3, -7.6, 2 * SIDE
+    place, other = (ground(seed, side + 2 * MARGIN) for seed in (1, 2))
+    inner = np.s_[MARGIN : MARGIN + side, MARGIN : MARGIN + side]
+    post = pushed(place, down, right)[inner]
+    post[:SIDE] = other[inner][:SIDE]
+    post[:, SIDE:] = other[inner][:, SIDE:]
+    both = [np.clip(np.round(image), 0, 255).astype(np.uint8) for image in (place[inner], post)]
+    pre, after = (edges(grey(image), np.zeros((side, side), bool)) for image in both)
+    corners = [np.s_[row : row + SIDE, col : col + SIDE] for row in (0, SIDE) for col in (0, SIDE)]
+    spectra = [cross_spectrum(pre[corner], after[corner], 1) for corner in corners]
+    assert [shift_of(spectrum, 1).confident for spectrum in spectra] == [False, False, True, False]
+    found = shift_of(np.sum(spectra, axis=0), 1)
+    assert found.confident and error_px(found, down, right) < 0.1
 
 
 def test_half_resolution_leaves_out_what_a_missing_pixel_touches() -> None:
