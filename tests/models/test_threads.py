@@ -13,7 +13,8 @@ import os, subprocess, sys
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun and accelerate do
 os.environ.update({"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": sys.argv[1]})
 trainer = "import os; os.sched_getaffinity = lambda pid: range(12)\n"
-trainer += "from models.threads import set_threads; print(set_threads())"
+# By its path: the package would import all networks, which takes longer than all else here.
+trainer += "import runpy; print(runpy.run_path('models/threads.py')['set_threads']())"
 sys.exit(subprocess.run([sys.executable, "-c", trainer]).returncode)
 """
 
