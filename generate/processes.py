@@ -3,6 +3,7 @@
 import torch
 from accelerate import PartialState
 
+from models.freed_memory import keep_freed_memory
 from models.threads import set_threads
 
 
@@ -11,6 +12,7 @@ def join_processes() -> PartialState:
 
     Call it before anything else asks for the state.
     """
+    keep_freed_memory()
     set_threads()
     # Without cpu=True several processes without GPUs would each take themselves for the only one.
     return PartialState(cpu=not torch.accelerator.is_available())

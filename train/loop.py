@@ -15,6 +15,7 @@ from tqdm import tqdm
 from data.dataset import fingerprint, open_dataset
 from data.sampler import OrdinalBatches, view_of
 from models import load_base
+from models.freed_memory import keep_freed_memory
 from models.threads import set_threads
 from train.boundary import Run, at_boundary, from_main, validation_is_missing
 from train.config import Config, check_batches
@@ -50,6 +51,7 @@ def train(config: Config) -> int:
 
 
 def _train(config: Config, interrupt: Interrupt) -> int:
+    keep_freed_memory()
     threads, timeout = set_threads(), timedelta(seconds=config.run.peer_timeout)
     sharding = sharding_of(config.train)
     accelerator = Accelerator(

@@ -37,8 +37,8 @@ def is_lost(error: RuntimeError) -> bool:
 
 
 def first_sentence(error: RuntimeError) -> str:
-    """Of what gloo says; its advice follows."""
-    return str(error).splitlines()[0].partition(". ")[0]
+    """Of what gloo says; the place in its source goes before, its advice follows."""
+    return re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]
 
 
 @contextmanager
