@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import wandb
 from diffusers import ControlNetModel, UNet2DConditionModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -50,6 +51,7 @@ def test_the_trackers_get_what_metrics_jsonl_has(
     assert [event.value for event in events.Scalars("loss")] == pytest.approx([line["loss"] for line in lines[:2]])
     assert events.Scalars("control_gap")[0].value == pytest.approx(lines[2]["control_gap"])
     assert [image.step for image in events.Images("validation")] == [2]
+    wandb.teardown()  # as at the end of a process: until then its own process may not have written everything
     (offline,) = (tmp_path / "run/wandb").glob("offline-run-*/*.wandb")
     recorded = offline.read_bytes()
     assert b"validation_loss" in recorded and b"train.learning_rate" in recorded
