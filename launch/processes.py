@@ -13,7 +13,7 @@ from types import FrameType
 
 import psutil
 from torch.distributed import run as torchrun
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from train.interrupt import EXIT_INTERRUPTED
 
@@ -31,17 +31,25 @@ def forward(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Run torchrun; the exit status is that of the process that ended first with an error, or 0."""
+    """Run torchrun; the exit status is 0, or that of the process that made the run end."""
     for number in FORWARDED:
         signal.signal(number, forward)
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
     try:
         torchrun.main(["--signals_to_handle", "SIGHUP,SIGQUIT", *sys.argv[1:]])
     except ChildFailedError as error:
-        _, first = error.get_first_failure()
-        # Killed by a signal: as a shell reports it.
-        return first.exitcode if first.exitcode >= 0 else 128 - first.exitcode
+        return status_of(list(error.failures.values()))
     return 0
+
+
+def status_of(failures: list[ProcessFailure]) -> int:
+    """Of the first that did not merely save and leave: those that do may have lost this one a moment before.
+
+    Killed by a signal: as a shell reports it.
+    """
+    causes = [failure for failure in failures if failure.exitcode != EXIT_INTERRUPTED] or failures
+    first = min(causes, key=lambda failure: failure.timestamp)
+    return first.exitcode if first.exitcode >= 0 else 128 - first.exitcode
 
 
 if __name__ == "__main__":

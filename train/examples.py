@@ -1,6 +1,7 @@
 """What the network sees in one draw: a pure function of (dataset, config, seed, ordinal), made in the data worker."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,6 @@ from train.objective import damage_weights
 from train.stages import Stage
 from train.views import Captions, Phase, View, captions_of_views, images_of, mirror, views_of
 
-IMAGE_COLUMNS = ["pre", "post", "damage_mask", "nodata_fraction"]
 NOT_ASSESSABLE = 255  # in damage masks
 
 
@@ -49,7 +49,7 @@ class Recipe:
 class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Maps an ordinal to its example."""
 
-    images: Dataset  # IMAGE_COLUMNS
+    images: Dataset  # with the columns `columns_shown`
     views: list[View]
     captions: list[Captions]  # per view
     empty_caption: int  # row of `text`
@@ -196,10 +196,8 @@ def prepare_examples(
         shown = images_of(dataset, kinds, recipe.resolution)
         latents = cache_latents(accelerator, folder, base, shown, resolution=recipe.resolution)
         text = cache_text(accelerator, folder, base, texts, data.text_chunks)
-    # A history is not decoded unless it is shown.
-    columns = [*IMAGE_COLUMNS, *["history"] * (data.sequence > 1)]
     return Examples(
-        images=dataset.select_columns([name for name in columns if name in dataset.column_names]),
+        images=dataset.select_columns(columns_shown(recipe, views, encoded=latents is not None)),
         views=views,
         captions=captions,
         empty_caption=texts.index(""),
@@ -213,6 +211,28 @@ def prepare_examples(
         if uses_metadata(config.model, base)
         else None,
     )
+
+
+def columns_shown(recipe: Recipe, views: Sequence[View], *, encoded: bool) -> list[str]:
+    """The columns that examples are made of: a row is decoded with all its images, so no others may be in it.
+
+    Args:
+        recipe: what is shown of a patch.
+        views: all that are drawn.
+        encoded: whether latents come from the cache.
+    """
+    columns: set[str] = set()
+    if recipe.show_latents is None or not encoded:
+        columns |= {view.source for view in views}
+    if not encoded:
+        columns |= {view.target for view in views}
+    if recipe.show_mask:
+        columns |= {"damage_mask"}
+    if recipe.sequence > 1:
+        columns |= {"history"}
+    if recipe.damage_weights is not None:
+        columns |= {"pre", "post", "damage_mask", "nodata_fraction"}
+    return sorted(columns)
 
 
 def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: int) -> Recipe:

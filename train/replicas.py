@@ -21,7 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from models.denoiser import Denoiser
 from train.config import ConfigError, TrainConfig
 
-BUCKET_MB = 25  # of gradients that travel together
+# MB of gradients that travel together. Between hosts (gloo) small ones are on their way while the backward pass goes on
+# (docs/scaling.md); on GPUs PyTorch's own choice.
+BUCKET_MB = {"cpu": 4, "cuda": 25}
 
 
 def sharding_of(train: TrainConfig) -> FullyShardedDataParallelPlugin | None:
@@ -84,7 +86,7 @@ def join(accelerator: Accelerator, denoiser: Denoiser) -> nn.Module:
         device_ids=[accelerator.device] if accelerator.device.type == "cuda" else None,
         init_sync=False,  # `train.self_test` has shown that all weights are the same
         gradient_as_bucket_view=True,
-        bucket_cap_mb=BUCKET_MB,
+        bucket_cap_mb=BUCKET_MB[accelerator.device.type],
     )
 
 

@@ -9,8 +9,10 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 from torch.distributed.fsdp import CPUOffloadPolicy
 
+from launch.processes import status_of
 from train.config import TrainConfig
 from train.replicas import sharding_of
 
@@ -110,3 +112,17 @@ def test_accelerate_tells_the_trainer_to_shard(monkeypatch: pytest.MonkeyPatch, 
     assert plugin is not None
     assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
     assert isinstance(plugin.cpu_offload, CPUOffloadPolicy) is offload
+
+
+@pytest.mark.parametrize(
+    ("exit_codes", "status"),
+    [
+        ([75, 75], 75),  # everybody was asked to stop
+        ([75, -9], 137),  # the second was killed, the first noticed, saved and left before torchrun looked
+        ([75, 2], 2),
+        ([1], 1),
+    ],
+)
+def test_the_status_is_that_of_the_process_that_ended_the_run(exit_codes: list[int], status: int) -> None:
+    failures = [ProcessFailure(rank, 100 + rank, code, "no such file") for rank, code in enumerate(exit_codes)]
+    assert status_of(failures) == status

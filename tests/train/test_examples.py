@@ -19,7 +19,8 @@ from train.stages import stages_of
 
 @pytest.fixture
 def examples(tmp_path: Path, arguments: Arguments, tiny_dataset: Path, micro_base: Path) -> Examples:
-    config = parse_config(arguments("run", "--data.direction=both", "--run.cache_in=off"))
+    weights = "--objective.damage_weights={destroyed: 2.0}"  # so that the rows hold all images
+    config = parse_config(arguments("run", "--data.direction=both", "--run.cache_in=off", weights))
     base, dataset = load_base(micro_base), open_dataset(tiny_dataset, "train")
     accelerator = Accelerator(cpu=True)
     return prepare_examples(accelerator, config, stages_of(config)[0], base, base.load_noise_schedule(), dataset)
@@ -73,3 +74,25 @@ def test_condition_target_and_weights_show_the_same_view(examples: Examples) -> 
             np.testing.assert_allclose(drawn["loss_weights"], weights / (mask != 255).mean(), rtol=1e-5)
         kinds.add((view.mirrored, view.past))
     assert len(kinds) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "columns"),
+    [
+        ([], ["pre"]),
+        (["--data.direction=past"], ["post"]),
+        (["--data.direction=both"], ["post", "pre"]),
+        (["--model.condition=latents"], []),
+        (["--model.condition=latents", "--run.cache_in=off"], ["post", "pre"]),
+        (["--objective.damage_weights={destroyed: 2.0}"], ["damage_mask", "nodata_fraction", "post", "pre"]),
+    ],
+)
+def test_no_image_is_decoded_that_is_not_shown(
+    arguments: Arguments, tiny_dataset: Path, micro_base: Path, settings: list[str], columns: list[str]
+) -> None:
+    config = parse_config(arguments("run", *settings))
+    base, dataset = load_base(micro_base), open_dataset(tiny_dataset, "train")
+    accelerator, schedule = Accelerator(cpu=True), base.load_noise_schedule()
+    prepared = prepare_examples(accelerator, config, stages_of(config)[0], base, schedule, dataset)
+    assert prepared.images.column_names == columns
+    assert prepared[0]["noise"].shape == (4, 4, 4)
