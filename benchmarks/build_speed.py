@@ -29,7 +29,7 @@ from data.tiles import grid
 
 
 def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2) -> None:
-    """Print a table of the bare loop and of the build, in turn: seconds, rates, and the build's peak memory.
+    """Print a table of the bare loop, before and after the build, and of the build: seconds, rates, peak memory.
 
     On a machine that others use too, the rate by processor time tells more than that by the clock. Memory is what
     the kernel says was resident at the most: the parent's, and the largest worker's once for every worker. Libraries
@@ -47,10 +47,11 @@ def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 51
     for number in (int(part) for part in scenes.split(",")):
         source = _multiplied(find_release(release).scenes, work / f"release-{number}", number)
         command = [str(source), str(work / "built"), str(size), str(workers)]
-        bare, built = _measured("bare", command), _measured("build", command)
+        before, built, after = (_measured(job, command) for job in ("bare", "build", "bare"))
         shutil.rmtree(work / "built")
-        rates = [bare[clock] / built[clock] for clock in ("seconds", "cpu_seconds")]
-        times = [f"{bare['seconds']:.1f}", f"{built['seconds']:.1f}", *(f"{rate:.2f}" for rate in rates)]
+        rates = [(before[clock] + after[clock]) / 2 / built[clock] for clock in ("seconds", "cpu_seconds")]
+        bare = f"{before['seconds']:.1f}, {after['seconds']:.1f}"
+        times = [bare, f"{built['seconds']:.1f}", *(f"{rate:.2f}" for rate in rates)]
         memory = (built["parent_gb"] + workers * built["worker_gb"], built["parent_gb"], built["worker_gb"])
         cells = [f"{number}", *times, f"{number / built['seconds']:.1f}", *(f"{part:.2f}" for part in memory)]
         print(f"| {' | '.join(cells)} |", flush=True)

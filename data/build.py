@@ -9,15 +9,16 @@ from typing import Any
 from data.caption_facts import CaptionOptions
 from data.caption_file import CaptionFile
 from data.card import write_card
-from data.destination import resumable_folder
+from data.destination import led_folder, resumable_folder
 from data.errors import DataError
 from data.exports import Format, export
 from data.large import cut_large
 from data.leaks import leak_note, leak_pairs
 from data.manifest import Tally, describe, write_manifest
 from data.pairs import find_pairs
-from data.parallel import WorkerPool, default_workers
-from data.pieces import Piece, build_pieces, plan
+from data.parallel import WorkerPool
+from data.pieces import Piece, build_pieces, plan, read_piece, unfinished
+from data.processes import join_processes
 from data.raster import parse_bands
 from data.release import Release, find_release
 from data.report import inspect
@@ -59,7 +60,8 @@ def build(
     The result is a folder of Parquet shards that `datasets.load_dataset` opens, with a card (README.md), counts and
     everything left out (dataset.json), and pictures (report.html). Scenes that cannot be read are left out and
     named with their reason. The same source and options give the same bytes, however many workers build them.
-    After an interruption the same command goes on where it stopped.
+    After an interruption the same command goes on where it stopped. Several processes or machines that share a disk
+    build one dataset together: accelerate launch --num_processes 4 -m launch.cli build ...
 
     Args:
         out: The folder to write. It appears only when it is whole.
@@ -89,7 +91,7 @@ def build(
             estimate is confident. Polygons and damage masks lie on pre and stay.
         format: `webdataset`: beside the Parquet shards also tar files in the layout that DiffusionSat's trainer reads.
         geotiff: Also write every patch as GeoTIFFs, with its coordinate system and transform.
-        workers: Processes; by default as many as there are processors.
+        workers: Processes; by default as many as there are processors. Of each process of a launch, its share of them.
         overwrite: Replace a dataset that an earlier build wrote to `out`.
         strict: Stop at the first scene that cannot be used, and when a place stands in two splits.
     """
@@ -114,28 +116,46 @@ def build(
     found, name = _find(source, manifest)
     settings = {"source": name, "size": size, "bands": bands} | rule.settings()
     settings |= {"moderate_from": moderate_from, "severe_from": severe_from} | screening.settings()
-    with resumable_folder(out, overwrite) as work, WorkerPool(workers or default_workers()) as pool:
-        release = cut_large(found, size, chosen)
-        seen = survey(release.scenes, pool)
-        splits = assign_splits(release.scenes, rule, seen.overlaps)
-        ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
-        histories = [len(scene.history) for scene in ordered if scene.history]
-        tasks = [
-            SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen, bool(histories))
-            for scene in ordered
-        ]
-        pieces = plan(tasks, splits, joined.sha256 if joined else "")
-        tally, shards = _build(work, release, pieces, pool, joined, strict)
-        described = describe(tally, settings, shards, release.unrecognised, seen)
-        if histories:
-            described["history"] = {"scenes": len(histories), "images": sum(histories), "shortest": min(histories)}
-        described["captions_file"] = joined.outcome() if joined else None
-        described["exports"] = export(work / "dataset", shards, pool, format, geotiff)
-        if strict and (leak := leak_note(described)):
-            raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
-        write_manifest(work / "dataset", described)
-        write_card(work / "dataset", described)
-        inspect(work / "dataset")
+    processes = join_processes()
+
+    def finish(result: SceneResult) -> None:
+        _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
+        if joined:
+            joined.add_to(result.rows)
+
+    with WorkerPool(workers or processes.default_workers()) as pool:
+        if not processes.is_main:
+            mine: list[Piece] = processes.share()  # once the first has made the folder
+            with led_folder(out) as work:
+                build_pieces(work, mine, pool, finish, quiet=True)
+            processes.wait()
+            return
+        with resumable_folder(out, overwrite) as work:
+            release = cut_large(found, size, chosen)
+            for scene_id, reason in release.incomplete:
+                _stop_if(strict, scene_id, reason)
+            seen = survey(release.scenes, pool)
+            splits = assign_splits(release.scenes, rule, seen.overlaps)
+            ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
+            histories = [len(scene.history) for scene in ordered if scene.history]
+            tasks = [
+                SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen, bool(histories))
+                for scene in ordered
+            ]
+            pieces = plan(tasks, splits, joined.sha256 if joined else "")
+            build_pieces(work, processes.share(unfinished(work, pieces)), pool, finish, quiet=False)
+            processes.wait()
+            tally, shards = _count(work, release, pieces, joined, strict)
+            described = describe(tally, settings, shards, release.unrecognised, seen)
+            if histories:
+                described["history"] = {"scenes": len(histories), "images": sum(histories), "shortest": min(histories)}
+            described["captions_file"] = joined.outcome() if joined else None
+            described["exports"] = export(work / "dataset", shards, pool, format, geotiff)
+            if strict and (leak := leak_note(described)):
+                raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
+            write_manifest(work / "dataset", described)
+            write_card(work / "dataset", described)
+            inspect(work / "dataset")
     print(summary(described, out))
 
 
@@ -148,21 +168,14 @@ def _find(source: Path | None, manifest: Path | None) -> tuple[Release, str]:
     raise DataError("give either --source, an xView2 release, or --manifest, a JSONL file of pairs (docs/sources.md).")
 
 
-def _build(
-    work: Path, release: Release, pieces: list[Piece], pool: WorkerPool, joined: CaptionFile | None, strict: bool
+def _count(
+    work: Path, release: Release, pieces: list[Piece], joined: CaptionFile | None, strict: bool
 ) -> tuple[Tally, list[dict[str, Any]]]:
-    """All shards, counted."""
+    """What became of every scene, and all shards."""
     tally, shards = Tally(), []
     for scene_id, reason in release.incomplete:
-        _stop_if(strict, scene_id, reason)
         tally.reject(scene_id, reason)
-
-    def finish(result: SceneResult) -> None:
-        _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
-        if joined:
-            joined.add_to(result.rows)
-
-    for outcome in build_pieces(work, pieces, pool, finish):
+    for outcome in (read_piece(work, piece) for piece in pieces):
         for result in outcome.results:
             _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
             tally.add(outcome.piece.split, result)

@@ -59,6 +59,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def work_folder(out: Path) -> Path:
+    """Where a build to `out` works: hidden, beside it."""
+    return out.absolute().with_name(f".{out.name}.partial")
+
+
 @contextmanager
 def resumable_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     """Yield a hidden folder beside `out` whose part `dataset` takes the place of `out` at the end.
@@ -66,8 +71,7 @@ def resumable_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     The folder is locked: a second build to `out` is refused. If anything stops this one, even SIGKILL, the finished
     shards in `dataset/data` stay for the next run.
     """
-    out = out.absolute()
-    work = out.with_name(f".{out.name}.partial")
+    out, work = out.absolute(), work_folder(out)
     with _locked(work, out):
         try:
             _undo_half_move(out)
@@ -75,11 +79,7 @@ def resumable_folder(out: Path, overwrite: bool) -> Iterator[Path]:
             yield work
             _move(work / "dataset", out)
         except OSError as error:
-            if error.errno in _DISK_FULL:
-                left = _kept(work) or "Nothing was left behind."
-                raise DataError(
-                    f"the disk of {out.parent} is full. Free space, or name another --out. {left}"
-                ) from error
+            _stop_if_full(error, out, _kept(work) or "Nothing was left behind.")
             raise
         except BaseException:
             if kept := _kept(work):
@@ -88,6 +88,22 @@ def resumable_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         finally:
             if not _finished_shards(work):
                 shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def led_folder(out: Path) -> Iterator[Path]:
+    """The same folder for the other processes of a build, which leave it to the first."""
+    work = work_folder(out)
+    try:
+        yield work
+    except OSError as error:
+        _stop_if_full(error, out.absolute(), _kept(work))
+        raise
+
+
+def _stop_if_full(error: OSError, out: Path, left: str) -> None:
+    if error.errno in _DISK_FULL:
+        raise DataError(f"the disk of {out.parent} is full. Free space, or name another --out. {left}") from error
 
 
 def _finished_shards(work: Path) -> int:

@@ -71,26 +71,27 @@ def plan(tasks: Sequence[SceneTask], splits: dict[str, str], captions_sha256: st
     return pieces
 
 
-def build_pieces(
-    work: Path, pieces: Sequence[Piece], pool: WorkerPool, finish: Callable[[SceneResult], None]
-) -> Iterator[Outcome]:
-    """Yield every piece in order; build those that are not in `work` yet. `finish` completes the rows of a scene."""
-    data, records = work / "dataset" / "data", work / "records"
-    data.mkdir(parents=True, exist_ok=True)
+def unfinished(work: Path, pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces that are not in `work` yet; what this build will not use is removed from it."""
+    (work / "dataset" / "data").mkdir(parents=True, exist_ok=True)
+    records = work / "records"
     records.mkdir(exist_ok=True)
     _remove_others(work, pieces)
     found = {path.stem for path in records.iterdir()}
     checked = tqdm(pieces, "checking what is there", unit="shard", disable=not found, leave=False)
-    ready = {piece.name for piece in checked if piece.name in found and _is_whole(work, piece)}
-    total = sum(len(piece.tasks) for piece in pieces)
-    tasks = [task for piece in pieces if piece.name not in ready for task in piece.tasks]
+    return [piece for piece in checked if piece.name not in found or not _is_whole(work, piece)]
+
+
+def build_pieces(
+    work: Path, pieces: Sequence[Piece], pool: WorkerPool, finish: Callable[[SceneResult], None], quiet: bool
+) -> None:
+    """Build pieces, one after the other. `finish` completes the rows of a scene; `quiet` shows no bar."""
+    tasks = [task for piece in pieces for task in piece.tasks]
     # Closed on errors too, which would else be printed behind the bar.
-    with tqdm(desc="building", total=total, initial=total - len(tasks), unit="scene") as bar:
+    with tqdm(desc="building", total=len(tasks), unit="scene", disable=quiet) as bar:
         results = _counted(pool.map(build_scene, tasks), bar)
         for piece in pieces:
-            if piece.name not in ready:
-                _build(work, piece, islice(results, len(piece.tasks)), finish)
-            yield _read(work, piece)
+            _build(work, piece, islice(results, len(piece.tasks)), finish)
 
 
 def _counted(results: Iterable[SceneResult], bar: "tqdm[Any]") -> Iterator[SceneResult]:
@@ -109,14 +110,14 @@ def _build(work: Path, piece: Piece, results: Iterable[SceneResult], finish: Cal
             yield from result.rows
 
     shard = work / "dataset" / "data" / piece.name
-    count = write_shard(shard, rows(), work / "shard.tmp")
+    count = write_shard(shard, rows(), work / f"{piece.name}.tmp")
     record = {"key": piece.key, "rows": count, "sha256": sha256(shard) if count else "", "scenes": scenes}
-    partial = work / "record.tmp"
+    partial = work / f"{piece.name}.json.tmp"
     partial.write_text(json.dumps(record), encoding="utf-8")
     partial.replace(_record_path(work, piece))
 
 
-def _read(work: Path, piece: Piece) -> Outcome:
+def read_piece(work: Path, piece: Piece) -> Outcome:
     """Of built and of found pieces alike, so that both count the same."""
     record = json.loads(_record_path(work, piece).read_text(encoding="utf-8"))
     rows: dict[str, list[Row]] = {task.scene.scene_id: [] for task in piece.tasks}

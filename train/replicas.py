@@ -21,9 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from models.denoiser import Denoiser
 from train.config import ConfigError, TrainConfig
 
-# MB of gradients that travel together. Between hosts (gloo) small ones are on their way while the backward pass goes on
-# (docs/scaling.md); on GPUs PyTorch's own choice.
-BUCKET_MB = {"cpu": 4, "cuda": 25}
+# Gradients that travel together, MB. Between hosts (gloo) small lots are on their way while the backward pass goes on
+# (docs/scaling.md); on GPUs it is PyTorch's own choice.
+HOST_BUCKET_MB, BUCKET_MB = 4, 25
 
 
 def sharding_of(train: TrainConfig) -> FullyShardedDataParallelPlugin | None:
@@ -86,7 +86,7 @@ def join(accelerator: Accelerator, denoiser: Denoiser) -> nn.Module:
         device_ids=[accelerator.device] if accelerator.device.type == "cuda" else None,
         init_sync=False,  # `train.self_test` has shown that all weights are the same
         gradient_as_bucket_view=True,
-        bucket_cap_mb=BUCKET_MB[accelerator.device.type],
+        bucket_cap_mb=HOST_BUCKET_MB if accelerator.device.type == "cpu" else BUCKET_MB,
     )
 
 

@@ -173,3 +173,20 @@ def test_workers_end_with_a_killed_build(release: Path, tmp_path: Path) -> None:
     assert_group_ends(process.pid, within_s=30)
     subprocess.run(command, check=True, env=THIS_CODE, capture_output=True)
     assert len(list((tmp_path / "d" / "data").iterdir())) == 5 and not list(tmp_path.glob(".d*"))
+
+
+@pytest.mark.slow
+def test_two_processes_build_what_one_does(release: Path, tmp_path: Path) -> None:
+    out, straight = tmp_path / "together", tmp_path / "straight"
+    options = ["--source", str(release), "--size", "32", "--split-by", "event"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    together = [*launcher, "-m", "launch.cli", "build", "--out", str(out), *options]
+    done = subprocess.run(together, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    build(source=release, out=straight, size=32, workers=1, split_by="event")
+    assert len(list((out / "data").iterdir())) >= 2  # a shard for each process at least
+    assert contents(out) == contents(straight)
+    assert done.stdout.count("20 patches of 5 scenes") == 1  # the first process tells for all
+    again = subprocess.run(together, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+    assert again.returncode == 1 and f"error: out {out} is not empty" in again.stderr
+    assert "Traceback" not in again.stderr.partition("torch/distributed")[0]
