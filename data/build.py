@@ -60,8 +60,8 @@ def build(
     The result is a folder of Parquet shards that `datasets.load_dataset` opens, with a card (README.md), counts and
     everything left out (dataset.json), and pictures (report.html). Scenes that cannot be read are left out and
     named with their reason. The same source and options give the same bytes, however many workers build them.
-    After an interruption the same command goes on where it stopped. Several processes or machines that share a disk
-    build one dataset together: accelerate launch --num_processes 4 -m launch.cli build ...
+    After an interruption the same command goes on where it stopped. Several machines that share a disk build one
+    dataset together: accelerate launch -m launch.cli build (docs/dataset.md).
 
     Args:
         out: The folder to write. It appears only when it is whole.

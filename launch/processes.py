@@ -43,12 +43,18 @@ def main() -> int:
 
 
 def status_of(failures: list[ProcessFailure]) -> int:
-    """Of the first that did not merely save and leave: those that do may have lost this one a moment before.
+    """Of the first that had a reason of its own: some save and leave, some are told to end, because of another.
 
     Killed by a signal: as a shell reports it.
     """
-    causes = [failure for failure in failures if failure.exitcode != EXIT_INTERRUPTED] or failures
-    first = min(causes, key=lambda failure: failure.timestamp)
+    first = min(
+        failures,
+        key=lambda failure: (
+            failure.exitcode == -signal.SIGTERM,  # torchrun's way to end those that are left
+            failure.exitcode == EXIT_INTERRUPTED,
+            failure.timestamp,
+        ),
+    )
     return first.exitcode if first.exitcode >= 0 else 128 - first.exitcode
 
 

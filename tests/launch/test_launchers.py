@@ -119,7 +119,8 @@ def test_accelerate_tells_the_trainer_to_shard(monkeypatch: pytest.MonkeyPatch, 
     [
         ([75, 75], 75),  # everybody was asked to stop
         ([75, -9], 137),  # the second was killed, the first noticed, saved and left before torchrun looked
-        ([75, 2], 2),
+        ([75, -15], 75),  # the second had saved too, and torchrun ended it on its way out
+        ([-15, 75, 2], 2),
         ([1], 1),
     ],
 )
