@@ -17,13 +17,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from subprocess import Popen
 
 import psutil
 from jsonargparse import auto_cli
 
 from benchmarks.results import RESULTS, write_section
-from benchmarks.small_runs import settings, start, write_world
+from benchmarks.small_runs import Process, family, kill, settings, start, write_world
 from benchmarks.watch import LOOK_EVERY_S
 from train.run_folder import METRICS
 
@@ -37,18 +36,18 @@ NEVER = 100_000  # steps
 class Trainings:
     """Trainings that run at the same time."""
 
-    started: list["Popen[bytes]"]
+    started: list[Process]
     outs: list[Path]
 
     def halt(self) -> None:
         """Stop all their processes where they are."""
-        for process in self._processes():
-            process.suspend()
+        for member in self._members():
+            member.suspend()
 
     def turn(self) -> float:
         """Let them go on for LINES lines each; examples a second, all together."""
-        for process in self._processes():
-            process.resume()
+        for member in self._members():
+            member.resume()
         before = [lines(out) for out in self.outs]
         times: list[list[float]] = [[] for _ in self.outs]
         while any(len(seen) <= LINES for seen in times):
@@ -61,16 +60,14 @@ class Trainings:
         self.halt()
         return sum(LINES * LOGGED / (seen[LINES] - seen[0]) for seen in times)
 
-    def kill(self) -> None:
-        """End them, halted or not."""
-        for process in self._processes():
-            process.kill()
+    def end(self) -> None:
+        """Wherever they are."""
         for process in self.started:
+            kill(process)
             process.wait()
 
-    def _processes(self) -> list[psutil.Process]:
-        first = [psutil.Process(process.pid) for process in self.started if process.poll() is None]
-        return [each for parent in first for each in (parent, *parent.children(recursive=True))]
+    def _members(self) -> list[psutil.Process]:
+        return [member for process in self.started for member in family(process)]
 
 
 def processes(
@@ -110,7 +107,7 @@ def measured(work: Path, batch: int, turns: int, resolution: int) -> dict[str, l
             log = work / "processes.log"
             started = [start(arguments(work, out, batch, resolution), number, log) for out in outs]
             kinds[name] = Trainings(started, outs)
-            stack.callback(kinds[name].kill)
+            stack.callback(kinds[name].end)
             kinds[name].turn()  # does not count: it starts, and fills the cache
         rates: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(turns):

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from data.build import build
 from models.checkpoint import step_folder
 from tests.data.tiny_release import write_release
@@ -14,6 +16,7 @@ from tests.worlds import write_micro_base
 
 REPOSITORY = Path(__file__).parents[1]
 TIMINGS = ("examples_per_second", "data_wait", "peak_memory_gb")
+Process = subprocess.Popen[bytes]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 
@@ -44,7 +47,7 @@ def settings(work: Path, out: str, **more: Any) -> list[str]:  # noqa: ANN401 (a
     return ["-m", "train", *(f"--{name}={value}" for name, value in values.items())]
 
 
-def start(arguments: list[str], processes: int = 1, log: Path | None = None) -> "subprocess.Popen[bytes]":
+def start(arguments: list[str], processes: int = 1, log: Path | None = None) -> Process:
     """A run in processes of its own; what they say goes to a file."""
     launcher = [*TORCHRUN, str(processes)] if processes > 1 else []
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -52,6 +55,21 @@ def start(arguments: list[str], processes: int = 1, log: Path | None = None) -> 
     return subprocess.Popen(
         [sys.executable, *launcher, *arguments], cwd=REPOSITORY, env=environment, stdout=sink, stderr=sink
     )
+
+
+def family(process: Process) -> list[psutil.Process]:
+    """A run's launcher, trainers and data workers; none if it has ended."""
+    if process.poll() is not None:
+        return []
+    first = psutil.Process(process.pid)
+    return [*first.children(recursive=True), first]
+
+
+def kill(process: Process) -> None:
+    """All of it at once, as when a machine is lost; halted or not."""
+    for member in family(process):
+        if member.is_running():
+            member.kill()
 
 
 def finish(arguments: list[str], processes: int = 1, log: Path | None = None) -> None:

@@ -10,7 +10,6 @@ those of a run that nothing happened to.
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -26,13 +25,12 @@ import psutil
 from jsonargparse import auto_cli
 
 from benchmarks.results import RESULTS, write_section
-from benchmarks.small_runs import REPOSITORY, finish, metrics, settings, write_world
+from benchmarks.small_runs import REPOSITORY, Process, finish, kill, metrics, settings, write_world
 from models.checkpoint import fault_of, steps_in
 
 STEPS, LOSE_AT = 30, 8
 PEER_TIMEOUT = 15  # seconds
 YAML = "launch/accelerate/two_nodes.yaml"
-Process = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
@@ -196,20 +194,9 @@ def by_step(lines: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     return {line["step"]: line for line in lines}
 
 
-def kill(node: Process) -> None:
-    """A whole machine: launcher, trainers, data workers."""
-    for process in [*_children(node), *([psutil.Process(node.pid)] if node.poll() is None else [])]:
-        if process.is_running():
-            process.send_signal(signal.SIGKILL)
-
-
 def pull(machine: Machine) -> None:
     """The cable: no connection is closed, nothing arrives any more."""
     _ip("-n", machine.prefix[-1], "link", "set", machine.interface, "down")
-
-
-def _children(node: Process) -> list[psutil.Process]:
-    return psutil.Process(node.pid).children(recursive=True) if node.poll() is None else []
 
 
 def _start(command: list[str], log: Path, **more: str) -> Process:

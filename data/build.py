@@ -3,6 +3,8 @@
 On a laptop: `pre2post build --source xbd --out d512`
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from data.large import cut_large
 from data.leaks import leak_note, leak_pairs
 from data.manifest import Tally, describe, write_manifest
 from data.pairs import find_pairs
-from data.parallel import WorkerPool
+from data.parallel import WorkerPool, default_workers
 from data.pieces import Piece, build_pieces, plan, read_piece, unfinished
-from data.processes import join_processes
+from data.processes import Processes, join_processes
 from data.raster import parse_bands
 from data.release import Release, find_release
 from data.report import inspect
@@ -113,50 +115,57 @@ def build(
     wording = CaptionOptions(seed, moderate_from, severe_from)
     joined = CaptionFile(captions) if captions else None
     chosen = parse_bands(bands)
+    finish, processes = partial(_finish, strict, joined), join_processes()
+    if not processes.is_main:
+        _build_share(out, processes, workers or default_workers(), finish)
+        return
     found, name = _find(source, manifest)
     settings = {"source": name, "size": size, "bands": bands} | rule.settings()
     settings |= {"moderate_from": moderate_from, "severe_from": severe_from} | screening.settings()
-    processes = join_processes()
-
-    def finish(result: SceneResult) -> None:
-        _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
-        if joined:
-            joined.add_to(result.rows)
-
-    with WorkerPool(workers or processes.default_workers()) as pool:
-        if not processes.is_main:
-            mine: list[Piece] = processes.share()  # once the first has made the folder
-            with led_folder(out) as work:
-                build_pieces(work, mine, pool, finish, quiet=True)
-            processes.wait()
-            return
-        with resumable_folder(out, overwrite) as work:
-            release = cut_large(found, size, chosen)
-            for scene_id, reason in release.incomplete:
-                _stop_if(strict, scene_id, reason)
-            seen = survey(release.scenes, pool)
-            splits = assign_splits(release.scenes, rule, seen.overlaps)
-            ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
-            histories = [len(scene.history) for scene in ordered if scene.history]
-            tasks = [
-                SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen, bool(histories))
-                for scene in ordered
-            ]
-            pieces = plan(tasks, splits, joined.sha256 if joined else "")
-            build_pieces(work, processes.share(unfinished(work, pieces)), pool, finish, quiet=False)
-            processes.wait()
-            tally, shards = _count(work, release, pieces, joined, strict)
-            described = describe(tally, settings, shards, release.unrecognised, seen)
-            if histories:
-                described["history"] = {"scenes": len(histories), "images": sum(histories), "shortest": min(histories)}
-            described["captions_file"] = joined.outcome() if joined else None
-            described["exports"] = export(work / "dataset", shards, pool, format, geotiff)
-            if strict and (leak := leak_note(described)):
-                raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
-            write_manifest(work / "dataset", described)
-            write_card(work / "dataset", described)
-            inspect(work / "dataset")
+    with resumable_folder(out, overwrite) as work, WorkerPool(workers or default_workers()) as pool:
+        release = cut_large(found, size, chosen)
+        for scene_id, reason in release.incomplete:
+            _stop_if(strict, scene_id, reason)
+        seen = survey(release.scenes, pool)
+        splits = assign_splits(release.scenes, rule, seen.overlaps)
+        ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
+        histories = [len(scene.history) for scene in ordered if scene.history]
+        tasks = [
+            SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen, bool(histories))
+            for scene in ordered
+        ]
+        pieces = plan(tasks, splits, joined.sha256 if joined else "")
+        missing = unfinished(work, pieces)
+        done = len(tasks) - sum(len(piece.tasks) for piece in missing)
+        build_pieces(work, processes.share(missing), pool, finish, done)
+        processes.wait()
+        tally, shards = _count(work, release, pieces, joined, strict)
+        described = describe(tally, settings, shards, release.unrecognised, seen)
+        if histories:
+            described["history"] = {"scenes": len(histories), "images": sum(histories), "shortest": min(histories)}
+        described["captions_file"] = joined.outcome() if joined else None
+        described["exports"] = export(work / "dataset", shards, pool, format, geotiff)
+        if strict and (leak := leak_note(described)):
+            raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
+        write_manifest(work / "dataset", described)
+        write_card(work / "dataset", described)
+        inspect(work / "dataset")
     print(summary(described, out))
+
+
+def _build_share(out: Path, processes: Processes, workers: int, finish: Callable[[SceneResult], None]) -> None:
+    """What a process does that is not the first: the shards that this one tells it."""
+    mine: list[Piece] = processes.share()  # once the first has made the folder
+    with led_folder(out) as work, WorkerPool(workers) as pool:
+        build_pieces(work, mine, pool, finish)
+    processes.wait()
+
+
+def _finish(strict: bool, joined: CaptionFile | None, result: SceneResult) -> None:
+    """A scene just built gets the captions that join it."""
+    _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
+    if joined:
+        joined.add_to(result.rows)
 
 
 def _find(source: Path | None, manifest: Path | None) -> tuple[Release, str]:

@@ -79,7 +79,7 @@ def resumable_folder(out: Path, overwrite: bool) -> Iterator[Path]:
             yield work
             _move(work / "dataset", out)
         except OSError as error:
-            _stop_if_full(error, out, _kept(work) or "Nothing was left behind.")
+            _stop_if_full(error, out, work)
             raise
         except BaseException:
             if kept := _kept(work):
@@ -97,12 +97,13 @@ def led_folder(out: Path) -> Iterator[Path]:
     try:
         yield work
     except OSError as error:
-        _stop_if_full(error, out.absolute(), _kept(work))
+        _stop_if_full(error, out.absolute(), work)
         raise
 
 
-def _stop_if_full(error: OSError, out: Path, left: str) -> None:
+def _stop_if_full(error: OSError, out: Path, work: Path) -> None:
     if error.errno in _DISK_FULL:
+        left = _kept(work) or "Nothing was left behind."
         raise DataError(f"the disk of {out.parent} is full. Free space, or name another --out. {left}") from error
 
 

@@ -83,12 +83,25 @@ def unfinished(work: Path, pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def build_pieces(
-    work: Path, pieces: Sequence[Piece], pool: WorkerPool, finish: Callable[[SceneResult], None], quiet: bool
+    work: Path,
+    pieces: Sequence[Piece],
+    pool: WorkerPool,
+    finish: Callable[[SceneResult], None],
+    done: int | None = None,
 ) -> None:
-    """Build pieces, one after the other. `finish` completes the rows of a scene; `quiet` shows no bar."""
+    """Build pieces, one after the other.
+
+    Args:
+        work: the folder of `unfinished`.
+        pieces: to build.
+        pool: of workers.
+        finish: completes the rows of a scene.
+        done: scenes that an earlier run has built, where the bar begins; None = no bar.
+    """
     tasks = [task for piece in pieces for task in piece.tasks]
     # Closed on errors too, which would else be printed behind the bar.
-    with tqdm(desc="building", total=len(tasks), unit="scene", disable=quiet) as bar:
+    before, quiet = done or 0, done is None
+    with tqdm(desc="building", total=before + len(tasks), initial=before, unit="scene", disable=quiet) as bar:
         results = _counted(pool.map(build_scene, tasks), bar)
         for piece in pieces:
             _build(work, piece, islice(results, len(piece.tasks)), finish)

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import TypeVar
 
 from data.errors import DataError
-from data.parallel import default_workers
 
 Item = TypeVar("Item")
 PATIENCE = timedelta(days=7)  # of whoever is done first
@@ -29,24 +28,18 @@ class Processes:
         """Whether it is the first."""
         return self.index == 0
 
-    def default_workers(self) -> int:
-        """This process's share of the processors that it may use."""
-        return max(1, default_workers() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
     def share(self, items: Sequence[Item] = ()) -> list[Item]:
         """This process's share of what the first has; the others have nothing to give.
 
         Raises:
             DataError: the first has ended before.
         """
-        told = list(items)
+        told = [list(items)]
         if self.number > 1:
             from accelerate.utils import broadcast_object_list
 
-            whole = [told]
-            self._together(lambda: broadcast_object_list(whole))
-            told = whole[0]
-        return told[self.index :: self.number]
+            self._together(lambda: broadcast_object_list(told))
+        return told[0][self.index :: self.number]
 
     def wait(self) -> None:
         """Until every process is here.

@@ -12,7 +12,8 @@ import psutil
 import pytest
 import torch
 
-from benchmarks.two_nodes import LOOPBACK, kill, launchers
+from benchmarks.small_runs import kill
+from benchmarks.two_nodes import LOOPBACK, launchers
 from models.checkpoint import fault_of, steps_in
 from tests.train.conftest import Arguments, run
 from tests.worlds import REPOSITORY
