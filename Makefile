@@ -9,7 +9,7 @@ demo: .venv/core
 	$(BIN)/pre2post demo
 
 test: .venv/dev # two files at a time, a thread each: more threads wait for each other
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -47,11 +47,14 @@ def step_flops(base: Base, *, resolution: int, batch: int) -> dict[str, int]:
     return {"needed": needed.get_total_flops(), "encoders": encoders.get_total_flops()}
 
 
-def matmul_rate(dtype: torch.dtype, device: torch.device, repeats: int = 8) -> float:
-    """Operations per second of a large matrix product, the best of some."""
+def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations per second of a large matrix product, the best of two seconds."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2 * side**3 / min(_seconds(a, b) for _ in range(repeats))
+    times = [_seconds(a, b)]  # a CPU without units for bfloat16 may need half a minute for one
+    while sum(times) < 2:
+        times.append(_seconds(a, b))
+    return 2 * side**3 / min(times)
 
 
 def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:

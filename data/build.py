@@ -102,17 +102,14 @@ def build(
     screening.check()
     if workers is not None and workers < 1:
         raise DataError(f"workers is {workers}; expected 1 or more, or leave it out to use all processors.")
-    if not 0 < moderate_from < severe_from <= 1:
-        raise DataError(
-            f"moderate_from is {moderate_from} and severe_from is {severe_from}; expected 0 < moderate < severe <= 1."
-        )
+    wording = CaptionOptions(seed, moderate_from, severe_from)
+    wording.check()
     rule = SplitRule(
         split_by=split_by,
         seed=seed,
         test_events=event_names(test_events),
         validation_events=event_names(validation_events),
     )
-    wording = CaptionOptions(seed, moderate_from, severe_from)
     joined = CaptionFile(captions) if captions else None
     chosen = parse_bands(bands)
     finish, processes = partial(_finish, strict, joined), join_processes()

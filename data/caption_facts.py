@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 
 from data.caption_layout import Layout, arrangement, position
+from data.errors import DataError
 from data.events import Event
 from data.geo import Location
 from data.labels import Label, Phase
@@ -24,6 +25,14 @@ class CaptionOptions:
     seed: int = 0  # of the phrasings
     moderate_from: float = MODERATE_FROM  # damage ratio
     severe_from: float = SEVERE_FROM
+
+    def check(self) -> None:
+        """Stop on thresholds that leave no room for one of the words."""
+        if not 0 < self.moderate_from < self.severe_from <= 1:
+            raise DataError(
+                f"moderate_from is {self.moderate_from} and severe_from is {self.severe_from}; "
+                "expected 0 < moderate < severe <= 1."
+            )
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ Same parts and folder format as Stable Diffusion, so that everything that runs o
 Eight latent channels instead of four: at this size an 8x smaller four-channel latent loses the houses.
 """
 
-import string
+import json
 from collections.abc import Iterable
 
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from tokenizers import pre_tokenizers
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 RESOLUTION_PX = 128
@@ -16,6 +17,7 @@ LATENT_CHANNELS = 8
 TEXT_WIDTH = 64
 TEXT_TOKENS = 77
 VOCABULARY = 1024
+END_OF_WORD = "</w>"
 
 
 def tiny_vae() -> AutoencoderKL:
@@ -51,14 +53,24 @@ def tiny_unet() -> UNet2DConditionModel:
 
 
 def tiny_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
-    """CLIP's byte-pair encoding with a small vocabulary learned from the captions."""
-    alphabet = ["<|startoftext|>", "<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    untrained = CLIPTokenizer(vocab={token: index for index, token in enumerate(alphabet)}, merges=[])
-    # Every printable character as a word of its own, so that any ASCII prompt can be spelled.
-    spelling = " ".join(string.printable)
-    tokenizer = untrained.train_new_from_iterator([spelling, *captions], vocab_size=VOCABULARY)
-    tokenizer.model_max_length = TEXT_TOKENS
-    return tokenizer
+    """CLIP's byte-pair encoding with a small vocabulary learned from the captions; the same in every run."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # As in CLIP's own vocabulary; the trainer by itself would number the last letters in an order of chance.
+    alphabet = [*letters, *(letter + END_OF_WORD for letter in letters)]
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    untrained = CLIPTokenizer(vocab={token: index for index, token in enumerate([*special, *alphabet])}, merges=[])
+    learned = Tokenizer.from_str(untrained.backend_tokenizer.to_str())
+    trainer = BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[*special, *alphabet],
+        end_of_word_suffix=END_OF_WORD,
+        show_progress=False,
+    )
+    learned.train_from_iterator(captions, trainer)
+    model = json.loads(learned.to_str())["model"]
+    return CLIPTokenizer(
+        vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]], model_max_length=TEXT_TOKENS
+    )
 
 
 def tiny_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,15 +98,16 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             "timestep": torch.tensor(timestep),
             "fingerprint": torch.tensor(zlib.crc32(b"".join(part.tobytes() for part in drawn))),
         }
-        return example | self._target(view, spread) | self._text(caption) | self._shown(view) | told
+        row = self.images[view.patch] if self.images.column_names else {}  # decodes every image in it
+        return example | self._target(view, row, spread) | self._text(caption) | self._shown(view, row) | told
 
     def __getitems__(self, ordinals: list[int]) -> list[dict[str, Tensor]]:
         """The examples of one micro-batch."""
         return [self[ordinal] for ordinal in ordinals]
 
-    def _target(self, view: View, spread: np.ndarray) -> dict[str, Tensor]:
+    def _target(self, view: View, row: dict[str, Any], spread: np.ndarray) -> dict[str, Tensor]:
         if self.latents is None:
-            pixels = shown_pixels(self.images[view.patch][view.target], None, self.recipe.resolution)
+            pixels = shown_pixels(row[view.target], None, self.recipe.resolution)
             return {"target_pixels": mirror(pixels, view.mirrored), "spread": torch.from_numpy(spread)}
         posterior = self._posterior(self.latents, view.target, view)
         return {"latents": sample(posterior, torch.from_numpy(spread), self.recipe.scaling_factor)}
@@ -114,14 +116,12 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         entry = self.text[caption]
         return {"encoder_hidden_states" if name == "states" else name: value for name, value in entry.items()}
 
-    def _shown(self, view: View) -> dict[str, Tensor]:
+    def _shown(self, view: View, row: dict[str, Any]) -> dict[str, Tensor]:
         """The condition and the weights of the loss."""
-        recipe, row = self.recipe, None
-        found = {}
+        recipe, found = self.recipe, {}
         if recipe.show_latents is not None and self.latents is not None:
             found["condition"] = self._posterior(self.latents, view.source, view)["mean"] * recipe.show_latents
         else:
-            row = self.images[view.patch]
             mask = row["damage_mask"] if recipe.show_mask else None
             mask = undamaged(mask) if mask is not None and view.past else mask
             if recipe.sequence > 1:
@@ -130,7 +130,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
                 pixels = shown_pixels(row[view.source], mask, recipe.resolution)
             found["condition"] = mirror(pixels, view.mirrored)
         if recipe.damage_weights is not None:
-            mask = mirror(loss_mask(row or self.images[view.patch])[..., None], view.mirrored)[0]
+            mask = mirror(loss_mask(row)[..., None], view.mirrored)[0]
             found["loss_weights"] = damage_weights(mask, recipe.damage_weights, recipe.latent_shape[-1])
         return found
 
@@ -154,7 +154,7 @@ def sample(posterior: dict[str, Tensor], spread: Tensor, scaling_factor: float) 
     return (posterior["mean"] + posterior["std"] * spread) * scaling_factor
 
 
-def loss_mask(row: dict[str, object]) -> np.ndarray:
+def loss_mask(row: dict[str, Any]) -> np.ndarray:
     """The damage mask (H, W) uint8 of a patch, 255 where either image has no data; background if unlabelled."""
     pre, post = (np.array(row[phase]) for phase in ("pre", "post"))
     mask = np.zeros(post.shape[:2], np.uint8) if row["damage_mask"] is None else np.array(row["damage_mask"])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import Arguments, fingerprints, losses, run
+from tests.train.conftest import Arguments, fingerprints, gradient_norms, losses, run
 from tests.worlds import torchrun
 
 
@@ -26,6 +26,7 @@ def test_two_processes_draw_what_one_draws(
     assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "two")
     assert len(set(fingerprints(tmp_path / "one"))) == 6
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=tolerance)
+    assert gradient_norms(tmp_path / "two") == pytest.approx(gradient_norms(tmp_path / "one"), rel=tolerance)
 
 
 def test_micro_batch_and_workers_change_nothing(tmp_path: Path, arguments: Arguments) -> None:
@@ -33,6 +34,7 @@ def test_micro_batch_and_workers_change_nothing(tmp_path: Path, arguments: Argum
     run(arguments("parts", "--train.micro_batch=1", "--run.workers=2"))
     assert fingerprints(tmp_path / "whole") == fingerprints(tmp_path / "parts")
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
+    assert gradient_norms(tmp_path / "parts") == pytest.approx(gradient_norms(tmp_path / "whole"), rel=1e-5)
 
 
 def test_another_seed_draws_other_examples(tmp_path: Path, arguments: Arguments) -> None:

@@ -83,7 +83,7 @@ def read_until_step(process: "subprocess.Popen[bytes]", out: Path, step: int) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["first machine", "second process"])
 def test_two_real_processes(tmp_path: Path, arguments: Arguments, lost: str) -> None:
-    out, steps = tmp_path / "lost", ["--train.steps=20", "--train.learning_rate=1e-3"]  # rounding grows with the rate
+    out, steps = tmp_path / "lost", ["--train.steps=20"]
     run(arguments("straight", *steps))
     command = ["-m", "train", *arguments("lost", *steps, "--run.save_every=100", "--run.peer_timeout=60")]
     starts = launchers(LOOPBACK) if lost == "first machine" else [TORCHRUN]

@@ -32,7 +32,8 @@ from train.stages import stages_of
 from train.validation import SEED, prepare_validation
 from train.views import View
 
-SHORT = ["--train.steps=4", "--train.warmup_steps=0", "--train.learning_rate=0.02", "--run.save_every=2"]
+SHORT = ["--train.steps=4", "--train.warmup_steps=0", "--run.save_every=2"]
+FAST = "--train.learning_rate=0.02"  # what four steps learn is seen in images
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +145,7 @@ def test_micro_batches_workers_and_cache_change_nothing(tmp_path: Path, argument
     run(arguments("off", *base, "--run.cache_in=off"))
     for name in ("parts", "off"):
         assert fingerprints(tmp_path / name) == fingerprints(tmp_path / "whole")
-        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
+        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
 
 
 def batch(count: int = 2) -> dict[str, torch.Tensor]:
@@ -224,7 +225,7 @@ def test_checkpointing_changes_no_loss(tmp_path: Path, arguments: Arguments, sat
     base = [f"--model.base={sat_base}", "--model.trained=controlnet+lora", *SHORT]
     run(arguments("plain", *base))
     run(arguments("less", *base, "--model.gradient_checkpointing=true", "--model.base_checkpointing=true"))
-    assert losses(tmp_path / "less") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
+    assert losses(tmp_path / "less") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
 
 
 RUNS: dict[str, list[str]] = {
@@ -245,7 +246,7 @@ def test_trains_resumes_validates_and_generates(
     base = micro_base if kind == "control" else sat_base
     validation = ["--validation.every=2", "--validation.split=train", "--validation.examples=2"]
     validation += ["--validation.images=1", "--validation.timesteps=1", "--validation.sampling_steps=2"]
-    options = [f"--model.base={base}", *SHORT, *RUNS[kind], *validation, "--train.ema_decay=0.5"]
+    options = [f"--model.base={base}", *SHORT, *RUNS[kind], *validation, "--train.ema_decay=0.5", FAST]
     denoisers: list[Denoiser] = []
 
     def watching(denoiser: Any, *rest: Any, **more: Any) -> Any:

@@ -93,7 +93,7 @@ def test_another_experiment_is_refused(tmp_path: Path, arguments: Arguments) -> 
     run(arguments("run", "--train.steps=3"))
     with pytest.raises(CheckpointError, match=r"train\.seed was 0 and is now 1") as error:
         run(arguments("run", "--train.seed=1", "--train.learning_rate=0.5"))
-    assert "train.learning_rate was 0.01 and is now 0.5" in str(error.value)
+    assert "train.learning_rate was 0.001 and is now 0.5" in str(error.value)
     assert "--run.resume_allow='[train.learning_rate,train.seed]'" in str(error.value)
 
 
@@ -104,7 +104,7 @@ def test_what_is_allowed_may_differ_and_everything_that_differs_is_listed(
     changes = ("--train.learning_rate=0.5", "--run.workers=1", "--run.resume_allow=[train.learning_rate]")
     assert run(arguments("run", *changes)) == 0
     printed = capsys.readouterr().out
-    for change in ("train.learning_rate was 0.01 and is now 0.5", "run.workers was 0 and is now 1"):
+    for change in ("train.learning_rate was 0.001 and is now 0.5", "run.workers was 0 and is now 1"):
         assert f"resume: {change}." in printed
 
 

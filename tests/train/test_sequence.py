@@ -33,7 +33,8 @@ from train.examples import Examples, prepare_examples
 from train.networks import build_denoiser
 from train.stages import stages_of
 
-SHORT = ["--train.steps=4", "--train.warmup_steps=0", "--train.learning_rate=0.02", "--run.save_every=2"]
+SHORT = ["--train.steps=4", "--train.warmup_steps=0", "--run.save_every=2"]
+FAST = "--train.learning_rate=0.02"  # what four steps learn is seen in images
 THREE = ["--model.controlnet=3d", "--data.sequence=3"]
 
 
@@ -134,7 +135,7 @@ def test_micro_batches_and_workers_change_nothing(
     run(arguments("whole", *base, "--train.micro_batch=4"))
     run(arguments("parts", *base, "--train.micro_batch=1", "--run.workers=2", "--run.cache_in=off"))
     assert fingerprints(tmp_path / "parts") == fingerprints(tmp_path / "whole")
-    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-3)
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -182,7 +183,7 @@ def test_trains_resumes_validates_generates_and_is_evaluated(
     controlnet: str, images: int, tmp_path: Path, arguments: Arguments, sequences: Path, sat_base: Path
 ) -> None:
     """Bit for bit after an interruption; a folder that loads by itself; images that follow every image shown."""
-    options = [f"--model.base={sat_base}", f"--data.dataset={sequences}", *SHORT, "--train.ema_decay=0.5"]
+    options = [f"--model.base={sat_base}", f"--data.dataset={sequences}", *SHORT, FAST, "--train.ema_decay=0.5"]
     options += [f"--model.controlnet={controlnet}", f"--data.sequence={images}", "--validation.every=2"]
     options += ["--validation.split=train", "--validation.examples=2", "--validation.images=1"]
     options += ["--validation.timesteps=1", "--validation.sampling_steps=2"]
@@ -236,7 +237,7 @@ def follows_every_image(out: Path, row: dict[str, Any], images: int) -> None:
 def test_too_short_a_history_is_named(
     tmp_path: Path, arguments: Arguments, sequences: Path, sat_base: Path, tiny_dataset: Path
 ) -> None:
-    options = [f"--model.base={sat_base}", f"--data.dataset={sequences}", *SHORT, "--model.controlnet=3d"]
+    options = [f"--model.base={sat_base}", f"--data.dataset={sequences}", *SHORT, FAST, "--model.controlnet=3d"]
     first = open_dataset(sequences, "train")[0]["patch_id"]
     with pytest.raises(
         ConfigError, match=f"data.sequence is 5, but 12 patches of {sequences} have .* first is {first}"

@@ -13,7 +13,7 @@ from train.config import ConfigError, parse_config
 from train.replicas import sharding_of
 from train.run_folder import read_metrics
 
-OPTIONS = ["--train.ema_decay=0.9", "--train.learning_rate=1e-3", "--validation.every=3", "--validation.examples=3"]
+OPTIONS = ["--train.ema_decay=0.9", "--validation.every=3", "--validation.examples=3"]
 OPTIONS += ["--validation.images=1", "--validation.sampling_steps=2", "--validation.timesteps=2"]
 
 

@@ -94,7 +94,7 @@ def test_the_numbers_are_those_of_the_objective(tmp_path: Path, arguments: Argum
             expected.append(denoising_loss(denoiser, schedule, batch)[1].item())
     assert found["validation_loss"] == pytest.approx(np.mean(expected), rel=1e-5)
     assert found["validation_loss_t750"] == pytest.approx(np.mean(expected[3:]), rel=1e-5)
-    assert found["control_gap"] != pytest.approx(0, abs=1e-3)
+    assert abs(found["control_gap"]) > 1e-4  # a thousand times the rounding of a mean loss
 
 
 def test_the_images_are_what_stock_diffusers_generates(tmp_path: Path, arguments: Arguments) -> None:
