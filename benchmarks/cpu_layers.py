@@ -1,15 +1,18 @@
 """Convolutions of Stable Diffusion 2.1 at 256 px on the CPU: PyTorch's own beside models/cpu_layers.py.
 
-python -m benchmarks.cpu_layers
+python -m benchmarks.cpu_layers --precision bf16
 """
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
+from jsonargparse import auto_cli
 from torch import Tensor, nn
 
 from models.cpu_layers import use_cpu_layers
+from train.networks import DTYPES
 
 REPEATS = 4
 # Channels in and out, side of the image in latent cells, kernel, stride; as often as UNet and ControlNet have them.
@@ -27,8 +30,14 @@ SHAPES = [
 ]
 
 
-def main(batch: int = 2) -> None:
-    """Print the table: milliseconds of forward and backward, the best of some."""
+def cpu_layers(*, batch: int = 2, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+    """Print the table: milliseconds of forward and backward, the best of some.
+
+    Args:
+        batch: images.
+        precision: of products; trained weights are float32 all the same, frozen ones lie in it.
+    """
+    dtype = DTYPES[precision]
     print(
         "| convolution | trained: PyTorch, ms | ours, ms | frozen: PyTorch, ms | ours, ms |\n|---|---:|---:|---:|---:|"
     )
@@ -37,9 +46,10 @@ def main(batch: int = 2) -> None:
         for trained in (True, False):
             for ours in (False, True):
                 layer = nn.Conv2d(channels, out, kernel, stride=stride, padding=kernel // 2).requires_grad_(trained)
-                x = torch.randn(batch, channels, side, side)
+                layer = layer if trained else layer.to(dtype)
+                x = torch.randn(batch, channels, side, side, dtype=dtype)
                 if ours:
-                    use_cpu_layers(layer)
+                    use_cpu_layers(layer, stored=layer.weight.dtype, computed=dtype)
                     x = x.to(memory_format=torch.channels_last)
                 times.append(f"{_best(_pass(layer, x.requires_grad_())) * 1e3:.0f}")
         what = f"{channels} to {out} channels, {side} x {side}, kernel {kernel}, stride {stride}"
@@ -47,11 +57,16 @@ def main(batch: int = 2) -> None:
 
 
 def _pass(layer: nn.Module, x: Tensor) -> Callable[[], None]:
-    gradient = torch.randn_like(layer(x))
+    def said() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=x.dtype == torch.bfloat16):
+            out: Tensor = layer(x)
+        return out
+
+    gradient = torch.randn_like(said())
 
     def forward_and_backward() -> None:
         layer.zero_grad()
-        layer(x).backward(gradient)
+        said().backward(gradient)
 
     return forward_and_backward
 
@@ -66,4 +81,4 @@ def _best(work: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    auto_cli(cpu_layers, as_positional=False)

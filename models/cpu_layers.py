@@ -1,10 +1,11 @@
-"""Layers for float32 on CPUs: large convolutions as matrix products, and frozen weights that lie in 16 bits.
+"""Layers for CPUs: large convolutions as matrix products, and frozen weights that lie in 16 bits beside float32.
 
 oneDNN copies a convolution's weights into a layout of its own in every call, which costs much where images are small
 and weights large, as in most of a latent UNet. Here the image is copied instead: the neighbourhood of every output cell
 becomes a row, and the rows are multiplied by the weights as they lie. `benchmarks/cpu_layers.py` measures it.
 
-Weights that are kept in bfloat16 become float32 a part of a layer at a time, whenever they are needed.
+Products are in float32 or, under autocast or with weights of that type, in 16 bits. Weights that lie in 16 bits beside
+products in float32 become float32 a part of a layer at a time, whenever they are needed.
 """
 
 from collections.abc import Iterator
@@ -19,24 +20,28 @@ LARGE = 1_000_000  # weights of a convolution whose copy is worth avoiding
 PART = 8_000_000  # weights that are converted at a time; all of a layer would be 118 MB in Stable Diffusion 2.1
 
 
-def use_cpu_layers(network: nn.Module, *, stored: torch.dtype = torch.float32) -> None:
+def use_cpu_layers(
+    network: nn.Module, *, stored: torch.dtype = torch.float32, computed: torch.dtype = torch.float32
+) -> None:
     """Let a network's layers work as told above; parameters keep their names, results are the same up to rounding.
 
     Args:
         network: float32, or frozen in another type.
         stored: of the weights of linear layers and convolutions, which must be frozen if it is not float32.
+        computed: what products are in. If that is float32, all but the stored weights become float32.
     """
+    widened = computed == torch.float32
     for module in network.modules():
         keeps_type = type(module) in (nn.Conv2d, nn.Linear) and module.weight.dtype == stored
         for name, parameter in module.named_parameters(recurse=False):
-            if not (keeps_type and name == "weight"):
+            if widened and not (keeps_type and name == "weight"):
                 parameter.data = parameter.data.float()
         # Of 1 x 1 the order is the same, but strides would differ from a gradient's.
         if type(module) is nn.Conv2d and module.kernel_size != (1, 1):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         if type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1):
             module.__class__ = CpuConv2d
-        elif type(module) is nn.Linear and keeps_type and stored != torch.float32:
+        elif type(module) is nn.Linear and keeps_type and widened and stored != torch.float32:
             module.__class__ = CpuLinear
 
 
@@ -44,10 +49,13 @@ class CpuConv2d(nn.Conv2d):
     """A convolution with weights channels last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, O, h, w), channels last, float32."""
-        if self.weight.dtype == x.dtype and not _as_product(x, self.weight, self.stride[0]):
+        """(B, C, H, W) -> (B, O, h, w), channels last, in the type of x or of autocast."""
+        autocast = torch.is_autocast_enabled("cpu")
+        if (self.weight.dtype == x.dtype or autocast) and not _as_product(x, self.weight, self.stride[0]):
             return super().forward(x)
-        out: Tensor = _Conv.apply(x, self.weight, self.bias, self.stride[0], self.padding[0])
+        x = x.to(torch.get_autocast_dtype("cpu")) if autocast else x
+        with torch.autocast("cpu", enabled=False):
+            out: Tensor = _Conv.apply(x, self.weight, self.bias, self.stride[0], self.padding[0])
         return out
 
 
@@ -118,7 +126,7 @@ def _times(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if bias is None:
             torch.mm(rows, part.t(), out=out[:, columns])
         else:
-            torch.addmm(bias[columns], rows, part.t(), out=out[:, columns])
+            torch.addmm(bias[columns].to(rows.dtype), rows, part.t(), out=out[:, columns])
     return out
 
 
@@ -131,8 +139,9 @@ def _back_times(rows: Tensor, weight: Tensor) -> Tensor:
 
 
 def _parts(like: Tensor, weight: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """(O, K) -> (first row, some rows in the type of `like`), so many that PART numbers are converted at a time."""
-    rows = len(weight) if weight.dtype == like.dtype else max(1, PART // weight.shape[1])
+    """(O, K) -> (first row, some rows in the type of `like`), so many that PART numbers become float32 at a time."""
+    in_parts = like.dtype == torch.float32 != weight.dtype  # in 16 bits a sum of parts would be rounded at each
+    rows = max(1, PART // weight.shape[1]) if in_parts else len(weight)
     for first in range(0, len(weight), rows):
         yield first, _in_type_of(like, weight[first : first + rows])
 
@@ -168,10 +177,10 @@ def _fold(rows: Tensor, shape: torch.Size, kernel: int, stride: int, padding: in
     batch, channels, height, width = shape
     across = [(side + 2 * padding - kernel) // stride + 1 for side in (height, width)]
     windows = rows.view(batch, *across, kernel, kernel, channels)
-    padded = rows.new_zeros(batch, height + 2 * padding, width + 2 * padding, channels)
+    padded = torch.zeros(batch, height + 2 * padding, width + 2 * padding, channels)  # sums are float32
     ends = [stride * (count - 1) + 1 for count in across]
     for row in range(kernel):
         for column in range(kernel):
             cells = padded[:, row : row + ends[0] : stride, column : column + ends[1] : stride]
             cells += windows[:, :, :, row, column]
-    return padded[:, padding : padding + height, padding : padding + width].permute(0, 3, 1, 2)
+    return padded[:, padding : padding + height, padding : padding + width].permute(0, 3, 1, 2).to(rows.dtype)

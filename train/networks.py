@@ -56,8 +56,9 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     for network in (unet, controlnet):
         if network is not None:
             _speed_up(network, model)
-            if device.type == "cpu" and compute_dtype == torch.float32 and not model.compile:
-                use_cpu_layers(network, stored=DTYPES[precision] if network is unet else torch.float32)
+            if device.type == "cpu" and not model.compile:
+                stored = DTYPES[precision] if network is unet else torch.float32
+                use_cpu_layers(network, stored=stored, computed=compute_dtype)
     if model.gradient_checkpointing and controlnet is not None:
         controlnet.enable_gradient_checkpointing()
     if model.base_checkpointing:

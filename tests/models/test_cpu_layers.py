@@ -75,6 +75,29 @@ def test_frozen_weights_in_16_bits_are_used_as_float32(
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("trained", [True, False], ids=["float32 under autocast", "frozen in bfloat16"])
+def test_products_in_bfloat16(large: int, shape: tuple[int, ...], trained: bool) -> None:
+    channels, out, kernel, stride, padding = shape
+    plain = nn.Conv2d(channels, out, kernel, stride=stride, padding=padding)
+    plain = plain if trained else plain.bfloat16().requires_grad_(False)
+    other, stored = copy.deepcopy(plain), plain.weight.dtype
+    use_cpu_layers(other, stored=stored, computed=torch.bfloat16)
+    assert type(other) is CpuConv2d and {weight.dtype for weight in other.parameters()} == {stored}
+    answers: list[list[torch.Tensor | None]] = []
+    for convolution in (copy.deepcopy(plain).float().requires_grad_(trained), plain, other):
+        in_float32 = not answers
+        given = small_input(channels).bfloat16().to(torch.float32 if in_float32 else stored).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=trained and not in_float32):
+            said = convolution(given)
+        said.float().square().sum().backward()
+        answers.append([said, given.grad, *(weight.grad for weight in convolution.parameters() if trained)])
+    for exact, theirs, found in zip(*answers, strict=True):
+        assert exact is not None and theirs is not None and found is not None and found.dtype == theirs.dtype
+        error, their_error = ((each.float() - exact).abs().max() for each in (found, theirs))
+        assert error <= max(2 * their_error, 2**-6 * exact.abs().max())
+
+
 def test_adapters_in_frozen_layers_are_still_trained() -> None:
     adapter = nn.Linear(4, 2)
     network = nn.ModuleDict({"base": nn.Linear(4, 4).bfloat16().requires_grad_(False), "adapter": adapter})
