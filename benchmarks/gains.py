@@ -1,4 +1,4 @@
-r"""What each part of a quick step is worth: our trainer beside itself without one of them, or with one more option.
+"""What each part of a quick step is worth: our trainer beside itself without one of them, or with one more option.
 
 On a laptop, some minutes:  python -m benchmarks.gains --work out/bench --size tiny --precision fp32
 
@@ -20,13 +20,6 @@ from benchmarks.without import PARTS
 from models import load_base
 from train.networks import compute_type
 
-OPTIONS = {
-    "latents and captions encoded in every step": "--run.cache_in=off",
-    "`model.channels_last`": "--model.channels_last=true",
-    "`model.gradient_checkpointing`": "--model.gradient_checkpointing=true",
-    "`model.compile`": "--model.compile=true",
-}
-
 
 def gains(
     *,
@@ -34,7 +27,7 @@ def gains(
     configs: Path | None = None,
     size: Literal["tiny", "sd21", "sd21-b8", "sd21-b32"] = "sd21",
     precision: Literal["fp32", "bf16"] = "bf16",
-    only: Sequence[str] = (),
+    options: Sequence[str] = (),
     results: Path = RESULTS,
 ) -> None:
     """Compare, print, and write a section.
@@ -44,16 +37,16 @@ def gains(
         configs: config files of Stable Diffusion 2.1 in diffusers' layout, for all sizes but `tiny`.
         size: as in benchmarks.train_step.
         precision: of the trainer.
-        only: the rows to measure, by what they say; all if there are none.
+        options: of the trainer, each measured by itself, e.g. `[--model.compile=true]`.
         results: the file to write to.
     """
     setup, dataset = SIZES[size], simulated_dataset(work)
     base = load_base("tiny" if setup.base == "tiny" else random_base(work, configs))
     module, *settings = ours(setup, base.folder, dataset, work / "cache", 1, precision)
     as_is = [module, *settings]
-    others = {f"without {part}": ["benchmarks.without", *settings, f"--without={part}"] for part in parts(precision)}
-    others |= {name: [*as_is, option] for name, option in OPTIONS.items()}
-    chosen = {name: command for name, command in others.items() if name in only or not only}
+    chosen = {f"without {part}": ["benchmarks.without", *settings, f"--without={part}"] for part in parts(precision)}
+    chosen |= {"without the cache": [*as_is, "--run.cache_in=off"]}
+    chosen |= {f"with `{option.removeprefix('--')}`": [*as_is, option] for option in options}
     found: dict[str, list[tuple[Watched, Watched]]] = {name: [] for name in chosen}
     watch(as_is, work, lines=1, batch=setup.batch)  # fills the cache
     lines = setup.warm_up + setup.windows
@@ -67,9 +60,10 @@ def gains(
 def parts(precision: str) -> list[str]:
     """Those that the trainer has at this precision on this machine."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    on_cpu = {"layers for CPUs", "freed memory kept"} if device.type == "cuda" else set()
-    casts = set() if compute_type(precision, device) != torch.float32 else {"frozen weights in the compute type"}
-    return [part for part in PARTS if part not in on_cpu | casts]
+    absent = {"layers for CPUs", "freed memory kept"} if device.type == "cuda" else set()
+    if compute_type(precision, device) == torch.float32:
+        absent.add("frozen weights in the compute type")
+    return [part for part in PARTS if part not in absent]
 
 
 def table(found: dict[str, list[tuple[Watched, Watched]]], warm_up: int) -> str:

@@ -1,11 +1,12 @@
-"""Layers for CPUs: large convolutions as matrix products, and frozen weights that lie in 16 bits beside float32.
+"""Layers for CPUs: large convolutions as matrix products, and weights that lie in another type than products are in.
 
 oneDNN copies a convolution's weights into a layout of its own in every call, which costs much where images are small
 and weights large, as in most of a latent UNet. Here the image is copied instead: the neighbourhood of every output cell
 becomes a row, and the rows are multiplied by the weights as they lie. `benchmarks/cpu_layers.py` measures it.
 
-Products are in float32 or, under autocast or with weights of that type, in 16 bits. Weights that lie in 16 bits beside
-products in float32 become float32 a part of a layer at a time, whenever they are needed.
+Weights of another type are converted into one piece of memory that all layers share, whenever they are needed: frozen
+ones in 16 bits become float32, a part of a layer at a time; trained ones in float32 become 16 bits under autocast, of
+which PyTorch would keep a copy from the forward to the backward pass.
 """
 
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def use_cpu_layers(
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         if type(module) is nn.Conv2d and module.groups == 1 and module.dilation == (1, 1):
             module.__class__ = CpuConv2d
-        elif type(module) is nn.Linear and keeps_type and widened and stored != torch.float32:
+        elif type(module) is nn.Linear and keeps_type and stored != computed:
             module.__class__ = CpuLinear
 
 
@@ -50,34 +51,47 @@ class CpuConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, h, w), channels last, in the type of x or of autocast."""
-        autocast = torch.is_autocast_enabled("cpu")
-        if (self.weight.dtype == x.dtype or autocast) and not _as_product(x, self.weight, self.stride[0]):
+        in_type = self.weight.dtype == x.dtype or torch.is_autocast_enabled("cpu")
+        if in_type and not _as_product(x, self.weight, self.stride[0]):
             return super().forward(x)
-        x = x.to(torch.get_autocast_dtype("cpu")) if autocast else x
-        with torch.autocast("cpu", enabled=False):
-            out: Tensor = _Conv.apply(x, self.weight, self.bias, self.stride[0], self.padding[0])
-        return out
+        return _outside_autocast(_Conv, x, self.weight, self.bias, self.stride[0], self.padding[0])
 
 
 class CpuLinear(nn.Linear):
-    """A frozen linear layer with its weights in another type."""
+    """A linear layer with its weights in another type than that of the input or of autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., O), float32."""
-        out: Tensor = _Linear.apply(x, self.weight, self.bias)
-        return out
+        """(..., C) -> (..., O), in the type of x or of autocast."""
+        return _outside_autocast(_Linear, x, self.weight, self.bias)
+
+
+def _outside_autocast(function: type[torch.autograd.Function], x: Tensor, *others: Any) -> Tensor:  # noqa: ANN401
+    """Apply it to x in the type that autocast asks for, if it does; the function itself decides what else is cast."""
+    if torch.is_autocast_enabled("cpu"):
+        x = x.to(torch.get_autocast_dtype("cpu"))
+    with torch.autocast("cpu", enabled=False):
+        out: Tensor = function.apply(x, *others)
+    return out
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(weight)
+        ctx.save_for_backward(x if weight.requires_grad else x.new_empty(0), weight)
         return _times(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        (weight,) = ctx.saved_tensors
-        return _back_times(gradient.flatten(0, -2), weight).view(*gradient.shape[:-1], -1), None, None
+        x, weight = ctx.saved_tensors
+        rows_gradient = gradient.flatten(0, -2)
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_x = _back_times(rows_gradient, weight).view(*gradient.shape[:-1], -1)
+        if ctx.needs_input_grad[1]:
+            of_weight = torch.mm(rows_gradient.t(), x.flatten(0, -2))
+        if ctx.needs_input_grad[2]:
+            of_bias = rows_gradient.sum(0)
+        return of_x, of_weight, of_bias
 
 
 class _Conv(torch.autograd.Function):

@@ -15,7 +15,20 @@ def keep_freed_memory() -> None:
     By default it gives large blocks back to the kernel at once. Every step needs them again, and then each 4 KiB cost
     a page fault: half a million in a step of Stable Diffusion 2.1.
     """
-    if not torch.cuda.is_available() and platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
+    if libc := _glibc():
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_freed_memory() -> None:
+    """Give what is free at this moment back to the kernel, once.
+
+    Called when everything that stays has been allocated: between it lies what only the start needed, in pieces that
+    later tensors do not fit into. In Stable Diffusion 2.1 they are 0.4 GB of the peak.
+    """
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if not torch.cuda.is_available() and platform.libc_ver()[0] == "glibc" else None

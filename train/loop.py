@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data.dataset import fingerprint, open_dataset
 from data.sampler import OrdinalBatches, view_of
 from models import load_base
-from models.freed_memory import keep_freed_memory
+from models.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.threads import set_threads
 from train.boundary import Run, at_boundary, from_main, validation_is_missing
 from train.config import Config, check_batches
@@ -231,8 +231,7 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool)
             raise out_of_memory(state, accelerator.device, stage.micro_batch, partial(first_losses, run, batch))
         run.log.add(ordinals, losses, plain, batch["fingerprint"])
     if first and not is_sharded(state.weights):
-        gradients = {name: weight.grad for name, weight in state.weights.items() if weight.grad is not None}
-        check_equal(accelerator, gradients, f"gradients of step {state.step + 1}")
+        check_equal(accelerator, gradients_of(state.weights), f"gradients of step {state.step + 1}")
     state.scaler.unscale_(state.optimizer)
     norm = whole(nn.utils.clip_grad_norm_(list(state.weights.values()), settings.max_grad_norm))
     run.log.end_step(norm.to(accelerator.device))  # offloaded gradients are not on it
@@ -242,6 +241,13 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool)
     if state.ema:
         state.update_ema(ema_decay(state.step, limit=settings.ema_decay))
     state.step += 1
+    if first:
+        give_back_freed_memory()
+
+
+def gradients_of(weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Of whatever has one."""
+    return {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
 def losses_of(run: Run, denoiser: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import models.cpu_layers
-from models.cpu_layers import CpuConv2d, use_cpu_layers
+from models.cpu_layers import CpuConv2d, CpuLinear, use_cpu_layers
 
 SHAPES = [(6, 8, 3, 1, 1), (6, 8, 3, 2, 1), (6, 8, 1, 1, 0), (4, 5, 3, 1, 0)]  # in, out, kernel, stride, padding
 
@@ -78,24 +78,32 @@ def test_frozen_weights_in_16_bits_are_used_as_float32(
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("trained", [True, False], ids=["float32 under autocast", "frozen in bfloat16"])
 def test_products_in_bfloat16(large: int, shape: tuple[int, ...], trained: bool) -> None:
+    """No farther from float32 than PyTorch's own layers are."""
     channels, out, kernel, stride, padding = shape
-    plain = nn.Conv2d(channels, out, kernel, stride=stride, padding=padding)
+    plain = nn.Sequential(
+        nn.Conv2d(channels, out, kernel, stride=stride, padding=padding), nn.Flatten(2), nn.LazyLinear(7)
+    )
+    plain(small_input(channels))
     plain = plain if trained else plain.bfloat16().requires_grad_(False)
-    other, stored = copy.deepcopy(plain), plain.weight.dtype
+    exact, other, stored = (
+        copy.deepcopy(plain).float(),
+        copy.deepcopy(plain),
+        torch.float32 if trained else torch.bfloat16,
+    )
     use_cpu_layers(other, stored=stored, computed=torch.bfloat16)
-    assert type(other) is CpuConv2d and {weight.dtype for weight in other.parameters()} == {stored}
+    assert [type(other[0]), type(other[2])] == [CpuConv2d, CpuLinear if trained else nn.Linear]
+    assert {weight.dtype for weight in other.parameters()} == {stored}
     answers: list[list[torch.Tensor | None]] = []
-    for convolution in (copy.deepcopy(plain).float().requires_grad_(trained), plain, other):
-        in_float32 = not answers
-        given = small_input(channels).bfloat16().to(torch.float32 if in_float32 else stored).requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16, enabled=trained and not in_float32):
-            said = convolution(given)
+    for network in (exact, plain, other):
+        given = small_input(channels).bfloat16().to(torch.float32 if network is exact else stored).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=trained and network is not exact):
+            said = network(given)
         said.float().square().sum().backward()
-        answers.append([said, given.grad, *(weight.grad for weight in convolution.parameters() if trained)])
-    for exact, theirs, found in zip(*answers, strict=True):
-        assert exact is not None and theirs is not None and found is not None and found.dtype == theirs.dtype
-        error, their_error = ((each.float() - exact).abs().max() for each in (found, theirs))
-        assert error <= max(2 * their_error, 2**-6 * exact.abs().max())
+        answers.append([said, given.grad, *(weight.grad for weight in network.parameters() if trained)])
+    for wanted, theirs, found in zip(*answers, strict=True):
+        assert wanted is not None and theirs is not None and found is not None and found.dtype == theirs.dtype
+        error, their_error = ((each.float() - wanted).abs().max() for each in (found, theirs))
+        assert error <= max(2 * their_error, 2**-6 * wanted.abs().max())
 
 
 def test_adapters_in_frozen_layers_are_still_trained() -> None:
