@@ -14,10 +14,9 @@ import torch
 from jsonargparse import auto_cli
 
 from benchmarks.results import RESULTS, write_section
-from benchmarks.train_step import SIZES, ours, random_base, simulated_dataset
+from benchmarks.train_step import SIZES, base_of, ours, simulated_dataset
 from benchmarks.watch import Watched, watch
 from benchmarks.without import PARTS
-from models import load_base
 from train.networks import compute_type
 
 
@@ -41,7 +40,7 @@ def gains(
         results: the file to write to.
     """
     setup, dataset = SIZES[size], simulated_dataset(work)
-    base = load_base("tiny" if setup.base == "tiny" else random_base(work, configs))
+    base = base_of(setup, work, configs)
     module, *settings = ours(setup, base.folder, dataset, work / "cache", 1, precision)
     as_is = [module, *settings]
     chosen = {f"without {part}": ["benchmarks.without", *settings, f"--without={part}"] for part in parts(precision)}

@@ -79,7 +79,7 @@ def train_step(
     dataset = simulated_dataset(work)
     for name in sizes:
         size = SIZES[name]
-        base = load_base("tiny" if size.base == "tiny" else random_base(work, configs))
+        base = base_of(size, work, configs)
         found = compare(size, base.folder, dataset, work, workers, options)
         write_section(size.title, report(size, found, base), results)
 
@@ -93,14 +93,16 @@ def simulated_dataset(work: Path) -> Path:
     return dataset
 
 
-def random_base(work: Path, configs: Path | None) -> Path:
-    """A base of full size from config files alone."""
+def base_of(size: Size, work: Path, configs: Path | None) -> Base:
+    """`tiny`, or one of full size from config files alone."""
+    if size.base == "tiny":
+        return load_base("tiny")
     base = work / "base"
     if not base.exists():
         if configs is None:
             raise SystemExit("The full size needs --configs: a diffusers folder of which only config files are read.")
         write_random_base(configs, base)
-    return base
+    return load_base(base)
 
 
 def compare(

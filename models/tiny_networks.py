@@ -56,13 +56,12 @@ def tiny_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
     """CLIP's byte-pair encoding with a small vocabulary learned from the captions; the same in every run."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     # As in CLIP's own vocabulary; the trainer by itself would number the last letters in an order of chance.
-    alphabet = [*letters, *(letter + END_OF_WORD for letter in letters)]
-    special = ["<|startoftext|>", "<|endoftext|>"]
-    untrained = CLIPTokenizer(vocab={token: index for index, token in enumerate([*special, *alphabet])}, merges=[])
+    given = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + END_OF_WORD for letter in letters)]
+    untrained = CLIPTokenizer(vocab={token: index for index, token in enumerate(given)}, merges=[])
     learned = Tokenizer.from_str(untrained.backend_tokenizer.to_str())
     trainer = BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=[*special, *alphabet],
+        special_tokens=given,
         end_of_word_suffix=END_OF_WORD,
         show_progress=False,
     )

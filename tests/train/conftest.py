@@ -1,6 +1,5 @@
 """A small run: micro base, tiny dataset, a handful of steps."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from models.cpu_layers import use_cpu_layers
 from tests.data.conftest import tiny_dataset
 from train.config import parse_config
 from train.loop import train
+from train.run_folder import read_metrics
 
 __all__ = ["tiny_dataset"]
 Arguments = Callable[..., list[str]]
@@ -52,17 +52,17 @@ def arguments(tmp_path: Path, tiny_dataset: Path, micro_base: Path) -> Arguments
 
 def losses(out: Path) -> list[float]:
     """Of every step."""
-    return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in read_metrics(out)]
 
 
 def gradient_norms(out: Path) -> list[float]:
     """Of every step, before clipping."""
-    return [json.loads(line)["grad_norm"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line["grad_norm"] for line in read_metrics(out)]
 
 
 def fingerprints(out: Path) -> list[str]:
     """Of every step: equal for equal examples."""
-    return [json.loads(line)["fingerprint"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line["fingerprint"] for line in read_metrics(out)]
 
 
 def as_trained(unet: UNet2DConditionModel) -> UNet2DConditionModel:

@@ -237,7 +237,7 @@ def follows_every_image(out: Path, row: dict[str, Any], images: int) -> None:
 def test_too_short_a_history_is_named(
     tmp_path: Path, arguments: Arguments, sequences: Path, sat_base: Path, tiny_dataset: Path
 ) -> None:
-    options = [f"--model.base={sat_base}", f"--data.dataset={sequences}", *SHORT, FAST, "--model.controlnet=3d"]
+    options = [f"--model.base={sat_base}", f"--data.dataset={sequences}", *SHORT, "--model.controlnet=3d"]
     first = open_dataset(sequences, "train")[0]["patch_id"]
     with pytest.raises(
         ConfigError, match=f"data.sequence is 5, but 12 patches of {sequences} have .* first is {first}"
