@@ -30,6 +30,7 @@ from models import Base, BaseError, load_base, load_controlnet
 from models.checkpoint import MANIFEST, STATE, CheckpointError, file_sha256, read_state, resolve_checkpoint
 from models.denoiser import PRE_CONV, has_lora, widen_conv_in
 from models.encodes_pixels import EncodesPixels, take_pixels
+from models.frozen import frozen
 from models.sat_controlnet_3d import SatControlNet3D
 from models.text import text_states
 from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
@@ -167,6 +168,7 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         pipeline = StableDiffusionPipeline(**networks)
     if LORA in PARTS[checkpoint.trained]:
         pipeline.load_lora_weights(checkpoint.weights / LORA)
+        frozen(pipeline.unet)  # peft puts the file's memory maps into the network
     return ready(pipeline, checkpoint.text_chunks)
 
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import (
@@ -22,10 +22,10 @@ from diffusers import (
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
-from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.checkpoint import file_sha256
+from models.frozen import frozen
 from models.sat_unet import SatUNet
 
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
@@ -34,8 +34,6 @@ WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
 
 # Solvers of the reverse process, by the names of their papers.
 SAMPLERS = {"ddim": DDIMScheduler, "unipc": UniPCMultistepScheduler, "dpm++": DPMSolverMultistepScheduler}
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 class BaseError(ValueError):
@@ -68,11 +66,11 @@ class Base:
 
     def load_vae(self, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
         """The image autoencoder: (B, 3, H, W) in [-1, 1] <-> (B, C, H/8, W/8)."""
-        return _frozen(AutoencoderKL.from_pretrained(self.folder, subfolder="vae", torch_dtype=dtype))
+        return frozen(AutoencoderKL.from_pretrained(self.folder, subfolder="vae", torch_dtype=dtype))
 
     def load_text_encoder(self, dtype: torch.dtype = torch.float32) -> CLIPTextModel:
         """The text encoder: (B, 77) token ids -> last hidden state (B, 77, cross_attention_dim)."""
-        return _frozen(CLIPTextModel.from_pretrained(self.folder, subfolder="text_encoder", dtype=dtype))
+        return frozen(CLIPTextModel.from_pretrained(self.folder, subfolder="text_encoder", dtype=dtype))
 
     def load_tokenizer(self) -> CLIPTokenizer:
         """The tokenizer of the text encoder."""
@@ -81,7 +79,7 @@ class Base:
     def load_unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
         """The denoiser; a SatUNet, which is told metadata, if its config says so."""
         kind = SatUNet if self.config("unet").get("use_metadata") else UNet2DConditionModel
-        return _frozen(kind.from_pretrained(self.folder, subfolder="unet", torch_dtype=dtype))
+        return frozen(kind.from_pretrained(self.folder, subfolder="unet", torch_dtype=dtype))
 
     def load_noise_schedule(self) -> DDPMScheduler:
         """The forward process: alphas and prediction type, for training."""
@@ -120,10 +118,6 @@ class Base:
         for path in [self.folder / part / "config.json", *sorted((self.folder / part).glob("*.safetensors"))]:
             digest.update(file_sha256(path).encode())
         return digest.hexdigest()
-
-
-def _frozen(module: Module) -> Module:
-    return module.requires_grad_(False).eval()
 
 
 def _download(name: str) -> Path:

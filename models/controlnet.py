@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
+from models.frozen import frozen
 from models.sat_controlnet import SatControlNet
 from models.sat_controlnet_3d import SatControlNet3D
 
@@ -44,7 +45,7 @@ def controlnet_from_unet(
 
 def load_controlnet(folder: Path, dtype: torch.dtype = torch.float32) -> ControlNetModel:
     """Load a plain diffusers ControlNet folder, with or without metadata, frozen."""
-    return controlnet_class(folder).from_pretrained(folder, torch_dtype=dtype).requires_grad_(False).eval()
+    return frozen(controlnet_class(folder).from_pretrained(folder, torch_dtype=dtype))
 
 
 def controlnet_class(folder: Path) -> type[ControlNetModel]:

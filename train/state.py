@@ -96,7 +96,7 @@ class TrainState:
                 value = torch.empty_like(weight)
                 copy_into(value, moment)
             else:
-                value = moment.to(weight.device)
+                value = moment.to(weight.device, copy=True)  # not the file's memory map
             self.optimizer.state[weight][key] = value
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(read_state(folder)["loss_scaler"])

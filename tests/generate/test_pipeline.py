@@ -15,7 +15,7 @@ from generate.errors import GenerateError
 from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
 from generate.sampling import Sampling
 from models.checkpoint import CheckpointError, file_sha256
-from tests.generate.worlds import RESOLUTION, write_micro_checkpoint
+from tests.generate.worlds import RESOLUTION, write_kind, write_micro_checkpoint
 from tests.worlds import write_micro_base
 
 STEPS = 4
@@ -68,6 +68,14 @@ def test_without_control_equals_the_base(run_folder: Path, micro_base: Path) -> 
     assert np.array_equal(alone[0], np.asarray(theirs))
     assert np.array_equal(alone, other_pre)
     assert not np.array_equal(alone, controlled)
+
+
+def test_a_lora_is_in_memory_of_its_own(tmp_path: Path, micro_base: Path) -> None:
+    """Not in its file's memory map, whose alignment would decide about the last bits."""
+    unet = generator(write_kind(tmp_path / "run", micro_base, "lora")).unet
+    addresses = {name: weight.data_ptr() for name, weight in unet.named_parameters()}
+    assert any("lora_" in name for name in addresses)
+    assert not [name for name, address in addresses.items() if address % 64]
 
 
 def test_batch_size_does_not_matter(run_folder: Path) -> None:
