@@ -43,7 +43,7 @@ def test_a_good_file_is_its_content(tmp_path: Path) -> None:
         (b"\xff\xfe", "not valid JSON"),
         (b"[]", "the file is \\[\\]: input should be an object"),
         (b'{"name": "a", "width": 0, "scores": {}}', "width is 0: input should be greater than 0"),
-        (b'{"name": "a", "width": Infinity, "scores": {}}', "width is inf: input should be a finite number"),
+        (b'{"name": "a", "width": Infinity, "scores": {}}', "width is inf: input should be a valid integer"),
         (b'{"name": "a", "width": 8, "scores": {"f1": NaN}}', "scores.f1 is nan: input should be a finite number"),
         (b'{"name": "a", "width": "8", "scores": {}}', "width is '8': input should be a valid integer"),
         (b'{"name": "a", "scores": {}}', "card.json: width is missing"),
