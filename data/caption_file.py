@@ -12,7 +12,7 @@ from typing import Any
 from data.caption_length import CLIP_TOKENS, estimated_tokens
 from data.errors import DataError
 from data.jsonl import parse_texts, read_lines
-from data.shards import sha256
+from data.storage import sha256
 
 REQUIRED = ("style", "target", "text")
 FIELDS = ("scene_id", "patch_id", *REQUIRED, "mirrored")

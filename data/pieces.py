@@ -20,7 +20,8 @@ from tqdm import tqdm
 from data.parallel import WorkerPool
 from data.rows import Row, SceneResult, SceneTask, build_scene
 from data.schema import QUALITY
-from data.shards import sha256, write_shard
+from data.shards import write_shard
+from data.storage import sha256
 
 SCENES_PER_SHARD = 64  # about 350 MB of xBD
 

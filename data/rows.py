@@ -26,7 +26,7 @@ from data.release import SceneFiles
 from data.scene_images import SceneImages, read_scene, scene_place
 from data.schema import DAMAGE_VALUES, SENSOR
 from data.screening import Screening
-from data.shards import sha256
+from data.storage import sha256
 from data.survey import EventSurvey, read_labels, scene_georeference
 from data.tiles import PatchBuilding, Window, grid, place_buildings
 

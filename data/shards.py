@@ -1,6 +1,5 @@
 """Parquet shards: written whole or not at all."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -56,15 +55,6 @@ def read_rows(shard: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
     """The rows of a shard, a few in memory at a time."""
     for batch in pq.ParquetFile(shard).iter_batches(16, columns=columns):
         yield from batch.to_pylist()
-
-
-def sha256(path: Path) -> str:
-    """Of the content of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _let_go(writer: pq.ParquetWriter | None) -> None:

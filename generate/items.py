@@ -12,13 +12,13 @@ from PIL import Image
 
 from data.condition import newest, shown_metadata, shown_pixels, shown_sequence, too_short, undamaged
 from data.dataset import fingerprint, open_dataset, rows_of
+from data.storage import sha256
 from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
 from generate.images import ImageHeader, check_mask, read_header, read_pixels
 from generate.inputs import Mask
 from generate.metadata import Metadata
 from generate.pipeline import Checkpoint, Pixels
-from models.checkpoint import file_sha256
 
 BATCH_FILES = (".json", ".jsonl")
 
@@ -181,7 +181,7 @@ def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: 
 
     def origin() -> dict[str, str]:
         paths = {role: str(file) for role, file in files.items()}
-        return paths | {f"{role}_sha256": file_sha256(file) for role, file in files.items()}
+        return paths | {f"{role}_sha256": sha256(file) for role, file in files.items()}
 
     def read() -> Pixels:
         drawn = Image.open(mask) if mask else None

@@ -13,8 +13,8 @@ from typing import Any
 
 from accelerate import PartialState
 
+from data.storage import sha256
 from generate.errors import GenerateError
-from models.checkpoint import file_sha256
 
 MANIFEST = "manifest.jsonl"
 PARTS = "manifest-*.jsonl"
@@ -84,7 +84,7 @@ class ImageFolder:
         partial = path.with_name(f".{file}.partial")
         try:
             write(partial)
-            line = {**self._wanted[file], "file": file, "sha256": file_sha256(partial)}
+            line = {**self._wanted[file], "file": file, "sha256": sha256(partial)}
             # Listed first: stopped in between, the list names a file that is not there, and it is made again.
             self._part.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._part.flush()
@@ -151,7 +151,7 @@ def _differing(line: Made, wanted: Made) -> list[str]:
 
 
 def _is_whole(path: Path, line: Made) -> bool:
-    return path.is_file() and file_sha256(path) == line.get("sha256")
+    return path.is_file() and sha256(path) == line.get("sha256")
 
 
 def _tidy(folder: Path, kept: Mapping[str, Made]) -> None:

@@ -23,11 +23,12 @@ from diffusers import (
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data.storage import sha256
 from generate.errors import GenerateError
 from generate.metadata import Metadata, told
 from generate.sampling import Sampling
 from models import Base, BaseError, load_base, load_controlnet
-from models.checkpoint import MANIFEST, STATE, CheckpointError, file_sha256, read_state, resolve_checkpoint
+from models.checkpoint import MANIFEST, STATE, CheckpointError, read_state, resolve_checkpoint
 from models.denoiser import PRE_CONV, has_lora, widen_conv_in
 from models.encodes_pixels import EncodesPixels, take_pixels
 from models.frozen import frozen
@@ -74,7 +75,7 @@ class Checkpoint:
         """What identifies the checkpoint, for manifests and tags; its hash covers every file in it."""
         return {
             "checkpoint": str(self.folder),
-            "checkpoint_sha256": file_sha256(self.folder / MANIFEST),
+            "checkpoint_sha256": sha256(self.folder / MANIFEST),
             "step": self.step,
             "weights": "ema" if self.weights.name == "ema" else self.trained,
             "base_unet_sha256": self.unet_sha256,

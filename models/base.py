@@ -24,7 +24,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from models.checkpoint import file_sha256
+from data.storage import sha256
 from models.frozen import frozen
 from models.sat_unet import SatUNet
 
@@ -116,7 +116,7 @@ class Base:
         """SHA-256 over one part's config and weight files: what caches and checkpoints are tied to."""
         digest = hashlib.sha256()
         for path in [self.folder / part / "config.json", *sorted((self.folder / part).glob("*.safetensors"))]:
-            digest.update(file_sha256(path).encode())
+            digest.update(sha256(path).encode())
         return digest.hexdigest()
 
 

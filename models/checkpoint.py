@@ -11,7 +11,6 @@ checkpoints/best            link to the one with the lowest validation loss
 Names that begin with a dot are being written or deleted; what a crash left of them goes with the next checkpoint.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+
+from data.storage import sha256
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
@@ -167,16 +168,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _describe(path: Path) -> dict[str, str | int]:
-    return {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's contents."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
 def _flush(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The laws of the house that a machine can check."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "data": set(),
-    "models": set(),
+    "models": set(),  # and GROUND
     "train": {"data", "models"},
     "generate": {"data", "models"},
     "evaluation": {"data", "models", "generate"},
     "launch": {"data", "models", "train", "generate", "evaluation"},
 }
+GROUND = "data.storage"  # file systems are the same in every room; it imports nothing but Python's own and errors
 FILES = [path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))]
 
 
@@ -25,10 +27,14 @@ def names(tree: ast.AST) -> set[str]:
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
+            found.add(node.module)
     return found
+
+
+def rooms(modules: set[str]) -> set[str]:
+    return {module.split(".")[0] for module in modules}
 
 
 def at_the_top(path: Path) -> set[str]:
@@ -39,8 +45,14 @@ def at_the_top(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
-    ours = imported(path) & (set(MAY_IMPORT) | {"tests", "benchmarks"})
+    ours = rooms(imported(path) - {GROUND}) & (set(MAY_IMPORT) | {"tests", "benchmarks"})
     assert ours <= MAY_IMPORT[room] | {room}
+
+
+def test_the_ground_stands_on_nothing() -> None:
+    """Every room may import it, so it must not bring any room along."""
+    found = imported(ROOT / "data/storage.py") | imported(ROOT / "data/errors.py")
+    assert rooms(found - {"data.errors"}) <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -48,7 +60,7 @@ def test_the_core_never_imports_an_extra(path: Path) -> None:
     extras = {"torchvision", "torchmetrics", "torch_fidelity", "lpips", "xformers", "bitsandbytes"}
     in_evaluation = path.relative_to(ROOT).parts[0] == "evaluation"
     # There a function may import one when it is needed: absent, it is a gap in a table.
-    assert not (at_the_top(path) if in_evaluation else imported(path)) & extras
+    assert not rooms(at_the_top(path) if in_evaluation else imported(path)) & extras
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

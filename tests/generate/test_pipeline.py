@@ -11,10 +11,11 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 from PIL import Image
 
+from data.storage import sha256
 from generate.errors import GenerateError
 from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
 from generate.sampling import Sampling
-from models.checkpoint import CheckpointError, file_sha256
+from models.checkpoint import CheckpointError
 from tests.generate.worlds import RESOLUTION, write_kind, write_micro_checkpoint
 from tests.worlds import write_micro_base
 
@@ -180,7 +181,7 @@ def test_state_without_a_field(tmp_path: Path, micro_base: Path) -> None:
     (folder / "state.json").write_text(json.dumps(state))
     manifest = json.loads((folder / "MANIFEST.json").read_text())
     path = folder / "state.json"
-    manifest["state.json"] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+    manifest["state.json"] = {"sha256": sha256(path), "bytes": path.stat().st_size}
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"state.json: field 'resolution' is missing"):
         open_checkpoint(folder)

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from data.errors import DataError
+from data.storage import sha256
 from generate.errors import GenerateError
 from generate.items import batched, spread
 from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
 from generate.sampling import Sampling
 from generate.stamp import read_stamp
-from models.checkpoint import file_sha256
 from tests.generate.worlds import RESOLUTION, patch_row, write_dataset, write_image, write_kind
 
 
@@ -147,7 +147,7 @@ def test_a_mask_for_a_single_image(tmp_path: Path, run_folder: Path, micro_base:
         generate(mask=tmp_path / f"{name}.png", out=tmp_path / name / "out", **arguments)
         made[name] = np.asarray(Image.open(tmp_path / name / "out/a.png"))
         line = json.loads((tmp_path / name / "out/manifest.jsonl").read_text())
-        assert line["mask_sha256"] == file_sha256(tmp_path / f"{name}.png")
+        assert line["mask_sha256"] == sha256(tmp_path / f"{name}.png")
     assert not np.array_equal(made["whole"], made["gone"])
     Image.fromarray(all_gone + np.uint8(1)).save(tmp_path / "five.png")
     Image.fromarray(all_gone[:, :20]).save(tmp_path / "narrow.png")

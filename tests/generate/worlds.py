@@ -15,7 +15,8 @@ from data.condition import CHANNELS
 from data.images import encode_png
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
 from data.schema import SENSOR
-from data.shards import sha256, write_shard
+from data.shards import write_shard
+from data.storage import sha256
 from models import controlnet_from_unet, load_base
 from models.checkpoint import read_state, step_folder, write_checkpoint
 from models.denoiser import Denoiser, concatenate_pre

@@ -1,0 +1,307 @@
+"""Files and folders on whatever disk: whole writes, locks, links, flushes, deletions, and what an error of it means.
+
+The one module that knows about file systems. Some have no locks (Lustre without `-o flock`) or no links (exFAT, SMB),
+some cannot flush a folder (FUSE, SMB), and NFS renames a deleted file that is still open to `.nfs...`. Everything here
+works without them. Nothing is deleted but what this command wrote, by names that it could have written.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+from data.errors import DataError, fault
+
+LOCK = ".lock"
+_LEFT_BY_NFS = ".nfs"  # beginning of the names of files that were deleted while someone held them open
+_PROBE_BYTES = 1 << 16
+_NOT_FLUSHED = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # data is lost; all else means: this disk cannot flush that
+
+
+def sha256(path: Path) -> str:
+    """Of the content of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Raise what goes wrong with the disk within as a DataError that names `path`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, DataError) or (text := fault(error)) is None:
+            raise
+        raise DataError(text if str(path) in text else f"{path}: {text}") from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a hidden path to write to; the file takes the name `path` when all is on the disk, or vanishes.
+
+    Its permissions follow the umask, whoever writes it (safetensors makes its files private).
+
+    Raises:
+        OSError: as the disk says; the former file is then as it was.
+    """
+    path = path.resolve()  # what a link points at is replaced, not the link
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)  # of a command that was killed here
+        partial.touch()
+        mode = partial.stat().st_mode
+        yield partial
+        _allow(partial, mode)
+        flush(partial)
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that is either whole or as it was before."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
+    """Yield a hidden folder beside `path` that takes its name, flushed, when the block ends well, or vanishes.
+
+    Args:
+        path: the folder to write; one that is there is replaced.
+        ours: whether the command could have written a file or folder of this name, relative to `path`. What it
+            replaces, and what killed commands left, is deleted only if nothing else is in it.
+
+    Raises:
+        OSError: as the disk says; a former folder is then as it was.
+    """
+    path = path.resolve()
+    sweep(path.parent, re.escape(path.name), ours)
+    new, old = _free_name(path, "new"), _free_name(path, "old")
+    try:
+        new.mkdir(parents=True)
+        yield new
+        for inside in [*new.rglob("*"), new]:
+            if inside.is_file():
+                _allow(inside, new.stat().st_mode & 0o666)
+            flush(inside)
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        _remove_tree(new)
+        raise
+    flush(path.parent)
+    if old.exists() and not remove_folder(old, ours) and (others := foreign(old, ours)):
+        print(f"warning: {old} stays: {others[0]} in it is not ours.", file=sys.stderr)
+
+
+def sweep(folder: Path, of: str, ours: Callable[[str], bool]) -> None:
+    """Delete what killed commands left of `whole_folder`.
+
+    Args:
+        folder: with the leftovers.
+        of: regular expression of the names that were to be written in it.
+        ours: see `whole_folder`.
+    """
+    for path in folder.glob(".*"):
+        if re.fullmatch(rf"\.({of})\.(new|old)(-\d+)?", path.name):
+            remove_folder(path, ours)
+
+
+def remove_folder(folder: Path, ours: Callable[[str], bool]) -> bool:
+    """Delete a folder if nothing in it is of others; files that are still open on NFS stay, in their folder.
+
+    Args:
+        folder: links are not followed.
+        ours: see `whole_folder`.
+
+    Returns:
+        Whether it is gone.
+    """
+    if not folder.is_symlink() and not foreign(folder, ours):
+        _remove_tree(folder)
+    return not os.path.lexists(folder)
+
+
+def foreign(folder: Path, ours: Callable[[str], bool]) -> list[str]:
+    """Names in a folder, and in those below, that are not ours, sorted; see `whole_folder`."""
+    inside = (path for path in folder.rglob("*") if not path.name.startswith(_LEFT_BY_NFS))
+    return sorted(name for path in inside if not ours(name := path.relative_to(folder).as_posix()))
+
+
+def _remove_tree(folder: Path) -> None:
+    """Only for what this very process has made, or whose names were all looked at."""
+    shutil.rmtree(folder, ignore_errors=True)  # what cannot be deleted stays, the rest goes
+
+
+def _free_name(path: Path, word: str) -> Path:
+    """A hidden name beside `path`: `.NAME.WORD`, or `.NAME.WORD-1` where a leftover cannot be deleted, and so on."""
+    first = f".{path.name}.{word}"
+    names = (path.with_name(f"{first}-{number}" if number else first) for number in count())
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def flush(path: Path) -> bool:
+    """Force a file's content, or a folder's entries, onto the disk; whether this disk can do that.
+
+    Raises:
+        OSError: the content is lost: the disk is full or broken.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in _NOT_FLUSHED:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        return False
+    return True
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, but for our lock and what a network file system leaves of deleted files."""
+    return sorted(path for path in folder.iterdir() if path.name != LOCK and not path.name.startswith(_LEFT_BY_NFS))
+
+
+def point(link: Path, name: str) -> None:
+    """Let `link` point at its neighbour `name`: as a link, or as a text file with the name where there are none."""
+    partial = link.with_name(f".{link.name}.partial")
+    partial.unlink(missing_ok=True)
+    if not _can_link(partial, name):
+        partial.write_text(f"{name}\n", encoding="utf-8")
+    partial.replace(link)
+
+
+def pointed(link: Path) -> Path:
+    """What `point` made it point at; the path itself if it is neither a link nor such a file."""
+    with suppress(OSError, ValueError):
+        if not link.is_symlink() and link.is_file() and link.stat().st_size < 256:
+            name = link.read_text(encoding="utf-8").strip()
+            if not name.startswith(".") and link.with_name(name).is_dir():
+                return link.with_name(name)
+    return link.resolve()
+
+
+@contextmanager
+def locked(folder: Path, *, name: str = LOCK, wait: bool = False, out: Path | None = None) -> Iterator[None]:
+    """Hold the lock of an output folder, which is made if need be; the system takes it back from a process that dies.
+
+    On a disk without locks a warning says once that there is none.
+
+    Args:
+        folder: the lock lies in it.
+        name: of the file.
+        wait: for whoever holds it.
+        out: what the message calls the folder.
+
+    Raises:
+        DataError: another command holds the lock, or nothing can be written there.
+    """
+    made = not folder.exists()
+    while True:
+        with told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / name).open("a")
+        with file:
+            if not _lock(file, wait, out or folder):
+                _warn_of_no_locks(out or folder)
+            if not _is_still(file, folder / name):  # whoever held it has removed it, or the folder: begin again
+                continue
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    (folder / name).unlink(missing_ok=True)
+                    if made:
+                        folder.rmdir()  # if nothing came to be in it
+            return
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What a disk can do."""
+
+    place: Path  # the folder that was tried
+    free: int  # bytes
+    locks: bool  # keep two commands out of one folder
+    links: bool
+    flushes: bool  # of folders: that a rename survives a loss of power
+
+
+def look(folder: Path) -> Disk:
+    """Try what a command will need of a folder, or of the nearest one that is there; nothing is left behind.
+
+    Raises:
+        DataError: nothing can be written there.
+    """
+    with told(folder):
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(prefix=".pre2post-", dir=place, ignore_cleanup_errors=True) as probe:
+            file = Path(probe, "file")
+            file.write_bytes(b"\0" * _PROBE_BYTES)
+            flush(file)
+            file.rename(file.with_name("renamed"))
+            with Path(probe, LOCK).open("a") as lock:
+                locks = _lock(lock, False, folder)
+            links = _can_link(Path(probe, "link"), "renamed")
+            return Disk(place, shutil.disk_usage(place).free, locks, links, flush(Path(probe)))
+
+
+def _allow(path: Path, mode: int) -> None:
+    with suppress(OSError):  # no permissions on this disk
+        path.chmod(mode & 0o777)
+
+
+def _can_link(link: Path, name: str) -> bool:
+    try:
+        link.symlink_to(name)
+    except OSError:
+        return False
+    return True
+
+
+def _lock(file: IO[str], wait: bool, out: Path) -> bool:
+    """Whether there are locks on this disk; then it is held."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise DataError(
+            f"{out}: another command is writing to it at this moment. Wait until it ends, or name another --out."
+        ) from None
+    except OSError:
+        return False
+    return True
+
+
+def _is_still(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+@cache
+def _warn_of_no_locks(out: Path) -> None:
+    print(f"warning: no locks on the disk of {out}: start one command that writes there only.", file=sys.stderr)
