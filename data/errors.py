@@ -37,6 +37,8 @@ def fault(error: BaseException) -> str | None:
 
     Some libraries of other languages raise errors of their own, with the system's number in the text.
     """
+    if isinstance(error, DataError):
+        return None
     if found := _NUMBER.search(text := str(error)):
         text = _FAULTS.get(int(found[1] or found[2]), "")
     if not isinstance(error, OSError):

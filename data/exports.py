@@ -1,6 +1,5 @@
 """The outputs that a build writes on request beside its Parquet shards, made from these."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from data import geotiff, webdataset
 from data.geotiff import write_geotiffs
 from data.parallel import WorkerPool
 from data.shards import Copied, Copy
+from data.storage import remove_folder
 from data.webdataset import write_tar
 
 Format = Literal["parquet", "webdataset"]
@@ -25,7 +25,7 @@ def export(
     """
     found: dict[str, Any] = {}
     for name in (webdataset.FOLDER, geotiff.FOLDER):
-        shutil.rmtree(folder / name, ignore_errors=True)  # of a run that was stopped
+        remove_folder(folder / name, lambda file: "/" not in file)  # of a run that was stopped
     if output == "webdataset":
         found["webdataset"] = _copy(write_tar, "samples", folder / webdataset.FOLDER, shards, pool)
     if with_geotiff:

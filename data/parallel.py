@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
 from typing import TypeVar
@@ -40,6 +41,7 @@ class WorkerPool:
     def __enter__(self) -> "WorkerPool":
         """The pool itself."""
         self._environment = {name: os.environ.get(name) for name in ONE_THREAD}
+        self._others = set(multiprocessing.active_children())
         if self._pool is not None:
             os.environ.update(ONE_THREAD)  # read by the workers as they start
         return self
@@ -47,9 +49,13 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop what has not begun, wait for what has."""
+        """End the workers; after an error or Ctrl-C at once, whatever they do."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            with _interrupts_later():
+                if kind is not None:  # nobody waits for what has begun
+                    for worker in set(multiprocessing.active_children()) - self._others:
+                        worker.kill()
+                self._pool.shutdown(wait=True, cancel_futures=True)
         for name, value in self._environment.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -63,21 +69,35 @@ class WorkerPool:
         queue, remaining = deque[Future[Result]](), iter(tasks)
         try:
             for task in islice(remaining, 2 * self._workers):
-                queue.append(self._pool.submit(function, task))
+                queue.append(self._submit(function, task))
             while queue:
                 yield queue.popleft().result()
                 for task in islice(remaining, 1):
-                    queue.append(self._pool.submit(function, task))
+                    queue.append(self._submit(function, task))
         except BrokenProcessPool:
             raise DataError(
                 f"one of {self._workers} worker processes was killed, most likely for want of memory. "
                 f"Try --workers {self._workers // 2}."
             ) from None
 
+    def _submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        assert self._pool is not None
+        with _interrupts_later():  # a worker that starts here inherits that and leaves Ctrl-C to the parent
+            return self._pool.submit(function, task)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """A Ctrl-C within has its effect at the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed: nobody else would end this process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent even if it is killed: nobody else would end this process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

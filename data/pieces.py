@@ -7,6 +7,7 @@ built anew.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,11 +18,12 @@ from typing import Any
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from data.destination import SHARD
 from data.parallel import WorkerPool
 from data.rows import Row, SceneResult, SceneTask, build_scene
 from data.schema import QUALITY
 from data.shards import write_shard
-from data.storage import sha256
+from data.storage import sha256, write_text
 
 SCENES_PER_SHARD = 64  # about 350 MB of xBD
 
@@ -126,9 +128,7 @@ def _build(work: Path, piece: Piece, results: Iterable[SceneResult], finish: Cal
     shard = work / "dataset" / "data" / piece.name
     count = write_shard(shard, rows(), work / f"{piece.name}.tmp")
     record = {"key": piece.key, "rows": count, "sha256": sha256(shard) if count else "", "scenes": scenes}
-    partial = work / f"{piece.name}.json.tmp"
-    partial.write_text(json.dumps(record), encoding="utf-8")
-    partial.replace(_record_path(work, piece))
+    write_text(_record_path(work, piece), json.dumps(record))
 
 
 def read_piece(work: Path, piece: Piece) -> Outcome:
@@ -159,7 +159,7 @@ def _remove_others(work: Path, pieces: Sequence[Piece]) -> None:
     """Leftovers that this build will not write over itself."""
     names = {piece.name for piece in pieces}
     for path in [*(work / "dataset" / "data").iterdir(), *(work / "records").iterdir()]:
-        if path.name.removesuffix(".json") not in names:
+        if re.fullmatch(rf"({SHARD})(\.json)?", path.name) and path.name.removesuffix(".json") not in names:
             path.unlink()
 
 

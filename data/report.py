@@ -17,6 +17,7 @@ from data.report_page import page
 from data.report_quality import quality_charts
 from data.schema import DAMAGE_VALUES, QUALITY
 from data.severity import damage_ratio
+from data.storage import write_text
 
 _COLUMNS = ["patch_id", "event", "counts", *MAP_COLUMNS, *QUALITY]
 
@@ -30,9 +31,7 @@ def inspect(dataset: Path) -> None:
     manifest = read_manifest(dataset)
     rows = [row for shard in manifest["shards"] for row in _read(dataset, shard)]
     html = page(manifest, _charts(rows), maps(rows), gallery(dataset, choose(rows)))
-    partial = dataset / ".report.html.partial"
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(dataset / "report.html")
+    write_text(dataset / "report.html", html)
 
 
 def _read(folder: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:

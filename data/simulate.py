@@ -3,17 +3,15 @@
 Smallest run, about ten seconds:  pre2post simulate --out /tmp/release --scenes 6
 """
 
-import shutil
-import tempfile
+import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from data.disk import look
 from data.errors import DataError
 from data.parallel import WorkerPool, default_workers
 from data.simulated_aftermath import ravage
@@ -25,6 +23,7 @@ from data.simulated_history import cloud_field, look_back
 from data.simulated_place import make_place
 from data.simulated_release import AGAIN, FOLDERS, Scene, write_scene
 from data.simulated_season import in_season, own_dates, own_scale
+from data.storage import entries, told, whole_folder
 
 VEIL_HIDES = 0.55  # mean opacity above which a building cannot be assessed
 REGION_DEG = 0.06  # scenes lie within this of their event's centre
@@ -60,8 +59,8 @@ def simulate(
     Raises:
         DataError: If `out` is not empty, or a number is not positive.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    look(out)
+    if out.exists() and (not out.is_dir() or entries(out)):
         raise DataError(f"{out}: is not an empty folder. Nothing was written; choose another --out or empty it.")
     if scenes < 1 or workers < 1:
         raise DataError(f"scenes is {scenes} and workers is {workers}; both must be at least 1.")
@@ -71,7 +70,7 @@ def simulate(
         raise DataError(f"history is {history} and varied is true: passes are on the days of the event. Choose one.")
     if second_post and varied:
         raise DataError("second_post and varied are true: the second pass is in the season of the event. Choose one.")
-    with _appearing_whole(out) as folder:
+    with told(out), whole_folder(out, _is_ours) as folder:
         for split in ("train", "test"):
             for kind in (*FOLDERS, *["history"] * (history > 0), *[AGAIN] * second_post):
                 (folder / split / kind).mkdir(parents=True)
@@ -81,20 +80,10 @@ def simulate(
                 pass
 
 
-@contextmanager
-def _appearing_whole(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its name at the end, or vanishes if anything goes wrong."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)  # mkdtemp makes it private
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
+def _is_ours(name: str) -> bool:
+    """Whether a simulated release has a file or folder of this name, relative to it."""
+    kinds = "|".join((*FOLDERS, "history", AGAIN))
+    return re.fullmatch(rf"(train|test)(/({kinds})(/[\w-]+\.(png|json))?)?", name) is not None
 
 
 def _make_scene(folder: Path, seed: int, varied: bool, history: int, second_post: bool, index: int) -> None:

@@ -12,20 +12,18 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import IO
 
-from data.errors import DataError, fault
+from data.errors import DataError
+from data.errors import fault as fault  # for `models`, which may import this module only
 
 LOCK = ".lock"
 _LEFT_BY_NFS = ".nfs"  # beginning of the names of files that were deleted while someone held them open
-_PROBE_BYTES = 1 << 16
 _NOT_FLUSHED = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # data is lost; all else means: this disk cannot flush that
 
 
@@ -44,9 +42,14 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, DataError) or (text := fault(error)) is None:
+        if (text := fault(error)) is None:
             raise
         raise DataError(text if str(path) in text else f"{path}: {text}") from error
+
+
+def partial_name(name: str) -> str:
+    """What a file is called while it is being written: what a killed command may leave beside it."""
+    return f".{name}.partial"
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def whole(path: Path) -> Iterator[Path]:
         OSError: as the disk says; the former file is then as it was.
     """
     path = path.resolve()  # what a link points at is replaced, not the link
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(partial_name(path.name))
     try:
         partial.unlink(missing_ok=True)  # of a command that was killed here
         partial.touch()
@@ -91,10 +94,11 @@ def whole_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
 
     Raises:
         OSError: as the disk says; a former folder is then as it was.
+        DataError: see `real_place`.
     """
-    path = path.resolve()
+    path = real_place(path)
     sweep(path.parent, re.escape(path.name), ours)
-    new, old = _free_name(path, "new"), _free_name(path, "old")
+    new = _free_name(path, "new")
     try:
         new.mkdir(parents=True)
         yield new
@@ -102,44 +106,70 @@ def whole_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
             if inside.is_file():
                 _allow(inside, new.stat().st_mode & 0o666)
             flush(inside)
+        replace_folder(path, new, ours)
+    except BaseException:
+        _remove_tree(new)
+        raise
+
+
+def real_place(path: Path) -> Path:
+    """Where a folder comes to lie that is written beside its place; a link stays one.
+
+    Raises:
+        DataError: a disk is mounted right there: nothing can take its place.
+    """
+    path = path.resolve()
+    if path.is_mount():
+        raise DataError(f"{path}: a disk is mounted there. Name a folder in it, such as {path / 'new'}.")
+    return path
+
+
+def replace_folder(path: Path, new: Path, ours: Callable[[str], bool]) -> None:
+    """Give the folder `new` the name `path`; what has that name is deleted, but for what is not ours.
+
+    Raises:
+        OSError: as the disk says; the former folder is then back.
+    """
+    old = _free_name(path, "old")
+    try:
         if path.exists():
             path.rename(old)
         new.rename(path)
     except BaseException:
-        if old.exists():
+        if old.exists() and not path.exists():
             old.rename(path)
-        _remove_tree(new)
         raise
     flush(path.parent)
-    if old.exists() and not remove_folder(old, ours) and (others := foreign(old, ours)):
+    if old.exists() and (others := foreign(old, ours)):
         print(f"warning: {old} stays: {others[0]} in it is not ours.", file=sys.stderr)
+    elif old.exists():
+        with suppress(OSError):
+            remove_folder(old.rename(_free_name(path, "gone")), ours)
 
 
 def sweep(folder: Path, of: str, ours: Callable[[str], bool]) -> None:
-    """Delete what killed commands left of `whole_folder`.
+    """Undo what commands left that were killed in `replace_folder`, delete what others left of `whole_folder`.
 
-    Args:
-        folder: with the leftovers.
-        of: regular expression of the names that were to be written in it.
-        ours: see `whole_folder`.
+    `of` is a regular expression of the names that were to be written in `folder`; for `ours` see `whole_folder`.
     """
-    for path in folder.glob(".*"):
-        if re.fullmatch(rf"\.({of})\.(new|old)(-\d+)?", path.name):
-            remove_folder(path, ours)
+    for path in sorted(folder.glob(".*")):
+        if found := re.fullmatch(rf"\.({of})\.(new|old|gone)(-\d+)?", path.name):
+            if found[2] == "old" and not (former := folder / found[1]).exists():
+                path.rename(former)
+            else:
+                remove_folder(path, ours)
 
 
 def remove_folder(folder: Path, ours: Callable[[str], bool]) -> bool:
     """Delete a folder if nothing in it is of others; files that are still open on NFS stay, in their folder.
 
-    Args:
-        folder: links are not followed.
-        ours: see `whole_folder`.
-
-    Returns:
-        Whether it is gone.
+    It is hidden first: a crash leaves no half of it under its name. Links are not followed; for `ours` see
+    `whole_folder`. Returns whether it is gone.
     """
     if not folder.is_symlink() and not foreign(folder, ours):
-        _remove_tree(folder)
+        with suppress(OSError):
+            hidden = folder if folder.name.startswith(".") else folder.rename(_free_name(folder, "gone"))
+            _remove_tree(hidden)
     return not os.path.lexists(folder)
 
 
@@ -187,21 +217,23 @@ def entries(folder: Path) -> list[Path]:
 
 def point(link: Path, name: str) -> None:
     """Let `link` point at its neighbour `name`: as a link, or as a text file with the name where there are none."""
-    partial = link.with_name(f".{link.name}.partial")
+    partial = link.with_name(partial_name(link.name))
     partial.unlink(missing_ok=True)
-    if not _can_link(partial, name):
+    try:
+        partial.symlink_to(name)
+    except OSError:
         partial.write_text(f"{name}\n", encoding="utf-8")
     partial.replace(link)
 
 
 def pointed(link: Path) -> Path:
-    """What `point` made it point at; the path itself if it is neither a link nor such a file."""
+    """What `point` made it point at, if it wrote a text file; the path itself if it is anything else."""
     with suppress(OSError, ValueError):
         if not link.is_symlink() and link.is_file() and link.stat().st_size < 256:
             name = link.read_text(encoding="utf-8").strip()
             if not name.startswith(".") and link.with_name(name).is_dir():
                 return link.with_name(name)
-    return link.resolve()
+    return link
 
 
 @contextmanager
@@ -221,7 +253,7 @@ def locked(folder: Path, *, name: str = LOCK, wait: bool = False, out: Path | No
     """
     made = not folder.exists()
     while True:
-        with told(folder):
+        with told(out or folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = (folder / name).open("a")
         with file:
@@ -239,47 +271,9 @@ def locked(folder: Path, *, name: str = LOCK, wait: bool = False, out: Path | No
             return
 
 
-@dataclass(frozen=True)
-class Disk:
-    """What a disk can do."""
-
-    place: Path  # the folder that was tried
-    free: int  # bytes
-    locks: bool  # keep two commands out of one folder
-    links: bool
-    flushes: bool  # of folders: that a rename survives a loss of power
-
-
-def look(folder: Path) -> Disk:
-    """Try what a command will need of a folder, or of the nearest one that is there; nothing is left behind.
-
-    Raises:
-        DataError: nothing can be written there.
-    """
-    with told(folder):
-        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryDirectory(prefix=".pre2post-", dir=place, ignore_cleanup_errors=True) as probe:
-            file = Path(probe, "file")
-            file.write_bytes(b"\0" * _PROBE_BYTES)
-            flush(file)
-            file.rename(file.with_name("renamed"))
-            with Path(probe, LOCK).open("a") as lock:
-                locks = _lock(lock, False, folder)
-            links = _can_link(Path(probe, "link"), "renamed")
-            return Disk(place, shutil.disk_usage(place).free, locks, links, flush(Path(probe)))
-
-
 def _allow(path: Path, mode: int) -> None:
     with suppress(OSError):  # no permissions on this disk
         path.chmod(mode & 0o777)
-
-
-def _can_link(link: Path, name: str) -> bool:
-    try:
-        link.symlink_to(name)
-    except OSError:
-        return False
-    return True
 
 
 def _lock(file: IO[str], wait: bool, out: Path) -> bool:

@@ -6,22 +6,18 @@ checkpoints/step-00001000/
     optimizer.safetensors   moments, named after the parameters
     state.json              step, base, dataset fingerprint, whole config, versions, validation loss
     MANIFEST.json           SHA-256 and size of every other file; written last
-checkpoints/best            link to the one with the lowest validation loss
+checkpoints/best            link to the one with the lowest validation loss; without links, a file with its name
 
 Names that begin with a dot are being written or deleted; what a crash left of them goes with the next checkpoint.
 """
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
-from data.storage import sha256
+from data.storage import fault, point, pointed, sha256, sweep, whole_folder
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
@@ -48,47 +44,31 @@ def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[
     Raises:
         CheckpointError: the disk is full or not writable; nothing is left behind.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
     try:
-        for leftover in folder.parent.glob(".step-*"):
-            shutil.rmtree(leftover)
-        partial.mkdir(parents=True)
-        write_files(partial)
-        (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
-        files = {str(path.relative_to(partial)): _describe(path) for path in _files(partial)}
-        (partial / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
-        for path in [*_files(partial), *(path for path in partial.rglob("*") if path.is_dir()), partial]:
-            _flush(path)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        sweep(folder.parent, r"step-\d+", is_ours)
+        with whole_folder(folder, is_ours) as partial:
+            write_files(partial)
+            (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
+            files = {str(path.relative_to(partial)): _describe(path) for path in _files(partial)}
+            (partial / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
+    except Exception as error:
+        if (text := fault(error)) is None:
+            raise
         raise CheckpointError(
-            f"{folder}: could not be written ({error}). Nothing of it was left behind and older checkpoints are "
-            "untouched. Free some space or mend the folder's permissions, then run the same command again."
+            f"{folder}: could not be written ({text.rstrip('.')}). Nothing of it was left behind and older checkpoints "
+            "are untouched. Then run the same command again."
         ) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    deleted = folder.with_name(f".{folder.name}.deleted")
-    if folder.exists():
-        folder.rename(deleted)
-    partial.rename(folder)
-    _flush(folder.parent)
-    shutil.rmtree(deleted, ignore_errors=True)
 
 
-def delete_checkpoint(folder: Path) -> None:
-    """Delete a checkpoint so that a crash leaves no half of it under its name."""
-    deleted = folder.with_name(f".{folder.name}.deleted")
-    folder.rename(deleted)
-    shutil.rmtree(deleted)
+def is_ours(name: str) -> bool:
+    """Whether a checkpoint has a file or folder of this name, relative to it; one with others is never deleted."""
+    parts = r"(ema/)?(controlnet|lora|conv_in)(/[\w.-]+\.(json|safetensors))?|ema|optimizer\.safetensors"
+    return name in (STATE, MANIFEST) or re.fullmatch(parts, name) is not None
 
 
 def mark_best(folder: Path) -> None:
     """Let `checkpoints/best` point at a checkpoint."""
-    link = folder.with_name(f".{BEST}")
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name)
-    link.replace(folder.with_name(BEST))
+    point(folder.with_name(BEST), folder.name)
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -155,6 +135,7 @@ def resolve_checkpoint(path: Path) -> Path:
                 f"{path / 'checkpoints'}: no valid checkpoint in it. Train longer or name another run."
             )
         return folder
+    path = pointed(path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such folder. Expected a run folder or one of its checkpoints/step-*.")
     read_state(path)
@@ -169,12 +150,3 @@ def _files(folder: Path) -> list[Path]:
 
 def _describe(path: Path) -> dict[str, str | int]:
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
-
-
-def _flush(path: Path) -> None:
-    """Force a file's contents, or a folder's entries, onto the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,8 +1,7 @@
 """What happens between two optimizer steps: validation, checkpoints, a stop."""
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from diffusers import DDPMScheduler
 
+from data.storage import locked
 from models.checkpoint import mark_best, step_folder
 from train.config import Config
 from train.encode import Batch
@@ -147,12 +147,6 @@ def _save(run: Run, metrics: dict[str, float] | None, best: bool) -> None:
     run.accelerator.wait_for_everyone()
 
 
-@contextmanager
-def writing(out: Path) -> Iterator[None]:
-    """One process at a time writes checkpoints, on whatever machine: when one is lost, several may want to.
-
-    The system takes the lock back from a process that dies.
-    """
-    with (out / ".writing").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def writing(out: Path) -> AbstractContextManager[None]:
+    """One process at a time writes checkpoints, on whatever machine: when one is lost, several may want to."""
+    return locked(out, name=".writing", wait=True)

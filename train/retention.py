@@ -4,13 +4,15 @@ import json
 import math
 from pathlib import Path
 
-from models.checkpoint import BEST, MANIFEST, delete_checkpoint, read_state, steps_in
+from data.storage import pointed, remove_folder
+from models.checkpoint import BEST, MANIFEST, is_ours, read_state, steps_in
 
 
 def delete_old(checkpoints: Path, step: int, *, keep_last: int, keep_every: int) -> None:
     """Delete the checkpoints that none of the rules keeps; called only after the one of `step` is whole.
 
-    Broken ones and those of later steps, which this run did not write, are neither counted nor touched.
+    Broken ones and those of later steps, which this run did not write, are neither counted nor touched. One with a file
+    of the user's in it stays.
 
     Args:
         checkpoints: the folder with step-* in it.
@@ -19,11 +21,11 @@ def delete_old(checkpoints: Path, step: int, *, keep_last: int, keep_every: int)
         keep_every: those whose step is a multiple of it stay for good; 0 = none for this reason.
     """
     whole = [folder for folder in steps_in(checkpoints) if step_of(folder) <= step and is_complete(folder)]
-    best = (checkpoints / BEST).resolve()
+    best = pointed(checkpoints / BEST).resolve()
     for folder in whole[:-keep_last] if keep_last else []:
         kept_for_good = keep_every and step_of(folder) % keep_every == 0
         if not kept_for_good and folder.resolve() != best:
-            delete_checkpoint(folder)
+            remove_folder(folder, is_ours)
 
 
 def is_complete(folder: Path) -> bool:

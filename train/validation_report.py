@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.destination import whole_folder
 from data.similarity import Mask, Pixels, Score, score, summarise
+from data.storage import sweep, whole_folder
 from train.contact_sheet import contact_sheet
 from train.monitors import colour_drift, drift_metrics
 
+IMAGES, SCORES = "images.png", "scores.json"
+_FILES = (IMAGES, SCORES)
 AREAS = ("inside", "outside")  # of the change, see data/regions.py
 
 
@@ -53,13 +54,12 @@ def write_report(validation: Path, step: int, measured: Sequence[Measured]) -> N
         step: names the folder, which is replaced if it is there.
         measured: what to show.
     """
-    for leftover in validation.glob(".step-*"):  # of a run that was killed here
-        shutil.rmtree(leftover)
     sheet = contact_sheet([one.images for one in measured])
-    with whole_folder(validation / f"step-{step:08d}") as folder:
-        Image.fromarray(sheet).save(folder / "images.png")
+    sweep(validation, r"step-\d+", _FILES.__contains__)
+    with whole_folder(validation / f"step-{step:08d}", _FILES.__contains__) as folder:
+        Image.fromarray(sheet).save(folder / IMAGES)
         scores = [{"patch_id": one.patch_id, **{area: _plain(one.scores[area]) for area in AREAS}} for one in measured]
-        (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+        (folder / SCORES).write_text(json.dumps(scores, indent=1) + "\n")
     return sheet
 
 

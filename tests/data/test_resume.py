@@ -133,22 +133,22 @@ def test_strict_stops_at_a_piece_of_an_earlier_run_too(
 def test_two_builds_into_one_folder(release: Path, tmp_path: Path) -> None:
     work = tmp_path / ".d.partial"
     work.mkdir()
-    with (work / "lock").open("a") as file:
+    with (work / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match=r"another build is writing to .*d at this moment. Wait until it ends"):
+        with pytest.raises(DataError, match=r"/d: another command is writing to it at this moment. Wait until it ends"):
             build(source=release, out=tmp_path / "d", size=32, workers=1)
-        assert [path.name for path in work.iterdir()] == ["lock"]
+        assert [path.name for path in work.iterdir()] == [".lock"]
     build(source=release, out=tmp_path / "d", size=32, workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "release"]
 
 
 def test_a_kill_between_the_two_moves_of_an_overwrite(release: Path, tmp_path: Path) -> None:
     build(source=release, out=tmp_path / "d", size=32, workers=1)
-    (tmp_path / "d").rename(tmp_path / ".d.replaced")
+    (tmp_path / "d").rename(tmp_path / ".d.old")
     with pytest.raises(DataError, match="is not empty; add --overwrite"):
         build(source=release, out=tmp_path / "d", size=32, workers=1)
-    assert (tmp_path / "d" / "dataset.json").exists() and not (tmp_path / ".d.replaced").exists()
-    (tmp_path / ".d.replaced").mkdir()  # killed while the former one was removed
+    assert (tmp_path / "d" / "dataset.json").exists() and not (tmp_path / ".d.old").exists()
+    (tmp_path / ".d.old").mkdir()  # killed while the former one was removed
     build(source=release, out=tmp_path / "d", size=32, workers=1, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "release"]
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from data import storage
+from data.disk import look
 from data.errors import DataError, fault
 from tests.disks import Disk
 
@@ -132,20 +133,29 @@ def test_leftovers_of_a_kill_go_and_what_looks_alike_stays(tmp_path: Path) -> No
     for name in (*ours, *others):
         grow(tmp_path / name, {"weights": b"w"})
     grow(tmp_path / ".a.old", {"notes": b"mine"})
+    grow(tmp_path / "a", {"weights": b"new"})
     (tmp_path / "far").mkdir()
     (tmp_path / "far/weights").write_text("w")
-    (tmp_path / ".b.old").symlink_to("far")
+    (tmp_path / ".b.gone").symlink_to("far")
     storage.sweep(tmp_path, "a|b", lambda name: name == "weights")
-    assert {path.name for path in tmp_path.iterdir()} == {*others, ".a.old", "far", ".b.old"}
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "a", ".a.old", "far", ".b.gone"}
     assert (tmp_path / "far/weights").exists()
+
+
+def test_a_folder_that_was_being_replaced_is_back_after_a_kill(tmp_path: Path) -> None:
+    grow(tmp_path / ".a.old", {"weights": b"former", "notes": b"mine"})
+    grow(tmp_path / ".a.new", {"weights": b"new"})
+    grow(tmp_path / ".b.gone", {"weights": b"half deleted"})
+    storage.sweep(tmp_path, "a|b", lambda name: name == "weights")
+    assert files(tmp_path) == {"a/weights": b"former", "a/notes": b"mine"}
 
 
 def test_files_still_open_on_nfs_are_no_reason_to_stop(tmp_path: Path, disk: Disk) -> None:
     disk.with_nfs(".json")
     grow(tmp_path / "folder", {"a.json": b"1", "b": b"2"})
-    assert not storage.remove_folder(tmp_path / "folder", lambda name: True)
-    assert list(files(tmp_path)) == ["folder/.nfs00000000"]
-    assert storage.entries(tmp_path / "folder") == []
+    assert storage.remove_folder(tmp_path / "folder", lambda name: True)
+    assert list(files(tmp_path)) == [".folder.gone/.nfs00000000"]
+    assert storage.entries(tmp_path / ".folder.gone") == []
     for number in range(3):  # replaced again and again, though what it replaces cannot be deleted
         with storage.whole_folder(tmp_path / "new", lambda name: True) as new:
             (new / "c.json").write_text(str(number))
@@ -213,7 +223,7 @@ def test_without_links_a_text_file_points(tmp_path: Path, disk: Disk, number: in
         assert storage.pointed(tmp_path / "best") == tmp_path / name
     disk.patch.undo()
     storage.point(tmp_path / "best", "one")
-    assert storage.pointed(tmp_path / "best") == tmp_path / "one" == (tmp_path / "best").resolve()
+    assert storage.pointed(tmp_path / "best").resolve() == tmp_path / "one"
 
 
 @given(content=st.binary(max_size=300))
@@ -249,13 +259,13 @@ def test_a_flush_that_loses_data_is_an_error(tmp_path: Path, disk: Disk, number:
 
 
 def test_a_look_says_what_a_disk_can_do(tmp_path: Path, disk: Disk) -> None:
-    seen = storage.look(tmp_path / "not/yet")
+    seen = look(tmp_path / "not/yet")
     assert (seen.locks, seen.links, seen.flushes, seen.place) == (True, True, True, tmp_path)
     assert 0 < seen.free < 1 << 60
     disk.without_locks()
     disk.without_links()
     disk.without("fsync", errno.EINVAL)
-    seen = storage.look(tmp_path)
+    seen = look(tmp_path)
     assert (seen.locks, seen.links, seen.flushes) == (False, False, False)
     assert list(tmp_path.iterdir()) == []
 
@@ -263,16 +273,16 @@ def test_a_look_says_what_a_disk_can_do(tmp_path: Path, disk: Disk) -> None:
 def test_a_look_at_what_cannot_be_written_is_one_message(tmp_path: Path, disk: Disk) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file.*not a folder"):
-        storage.look(tmp_path / "file/out")
+        look(tmp_path / "file/out")
     disk.without("mkdir", errno.EROFS)
     with pytest.raises(DataError, match="can only be read"):
-        storage.look(tmp_path / "out")
+        look(tmp_path / "out")
 
 
 def test_a_look_writes_to_find_a_full_disk(tmp_path: Path, disk: Disk) -> None:
     disk.without("fsync", errno.ENOSPC)
     with pytest.raises(DataError, match=f"{re.escape(str(tmp_path))}.*full"):
-        storage.look(tmp_path)
+        look(tmp_path)
 
 
 def test_errors_of_the_disk_are_known_in_every_wording() -> None:

@@ -1,0 +1,48 @@
+"""What a disk can do: looked at before a long command starts."""
+
+import fcntl
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.storage import flush, point, told
+
+_PROBE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What was found."""
+
+    place: Path  # the folder that was tried
+    free: int  # bytes
+    locks: bool  # keep two commands out of one folder
+    links: bool
+    flushes: bool  # of folders: a rename then survives a loss of power
+
+
+def look(folder: Path) -> Disk:
+    """Try what a command will need of a folder, or of the nearest one that is there; nothing is left behind.
+
+    Raises:
+        DataError: nothing can be written there.
+    """
+    with told(folder):
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(prefix=".pre2post-", dir=place, ignore_cleanup_errors=True) as probe:
+            file, link = Path(probe, "file"), Path(probe, "link")
+            file.write_bytes(b"\0" * _PROBE_BYTES)
+            flush(file)
+            file.rename(file.with_name("renamed"))
+            point(link, "renamed")
+            return Disk(place, shutil.disk_usage(place).free, _locks(link), link.is_symlink(), flush(Path(probe)))
+
+
+def _locks(path: Path) -> bool:
+    try:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
