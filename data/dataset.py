@@ -1,5 +1,6 @@
 """Open a built dataset."""
 
+import glob
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> dat
     for file in files:
         if not Path(file).is_file():
             raise DataError(f"{file} is missing, though {FILE_NAME} lists it. Copy the dataset again, or rebuild it.")
-    dataset = datasets.load_dataset("parquet", data_files={split: files}, split=split)
+    dataset = datasets.load_dataset("parquet", data_files={split: [glob.escape(file) for file in files]}, split=split)
     assert isinstance(dataset, datasets.Dataset)
     if not leave_out:
         return dataset

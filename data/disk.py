@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.storage import flush, point, told
 
-_PROBE_BYTES = 1 << 16
+_PROBE_BYTES = 1 << 12  # a block
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,15 @@ class Disk:
     locks: bool  # keep two commands out of one folder
     links: bool
     flushes: bool  # of folders: a rename then survives a loss of power
+
+    def lacks(self) -> list[str]:
+        """What it cannot do, and what that means."""
+        notes = {
+            "has no locks: start one command that writes to a folder only": self.locks,
+            "has no links: checkpoints/best is a file with the name of the checkpoint": self.links,
+            "cannot flush folders: a loss of power may take the last checkpoint with it": self.flushes,
+        }
+        return [note for note, there in notes.items() if not there]
 
 
 def look(folder: Path) -> Disk:

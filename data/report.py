@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from data.dataset import read_manifest
+from data.disk import look
 from data.report_charts import histogram
 from data.report_gallery import choose, gallery
 from data.report_map import COLUMNS as MAP_COLUMNS
@@ -29,6 +30,7 @@ def inspect(dataset: Path) -> None:
         dataset: The folder that `pre2post build` wrote.
     """
     manifest = read_manifest(dataset)
+    look(dataset)  # before the work of some minutes
     rows = [row for shard in manifest["shards"] for row in _read(dataset, shard)]
     html = page(manifest, _charts(rows), maps(rows), gallery(dataset, choose(rows)))
     write_text(dataset / "report.html", html)

@@ -8,7 +8,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
-from data.errors import DataError
+from data.errors import DataError, fault, plain
+from data.home import at_home
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -54,7 +55,7 @@ class Parser(ArgumentParser):
 
 
 def main() -> int:
-    """Run one subcommand; a mistake of the user's is one message, not a traceback."""
+    """Run one subcommand; a mistake of the user's or a fault of the disk is one message, not a traceback."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(overview())
         return 0
@@ -64,12 +65,15 @@ def main() -> int:
         return 2
     try:
         run(load(name), f"pre2post {name}", sys.argv[2:])
-    except user_errors() as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        text = plain(error) if isinstance(error, user_errors()) else fault(error)
+        if text is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -101,7 +105,7 @@ def run(command: Callable[..., None], prog: str, argv: list[str]) -> None:
     parser.add_function_arguments(command, as_group=False, skip=set(groups))
     for kind in groups.values():
         parser.add_class_arguments(kind, as_group=False)
-    values = vars(parser.instantiate(parser.parse_args(argv)))
+    values = {name: at_home(value) for name, value in vars(parser.instantiate(parser.parse_args(argv))).items()}
     for name, kind in groups.items():
         values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
     command(**values)

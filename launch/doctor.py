@@ -15,6 +15,9 @@ import torch
 from huggingface_hub import constants
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from data.disk import look
+from data.errors import DataError
+
 State = Literal["ok", "note", "mend"]
 
 PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "peft", "datasets")
@@ -45,7 +48,7 @@ def doctor(*, folder: Path = Path()) -> None:
     `srun --gpus 1 .venv/bin/pre2post doctor`.
 
     Args:
-        folder: where runs and caches will be written.
+        folder: where runs and caches will be written: tells what its disk can do.
 
     Raises:
         DoctorError: training would fail or crawl here.
@@ -133,16 +136,21 @@ def threads() -> Iterator[Finding]:
 
 
 def disk(folder: Path) -> Iterator[Finding]:
-    """Whether runs can be written, and how much room there is."""
-    place = folder.absolute()
-    existing = next(path for path in (place, *place.parents) if path.exists())
-    if not os.access(existing, os.W_OK):
-        yield Finding("disk", "mend", f"{existing} cannot be written by you. Name another --folder.")
+    """Whether runs can be written, how much room there is, and what else the disk can do; tried."""
+    try:
+        found = look(folder)
+    except DataError as error:
+        yield Finding("disk", "mend", str(error))
         return
-    free = shutil.disk_usage(existing).free / 1e9
+    free = found.free / 1e9
     state: State = "ok" if free >= FREE_DISK_GB else "note"
     hint = "" if free >= FREE_DISK_GB else f"; a full-size run wants about {FREE_DISK_GB} GB for cache and checkpoints"
-    yield Finding("disk", state, f"{free:.0f} GB free in {existing}{hint}")
+    yield Finding("disk", state, f"{free:.0f} GB free in {found.place}{hint}")
+    lacks = found.lacks()
+    for lack in lacks:
+        yield Finding("disk", "note", f"{lack} ({found.place})")
+    if not lacks:
+        yield Finding("disk", "ok", "has locks and links, flushes folders")
 
 
 def shared_memory() -> Iterator[Finding]:

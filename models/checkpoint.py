@@ -106,7 +106,9 @@ def fault_of(folder: Path) -> str | None:
 
 def steps_in(checkpoints: Path) -> list[Path]:
     """The checkpoint folders, oldest first, whole or not."""
-    return sorted(path for path in checkpoints.glob("step-*") if re.fullmatch(r"step-\d+", path.name))
+    if not checkpoints.is_dir():
+        return []
+    return sorted(path for path in checkpoints.iterdir() if re.fullmatch(r"step-\d+", path.name))
 
 
 def newest_valid(checkpoints: Path, report: Callable[[str], None] = print) -> Path | None:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import NoReturn
 
-from data.errors import DataError
+from data.errors import DataError, fault, plain
 from models.base import BaseError
 from models.checkpoint import CheckpointError
 from train.config import ConfigError, parse_config
@@ -19,13 +19,13 @@ from train.lost_peer import PeerLost, first_sentence, is_lost
 
 
 def main() -> int:
-    """Run; a mistake of the user's is one message, not a traceback."""
+    """Run; a mistake of the user's or a fault of the disk is one message, not a traceback."""
     try:
         return train(parse_config())
     except PeerLost as error:
         leave(str(error), error.status)
     except (ConfigError, DataError, BaseError, CheckpointError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
@@ -34,6 +34,11 @@ def main() -> int:
         if not is_lost(error):
             raise
         leave(f"another process was lost before the first step ({first_sentence(error)}). Nothing was trained.", 2)
+    except Exception as error:
+        if (text := fault(error)) is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        return 2
 
 
 def leave(message: str, status: int) -> NoReturn:

@@ -1,6 +1,7 @@
 """One experiment: every setting that can differ between two runs, with its unit, its default and its meaning."""
 
 import dataclasses
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from data.home import at_home
+from data.storage import write_text
 from train.config_checks import ConfigError, check_batches, check_config, check_words
 
 __all__ = ["Config", "ConfigError", "check_batches", "parse_config"]
@@ -225,13 +228,14 @@ def parse_config(argv: list[str] | None = None) -> Config:
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     parser.add_class_arguments(Config, as_group=False)
     argv = sys.argv[1:] if argv is None else argv
+    argv = [re.sub(r"^(--config=)?~/", lambda found: f"{found[1] or ''}{Path.home()}/", word) for word in argv]
     if not {"-h", "--help", "--print_config"} & set(argv):
         check_words(Config, argv)
     try:
         parsed = parser.instantiate(parser.parse_args(argv))
     except Exception as error:  # jsonargparse raises its own and YAML's errors; all are the user's to mend
         raise ConfigError(str(error)) from error
-    config = Config(**{key: value for key, value in vars(parsed).items() if key != "config"})
+    config = Config(**{key: at_home(value) for key, value in vars(parsed).items() if key != "config"})
     check_config(config)
     return config
 
@@ -244,7 +248,7 @@ def as_plain(config: Config) -> dict[str, Any]:
 
 def save_config(config: Config, path: Path) -> None:
     """Write it so that `--config` reads it again."""
-    path.write_text(yaml.safe_dump(as_plain(config), sort_keys=False))
+    write_text(path, yaml.safe_dump(as_plain(config), sort_keys=False))
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -1,7 +1,6 @@
 """The run folder: new or to be resumed, and what is written beside the weights."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -9,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from data.disk import look
+from data.errors import DataError
+from data.storage import entries, write_text
 from models.checkpoint import CheckpointError, newest_valid, read_state, resolve_checkpoint
 from train.config import Config, ConfigError, DataConfig, RunConfig, as_plain, changed_settings, save_config
 
@@ -41,9 +43,9 @@ def find_start(config: Config) -> Path | None:
         CheckpointError: the checkpoint that was named is missing or damaged.
     """
     out, resume = config.run.out, config.run.resume
-    _check_writable(out)
+    _check_disk(out)
     has_run = (out / CONFIG).is_file()
-    if out.exists() and not has_run and any(out.iterdir()):
+    if out.exists() and not has_run and entries(out):
         raise ConfigError(f"run.out is {out}: it is not empty and holds no run. Choose a new folder.")
     if resume == "never" and has_run:
         raise ConfigError(f"run.out is {out}: there is a run in it already. Choose a new folder, or run.resume latest.")
@@ -97,11 +99,14 @@ def _changed_past(state: dict[str, Any], config: Config) -> bool:
     return old_steps != new_steps and decay_steps > 0 and last_done > min(old_steps, new_steps) - decay_steps
 
 
-def _check_writable(folder: Path) -> None:
+def _check_disk(out: Path) -> None:
     """Stop before anything is computed that could not be saved; nothing is made if the folder is not there yet."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"run.out is {folder}: {existing} is not a folder that may be written to. Choose another.")
+    try:
+        disk = look(out)
+    except DataError as error:
+        raise ConfigError(f"run.out is {out}, which cannot be written to. {error}") from error
+    for lack in disk.lacks():
+        print(f"note: the disk of {disk.place} {lack}.")
 
 
 def open_run_folder(config: Config, step: int) -> None:
@@ -110,13 +115,11 @@ def open_run_folder(config: Config, step: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_config(config, out / CONFIG)
     facts = {"command": sys.argv, "versions": versions(), "commit": commit()}
-    (out / "run.json").write_text(json.dumps(facts, indent=1) + "\n")
+    write_text(out / "run.json", json.dumps(facts, indent=1) + "\n")
     metrics = out / METRICS
     if metrics.is_file():
         kept = [line for line in read_metrics(out) if line["step"] <= step]
-        shorter = out / f".{METRICS}"
-        shorter.write_text("".join(f"{json.dumps(line)}\n" for line in kept))
-        shorter.replace(metrics)
+        write_text(metrics, "".join(f"{json.dumps(line)}\n" for line in kept))
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
@@ -152,7 +155,10 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Git commit of this clone, with `-dirty` if files differ from it; `unknown` outside a clone."""
+    """Git commit of this clone, with `-dirty` if files differ from it; `unknown` outside a clone or without git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # there is no git
+        return "unknown"
     return result.stdout.strip() or "unknown"

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from data.dataset import fingerprint, open_dataset, read_manifest, rows_of
@@ -93,3 +94,10 @@ def test_a_lost_shard(copy: Path) -> None:
     lost.unlink()
     with pytest.raises(DataError, match=f"{lost} is missing, though dataset.json lists it"):
         open_dataset(copy, "train")
+
+
+@pytest.mark.parametrize("name", ["flood [v1]", "a*b?", "[!x]", "x#y%20 {z}"])
+def test_a_path_with_signs_of_a_pattern_is_a_path(tiny_dataset: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(tiny_dataset, tmp_path / name)
+    files = (tmp_path / name / "data").glob("train-*")
+    assert len(open_dataset(tmp_path / name, "train")) == sum(pq.read_metadata(file).num_rows for file in files) > 0

@@ -1,12 +1,14 @@
 """The `pre2post` command: help that teaches, errors without tracebacks."""
 
+import errno
 import re
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
+from data.errors import DataError
 from launch.cli import COMMANDS, load, main
 
 
@@ -61,3 +63,58 @@ def test_a_mistake_is_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     printed = capsys.readouterr().err
     assert printed.startswith("error: source /nowhere does not exist")
     assert "Traceback" not in printed
+
+
+@dataclass(frozen=True)
+class Where:
+    base: str = "tiny"
+
+
+def test_a_home_folder_is_meant_by_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+
+    def build(*, out: Path, source: Path | None = None, where: Where = Where()) -> None:
+        """Stands for any command."""
+        seen.update(out=out, source=source, base=where.base)
+
+    monkeypatch.setenv("HOME", "/home/eva")
+    monkeypatch.setattr("data.build.build", build)
+    assert call(monkeypatch, "build", "--out=~/runs/d", "--source", "~/xbd", "--base=~/base") == 0
+    assert seen == {"out": Path("/home/eva/runs/d"), "source": Path("/home/eva/xbd"), "base": "/home/eva/base"}
+
+
+class SafetensorError(Exception): ...
+
+
+@pytest.mark.parametrize(
+    ("error", "right"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x/d"), "error: /x/d: the disk is full. Free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "error: /x: no permission. Change the permissions"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "error: the disk is full."),
+        (DataError("Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+                   '  File "x.py", line 1, in y\ndata.errors.DataError: a.png: cut off. Copy it again.'),
+         "error: a.png: cut off. Copy it again.\n"),
+    ],
+)  # fmt: skip
+def test_whatever_a_disk_or_a_worker_says_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, right: str
+) -> None:
+    def build(*, out: Path) -> None:
+        """Stands for any command."""
+        raise error
+
+    monkeypatch.setattr("data.build.build", build)
+    assert call(monkeypatch, "build", "--out", "x") == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(right) and printed.count("\n") == 1
+
+
+def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*, out: Path) -> None:
+        """Stands for any command."""
+        raise KeyError("ours")
+
+    monkeypatch.setattr("data.build.build", build)
+    with pytest.raises(KeyError):
+        call(monkeypatch, "build", "--out", "x")

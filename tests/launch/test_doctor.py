@@ -1,5 +1,6 @@
 """`pre2post doctor`: what it finds, and that it says no when training would fail."""
 
+import errno
 import os
 import shutil
 import socket
@@ -10,7 +11,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from launch.doctor import DoctorError, doctor, threads
+from launch.doctor import DoctorError, disk, doctor, threads
+from tests.disks import Disk
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -47,10 +49,10 @@ def test_a_container_without_shared_memory(
 def test_a_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    Disk(monkeypatch, tmp_path).without("mkdir", errno.EROFS)
     with pytest.raises(DoctorError, match="mend disk first"):
         doctor(folder=tmp_path)
-    assert f"{tmp_path} cannot be written by you" in capsys.readouterr().out
+    assert f"{tmp_path}: this disk can only be read. Name a folder on another one." in capsys.readouterr().out
 
 
 def test_threads_left_idle_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +61,16 @@ def test_threads_left_idle_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     (finding,) = threads()
     assert (finding.state, finding.text.partition(":")[0]) == ("note", "1 per process, 4 cores")
+
+
+def test_what_a_disk_cannot_do_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = Disk(monkeypatch, tmp_path)
+    played.without_locks()
+    played.without_links()
+    played.without("fsync", errno.EINVAL)
+    found = [finding for finding in disk(tmp_path) if finding.state == "note"]
+    assert [finding.text.partition(":")[0] for finding in found][-3:] == [
+        "has no locks", "has no links", "cannot flush folders"
+    ]  # fmt: skip
