@@ -14,6 +14,7 @@ from data.card import write_card
 from data.destination import led_folder, resumable_folder
 from data.errors import DataError
 from data.exports import Format, export
+from data.geo import check_proj
 from data.large import cut_large
 from data.leaks import leak_note, leak_pairs
 from data.manifest import Tally, describe, write_manifest
@@ -97,6 +98,7 @@ def build(
         overwrite: Replace a dataset that an earlier build wrote to `out`.
         strict: Stop at the first scene that cannot be used, and when a place stands in two splits.
     """
+    check_proj()
     check_size(size)
     screening = Screening(max_nodata=max_nodata, max_shift=max_shift, max_cloud=max_cloud, align=align)
     screening.check()

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import shapely
 from rasterio import Affine
-from rasterio.crs import CRS
-from rasterio.warp import transform
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from shapely import Polygon, STRtree
 
-from data.geo import MAX_RESIDUAL_PX, WGS84, WGS84_WKT
+from data.geo import MAX_RESIDUAL_PX, WGS84_WKT, to_degrees
 
 # Neighbours in a mosaic share an edge, and an edge is known to the residual of the fit: so much of it is cut off.
 INSET_PX = MAX_RESIDUAL_PX
@@ -19,8 +17,8 @@ INSET_PX = MAX_RESIDUAL_PX
 Overlap = tuple[str, str, float]  # two scene ids in order, and the overlap as a share of the smaller footprint, 0..1
 
 
-def footprint(affine: Affine, width: int, height: int, crs_wkt: str = WGS84_WKT) -> Polygon:
-    """The ground of a scene of `width` x `height` px in degrees, `INSET_PX` smaller on every side.
+def footprint(affine: Affine, width: int, height: int, crs_wkt: str = WGS84_WKT) -> Polygon | None:
+    """The ground of a scene of `width` x `height` px in degrees, `INSET_PX` smaller on every side; None: not on Earth.
 
     Args:
         affine: pixels to `crs_wkt`.
@@ -32,9 +30,10 @@ def footprint(affine: Affine, width: int, height: int, crs_wkt: str = WGS84_WKT)
     a, b, c, d, e, f = affine[:6]
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))
     east, north = zip(*((a * x + b * y + c, d * x + e * y + f) for x, y in corners), strict=True)
-    if crs_wkt != WGS84_WKT:
-        east, north = transform(CRS.from_wkt(crs_wkt), WGS84, east, north)
-    return Polygon(zip(east, north, strict=True))
+    if crs_wkt == WGS84_WKT:
+        return Polygon(zip(east, north, strict=True))
+    degrees = to_degrees(crs_wkt, east, north)
+    return Polygon(np.stack(degrees, axis=1)) if degrees else None
 
 
 def overlaps(footprints: Mapping[str, Polygon]) -> list[Overlap]:

@@ -5,6 +5,7 @@ is affine to about 0.02 px. Pixel coordinates are rasterio's: (0, 0) is the oute
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError
 from rasterio.warp import transform
 
-WGS84 = CRS.from_epsg(4326)
-WGS84_WKT = WGS84.to_wkt()
+from data.errors import DataError
+from data.raster import GDAL_ERRORS
+
+# As rasterio writes EPSG:4326. Looking the code up needs PROJ's database, which not every command does.
+WGS84_WKT = (
+    'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563,AUTHORITY["EPSG","7030"]],'
+    'AUTHORITY["EPSG","6326"]],PRIMEM["Greenwich",0,AUTHORITY["EPSG","8901"]],UNIT["degree",0.0174532925199433,'
+    'AUTHORITY["EPSG","9122"]],AXIS["Latitude",NORTH],AXIS["Longitude",EAST],AUTHORITY["EPSG","4326"]]'
+)
+WGS84 = CRS.from_wkt(WGS84_WKT)
+Degrees = NDArray[np.float64]
 # A worse fit means that xy and lng_lat do not describe the same ground; such a georeference is not used.
 MAX_RESIDUAL_PX = 2.0
 
@@ -47,6 +57,26 @@ class Location:
 
 SAME_SIZE = 1.25  # largest over smallest pixel of one sensor's images, which depends on how far aside it looks
 UNKNOWN = Location("unknown", math.nan, math.nan, math.nan, None)
+
+
+def check_proj() -> None:
+    """Stop where PROJ cannot read its database: coordinate systems would be misread without a word."""
+    try:
+        CRS.from_epsg(4326)
+    except CRSError as error:
+        told = " and ".join(f"{name}={os.environ[name]}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
+        mend = "Unset it here: it is of another program" if told else "pip install --force-reinstall rasterio"
+        raise DataError(f"PROJ cannot read its database ({told or error}). {mend}.") from None
+
+
+def to_degrees(crs_wkt: str, xs: Sequence[float], ys: Sequence[float]) -> tuple[Degrees, Degrees] | None:
+    """Points of any CRS as WGS84 longitudes and latitudes; None if one of them is not on Earth."""
+    try:
+        lons, lats = (np.array(axis) for axis in transform(CRS.from_wkt(crs_wkt), WGS84, xs, ys))
+    except (*GDAL_ERRORS, CRSError):
+        return None
+    on_earth = np.isfinite(lons).all() and np.isfinite(lats).all() and np.abs(lats).max() <= 90
+    return (lons, lats) if on_earth else None
 
 
 def fit_georeference(control_points: NDArray[np.float64]) -> Georeference | None:
@@ -102,12 +132,9 @@ def locate_raster(affine: Affine, crs_wkt: str, width: int, height: int) -> Loca
     middles = np.array([(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]) * (width / 2, height / 2)
     xs = [affine.a * x + affine.b * y + affine.c for x, y in middles]
     ys = [affine.d * x + affine.e * y + affine.f for x, y in middles]
-    try:
-        lons, lats = (np.array(axis) for axis in transform(CRS.from_wkt(crs_wkt), WGS84, xs, ys))
-    except RasterioError:
+    if (degrees := to_degrees(crs_wkt, xs, ys)) is None:
         return None
-    if not (np.isfinite(lons).all() and np.isfinite(lats).all() and np.abs(lats).max() <= 90):
-        return None
+    lons, lats = degrees
     east = (np.array([lons[2] - lons[1], lons[4] - lons[3]]) + 180) % 360 - 180  # over the date line the short way
     north = np.array([lats[2] - lats[1], lats[4] - lats[3]])
     (a, b), (d, e) = east / (width, height), north / (width, height)

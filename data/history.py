@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from data.errors import DataError, shortened
+from data.files import read_file
 from data.jsonl import check_fields, parse_date, stop
 
 _FIELDS = ("image", "date", "cloud_cover", "gsd")
@@ -31,9 +32,7 @@ class EarlierImage:
 def read_history(path: Path) -> tuple[EarlierImage, ...]:
     """The images that a file of a release lists, the oldest first."""
     try:
-        entries = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Check its permissions and the disk.") from None
+        entries = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error}). Expected a list of earlier images.") from None
     return parse_history(entries, path.parent, str(path))

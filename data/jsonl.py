@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from data.errors import DataError
+from data.files import read_file
 
 
 def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
     """The lines that are not blank, each with its number from 1; `what` the file is, for errors."""
     try:
-        texts = path.read_bytes().decode("utf-8").split("\n")
-    except OSError as error:
-        raise DataError(f"{what} {path}: cannot be read ({error.strerror}). Check the path.") from None
+        texts = read_file(path, what).decode("utf-8-sig").split("\n")  # Windows editors begin a file with a mark
     except UnicodeDecodeError as error:
         raise DataError(f"{what} {path}: not UTF-8 ({error}). Save it as UTF-8.") from None
     return [(number, text) for number, text in enumerate(texts, 1) if text.strip()]

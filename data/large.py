@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from data.errors import DataError
 from data.grids import covered, grid_of, on_grid
-from data.raster import Bands, View, check_bands, opened, read_rgb
+from data.raster import Bands, View, check_bands, opened, opened_image, read_rgb
 from data.release import Part, Release, SceneFiles
 from data.scene_images import WHOLE_PX, pair_range
 from data.stretch import Range
@@ -41,15 +41,16 @@ def _parts(scene: SceneFiles, size: int, bands: Bands) -> list[SceneFiles]:
             raise DataError(f"{scene.pre_image}: {found}. Choose a smaller --size.")
         if max(pre.width, pre.height) <= WHOLE_PX:
             return [scene]
-        with opened(scene.post_image) as post:
-            check_bands(pre, scene.pre_image, bands)
-            check_bands(post, scene.post_image, bands)
-            box = covered(post, scene.post_image, grid_of(pre))
-            windows = list(_windows(pre.height, pre.width, size, box, scene.pre_image))
-            with on_grid(post, scene.post_image, grid_of(pre)) as post_on_pre:
-                views = [(pre, scene.pre_image), (post_on_pre, scene.post_image)]
-                limits = _limits(views, bands, windows)
-            return [_part(scene, i, window, pre, limits) for i, window in enumerate(windows)]
+    with opened_image(scene.pre_image) as pre, opened_image(scene.post_image) as post:
+        check_bands(pre, scene.pre_image, bands)
+        check_bands(post, scene.post_image, bands)
+        grid = grid_of(pre, scene.pre_image)
+        box = covered(post, scene.post_image, grid)
+        windows = list(_windows(pre.height, pre.width, size, box, scene.pre_image))
+        with on_grid(post, scene.post_image, grid) as post_on_pre:
+            views = [(pre, scene.pre_image), (post_on_pre, scene.post_image)]
+            limits = _limits(views, bands, windows)
+        return [_part(scene, i, window, pre, limits) for i, window in enumerate(windows)]
 
 
 def _windows(

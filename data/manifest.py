@@ -36,6 +36,7 @@ class Tally:
         self.digests: dict[str, str] = {}
         self.margin = self.repaired = self.dropped = 0
         self.left_out: list[dict[str, str]] = []
+        self.remarks: dict[tuple[str, str], None] = {}  # (scene id, remark); parts of one raster say the same once
         self.quality = QualityTally()
         self.splits: dict[str, str] = {}  # of every scene that has a patch
 
@@ -50,6 +51,7 @@ class Tally:
         if result.quarantine:
             self.reject(scene.scene_id, result.quarantine)
             return
+        self.remarks |= dict.fromkeys((scene.whole_id, remark) for remark in result.remarks)
         self.left_out += [{"patch_id": patch_id, "reason": reason} for patch_id, reason in result.left_out]
         if not result.rows:
             return
@@ -122,6 +124,7 @@ def describe(
         "near_duplicates": tally.quality.duplicates(),
         "leaks": leak_report(tally.splits, seen.footprints, seen.overlaps, tally.quality.look_alikes()),
         "left_out": sorted(tally.left_out, key=lambda entry: entry["patch_id"]),
+        "remarks": [{"scene_id": scene_id, "remark": remark} for scene_id, remark in sorted(tally.remarks)],
         "quarantine": sorted(tally.quarantine, key=lambda entry: entry["scene_id"]),
         "unrecognised_files": sorted(unrecognised),
         "shards": shards,

@@ -1,31 +1,38 @@
 """Read 8- and 16-bit PNG and GeoTIFF files by windows: never more of a file than is asked for."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import DatasetReader
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as Region
 
 from data.errors import DataError
+from data.files import check_regular, unreadable
 
 Bands = tuple[int, int, int]  # which bands are red, green, blue; 1 is the first, as in GDAL
 View: TypeAlias = DatasetReader | WarpedVRT  # a file, or a file on another grid
 Mask = NDArray[np.bool_]
 
-DRIVERS = {".png": "PNG", ".tif": "GTiff", ".tiff": "GTiff"}
+DRIVERS = {".png": "PNG", ".tif": "GTiff", ".tiff": "GTiff"}  # GDAL has a hundred, some of which fetch other files
+GDAL_ERRORS = (RasterioError, CPLE_BaseError)  # rasterio turns most of GDAL's errors into its own, not all
 DTYPES = ("uint8", "uint16", "int16")
 CACHE_BYTES = 64 << 20  # of decoded blocks; GDAL would take a twentieth of the machine
 MOST_PNG_PX = 8192 * 8192  # a PNG has no windows: reaching its last row means to decode all of it
 MOST_BLOCK_BYTES = 256 << 20  # a block is the least that can be read of a GeoTIFF
+ALPHA_SAMPLES = 4  # along each axis
+ALPHA_SAMPLE_PX = 256
+ALPHA_SHARE = 0.9  # of the pixels that are not 0; a mask may be soft at its edges
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -38,12 +45,20 @@ def parse_bands(text: str) -> Bands:
     return red, green, blue
 
 
+def open_quietly(name: Path | str, drivers: Sequence[str]) -> DatasetReader:
+    """The file, opened by one of these drivers of GDAL and by no other; without a word if it has no georeference."""
+    with warnings.catch_warnings(), rasterio.Env():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # no PNG has
+        return DatasetReader(name, driver=list(drivers))  # rasterio.open takes one driver only
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[DatasetReader]:
     """The open file, checked to be whole (PNG) and readable by windows; nothing but its header is decoded yet."""
     driver = DRIVERS.get(path.suffix.lower())
     if driver is None:
         raise DataError(f"{path}: neither PNG nor GeoTIFF. Expected a name that ends in {', '.join(DRIVERS)}.")
+    check_regular(path)
     if driver == "PNG":
         _check_png(path)
     # Without listing the folder at every open: it may hold 20 000 files.
@@ -53,6 +68,36 @@ def opened(path: Path) -> Iterator[DatasetReader]:
             yield dataset
 
 
+@contextmanager
+def opened_image(path: Path) -> Iterator[DatasetReader]:
+    """As `opened`, but an alpha band that is no mask is a band like any other."""
+    with opened(path) as dataset:
+        if ColorInterp.alpha not in dataset.colorinterp or alpha_is_mask(dataset, path):
+            yield dataset
+            return
+        # GDAL masks by an alpha band wherever it reads or warps, so the file is read through a description without one.
+        with MemoryFile(ext=".vrt") as memory:
+            rasterio.shutil.copy(dataset, memory.name, driver="VRT")
+            described = memory.read().decode().replace("<ColorInterp>Alpha</ColorInterp>", "")
+        with open_quietly(described, ["VRT"]) as plain:
+            yield plain
+
+
+def alpha_is_mask(dataset: DatasetReader, path: Path) -> bool:
+    """Whether the alpha band tells where there is data: besides 0 it holds one value nearly everywhere.
+
+    GDAL calls the fourth band of an 8-bit file alpha unless it is told otherwise, and often that is the near infrared.
+    """
+    band = dataset.colorinterp.index(ColorInterp.alpha) + 1
+    height, width = (min(side, ALPHA_SAMPLE_PX) for side in dataset.shape)
+    tops = np.linspace(0, dataset.height - height, ALPHA_SAMPLES).astype(int)
+    lefts = np.linspace(0, dataset.width - width, ALPHA_SAMPLES).astype(int)
+    regions = [Region(left, top, width, height) for top in np.unique(tops) for left in np.unique(lefts)]
+    seen = np.concatenate([_read(dataset, path, band, region).ravel() for region in regions])
+    counts = np.unique(seen[seen > 0], return_counts=True)[1]
+    return not counts.size or bool(counts.max() >= ALPHA_SHARE * counts.sum())
+
+
 def read_rgb(view: View, path: Path, bands: Bands, region: Region | None = None) -> tuple[NDArray[Any], Mask]:
     """(height, width, 3) in the file's own type, and where it holds data; `path` is named in errors."""
     check_bands(view, path, bands)
@@ -60,15 +105,26 @@ def read_rgb(view: View, path: Path, bands: Bands, region: Region | None = None)
     pixels = np.empty((height, width, 3), view.dtypes[bands[0] - 1])
     # As files hold them: band by band, and turned round afterwards, takes half as long again.
     _read(view, path, list(bands), region, pixels.transpose(2, 0, 1))
-    return pixels, _valid(view, path, region, (height, width))
+    return pixels, _valid(view, path, bands, region, (height, width))
 
 
 def read_single(view: View, path: Path, region: Region | None = None) -> NDArray[np.uint8]:
     """(height, width) of a mask."""
-    if (view.count, view.dtypes[0]) != (1, "uint8"):
-        found = f"{view.count} bands of {view.dtypes[0]}"
-        raise DataError(f"{path}: {found}, expected a mask: one band of uint8 (8-bit grey).")
     return np.asarray(_read(view, path, 1, region), np.uint8)
+
+
+def check_mask(dataset: DatasetReader, path: Path) -> None:
+    """Stop on a file that cannot hold a mask of classes."""
+    if (dataset.count, dataset.dtypes[0]) != (1, "uint8"):
+        found = f"{dataset.count} bands of {dataset.dtypes[0]}"
+        raise DataError(f"{path}: {found}, expected a mask: one band of uint8 (8-bit grey).")
+    if is_one_bit(dataset):
+        raise DataError(f"{path}: a mask of 1 bit, which cannot hold the classes 0 to 4. Write them in 8 bits.")
+
+
+def is_one_bit(dataset: DatasetReader) -> bool:
+    """Whether the first band holds 0 and 1 only: GDAL reads it as bytes all the same."""
+    return bool(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1")
 
 
 def check_bands(view: View, path: Path, bands: Bands) -> None:
@@ -76,7 +132,12 @@ def check_bands(view: View, path: Path, bands: Bands) -> None:
     if view.count < max(bands):
         wanted = ",".join(str(band) for band in bands)
         palette = ColorInterp.palette in view.colorinterp
-        mend = "Unfold its colour table: gdal_translate -expand rgb" if palette else "Choose others with --bands"
+        if palette:
+            mend = "Unfold its colour table: gdal_translate -expand rgb"
+        elif view.count == 1:
+            mend = "A grey image makes no pair with one in colour; where pre and post are both grey, give --bands 1,1,1"
+        else:
+            mend = "Choose others with --bands"
         raise DataError(f"{path}: has {_bands(view.count)}, but --bands {wanted} needs {max(bands)}. {mend}.")
     for band in bands:
         dtype, meaning = view.dtypes[band - 1], view.colorinterp[band - 1]
@@ -92,10 +153,8 @@ def check_bands(view: View, path: Path, bands: Bands) -> None:
 @contextmanager
 def _open(path: Path, driver: str) -> Iterator[DatasetReader]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # no PNG is
-            dataset = rasterio.open(path, driver=driver)
-    except (RasterioError, UnicodeEncodeError) as error:
+        dataset = open_quietly(path, [driver])
+    except (*GDAL_ERRORS, UnicodeEncodeError) as error:
         raise DataError(f"{path}: cannot be opened ({error}). Cut short or not a {driver}: fetch it again.") from None
     with dataset:
         yield dataset
@@ -115,7 +174,7 @@ def _check_png(path: Path) -> None:
                     file.seek(length + 4, 1)  # and its check sum
             whole = whole and len(file.read(4)) == 4
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Check its permissions and the disk.") from None
+        raise unreadable(path, error) from None
     if not whole:
         raise DataError(f"{path}: cannot be decoded (its end is missing). Cut short or not a PNG: fetch it again.")
 
@@ -135,13 +194,13 @@ def _read(
 ) -> NDArray[Any]:
     try:
         return np.asarray(view.read(bands, window=region, out=out))
-    except RasterioError as error:
+    except GDAL_ERRORS as error:
         reason = error.__cause__ or error
         raise DataError(f"{path}: cannot be decoded ({reason}). Cut short or damaged: fetch it again.") from None
 
 
-def _valid(view: View, path: Path, region: Region | None, shape: tuple[int, ...]) -> Mask:
-    """From the alpha band, else the mask or the no-data value of a GeoTIFF.
+def _valid(view: View, path: Path, bands: Bands, region: Region | None, shape: tuple[int, ...]) -> Mask:
+    """From the alpha band, else the mask of a GeoTIFF, or its no-data value in all of `bands`.
 
     Most xBD PNGs mark black as transparent (tRNS), shadows as well as missing ground: that is ignored.
     """
@@ -150,8 +209,8 @@ def _valid(view: View, path: Path, region: Region | None, shape: tuple[int, ...]
     if view.driver == "PNG" or all(MaskFlags.all_valid in flags for flags in view.mask_flag_enums):
         return np.ones(shape, np.bool_)
     try:
-        return np.asarray(view.dataset_mask(window=region) > 0)
-    except RasterioError as error:
+        return np.asarray(view.read_masks(bands, window=region).any(axis=0))
+    except GDAL_ERRORS as error:
         raise DataError(f"{path}: its mask cannot be decoded ({error.__cause__ or error}). Fetch it again.") from None
 
 

@@ -16,7 +16,7 @@ from data.errors import DataError
 from data.history import EarlierImage, read_history
 
 OFFICIAL_SPLITS = ("train", "tier1", "tier3", "test", "hold")
-IMAGE_NAME = re.compile(r"(?P<scene_id>(?P<event>[a-z0-9-]+)_\d{8})_(?P<phase>pre|post)_disaster\.(png|tiff?)")
+IMAGE_NAME = re.compile(r"(?P<scene_id>(?P<event>[a-z0-9-]+)_\d{8})_(?P<phase>pre|post)_disaster\.(?i:png|tiff?)")
 LABEL_NAME = re.compile(r"(?P<scene_id>[a-z0-9-]+_\d{8})_(pre|post)_disaster\.json")
 LAYOUT = (
     "expected an xView2 release, SOURCE/{train,tier1,tier3,test,hold}/images/EVENT_00000000_{pre,post}_disaster.png "
@@ -106,11 +106,11 @@ def find_release(source: Path) -> Release:
     incomplete: list[tuple[str, str]] = []
     unrecognised: list[str] = []
     for official_split, folder in _split_folders(source):
-        phases, strange = _images_by_scene(folder / "images")
+        phases, strange = _images_by_scene(_inside(folder, "images"))
         unrecognised += [f"{folder.name}/images/{name}" for name in strange]
-        unrecognised += [f"{folder.name}/labels/{name}" for name in _stray_labels(folder / "labels", phases)]
+        unrecognised += [f"{folder.name}/labels/{name}" for name in _stray_labels(_inside(folder, "labels"), phases)]
         for scene_id, images in sorted(phases.items()):
-            if reason := _unusable(folder / "images", scene_id, images):
+            if reason := _unusable(_inside(folder, "images"), scene_id, images):
                 incomplete.append((scene_id, reason))
             elif scene_id in scenes:
                 other = scenes[scene_id].official_split
@@ -127,21 +127,27 @@ def find_release(source: Path) -> Release:
 
 
 def _split_folders(source: Path) -> list[tuple[str, Path]]:
-    splits = [(name, source / name) for name in OFFICIAL_SPLITS if (source / name / "images").is_dir()]
-    if not splits and (source / "images").is_dir():
-        return [(source.name if source.name in OFFICIAL_SPLITS else "", source)]
+    found = [(name, _inside(source, name)) for name in OFFICIAL_SPLITS]
+    splits = [(name, folder) for name, folder in found if _inside(folder, "images").is_dir()]
+    if not splits and _inside(source, "images").is_dir():
+        name = source.name.lower()
+        return [(name if name in OFFICIAL_SPLITS else "", source)]
     return splits
+
+
+def _inside(parent: Path, name: str) -> Path:
+    """A folder of this name, in whatever case it is written: some unpackers and disks change it."""
+    path = parent / name
+    if path.exists() or not parent.is_dir():
+        return path
+    return next((other for other in _listed(parent) if other.name.lower() == name), path)
 
 
 def _images_by_scene(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], list[str]]:
     """Scene id -> phase -> its images, which should be one; and the other names."""
     phases: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     strange = []
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}). Check its permissions and the disk.") from None
-    for path in paths:
+    for path in _listed(folder):
         match = IMAGE_NAME.fullmatch(path.name)
         if match:
             phases[match["scene_id"]][match["phase"]].append(path)
@@ -150,11 +156,18 @@ def _images_by_scene(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], li
     return phases, strange
 
 
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}). Check its permissions and the disk.") from None
+
+
 def _stray_labels(folder: Path, scene_ids: Container[str]) -> list[str]:
     """Files in labels/ that belong to no image."""
     if not folder.is_dir():
         return []
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = [path.name for path in _listed(folder) if not path.name.startswith(".")]
     found = [(name, LABEL_NAME.fullmatch(name)) for name in names]
     return [printable(name) for name, match in found if not match or match["scene_id"] not in scene_ids]
 
@@ -179,8 +192,9 @@ def _unusable(folder: Path, scene_id: str, images: dict[str, list[Path]]) -> str
 
 def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], official_split: str) -> SceneFiles:
     def if_there(path: Path) -> Path | None:
-        return path if path.is_file() or path.is_symlink() else None  # a dead link is named when it is read
+        return path if os.path.lexists(path) else None  # what is no file, or a dead link, is named when it is read
 
+    labels = _inside(folder, "labels")
     history = if_there(folder / "history" / f"{scene_id}_history.json")
     return SceneFiles(
         scene_id=scene_id,
@@ -188,8 +202,8 @@ def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], off
         official_split=official_split,
         pre_image=images["pre"][0],
         post_image=images["post"][0],
-        pre_label=if_there(folder / "labels" / f"{scene_id}_pre_disaster.json"),
-        post_label=if_there(folder / "labels" / f"{scene_id}_post_disaster.json"),
+        pre_label=if_there(labels / f"{scene_id}_pre_disaster.json"),
+        post_label=if_there(labels / f"{scene_id}_post_disaster.json"),
         change=if_there(folder / "change" / f"{scene_id}_change.png"),
         post_again=if_there(folder / "again" / f"{scene_id}_post_again.png"),
         history=read_history(history) if history else (),
@@ -199,5 +213,5 @@ def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], off
 def _what_is_there(source: Path, unrecognised: list[str]) -> str:
     if unrecognised:
         return f"{len(unrecognised)} image files with other names or without a partner, e.g. {unrecognised[0]}"
-    names = sorted(printable(path.name) + "/" * path.is_dir() for path in source.iterdir())
+    names = sorted(printable(path.name) + "/" * path.is_dir() for path in _listed(source))
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"

@@ -14,6 +14,7 @@ from data.caption_facts import CaptionFacts, CaptionOptions, Capture, caption_fa
 from data.captions import captions
 from data.errors import DataError
 from data.events import describe_event
+from data.files import check_regular, read_file, unreadable
 from data.geo import MAX_RESIDUAL_PX, Location, locate, locate_raster, window_affine
 from data.history import check_older
 from data.history_columns import history_columns
@@ -57,6 +58,7 @@ class SceneResult:
     digests: dict[str, str] = field(default_factory=dict)  # sha256 per source file
     left_out: list[tuple[str, str]] = field(default_factory=list)  # patches below the wanted quality, and why
     quarantine: str = ""  # why the scene cannot be used; "" if it can
+    remarks: list[str] = field(default_factory=list)  # what its user should know of a scene that is built
     margin_buildings: int = 0  # counted by no patch
     repaired_polygons: int = 0
     dropped_polygons: int = 0
@@ -87,7 +89,7 @@ def build_scene(task: SceneTask) -> SceneResult:
         _add_rows(scene, task, result)
     except DataError as error:
         result.quarantine, result.rows = str(error), []
-        result.left_out = []
+        result.left_out, result.remarks = [], []
     return result
 
 
@@ -95,16 +97,17 @@ def _read_labels(scene: SceneFiles, result: SceneResult) -> dict[Phase, Label]:
     """The labels; and the digests of the scene's files, but of no raster that is too large to be read whole."""
     contents = {}
     for role, path in scene.roles().items():
-        try:
-            if path in scene.label_files():
-                contents[path] = path.read_bytes()
-                digest = hashlib.sha256(contents[path]).hexdigest()
-            elif scene.part is None:
+        if path in scene.label_files():
+            contents[path] = read_file(path)
+            digest = hashlib.sha256(contents[path]).hexdigest()
+        elif scene.part is None:
+            check_regular(path)
+            try:
                 digest = sha256(path)
-            else:
-                continue
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}). Check its permissions and the disk.") from None
+            except OSError as error:
+                raise unreadable(path, error) from None
+        else:
+            continue
         result.digests[f"{scene.official_split}/{scene.scene_id}/{role}"] = digest
     return read_labels(scene, contents)
 
@@ -114,6 +117,7 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     labels = _read_labels(files, result)
     check_older(files.history, files.pre_date or (labels["pre"].capture_date if "pre" in labels else None))
     read = read_scene(files, task.bands)
+    result.remarks += read.remarks
     if files.part:
         _digest_pixels(read, files, result)
     height, width, _ = read.images["pre"].shape

@@ -11,9 +11,9 @@ from rasterio.windows import Window as Region
 
 from data.errors import DataError
 from data.geo import Location, locate_raster
-from data.grids import Grid, grid_of, on_grid
+from data.grids import Grid, grid_of, on_grid, unplaced
 from data.labels import Phase
-from data.raster import Bands, Mask, View, opened, read_rgb, read_single
+from data.raster import Bands, Mask, check_mask, opened, opened_image, read_rgb, read_single
 from data.release import SceneFiles
 from data.schema import DAMAGE_VALUES
 from data.stretch import Range, joint_range, to_8_bit
@@ -34,19 +34,17 @@ class SceneImages:
     damage: Pixels | None  # (height, width) of MASK_VALUES; None without a mask file
     post_again: Pixels | None  # (height, width, 3), brightness as that of post
     history: list[Pixels]  # (height, width, 3) each, of SceneFiles.history
+    remarks: list[str]  # what its user should know of its files
 
 
 def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
     """Read a scene, or its part of a large raster, with post, change and damage on the grid of pre."""
-    with opened(scene.pre_image) as pre, opened(scene.post_image) as post:
+    with opened_image(scene.pre_image) as pre:
         region = _region(scene, pre)
-        grid = grid_of(pre)
-        with on_grid(post, scene.post_image, grid) as post_on_pre:
-            views: dict[Phase, tuple[View, Path]] = {
-                "pre": (pre, scene.pre_image),
-                "post": (post_on_pre, scene.post_image),
-            }
-            raw = {phase: read_rgb(view, path, bands, region) for phase, (view, path) in views.items()}
+        grid = grid_of(pre, scene.pre_image)
+        raw: dict[Phase, tuple[NDArray[Any], Mask]] = {"pre": read_rgb(pre, scene.pre_image, bands, region)}
+    remarks: list[str] = []
+    raw["post"] = _read_onto(grid, scene.post_image, bands, region, remarks)
     if (kinds := {phase: str(pixels.dtype) for phase, (pixels, _) in raw.items()})["pre"] != kinds["post"]:
         raise DataError(
             f"{scene.post_image}: holds {kinds['post']}, but the pre image {kinds['pre']}. Their brightness cannot be "
@@ -65,24 +63,34 @@ def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
         masked={phase: None if valid.all() else ~valid for phase, (_, valid) in raw.items()},
         change=_read_classes(scene.change, grid, region) if scene.change else None,
         damage=damage,
-        post_again=_read_again(scene.post_again, bands, grid, region, limits) if scene.post_again else None,
-        history=[_read_earlier(earlier.image, bands, grid, region) for earlier in scene.history],
+        post_again=_read_again(scene.post_again, bands, grid, region, limits, remarks) if scene.post_again else None,
+        history=[_read_earlier(earlier.image, bands, grid, region, remarks) for earlier in scene.history],
+        remarks=remarks,
     )
 
 
-def _read_again(path: Path, bands: Bands, grid: Grid, region: Region | None, limits: Range | None) -> Pixels:
+def _read_onto(
+    grid: Grid, path: Path, bands: Bands, region: Region | None, remarks: list[str]
+) -> tuple[NDArray[Any], Mask]:
+    """As `read_rgb`, of a file that may lie on another grid; adds to the remarks."""
+    with opened_image(path) as dataset, on_grid(dataset, path, grid) as view:
+        remarks += [remark for remark in [unplaced(dataset, path, grid)] if remark]
+        return read_rgb(view, path, bands, region)
+
+
+def _read_again(
+    path: Path, bands: Bands, grid: Grid, region: Region | None, limits: Range | None, remarks: list[str]
+) -> Pixels:
     """The second post image on the grid of pre; 16 bits are brought to 8 as those of the pair."""
-    with opened(path) as dataset, on_grid(dataset, path, grid) as view:
-        pixels, valid = read_rgb(view, path, bands, region)
+    pixels, valid = _read_onto(grid, path, bands, region, remarks)
     if (pixels.dtype == np.uint8) != (limits is None):
         raise DataError(f"{path}: holds {pixels.dtype}, unlike the pair. Bring it to the type of its post image.")
     return to_8_bit(pixels, valid, limits) if limits else np.asarray(pixels, np.uint8)
 
 
-def _read_earlier(path: Path, bands: Bands, grid: Grid, region: Region | None) -> Pixels:
+def _read_earlier(path: Path, bands: Bands, grid: Grid, region: Region | None, remarks: list[str]) -> Pixels:
     """On the grid of pre, black where it holds no data."""
-    with opened(path) as dataset, on_grid(dataset, path, grid) as view:
-        pixels, valid = read_rgb(view, path, bands, region)
+    pixels, valid = _read_onto(grid, path, bands, region, remarks)
     if pixels.dtype != np.uint8:
         raise DataError(
             f"{path}: holds {pixels.dtype}, and images of a history are expected in 8 bits, since no range of pre and "
@@ -101,7 +109,7 @@ def pair_range(raw: list[tuple[NDArray[Any], Mask]]) -> Range | None:
 def scene_place(scene: SceneFiles) -> tuple[Location | None, int, int]:
     """Where the pre image's file itself says that the scene lies (None: it does not say), and its width and height."""
     with opened(scene.pre_image) as pre:
-        grid, is_png = scene_grid(scene, grid_of(pre)), pre.driver == "PNG"
+        grid, is_png = scene_grid(scene, grid_of(pre, scene.pre_image)), pre.driver == "PNG"
     if is_png or grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):
         return None, grid.width, grid.height
     return locate_raster(grid.affine, grid.crs.to_wkt(), grid.width, grid.height), grid.width, grid.height
@@ -122,4 +130,5 @@ def _region(scene: SceneFiles, pre: DatasetReader) -> Region | None:
 
 def _read_classes(path: Path, grid: Grid, region: Region | None) -> Pixels:
     with opened(path) as dataset, on_grid(dataset, path, grid, classes=True) as view:
+        check_mask(dataset, path)
         return read_single(view, path, region)

@@ -45,6 +45,9 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
     lines += _exports(manifest["exports"])
     if leak := leak_note(manifest):
         lines += [f"  LEAK: {leak}", f"    {some(leak_pairs(manifest['leaks']))}"]
+    remarks = manifest["remarks"]
+    lines += [f"  {entry['scene_id']}: {entry['remark']}" for entry in remarks[:6]]
+    lines += [f"  and {_count(len(remarks) - 6, 'remark')} more (dataset.json)"] if len(remarks) > 6 else []
     lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
     return "\n".join([*lines, f"  look at {out / 'report.html'}"])
 

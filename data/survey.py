@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from data.errors import DataError
 from data.events import describe_event
+from data.files import read_file
 from data.footprints import Overlap, footprint, overlaps
 from data.geo import MAX_RESIDUAL_PX, UNKNOWN, Georeference, Location, fit_georeference, mean_location, pixel_size_m
 from data.labels import Label, Phase, label_part, parse_label
@@ -71,9 +72,9 @@ def scene_georeference(labels: dict[Phase, Label]) -> Georeference | None:
 def survey_scene(scene: SceneFiles) -> SceneSurvey:
     """Read a scene's labels; one that cannot be read tells nothing here and is quarantined when it is built."""
     try:
-        labels = read_labels(scene, {path: path.read_bytes() for path in scene.label_files()})
+        labels = read_labels(scene, {path: read_file(path) for path in scene.label_files()})
         location, width, height = scene_place(scene)
-    except (DataError, OSError):
+    except DataError:
         return SceneSurvey(None, None)
     told = (scene.disaster_type, *(label.disaster_type for label in labels.values()))
     disaster_type = next((word for word in told if word), None)

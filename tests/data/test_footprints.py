@@ -24,7 +24,8 @@ def placed(col: float, row: float, turn_deg: float = 0.0) -> Affine:
 
 
 def test_a_footprint_is_the_ground_without_two_pixels_at_each_side() -> None:
-    assert footprint(placed(0, 0), SIDE, 60).bounds == pytest.approx(
+    ground = footprint(placed(0, 0), SIDE, 60)
+    assert ground is not None and ground.bounds == pytest.approx(
         (10 + 2 * STEP, 50 - 58 * STEP, 10 + 98 * STEP, 50 - 2 * STEP), abs=1e-12
     )
 
@@ -32,7 +33,9 @@ def test_a_footprint_is_the_ground_without_two_pixels_at_each_side() -> None:
 def test_a_projected_map_is_led_back_to_degrees() -> None:
     # UTM zone 33 north: on its central meridian, 15 E, easting is 500 km; at the equator northing is 0.
     utm = CRS.from_epsg(32633).to_wkt()
-    west, south, east, north = footprint(Affine(10, 0, 500_000 - 20, 0, -10, 1020), 104, 104, utm).bounds
+    ground = footprint(Affine(10, 0, 500_000 - 20, 0, -10, 1020), 104, 104, utm)
+    assert ground is not None
+    west, south, east, north = ground.bounds
     assert (west, south) == (pytest.approx(15, abs=1e-9), pytest.approx(0, abs=1e-9))
     # 1000 m: a degree of latitude has 110,574 m there, one of longitude 111,320 m; the zone's scale is 0.9996.
     assert (east - 15, north) == (

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from PIL import Image
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window as Region
 
 from data.errors import DataError
-from data.raster import opened, parse_bands, read_rgb, read_single
+from data.raster import check_mask, opened, opened_image, parse_bands, read_rgb
 from tests.data.rasters import NORTH_UP, noise, write_png16, write_tif
 
 
@@ -82,7 +83,7 @@ def test_what_holds_no_data(tmp_path: Path) -> None:
         ("complex64", 3, "band 1 holds complex64"),
         ("uint32", 4, "band 1 holds uint32"),
         ("uint8", 2, r"has 2 bands, but --bands 1,2,3 needs 3\. Choose others with --bands"),
-        ("uint8", 1, "has 1 band, but"),
+        ("uint8", 1, "has 1 band, but .*grey.*--bands 1,1,1"),
     ],
 )
 def test_other_kinds_of_bands_are_refused(tmp_path: Path, dtype: str, count: int, message: str) -> None:
@@ -99,7 +100,7 @@ def test_palettes_and_transparency_are_no_colours(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"3 bands of uint8, expected a mask: one band"):
         path = write_mode(tmp_path / "rgb.png", "RGB")
         with opened(path) as dataset:
-            read_single(dataset, path)
+            check_mask(dataset, path)
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
@@ -112,12 +113,12 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     for name, message in {
         "text.png": "its end is missing",
         "text.tif": "cannot be opened",
-        "folder.tif": "cannot be opened",
+        "folder.tif": "is a folder, expected a file",
         "loop.png": "cannot be read",
         "empty.png": "its end is missing",
         "photo.jpg": r"neither PNG nor GeoTIFF\. Expected a name that ends in \.png, \.tif, \.tiff",
-        "nowhere.tif": "cannot be opened",
-        "n\udcffn.tif": "cannot be opened",
+        "nowhere.tif": "cannot be read",
+        "n\udcffn.tif": "cannot be read",
     }.items():
         with pytest.raises(DataError, match=message):
             read(tmp_path / name)
@@ -165,3 +166,75 @@ def test_bombs_are_refused_by_their_header(tmp_path: Path) -> None:
     assert (tmp_path / "bomb.tif").stat().st_size < 10_000
     with pytest.raises(DataError, match=r"its blocks of 20000 x 20000 px take 1,144 MB each\. Store it in tiles"):
         read(tmp_path / "bomb.tif")
+
+
+def four_bands(path: Path, band: np.ndarray, **more: Any) -> Path:
+    """Noise and a fourth band, which GDAL calls alpha by itself."""
+    return write_tif(path, np.concatenate([noise(*band.shape), band[None]]), **more)
+
+
+def soft_mask(height: int, width: int) -> np.ndarray:
+    """255 right of a collar of 0, soft between."""
+    return np.clip((np.arange(width) - 10) * 50, 0, 255).astype(np.uint8)[None].repeat(height, axis=0)
+
+
+@pytest.mark.parametrize("name", ["n.tif", "n.png"])
+def test_a_near_infrared_band_is_no_mask(tmp_path: Path, name: str) -> None:
+    infrared = np.random.default_rng(1).integers(1, 200, (300, 700), dtype=np.uint8)
+    infrared[:, 400:] = 0  # water
+    path = four_bands(tmp_path / "n.tif", infrared)
+    if name == "n.png":
+        Image.fromarray(read_all(path).transpose(1, 2, 0).copy()).save(tmp_path / name)
+    with opened_image(tmp_path / name) as dataset:
+        assert ColorInterp.alpha not in dataset.colorinterp
+        for region in (None, Region(390, 20, 100, 50)):
+            pixels, valid = read_rgb(dataset, tmp_path / name, (4, 2, 1), region)
+            part = region.toslices() if region else (slice(None), slice(None))
+            assert valid.all()
+            np.testing.assert_array_equal(pixels, read_all(path)[[3, 1, 0]].transpose(1, 2, 0)[part])
+
+
+def test_a_soft_or_empty_alpha_is_a_mask(tmp_path: Path) -> None:
+    for name, alpha in {"soft": soft_mask(40, 600), "empty": np.zeros((40, 600), np.uint8)}.items():
+        path = four_bands(tmp_path / f"{name}.tif", alpha)
+        with opened_image(path) as dataset:
+            np.testing.assert_array_equal(read_rgb(dataset, path, (1, 2, 3))[1], alpha > 0)
+
+
+def test_no_data_beside_an_alpha_that_is_no_mask(tmp_path: Path) -> None:
+    infrared = np.random.default_rng(1).integers(0, 200, (40, 40), dtype=np.uint8)
+    path = write_tif(tmp_path / "n.tif", np.concatenate([noise(40, 40), infrared[None]]), nodata=0)
+    with rasterio.open(path, "r+") as file:
+        empty = np.zeros((1, 3, 40), np.uint8)
+        for band in (1, 2, 3, 4):
+            file.write(empty[0], band, window=Region(0, 5, 40, 3))
+    with opened_image(path) as dataset:
+        valid = read_rgb(dataset, path, (1, 2, 3))[1]
+    assert not valid[5:8].any() and valid[:5].all() and valid[8:].all()
+
+
+def test_a_mask_of_one_bit_holds_no_classes(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(8) > 0).save(tmp_path / "bit.png")
+    write_tif(tmp_path / "bit.tif", np.eye(8, dtype=np.uint8)[None], nbits=1)
+    write_tif(tmp_path / "fine.tif", np.eye(8, dtype=np.uint8)[None], nbits=4)
+    for name in ("bit.png", "bit.tif"):
+        with opened(tmp_path / name) as dataset, pytest.raises(DataError, match=rf"{name}: a mask of 1 bit"):
+            check_mask(dataset, tmp_path / name)
+    with opened(tmp_path / "fine.tif") as dataset:
+        check_mask(dataset, tmp_path / "fine.tif")
+
+
+def test_no_other_format_hides_behind_a_name(tmp_path: Path) -> None:
+    """A VRT reads any file that it names, an ENVI header or a JPEG is not what the name says."""
+    secret = write_tif(tmp_path / "secret.tif", noise(8, 8))
+    with rasterio.open(secret) as dataset:
+        rasterio.shutil.copy(dataset, tmp_path / "vrt.tif", driver="VRT")
+    Image.new("RGB", (8, 8)).save(tmp_path / "jpeg.tif", format="JPEG")
+    for name in ("vrt.tif", "jpeg.tif"):
+        with pytest.raises(DataError, match=rf"{name}: cannot be opened"):
+            read(tmp_path / name)
+
+
+def read_all(path: Path) -> np.ndarray:
+    with opened(path) as dataset:
+        return np.asarray(dataset.read())
