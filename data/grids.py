@@ -27,7 +27,7 @@ UNASSESSABLE = DAMAGE_VALUES["un-classified"]
 SAME_PX = 0.01  # grids that differ by less are one
 WARP_TOLERANCE_PX = 0.01  # of the approximated coordinate transformation
 CONTROL_PX = 1.0  # ground control points that lie farther from one affine map call for a rectification
-NO_NAME = CRS.from_wkt('LOCAL_CS["unnamed",UNIT["metre",1]]')  # of a world file, which says no CRS
+NO_NAME = CRS.from_wkt('LOCAL_CS["",UNIT["",1]]')  # of a world file, which says no CRS; compared by `is`
 _EDGE_STEPS = np.linspace(0, 1, 22)  # the edges of a raster are curves in another CRS
 
 
@@ -107,10 +107,12 @@ def covered(dataset: DatasetReader, path: Path, grid: Grid) -> tuple[int, int, i
 def unplaced(dataset: DatasetReader, path: Path, grid: Grid) -> str:
     """What to say of a file that lies pixel on pixel though it or `grid` has coordinates; "" where there is nothing."""
     own = grid_of(dataset, path)
-    if own.crs == grid.crs or _one_map(own, grid):
+    if _one_map(own, grid) or (own.crs is None and grid.crs is None):
         return ""
-    which = {None: "no coordinates", NO_NAME: "a world file without a CRS"}
-    mine, pre = (which.get(crs, "coordinates") for crs in (own.crs, grid.crs))
+    mine, pre = (
+        "no coordinates" if crs is None else "a world file without a CRS" if crs is NO_NAME else "coordinates"
+        for crs in (own.crs, grid.crs)
+    )
     return (
         f"{path.name} has {mine}, the pre image {pre}: they are laid pixel on pixel. If they lie otherwise, write both "
         "as GeoTIFFs with a CRS and a transform (gdal_translate -a_srs ... -a_ullr ...)."
@@ -130,7 +132,7 @@ def _covered(own: Grid, path: Path, grid: Grid) -> tuple[int, int, int, int]:
 
 def _one_map(own: Grid, grid: Grid) -> bool:
     """Whether the coordinates of both can be compared: two CRS, or two transforms without."""
-    return own.crs is not None and grid.crs is not None and (own.crs == NO_NAME) == (grid.crs == NO_NAME)
+    return own.crs is not None and grid.crs is not None and (own.crs is NO_NAME) == (grid.crs is NO_NAME)
 
 
 def _is_on(own: Grid, path: Path, grid: Grid) -> bool:

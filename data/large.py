@@ -88,7 +88,7 @@ def _limits(
         return None
     chosen = [windows[i * len(windows) // SAMPLES] for i in range(SAMPLES)] if len(windows) > SAMPLES else windows
     regions = [_middle(*window) for window in chosen]
-    return pair_range([read_rgb(view, path, bands, region) for region in regions for view, path in views])
+    return pair_range([(path, *read_rgb(view, path, bands, region)) for region in regions for view, path in views])
 
 
 def _middle(row: int, col: int, height: int, width: int) -> Region:

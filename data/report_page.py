@@ -123,6 +123,9 @@ def _left_out(manifest: dict[str, Any]) -> str:
     if listed:
         rows = [[escape(scene_id), escape(reason)] for scene_id, reason in listed]
         parts.append(_table(["quarantined", "reason"], rows, "text"))
+    if remarks := manifest.get("remarks"):  # none in datasets of earlier versions
+        rows = [[escape(entry["scene_id"]), escape(entry["remark"])] for entry in remarks]
+        parts.append(_table(["built, but", "remark"], rows, "text"))
     if left_out := manifest["left_out"]:
         rows = [[escape(entry["patch_id"]), escape(entry["reason"])] for entry in left_out]
         parts.append(_table(["patch left out", "reason"], rows, "text"))

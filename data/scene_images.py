@@ -1,5 +1,6 @@
 """The pixels of one scene as 8-bit RGB on the grid of its pre image, whatever files they come from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from data.labels import Phase
 from data.raster import Bands, Mask, check_mask, opened, opened_image, read_rgb, read_single
 from data.release import SceneFiles
 from data.schema import DAMAGE_VALUES
-from data.stretch import Range, joint_range, to_8_bit
+from data.stretch import Range, check_collar, joint_range, to_8_bit
 
 Pixels = NDArray[np.uint8]
 
@@ -50,7 +51,11 @@ def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
             f"{scene.post_image}: holds {kinds['post']}, but the pre image {kinds['pre']}. Their brightness cannot be "
             "compared: bring both to one type and scale (gdal_translate -ot ... -scale ...)."
         )
-    limits = scene.part.limits if scene.part else pair_range(list(raw.values()))
+    limits = (
+        scene.part.limits
+        if scene.part
+        else pair_range([(scene.pre_image, *raw["pre"]), (scene.post_image, *raw["post"])])
+    )
     images = {
         phase: to_8_bit(*read, limits) if limits else np.asarray(read[0], np.uint8) for phase, read in raw.items()
     }
@@ -99,11 +104,13 @@ def _read_earlier(path: Path, bands: Bands, grid: Grid, region: Region | None, r
     return np.where(valid[..., None], pixels, 0).astype(np.uint8)
 
 
-def pair_range(raw: list[tuple[NDArray[Any], Mask]]) -> Range | None:
-    """The joint range of 16-bit images; None for 8-bit ones, which stay as they are."""
-    if raw[0][0].dtype == np.uint8:
+def pair_range(raw: Sequence[tuple[Path, NDArray[Any], Mask]]) -> Range | None:
+    """The joint range of 16-bit images, or of windows of them; None for 8-bit ones, which stay as they are."""
+    if raw[0][1].dtype == np.uint8:
         return None
-    return joint_range([pixels for pixels, _ in raw], [valid for _, valid in raw])
+    for path in dict.fromkeys(path for path, _, _ in raw):
+        check_collar(path, *zip(*((image, mask) for other, image, mask in raw if other == path), strict=True))
+    return joint_range([image for _, image, _ in raw], [mask for _, _, mask in raw])
 
 
 def scene_place(scene: SceneFiles) -> tuple[Location | None, int, int]:

@@ -1,5 +1,9 @@
 """The columns of a built dataset: one row is one patch. The contract between `data/` and every reader."""
 
+import json
+from typing import Any
+
+import pyarrow as pa
 from datasets import Features, Image, List, Value
 
 # Values of `damage_mask` pixels and of `buildings[].damage`. 255 = visible but not assessable: ignored, never 0.
@@ -119,3 +123,20 @@ HISTORY = Features(
         "metadata_history": List(List(Value("float32"), length=len(METADATA_FIELDS))),
     }
 )
+
+
+def arrow_schema(features: Features) -> pa.Schema:
+    """Of a Parquet file that `datasets` 3 opens too: `List` came with 4, which also reads what was there before it."""
+    schema = features.arrow_schema
+    told = json.loads(schema.metadata[b"huggingface"])
+    told["info"]["features"] = {name: _without_list(feature) for name, feature in told["info"]["features"].items()}
+    return schema.with_metadata({"huggingface": json.dumps(told)})
+
+
+def _without_list(feature: Any) -> Any:  # noqa: ANN401  # a feature as JSON
+    if not isinstance(feature, dict):
+        return feature
+    inner = {name: _without_list(value) for name, value in feature.items()}
+    if inner.get("_type") != "List":
+        return inner
+    return {**inner, "_type": "Sequence"} if "length" in inner else [inner["feature"]]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
 
-from data.schema import FEATURES, HISTORY
+from data.schema import FEATURES, HISTORY, arrow_schema
 
 ROWS_PER_GROUP = 16  # what a reader must load to see one row
 
@@ -23,7 +23,7 @@ def write_shard(path: Path, rows: Iterable[dict[str, Any]], partial: Path) -> in
         while group := list(islice(remaining, ROWS_PER_GROUP)):
             if writer is None:
                 features = Features({**FEATURES, **HISTORY}) if "history" in group[0] else FEATURES
-                writer = pq.ParquetWriter(partial, features.arrow_schema, use_dictionary=False, compression="none")
+                writer = pq.ParquetWriter(partial, arrow_schema(features), use_dictionary=False, compression="none")
             writer.write_table(pa.Table.from_pylist(group, schema=writer.schema))
             count += len(group)
     except BaseException:

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data.disk import look
 from data.errors import DataError
+from data.geo import check_proj
 
 State = Literal["ok", "note", "mend"]
 
@@ -55,6 +56,7 @@ def doctor(*, folder: Path = Path()) -> None:
     """
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         packages,
+        coordinates,
         gpus,
         attention,
         threads,
@@ -81,6 +83,16 @@ def packages() -> Iterator[Finding]:
             yield Finding(name, "ok", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, "note", f"not installed; only needed for {use}: pip install -e '.[{name}]'")
+
+
+def coordinates() -> Iterator[Finding]:
+    """Whether PROJ reads its own database: conda, QGIS and PostGIS point it to theirs, of another version."""
+    try:
+        check_proj()
+    except DataError as error:
+        yield Finding("PROJ", "mend", str(error))
+    else:
+        yield Finding("PROJ", "ok", "coordinate systems can be read")
 
 
 def gpus() -> Iterator[Finding]:

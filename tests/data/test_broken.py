@@ -20,7 +20,7 @@ from tests.data.tiny_release import MICHAEL_0, SCENE_IDS, TESTVILLE_0, write_sce
 
 # More by hand: PRE2POST_FUZZ=1000
 EXAMPLES = int(os.environ.get("PRE2POST_FUZZ", "20"))
-NAME = re.compile(r"(?P<scene_id>[a-z0-9-]+_\d{8})_(pre|post)_disaster\.(png|tiff?|json)")
+NAME = re.compile(r"(?P<scene_id>[a-z0-9-]+_\d{8})_(pre|post)_disaster\.((?i:png|tiff?)|json)")
 
 
 @pytest.fixture(scope="module")

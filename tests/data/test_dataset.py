@@ -1,16 +1,19 @@
 """Opening a built dataset."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from datasets import Features
 
 from data.dataset import fingerprint, open_dataset, read_manifest, rows_of
 from data.errors import DataError
 from data.events import SAME_GROUND
+from data.schema import FEATURES, HISTORY, arrow_schema
 from tests.data.tiny_release import SCENE_IDS
 
 
@@ -101,3 +104,13 @@ def test_a_path_with_signs_of_a_pattern_is_a_path(tiny_dataset: Path, tmp_path: 
     shutil.copytree(tiny_dataset, tmp_path / name)
     files = (tmp_path / name / "data").glob("train-*")
     assert len(open_dataset(tmp_path / name, "train")) == sum(pq.read_metadata(file).num_rows for file in files) > 0
+
+
+def test_datasets_3_knows_the_types_of_all_columns(tiny_dataset: Path) -> None:
+    """`List` came with 4; the features that 3 has say the same to newer ones."""
+    shard = next((tiny_dataset / "data").glob("train-*.parquet"))
+    for schema in (pq.read_schema(shard), arrow_schema(Features({**FEATURES, **HISTORY}))):
+        told = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        types = set(re.findall('"_type": "([A-Za-z]+)"', json.dumps(told)))
+        assert types == {"Value", "Image", "Sequence"}
+        assert Features.from_arrow_schema(schema) == {**FEATURES, **(HISTORY if "history" in told else {})}

@@ -1,21 +1,29 @@
 """The affine fit and what follows from it."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import Affine
+from rasterio.crs import CRS
 
 from data.geo import (
     UNKNOWN,
+    WGS84_WKT,
     Location,
+    check_proj,
     fit_georeference,
     locate,
     mean_location,
     metres_per_degree,
     pixel_size_m,
+    to_degrees,
     window_affine,
 )
 
@@ -110,3 +118,29 @@ def test_a_pixel_size_that_differs_within_an_event_is_nobodys(sizes: tuple[float
 def test_nothing_known_is_nan_not_zero() -> None:
     assert mean_location([]) is UNKNOWN
     assert math.isnan(UNKNOWN.lon) and math.isnan(UNKNOWN.lat) and math.isnan(UNKNOWN.pixel_size_m)
+
+
+def test_the_words_for_wgs84_are_those_of_proj() -> None:
+    assert CRS.from_epsg(4326).to_wkt() == WGS84_WKT
+    check_proj()
+
+
+@pytest.mark.parametrize("variable", ["PROJ_LIB", "PROJ_DATA"])
+def test_the_database_of_another_proj_is_named_and_nothing_else_needs_it(tmp_path: Path, variable: str) -> None:
+    """conda, QGIS and PostGIS set such a variable; this one names a file that no version reads."""
+    (tmp_path / "proj.db").touch()
+    code = "import data.footprints, data.geo; print('imported'); data.geo.check_proj()"
+    ran = subprocess.run([sys.executable, "-c", code], env=os.environ | {variable: str(tmp_path)}, capture_output=True)
+    assert ran.stdout == b"imported\n"
+    told = ran.stderr.decode().splitlines()[-1]
+    assert f"DataError: PROJ cannot read its database ({variable}={tmp_path}). Unset it here" in told
+
+
+def test_what_is_not_on_earth_has_no_degrees() -> None:
+    utm = CRS.from_epsg(32617).to_wkt()
+    found = to_degrees(utm, [500_000.0], [0.0])  # on the central meridian of zone 17, at the equator
+    assert found is not None and (found[0][0], found[1][0]) == pytest.approx((-81, 0), abs=1e-9)
+    assert to_degrees(utm, [500_000.0, math.inf], [0.0, 0.0]) is None
+    assert to_degrees(WGS84_WKT, [10.0], [91.0]) is None
+    assert to_degrees('LOCAL_CS["here",UNIT["metre",1]]', [0.0], [0.0]) is None
+    assert to_degrees("no CRS at all", [0.0], [0.0]) is None

@@ -74,3 +74,20 @@ def test_images_of_other_names_only(tmp_path: Path) -> None:
     (tmp_path / "test" / "images" / "test_pre_00121.png").touch()
     with pytest.raises(DataError, match=r"1 image files with other names.*test/images/test_pre_00121\.png"):
         find_release(tmp_path)
+
+
+def test_folders_and_suffixes_in_another_case(release: Path) -> None:
+    """As some unpackers and disks leave them; what is written exactly so goes first."""
+    known = find_release(release)
+    (release / "train").rename(release / "Train")
+    for name in ("images", "labels"):
+        (release / "Train" / name).rename(release / "Train" / name.title())
+    for path in (release / "Train" / "Images").glob("*.png"):
+        path.rename(path.with_suffix(".PNG"))
+    found = find_release(release)
+    assert [(scene.scene_id, scene.official_split, scene.labels) for scene in found.scenes] == [
+        (scene.scene_id, scene.official_split, scene.labels) for scene in known.scenes
+    ]
+    assert found.unrecognised == known.unrecognised and found.incomplete == known.incomplete
+    (release / "Train" / "images").mkdir()
+    assert len(find_release(release).scenes) < len(known.scenes)  # the empty one of the exact name counts

@@ -52,6 +52,35 @@ def test_a_release_of_tifs_is_that_of_pngs(release: Path, tmp_path: Path) -> Non
     assert repr(as_tif) == repr(as_png)  # NaN is not equal to itself, its text is
 
 
+def test_pairs_that_do_not_lie_on_each_other_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Quarantined where there is no common ground, remarked on where only one file has coordinates."""
+    far, flat = NORTH_UP @ Affine.translation(9000, 0), Affine(0.5, 0, 790_000, 0, 0, 3_300_000)
+    local = 'LOCAL_CS["here",UNIT["metre",1]]'
+    posts: dict[str, dict[str, Any]] = {
+        "good": {}, "bare": {"crs": None}, "far": {"affine": far}, "flat": {"affine": flat}, "local": {"crs": local}
+    }  # fmt: skip
+    lines = []
+    for seed, (name, place) in enumerate(posts.items()):
+        write_tif(tmp_path / f"{name}_pre.tif", noise(32, 32, seed=seed))
+        write_tif(tmp_path / f"{name}_post.tif", noise(32, 32, seed=seed), **place)
+        lines.append({"pre": f"{name}_pre.tif", "post": f"{name}_post.tif", "event": "ida", "scene_id": name})
+    manifest = tmp_path / "pairs.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, lines)))
+    rows, described = built(tmp_path / "out", manifest=manifest)
+    assert {row["scene_id"] for row in rows.values()} == {"good", "bare"}
+    reasons = {entry["scene_id"]: entry["reason"] for entry in described["quarantine"]}
+    assert "far_post.tif: does not touch the ground of the pre image" in reasons["far"]
+    assert "flat_post.tif: its transform (0.5, 0, 790000, 0, 0, 3.3e+06) leaves pixels no area" in reasons["flat"]
+    assert "local_post.tif: has no place in the CRS of pre" in reasons["local"]
+    (remark,) = described["remarks"]
+    assert remark["scene_id"] == "bare" and "bare_post.tif has no coordinates" in remark["remark"]
+    assert f"bare: {remark['remark']}" in capsys.readouterr().out
+    assert remark["remark"] in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(DataError, match=r"far: .*does not touch .*--strict"):
+        manifest.write_text("\n".join(json.dumps(lines[number]) for number in (0, 2)))
+        build(manifest=manifest, out=tmp_path / "strict", size=32, workers=1, strict=True)
+
+
 def test_16_bits_keep_the_order_of_pre_and_post(tmp_path: Path) -> None:
     """Post is pre at 60 %: the same range for both, and bands 5, 3, 2 of 5."""
     images = tmp_path / "release" / "train" / "images"

@@ -1,11 +1,16 @@
 """16 bits to 8, pre and post by one range."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
-from data.stretch import AS_IT_IS, joint_range, to_8_bit
+from data.errors import DataError
+from data.stretch import AS_IT_IS, check_collar, joint_range, to_8_bit
 
 ALL = np.ones((10, 10), bool)
 VALUES = hnp.arrays(np.uint16, (10, 10, 3), elements=st.integers(0, 65535))
@@ -64,3 +69,24 @@ def test_one_value_alone() -> None:
     seen = to_8_bit(flat, ALL, joint_range([flat, flat], [ALL, ALL]))
     assert np.unique(seen).tolist() == [1]
     assert joint_range([flat], [~ALL]) == AS_IT_IS  # nothing at all to see
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(65535, np.uint16), (-99, np.int16), (-9999, np.int16), (1, np.uint16)])
+def test_a_collar_without_a_tag_is_named(value: int, dtype: type) -> None:
+    ground: np.ndarray = np.random.default_rng(0).normal(1000, 200, (100, 100, 3)).clip(500, 1500).astype(dtype)
+    check_collar(Path("a.tif"), [ground], [np.ones((100, 100), bool)])
+    ground[:, :20] = value
+    windows = [ground[:, :50], ground[:, 50:]]  # of a large raster
+    masks = [np.ones((100, 50), bool)] * 2
+    with pytest.raises(DataError, match=rf"a\.tif: 20% of it is {value} in all bands.*-a_nodata {value} FILE"):
+        check_collar(Path("a.tif"), windows, masks)
+    masks[0] = windows[0][..., 0] != value  # as a tag would say
+    check_collar(Path("a.tif"), windows, masks)
+
+
+def test_what_a_sensor_saturates_is_no_collar() -> None:
+    """Clouds and roofs at the largest value have others on the way there, at their edges."""
+    bright = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(200, 200)), 8)
+    image = np.clip(400 + 60_000 * bright, 100, 2047).astype(np.uint16)[..., None].repeat(3, axis=2)
+    assert 0.01 < (image == 2047).mean() < 0.5 and (image == 100).mean() > 0.01
+    check_collar(Path("a.tif"), [image], [np.ones((200, 200), bool)])

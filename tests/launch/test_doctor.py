@@ -6,10 +6,12 @@ import shutil
 import socket
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub import constants
+from rasterio.errors import CRSError
 
 from launch.doctor import DoctorError, disk, doctor, threads
 from tests.disks import Disk
@@ -74,3 +76,16 @@ def test_what_a_disk_cannot_do_is_said(
     assert [finding.text.partition(":")[0] for finding in found][-3:] == [
         "has no locks", "has no links", "cannot flush folders"
     ]  # fmt: skip
+
+
+def test_the_files_of_another_proj(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(_: int) -> None:
+        raise CRSError("no database context specified")
+
+    monkeypatch.setattr("data.geo.CRS", SimpleNamespace(from_epsg=unknown))
+    monkeypatch.setenv("PROJ_LIB", "/opt/conda/share/proj")
+    with pytest.raises(DoctorError, match="PROJ"):
+        doctor(folder=tmp_path)
+    assert "PROJ cannot read its database (PROJ_LIB=/opt/conda/share/proj). Unset it" in capsys.readouterr().out
