@@ -28,7 +28,7 @@ class Gauge:
     """log(1 + buildings) as a linear function of features."""
 
     weights: Floats  # the last one is the constant
-    agreement: dict[str, float]  # with the labels of other patches
+    agreement: dict[str, float]  # with the labels of other scenes; {} = unknown
 
     def count(self, image: Pixels) -> float:
         """Buildings in an image (H, W, 3)."""
@@ -67,7 +67,9 @@ def learned(known: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, 
     weights = np.linalg.solve(scaled.T @ scaled + ridge, scaled.T @ target) / spread
     weights[-1] -= middle @ weights
     described, counts = _images(held_out, side)
-    correlation = float(spearmanr(described @ weights, counts).statistic) if len(set(counts)) > 1 else float("nan")
+    if len(set(counts)) < 2:
+        return Gauge(weights, {})  # no correlation without any spread
+    correlation = float(spearmanr(described @ weights, counts).statistic)
     return Gauge(weights, {"images": len(counts), "rank_correlation": correlation})
 
 

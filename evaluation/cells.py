@@ -17,7 +17,7 @@ from evaluation.columns import (
 from evaluation.damage import DAMAGE_REGIONS
 from evaluation.damage_fidelity import fidelity
 from evaluation.estimate import Estimate
-from evaluation.results import BEST, METHODS, REAL, UNFAIR, Evaluation, PatchResult, estimate, named_rows
+from evaluation.results import BEST, METHODS, REAL, UNFAIR, Evaluation, PatchResult, named_rows
 
 AREAS = ("inside", "outside")
 NOTHING = Estimate(math.nan)
@@ -101,7 +101,7 @@ def group_table(evaluation: Evaluation, title: str, lead: str, parts: dict[str, 
     for name, patches in parts.items():
         cells: list[Cell] = []
         for region in AREAS:
-            cells += _marked_row(patches, evaluation.methods, region)
+            cells += _marked_row(evaluation, patches, region)
         rows.append((name, f"{name} ({len(patches):,})", cells))
     return Table(title, [(f"MSE {region}", "", list(evaluation.methods)) for region in AREAS], rows, lead)
 
@@ -110,7 +110,7 @@ def damage_table(evaluation: Evaluation) -> Table | None:
     """MSE over the buildings of each damage class; None if no patch shows any."""
     rows = []
     for name in DAMAGE_REGIONS:
-        cells = _marked_row(evaluation.patches, evaluation.methods, name)
+        cells = _marked_row(evaluation, evaluation.patches, name)
         if cells[0].estimate.patches:
             rows.append((name, f"{name} ({cells[0].estimate.patches:,})", cells))
     return Table("By damage class", [("MSE", "", list(evaluation.methods))], rows, "buildings") if rows else None
@@ -140,13 +140,13 @@ def gap_sentences(evaluation: Evaluation) -> list[str]:
 
 def _by_network(evaluation: Evaluation, row: str, metric: str) -> Estimate:
     if metric in NETWORK_METRICS:
-        return estimate(evaluation.patches, row, "whole", metric)
+        return evaluation.estimate(evaluation.patches, row, "whole", metric)
     return NOTHING if row.endswith(BEST) else evaluation.sets.get(row, {}).get(metric, NOTHING)
 
 
-def _marked_row(patches: Sequence[PatchResult], methods: Sequence[str], region: str) -> list[Cell]:
-    estimates = [estimate(patches, method, region, "mse") for method in methods]
-    fair = [not method.endswith(UNFAIR) for method in methods]
+def _marked_row(evaluation: Evaluation, patches: Sequence[PatchResult], region: str) -> list[Cell]:
+    estimates = [evaluation.estimate(patches, method, region, "mse") for method in evaluation.methods]
+    fair = [not method.endswith(UNFAIR) for method in evaluation.methods]
     winner = best((one.value for one, competes in zip(estimates, fair, strict=True) if competes), "mse")
     return [Cell(one, "mse", competes and one.value == winner) for one, competes in zip(estimates, fair, strict=True)]
 

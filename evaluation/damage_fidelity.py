@@ -58,7 +58,10 @@ def fidelity(evaluation: Evaluation, patches: Sequence[PatchResult] | None = Non
     if not judged:
         return {}
     rows = [row for row in evaluation.rows() if not row.endswith(BEST)]
-    return {row: estimate_scores(np.stack([_counts(patch, row) for patch in judged])) for row in (*rows, REAL)}
+    clusters = evaluation.clusters(judged)
+    return {
+        row: estimate_scores(np.stack([_counts(patch, row) for patch in judged]), clusters) for row in (*rows, REAL)
+    }
 
 
 def fidelity_notes(evaluation: Evaluation) -> list[str]:

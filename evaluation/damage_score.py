@@ -9,12 +9,13 @@ not judged: the official targets have 1 there for localisation and 0 for damage.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.schema import DAMAGE_VALUES
-from evaluation.estimate import LEVEL, Estimate, draws
+from evaluation.estimate import Estimate, draws, interval, numbered
 
 CLASSES = tuple(name for name in DAMAGE_VALUES if name != "un-classified")
 JUDGED = ("localisation", *CLASSES)  # rows of counts
@@ -43,13 +44,13 @@ def count(predicted: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Counts:
     return np.array([[(p & t).sum(), (p & ~t).sum(), (~p & t).sum()] for p, t in pairs], np.int64)
 
 
-def f1(counts: Counts) -> Floats:
+def f1(counts: Counts | Floats) -> Floats:
     """2 TP / (2 TP + FP + FN); 0 without true positives, as in the official script."""
     tp, fp, fn = (counts[..., i].astype(np.float64) for i in range(3))
     return 2 * tp / np.maximum(2 * tp + fp + fn, 1)
 
 
-def official(counts: Counts) -> dict[str, Floats]:
+def official(counts: Counts | Floats) -> dict[str, Floats]:
     """Every number of the challenge from counts summed over all images; leading axes are kept."""
     each = f1(counts)
     classes = {name: each[..., 1 + i] for i, name in enumerate(CLASSES)}
@@ -60,22 +61,26 @@ def official(counts: Counts) -> dict[str, Floats]:
     }
 
 
-def estimate_scores(per_patch: Counts) -> dict[str, Estimate]:
-    """The score over some patches, with a bootstrap over them.
+def estimate_scores(per_patch: Counts, clusters: Sequence[str]) -> dict[str, Estimate]:
+    """The score over some patches, with a bootstrap over their scenes.
 
     Args:
         per_patch: (patches, 5, 3).
+        clusters: (patches,) the scene of each.
     """
-    number = len(per_patch)
-    if not number:
+    if not len(per_patch):
         return dict.fromkeys(SCORES, Estimate(math.nan))
-    found = official(per_patch.sum(axis=0))
-    if number == 1:
-        return {name: Estimate(float(value), patches=1) for name, value in found.items()}
-    times = np.stack([np.bincount(drawn, minlength=number) for drawn in draws(number)])  # each patch, in each draw
-    drawn = official((times @ per_patch.reshape(number, -1)).reshape(-1, len(JUDGED), len(ERRORS)))
-    ends = {name: np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) for name, values in drawn.items()}
+    of_scenes, number = summed(per_patch, clusters), len(set(clusters))
+    drawn = official(np.tensordot(draws(number), of_scenes, axes=1))
     return {
-        name: Estimate(float(value), float(ends[name][0]), float(ends[name][1]), number)
-        for name, value in found.items()
+        name: Estimate(float(value), *interval(drawn[name], number), len(per_patch), number)
+        for name, value in official(per_patch.sum(axis=0)).items()
     }
+
+
+def summed(per_patch: Counts, clusters: Sequence[str]) -> Counts:
+    """(clusters, 5, 3): counts added up over the patches of each cluster, in the order of their names."""
+    groups, number = numbered(clusters)
+    found = np.zeros((number, *per_patch.shape[1:]), np.int64)
+    np.add.at(found, groups, per_patch)
+    return found

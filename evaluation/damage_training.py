@@ -4,7 +4,7 @@ On a laptop: `pre2post damage-model --dataset d256 --resolution 128 --steps 500 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from evaluation.damage_model import (
 from evaluation.damage_network import NUM_CLASSES, DamageNetwork
 from evaluation.damage_score import estimate_scores
 from evaluation.errors import EvaluationError
-from evaluation.synthetic import synthetic_source
+from evaluation.seen import check_unseen
+from evaluation.synthetic import read_synthetic, seen_by_synthetic, synthetic_source
 from generate.processes import join_processes
 from generate.progress import progress
 
@@ -86,7 +87,7 @@ def damage_model(
         dataset: A folder made by `pre2post build`.
         out: The folder to write: model.safetensors and model.json, with the score in it.
         split: Which split to train on.
-        score_split: Which split to score on when trained; `none` for none.
+        score_split: Which split to score on when trained, of other scenes; `none` for none.
         synthetic: A folder made by `pre2post synthesize`: half of the pairs are taken from it.
         resolution: Side of the images, px, a multiple of 16; by default that of the patches. For `pre2post evaluate`
             the resolution of the checkpoint.
@@ -105,6 +106,10 @@ def damage_model(
     test = None
     if score_split != "none" and (score_split in read_manifest(dataset)["splits"] or score_split != "test"):
         test = labelled(real_source(open_dataset(dataset, score_split), side), f"{dataset}, split {score_split}")
+        seen: dict[str, Collection[str]] = {f"trained on (--split {split})": sources[0].scenes}
+        if synthetic is not None:
+            seen |= seen_by_synthetic(synthetic, dataset)
+        check_unseen(test.scenes, f"{dataset}, --score-split {score_split}", seen)
     for source in (*sources, *([test] if test else [])):
         print(described(source))
     card = DamageCard(training.width, side, patch_px)
@@ -117,10 +122,11 @@ def damage_model(
         **vars(training),
         "sources": {source.name: len(source.pairs) for source in sources},
         "unlabelled": sources[0].unlabelled,
+        "synthetic": read_synthetic(synthetic) if synthetic else None,
         "last_loss": loss,
     }
     if test:
-        found = estimate_scores(score_pairs(model, (read() for read in test.pairs)))
+        found = estimate_scores(score_pairs(model, (read() for read in test.pairs)), test.scenes)
         facts |= {"score_split": score_split, "scores": {name: vars(one) for name, one in found.items()}}
         print(f"on split {score_split}: " + ", ".join(f"{name} {one.value:.3f}" for name, one in found.items()))
     save_damage_model(out, model, facts)
@@ -161,7 +167,7 @@ def train_damage_model(
         EvaluationError: the loss is no number.
     """
     device = PartialState().device
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = DamageNetwork(card.width)
     network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]

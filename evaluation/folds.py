@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ import numpy as np
 
 from evaluation.cells import AREAS, Cell, Table, damage_table, group_table, marked_columns, pixel_table
 from evaluation.columns import PIXEL_COLUMNS
+from evaluation.errors import EvaluationError
 from evaluation.estimate import Estimate, weighted_mean
-from evaluation.json_file import as_json
+from evaluation.json_file import FORMAT, as_json
 from evaluation.latex import latex_table
 from evaluation.output import RESULTS, write_whole
-from evaluation.results import Evaluation, PatchResult, estimate, named_rows
-from evaluation.table import aligned
+from evaluation.results import Evaluation, PatchResult, named_rows
+from evaluation.table import against_copying, aligned, interval_sentence
 
 NAME = "leave-one-out"
 
@@ -28,6 +29,12 @@ def gather(results: Mapping[str, Path]) -> Evaluation:
         results: name of a fold -> folder of its evaluation.
     """
     contents = {name: json.loads((folder / RESULTS).read_text()) for name, folder in results.items()}
+    for name, content in contents.items():
+        if content["format"] != FORMAT:
+            raise EvaluationError(
+                f"{results[name] / RESULTS}: format {content['format']}, this pre2post reads {FORMAT}. Delete that "
+                "folder and run the same command again: the training is kept, and only measured anew."
+            )
     names = [field.name for field in fields(PatchResult)]
     patches = [
         PatchResult(**{field: _with_nan(patch[field]) for field in names})
@@ -41,14 +48,30 @@ def gather(results: Mapping[str, Path]) -> Evaluation:
         for method in absent:  # of some folds only
             patch.scores.pop(method, None)
     checkpoints = {name: content["checkpoint"] for name, content in contents.items()}
-    return Evaluation({"folds": checkpoints}, patches, absent=absent)
+    folds = {patch["event"]: name for name, content in contents.items() for patch in content["per_patch"]}
+    return Evaluation({"folds": checkpoints}, patches, absent=absent, folds=folds)
 
 
 def macro(evaluation: Evaluation, row: str, region: str, metric: str) -> Estimate:
     """Mean over events, each counting once; its interval says how much it would differ on other events."""
-    parts = evaluation.by_event().values()
-    values = np.array([[estimate(patches, row, region, metric).value] for patches in parts])
-    return weighted_mean(values, np.ones(len(values)))
+    return _over_events(evaluation, lambda patches: evaluation.estimate(patches, row, region, metric).value)
+
+
+def macro_less_than_copying(evaluation: Evaluation, region: str) -> Estimate:
+    """Mean over events of the squared error of generated less that of copying, event by event."""
+
+    def less(patches: Sequence[PatchResult]) -> float:
+        ours, copy = (evaluation.estimate(patches, row, region, "mse").value for row in ("generated", "copy"))
+        return ours - copy
+
+    return _over_events(evaluation, less)
+
+
+def _over_events(evaluation: Evaluation, value: Callable[[Sequence[PatchResult]], float]) -> Estimate:
+    """Events that were left out together stay together."""
+    parts = evaluation.by_event()
+    values = np.array([[value(patches)] for patches in parts.values()])
+    return weighted_mean(values, np.ones(len(values)), [evaluation.folds[event] for event in parts])
 
 
 def means(evaluation: Evaluation, row: str) -> dict[str, dict[str, Estimate]]:
@@ -65,16 +88,24 @@ def write_folds(folder: Path, evaluation: Evaluation) -> str:
     missing = named_rows(evaluation.absent)
     write_whole(folder / f"{NAME}.tex", "\n".join([*(f"% {line}" for line in missing), *map(latex_table, tables)]))
     rows = evaluation.rows()
+    both = {"generated", "copy"} <= set(evaluation.methods)
+    less = {region: macro_less_than_copying(evaluation, region) for region in AREAS} if both else {}
     content = {
         **evaluation.settings,
         "rows": rows,
         "rows_without_images": evaluation.absent,
         "mean_over_events": {row: means(evaluation, row) for row in rows},
+        "generated_less_copy": less,
+        "intervals": interval_sentence(evaluation),
         "all_patches": evaluation.summary(),
         "by_event": {event: evaluation.summary(patches) for event, patches in evaluation.by_event().items()},
     }
     write_whole(folder / f"{NAME}.json", as_json(content))
-    return "\n".join([*(f"{table.title}\n" + "\n".join(aligned(table)) + "\n" for table in tables), *missing])
+    told = [
+        f"Mean over events. {against_copying(region, macro(evaluation, 'copy', region, 'mse'), one, evaluation.drawn)}"
+        for region, one in less.items()
+    ]
+    return "\n".join([*(f"{table.title}\n" + "\n".join(aligned(table)) + "\n" for table in tables), *missing, *told])
 
 
 def fold_tables(evaluation: Evaluation) -> list[Table]:

@@ -9,8 +9,9 @@ from typing import Any
 from evaluation.damage_fidelity import fidelity
 from evaluation.output import RESULTS, write_whole
 from evaluation.results import Evaluation, Summary
+from evaluation.table import interval_sentence, less_than_copying
 
-FORMAT = 2
+FORMAT = 3
 
 
 def write_results(folder: Path, evaluation: Evaluation) -> None:
@@ -24,6 +25,8 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         "not_measured": evaluation.gaps,
         "rows_without_images": evaluation.absent,
         "summary": _plain(evaluation.summary()),
+        "generated_less_copy": less_than_copying(evaluation),
+        "intervals": interval_sentence(evaluation),
         "sets": evaluation.sets,
         "damage": fidelity(evaluation),
         "damage_by_disaster_type": {

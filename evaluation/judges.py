@@ -1,6 +1,5 @@
 """What networks say of images: per image at once, of sets at the end."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -68,14 +67,14 @@ class Judges:
         if not samples:
             return {}
         real = torch.cat(self.features[REAL, 0])
-        found: dict[str, list[Estimate]] = defaultdict(list)
+        found: dict[str, list[float]] = defaultdict(list)
         for sample in samples:
             features = torch.cat(self.features[method, sample])
             if method != REAL:
-                found["fid"].append(Estimate(frechet_distance(real, features)))
+                found["fid"].append(frechet_distance(real, features))
                 found["kid"].append(kernel_distance(real, features))
             found["is"].append(inception_score(torch.cat(self.logits[method, sample])))
-        return {metric: _mean(estimates) for metric, estimates in found.items()}
+        return {metric: Estimate(float(np.mean(values))) for metric, values in found.items()}
 
     def explain(self, images: int) -> list[str]:
         """Whether the sets are large enough for their metrics: adds gaps, returns notes."""
@@ -126,13 +125,3 @@ def _try(judges: Judges, names: Sequence[str], network: str, metrics: list[str],
 
 def _tensor(images: Sequence[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(PartialState().device)
-
-
-def _mean(estimates: Sequence[Estimate]) -> Estimate:
-    """One set keeps its interval; several give the mean of their values and how far apart they lie."""
-    if len(estimates) == 1:
-        return estimates[0]
-    values = [estimate.value for estimate in estimates]
-    if any(math.isnan(value) for value in values):
-        return Estimate(math.nan)
-    return Estimate(float(np.mean(values)), min(values), max(values))

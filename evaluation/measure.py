@@ -73,6 +73,7 @@ def _values(image: Pixels, patch: Patch, judged: dict[str, float]) -> Values:
 def _result(patch: Patch, seeds: list[int], scores: dict[str, list[Values]]) -> PatchResult:
     return PatchResult(
         patch_id=patch.patch_id,
+        scene_id=patch.scene_id,
         event=patch.event,
         disaster_type=patch.disaster_type,
         position=patch.position,

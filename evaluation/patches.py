@@ -11,7 +11,7 @@ from data.regions import regions_of
 from data.similarity import Mask, Pixels
 from evaluation.damage import damage_regions
 
-COLUMNS = ["patch_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
+COLUMNS = ["patch_id", "scene_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
 AGAIN = "post_again"  # datasets built before there was one lack the column
 
 
@@ -20,6 +20,7 @@ class Patch:
     """One patch as it is shown to the network and measured."""
 
     patch_id: str
+    scene_id: str
     event: str
     disaster_type: str
     position: int  # in the split
@@ -51,6 +52,7 @@ def without_again(dataset: datasets.Dataset, positions: Sequence[int]) -> int:
 def _patch(row: Mapping[str, Any], position: int, prompt: str, resolution: int) -> Patch:
     return Patch(
         patch_id=row["patch_id"],
+        scene_id=row["scene_id"],
         event=row["event"] or "unknown",
         disaster_type=row["disaster_type"] or "unknown",
         position=position,

@@ -1,6 +1,7 @@
 """The plots of a prompt study, as inline SVG."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from evaluation.estimate import Estimate
@@ -19,8 +20,7 @@ def curve(title: str, lines: Mapping[str, Mapping[str, Estimate]], words: Sequen
         words: in their order.
         unit: values are shown as multiples of it; 0.01 = percent.
     """
-    highest = max(max(of[word].high, of[word].value) for of in lines.values() for word in words)
-    highest = highest if highest > 0 else 1.0
+    highest = _largest(end for of in lines.values() for word in words for end in (of[word].value, of[word].high))
     step = (WIDTH - LEFT) / len(words)
     parts = [_axis(highest / unit)]
     for i, word in enumerate(words):
@@ -40,12 +40,13 @@ def rose(title: str, method: str, east: Mapping[str, Estimate], north: Mapping[s
 
     The frame is drawn so that the farthest point touches the ring; its distance from the middle stands below.
     """
-    reach = max(max(abs(east[word].value), abs(north[word].value)) for word in DIRECTIONS)
-    reach = reach if reach > 0 else 1.0
+    reach = _largest(abs(way[word].value) for word in DIRECTIONS for way in (east, north))
     parts = ['<circle cx="0" cy="0" r="70"/><circle cx="0" cy="0" r="1.5"/>']
     for word, (x, y) in DIRECTIONS.items():
         parts.append(f'<line x1="{62 * x:.1f}" y1="{-62 * y:.1f}" x2="{70 * x:.1f}" y2="{-70 * y:.1f}"/>')
         parts.append(f'<text x="{82 * x:.1f}" y="{3 - 80 * y:.1f}" text-anchor="middle">{_short(word)}</text>')
+        if math.isnan(east[word].value):
+            continue  # nothing differs in any image of this word
         at_x, at_y = 62 * east[word].value / reach, -62 * north[word].value / reach
         parts.append(
             f'<g class="{method}"><circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="3"/>'
@@ -65,6 +66,11 @@ def _figure(title: str, box: str, parts: Sequence[str]) -> str:
     return f'<figure class="plot"><h3>{escape(title)}</h3><svg viewBox="{box}">{"".join(parts)}</svg></figure>'
 
 
+def _largest(values: Iterable[float]) -> float:
+    """Of those that are numbers; 1 if none is above 0."""
+    return max((value for value in values if value > 0), default=1.0)
+
+
 def _y(share: float) -> float:
     return BASE - share * (BASE - TOP)
 
@@ -79,7 +85,7 @@ def _axis(highest: float) -> str:
 
 def _mark(x: float, y: float, value: Estimate, highest: float) -> str:
     dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
-    if not value.low <= value.high:
+    if math.isnan(value.low):
         return dot
     low, high = _y(max(0.0, value.low) / highest), _y(value.high / highest)
     return dot + f'<line x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}"/>'

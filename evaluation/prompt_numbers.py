@@ -1,6 +1,6 @@
 """How far prompts are followed: from single answers to numbers with intervals, beside what chance would give."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -57,12 +57,12 @@ def _hits(found: dict[str, Answer], *, relative: bool) -> float:
     """
     cells = np.array([found[word].cells for word in NINE])  # (word, cell)
     sums = cells.sum(axis=1, keepdims=True)
-    if not sums.all():
-        return CHANCE_OF_NINE
-    shares = cells / sums
+    shares = np.divide(cells, sums, out=np.zeros_like(cells), where=sums > 0)
     if relative:
-        shares = shares - shares.mean(axis=0)
-    return 100 * float((shares.argmax(axis=1) == np.arange(len(NINE))).mean())
+        shares -= shares.sum(axis=0) / max(1, int((sums > 0).sum()))
+    shares[sums[:, 0] == 0] = 0  # an image in which nothing differs hits by chance
+    largest = shares == shares.max(axis=1, keepdims=True)
+    return 100 * float((largest.diagonal() / largest.sum(axis=1)).mean())  # equal cells share the hit
 
 
 def _angle(found: dict[str, Answer]) -> float:
@@ -100,12 +100,13 @@ class Numbers:
     curves: dict[str, dict[str, dict[str, Estimate]]]  # method -> field of an answer -> word
 
 
-def conclude(answers: Sequence[Answer], silent: Sequence[str]) -> Numbers:
-    """Every number, with bootstrap intervals over patches.
+def conclude(answers: Sequence[Answer], silent: Sequence[str], scenes: Mapping[int, str]) -> Numbers:
+    """Every number, with bootstrap intervals over scenes.
 
     Args:
         answers: of all methods, patches, words and samples.
         silent: studies that cannot be made.
+        scenes: of the patch at each position.
     """
     keys = [key for key, measure in MEASURES.items() if measure.study not in silent]
     grouped = _grouped(answers)
@@ -114,10 +115,15 @@ def conclude(answers: Sequence[Answer], silent: Sequence[str]) -> Numbers:
         for method, of in grouped.items()
     }
     both = {"generated", "base"} <= values.keys()
+    clusters = [scenes[position] for position in next(iter(grouped.values()))]
+
+    def mean(values: Floats) -> Estimate:
+        return weighted_mean(values, np.ones(len(values)), clusters)
+
     return Numbers(
-        scores={method: {key: _mean(found) for key, found in of.items()} for method, of in values.items()},
-        advantage={key: _mean(values["generated"][key] - values["base"][key]) for key in keys} if both else {},
-        curves={method: _curves(list(of.values())) for method, of in grouped.items()},
+        scores={method: {key: mean(found) for key, found in of.items()} for method, of in values.items()},
+        advantage={key: mean(values["generated"][key] - values["base"][key]) for key in keys} if both else {},
+        curves={method: _curves(list(of.values()), mean) for method, of in grouped.items()},
     )
 
 
@@ -130,16 +136,11 @@ def _grouped(answers: Sequence[Answer]) -> dict[str, dict[int, ByWord]]:
     return grouped
 
 
-def _curves(patches: Sequence[ByWord]) -> dict[str, dict[str, Estimate]]:
+def _curves(patches: Sequence[ByWord], mean: Callable[[Floats], Estimate]) -> dict[str, dict[str, Estimate]]:
     return {
         field: {
-            word: _mean(np.array([[getattr(answer, field) for answer in found[word]] for found in patches]))
+            word: mean(np.array([[getattr(answer, field) for answer in found[word]] for found in patches]))
             for word in patches[0]
         }
         for field in ("changed", "beyond", "east", "north", "buildings")
     }
-
-
-def _mean(values: Floats) -> Estimate:
-    """Of (patches, samples)."""
-    return weighted_mean(values, np.ones(len(values)))

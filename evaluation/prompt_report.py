@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -12,7 +13,7 @@ from PIL import Image
 
 from evaluation.building_gauge import Gauge
 from evaluation.change_detector import Detector, Pixels
-from evaluation.estimate import Estimate
+from evaluation.estimate import FEWEST_CLUSTERS, Estimate
 from evaluation.json_file import as_json
 from evaluation.output import REPORT, RESULTS, image_file, write_whole
 from evaluation.prompt_answers import Answer
@@ -116,22 +117,28 @@ def sentences(study: Study) -> list[str]:
             f"Change is a difference of at least {study.detector.threshold:.3f}; how well that agrees with true change "
             "is unknown here."
         )
-    found.append(
-        f"The gauge of buildings agrees with the labels of {gauge['images']} other images by a rank correlation of "
-        f"{gauge['rank_correlation']:.2f}."
-    )
+    if gauge:
+        found.append(
+            f"The gauge of buildings agrees with the labels of {gauge['images']} images of other scenes by a rank "
+            f"correlation of {gauge['rank_correlation']:.2f}."
+        )
+    else:
+        found.append("How well the gauge of buildings agrees with labels of other scenes is unknown here.")
     place = study.truth["position"]
     if place["patches"]:
         found.append(
             f"On {place['patches']} real pairs whose captions name a direction, the angle error is "
             f"{place['angle']:.1f} degrees and {place['hit']:.1f} % are hits: what the real images score."
         )
-    return found + [f"{name}: not measured, {reason}." for name, reason in study.gaps.items()]
+    gaps = [f"{name}: not measured, {reason}." for name, reason in study.gaps.items()]
+    return [*found, *study.settings["notes"], *gaps]
 
 
 def verdict(key: str, generated: Estimate, advantage: Estimate) -> str:
     """Followed if better than by chance and than by the base, both beyond the intervals."""
     one = MEASURES[key]
+    if math.isnan(advantage.low):
+        return f"{one.study} ({one.name}): no verdict, the patches are of fewer than {FEWEST_CLUSTERS} scenes."
     if one.lower_is_better:
         followed = advantage.high < 0 and generated.high < one.chance
     else:
@@ -142,7 +149,7 @@ def verdict(key: str, generated: Estimate, advantage: Estimate) -> str:
 
 def _text(estimate: Estimate, digits: int) -> str:
     text = f"{estimate.value:.{digits}f}"
-    return f"{text} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})" if estimate.patches > 1 else text
+    return text if math.isnan(estimate.low) else f"{text} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
 
 
 def _page(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> str:
@@ -150,14 +157,15 @@ def _page(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> str:
     settings = study.settings
     facts = (
         f"{settings['checkpoint']}, step {settings['step']:,}; {settings['dataset']}, split {settings['split']}; "
-        f"{settings['patches']} patches, {settings['samples']} seed(s); captions {settings['caption_style']}; "
-        f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance_scale']:g}"
+        f"{settings['patches']} patches of {settings['scenes']} scenes, {settings['samples']} seed(s); "
+        f"captions {settings['caption_style']}; {settings['scheduler']}, {settings['steps']} steps, "
+        f"guidance {settings['guidance_scale']:g}"
     )
     heads, *rows = table(study.numbers)
     body = [
         f"<header><h1>{title}</h1><p>{escape(facts)}</p></header>",
         f'<div class="verdict">{"".join(f"<p>{escape(text)}</p>" for text in sentences(study))}</div>',
-        f"<h2>Numbers</h2><p>In brackets 95 % intervals over patches.</p>{_html_table(heads, rows)}",
+        f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{_html_table(heads, rows)}",
         f'<h2>Plots</h2>{legend({method: METHODS[method] for method in study.numbers.scores})}'
         f'<div class="plots">{"".join(_plots(study))}</div>',
         "<h2>Pictures</h2><p>The pre image, then one image per word, the noise always the same.</p>",

@@ -3,13 +3,12 @@
 docs/prompt-study.md has the protocol and what came out on simulated scenes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 
 from data.caption_row import facts_of_row
 from data.dataset import open_dataset, read_manifest
@@ -23,14 +22,16 @@ from evaluation.prompt_grid import STUDIES, Prompt, fits, prompts_of, silent_stu
 from evaluation.prompt_numbers import conclude
 from evaluation.prompt_report import Study, render, write_study
 from evaluation.prompt_truth import real_pairs
+from evaluation.seen import note_of_seen, trained_scenes
 from generate.items import Item, patch_items, spread
 from generate.pipeline import Checkpoint
 from generate.sampling import Sampling
 
 MADE = ("generated", "base")  # rows whose images are generated; `copy` stands beside them
-FACTS = ["patch_id", "event", "disaster_type", "labels", "size", "pixel_size_m", "buildings"]
+FACTS = ["patch_id", "scene_id", "event", "disaster_type", "labels", "size", "pixel_size_m", "buildings"]
 PATCHES = 24  # unless --limit says otherwise
-CALIBRATION = 128  # patches for the detector and the gauge, and as many to try them on
+CALIBRATION = 128  # patches for the detector and the gauge, and as many of other scenes to try them on
+BUILDINGS_LABELLED = ("both", "post", "pre")  # of the column labels
 # What a user may ask for and is not measured, and why. Words that no caption says cannot have been learned.
 UNSAID = {
     "clustered, scattered": "nothing here finds single houses in a generated picture",
@@ -55,7 +56,7 @@ def study_prompts(
     Args:
         out: the folder to write.
         trained: the checkpoint.
-        dataset: a built dataset; the detector and the gauge learn from its split `train`, or else from `split`.
+        dataset: a built dataset; the detector and the gauge learn from its split `train`, and are tried on others.
         split: whose pre images are shown.
         limit: so many of the patches that fit, evenly spread; None = PATCHES.
         sampling: how the images are sampled.
@@ -81,7 +82,7 @@ def study_prompts(
     make(_items(prompts, patch_items(dataset, split, trained, side=side, limit=None, prompt="")), MADE)
     if not main_process:
         return
-    known, held_out = _calibration(dataset, rows)
+    known, held_out = calibration_rows(dataset, split, rows)
     detector, gauge = calibrated(known, held_out, side), learned(known, held_out, side)
 
     def pre_of(position: int) -> Pixels:
@@ -89,9 +90,11 @@ def study_prompts(
 
     answers = list(measure_answers(out, prompts, pre_of, (*MADE, "copy"), sampling.samples, detector, gauge))
     truth = real_pairs(held_out, side, detector)
-    settings = settings | {"patches": len(prompts) // len(asked)}
+    scenes = {prompt.position: rows[prompt.position]["scene_id"] for prompt in prompts}
+    notes = note_of_seen(scenes.values(), "The checkpoint", trained_scenes(trained.trained_on, dataset))
+    settings = settings | {"patches": len(scenes), "scenes": len(set(scenes.values())), "notes": notes}
     gaps |= UNSAID
-    study = Study(settings, prompts, answers, conclude(answers, list(gaps)), gaps, detector, gauge, truth)
+    study = Study(settings, prompts, answers, conclude(answers, list(gaps), scenes), gaps, detector, gauge, truth)
     write_study(out, study, pre_of)
     print(render(study))
     print(f"Look at {out / REPORT}")
@@ -114,11 +117,32 @@ def _items(prompts: Sequence[Prompt], patches: Sequence[Item]) -> list[Item]:
     return [replace(patches[prompt.position], name=prompt.name, prompt=prompt.text) for prompt in prompts]
 
 
-def _calibration(dataset: Path, rows: datasets.Dataset) -> tuple[list[Any], list[Any]]:
-    """Rows to calibrate on, of the training split if there is one, and rows of the study's own split to try on."""
-    known = open_dataset(dataset, "train") if "train" in read_manifest(dataset)["splits"] else rows
-    columns = [*FACTS, "pre", "post", "change_mask"]
-    return tuple(  # type: ignore[return-value]
-        [part[int(i)] for i in np.linspace(0, len(part) - 1, min(CALIBRATION, len(part))).round()]
-        for part in (known.select_columns(columns), rows.select_columns(columns))
-    )
+def calibration_rows(dataset: Path, split: str, rows: datasets.Dataset) -> tuple[list[Any], list[Any]]:
+    """Labelled patches to calibrate on and those of other scenes to try it on.
+
+    The former are of the split `train`, the latter of the study's own. Within one split every other scene is for
+    either.
+    """
+    own = _of_scenes(rows)
+    trained = split != "train" and "train" in read_manifest(dataset)["splits"]
+    known = open_dataset(dataset, "train") if trained else rows
+    if calibrating := _of_scenes(known) if trained else {}:
+        return _evenly(known, calibrating, calibrating), _evenly(rows, own, own.keys() - calibrating.keys())
+    first = set(sorted(own)[::2])
+    return _evenly(rows, own, first), _evenly(rows, own, own.keys() - first)
+
+
+def _of_scenes(rows: datasets.Dataset) -> dict[str, list[int]]:
+    """Scene -> positions of its patches whose buildings are labelled."""
+    found: dict[str, list[int]] = {}
+    for position, row in enumerate(rows.select_columns(["scene_id", "labels"])):
+        if row["labels"] in BUILDINGS_LABELLED:
+            found.setdefault(row["scene_id"], []).append(position)
+    return found
+
+
+def _evenly(rows: datasets.Dataset, of_scenes: Mapping[str, Sequence[int]], scenes: Collection[str]) -> list[Any]:
+    """CALIBRATION of the patches of some scenes, evenly spread."""
+    part = rows.select_columns([*FACTS, "pre", "post", "change_mask"])
+    positions = sorted(position for scene in scenes for position in of_scenes[scene])
+    return [part[positions[i]] for i in spread(len(positions), CALIBRATION)]

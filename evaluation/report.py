@@ -12,7 +12,7 @@ from evaluation.patches import Patch
 from evaluation.report_gallery import choose_random, choose_worst, gallery
 from evaluation.report_tables import html_table
 from evaluation.results import METHODS, Evaluation
-from evaluation.table import verdict
+from evaluation.table import interval_sentence, verdict
 
 STYLE = Path(__file__).with_name("report.css")
 
@@ -97,8 +97,7 @@ def _tables(evaluation: Evaluation) -> str:
     remarks = [
         *gap_sentences(evaluation),
         *evaluation.notes,
-        "Small numbers: where the value would lie on other patches of the same kind, 19 times of 20 (bootstrap over "
-        "patches; KID and IS: over parts of the set).",
+        interval_sentence(evaluation),
     ]
     return tables + f'<ul class="notes">{"".join(f"<li>{escape(remark)}</li>" for remark in remarks)}</ul>'
 
@@ -139,11 +138,11 @@ def _against_copying(evaluation: Evaluation) -> list[tuple[str, str]]:
     won, counted = evaluation.better_inside()
     if counted:
         figures.append((f"{won} of {counted}", "patches where generating beats copying inside the changed area"))
-    summary = evaluation.summary()
     for region, where in (("inside", "inside the changed area"), ("outside", "outside of it")):
-        ours, copy = (summary[method][region]["mse"].value for method in ("generated", "copy"))
-        if copy > 0:
-            change = f"{ours / copy - 1:+.0%}".replace("-", "\N{MINUS SIGN}")
+        less = evaluation.less_than_copying(region)
+        copy = evaluation.estimate(evaluation.patches, "copy", region, "mse").value
+        if less.decided and copy > 0:
+            change = f"{less.value / copy:+.0%}".replace("-", "\N{MINUS SIGN}")
             figures.append((change, f"squared error against copying, {where}"))
     return figures
 

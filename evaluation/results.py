@@ -9,7 +9,7 @@ import numpy as np
 
 from evaluation.columns import METRICS, NETWORK_COLUMNS, PIXEL_COLUMNS
 from evaluation.damage import DAMAGE_REGIONS
-from evaluation.estimate import Estimate, best_sample, weighted_mean
+from evaluation.estimate import Estimate, Floats, best_sample, weighted_mean
 
 # What may be measured, and its name in tables.
 METHODS = {
@@ -37,6 +37,7 @@ class PatchResult:
     """One patch under every method."""
 
     patch_id: str
+    scene_id: str
     event: str
     disaster_type: str
     position: int  # in the split
@@ -55,6 +56,7 @@ class Evaluation:
     gaps: dict[str, str] = field(default_factory=dict)  # metric -> why it was not measured
     notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know
     absent: dict[str, str] = field(default_factory=dict)  # method that was asked for -> why it has no row
+    folds: dict[str, str] = field(default_factory=dict)  # event -> the training it was left out of; empty = one for all
 
     @property
     def methods(self) -> list[str]:
@@ -75,7 +77,26 @@ class Evaluation:
     def summary(self, patches: Sequence[PatchResult] | None = None) -> dict[str, Summary]:
         """Row -> region -> metric, over all patches or some."""
         chosen = self.patches if patches is None else patches
-        return {row: summarise(chosen, row) for row in self.rows()}
+        return {row: summarise(chosen, row, self.clusters(chosen)) for row in self.rows()}
+
+    def estimate(self, patches: Sequence[PatchResult], row: str, region: str, metric: str) -> Estimate:
+        """One number of one row over some patches."""
+        return estimate(patches, row, region, metric, self.clusters(patches))
+
+    def clusters(self, patches: Sequence[PatchResult]) -> list[str]:
+        """What is independent of the others, for each patch: its scene; with several trainings what each left out."""
+        folds = [self.folds.get(patch.event, "") for patch in patches]
+        return folds if len(set(folds)) > 1 else [patch.scene_id for patch in patches]
+
+    @property
+    def drawn(self) -> str:
+        """What the intervals over all patches resample, in words."""
+        return "events" if len(set(self.folds.values())) > 1 else "scenes"
+
+    def less_than_copying(self, region: str) -> Estimate:
+        """Squared error of generated less that of the pre image copied, patch by patch, pooled over all pixels."""
+        less, pixels = _less_than_copying(self.patches, region)
+        return weighted_mean(less[:, None], pixels, self.clusters(self.patches))
 
     def groups(self, key: Callable[[PatchResult], str]) -> dict[str, list[PatchResult]]:
         """The patches of each event or disaster type, in alphabetical order."""
@@ -92,9 +113,8 @@ class Evaluation:
 
     def better_inside(self) -> tuple[int, int]:
         """In how many patches generated is nearer to the truth than copying, inside the changed area; of how many."""
-        pairs = [(mean_of(patch, "generated", "inside"), mean_of(patch, "copy", "inside")) for patch in self.patches]
-        counted = [(ours, copy) for ours, copy in pairs if not math.isnan(ours)]
-        return sum(ours < copy for ours, copy in counted), len(counted)
+        less, pixels = _less_than_copying(self.patches, "inside")
+        return int((less < 0).sum()), int((pixels > 0).sum())
 
 
 def named_rows(absent: dict[str, str]) -> list[str]:
@@ -102,17 +122,17 @@ def named_rows(absent: dict[str, str]) -> list[str]:
     return [f"{METHODS[method]}: no row, {reason}" for method, reason in absent.items()]
 
 
-def summarise(patches: Sequence[PatchResult], row: str) -> Summary:
+def summarise(patches: Sequence[PatchResult], row: str, clusters: Sequence[str]) -> Summary:
     """Every number of one row."""
     columns = [*PIXEL_COLUMNS, *NETWORK_COLUMNS, *((region, "mse") for region in DAMAGE_REGIONS)]
     found: Summary = {}
     for region, metric in columns:
-        found.setdefault(region, {})[metric] = estimate(patches, row, region, metric)
+        found.setdefault(region, {})[metric] = estimate(patches, row, region, metric, clusters)
     return found
 
 
-def estimate(patches: Sequence[PatchResult], row: str, region: str, metric: str) -> Estimate:
-    """One number of one row over some patches."""
+def estimate(patches: Sequence[PatchResult], row: str, region: str, metric: str, clusters: Sequence[str]) -> Estimate:
+    """One number of one row over some patches; the interval resamples their clusters."""
     method = row.removesuffix(BEST)
     samples = [patch.scores[method] for patch in patches]
     if not samples:
@@ -121,9 +141,15 @@ def estimate(patches: Sequence[PatchResult], row: str, region: str, metric: str)
     if row.endswith(BEST):
         values = best_sample(values, lowest=METRICS[metric].lower_is_better)
     pixels = np.array([each[0][region]["pixels"] for each in samples], np.float64)
-    return weighted_mean(values, pixels if METRICS[metric].pooled else (pixels > 0).astype(np.float64))
+    return weighted_mean(values, pixels if METRICS[metric].pooled else (pixels > 0).astype(np.float64), clusters)
 
 
 def mean_of(patch: PatchResult, method: str, region: str, metric: str = "mse") -> float:
     """One patch's mean over samples; NaN if it has no such region."""
     return float(np.mean([values[region][metric] for values in patch.scores[method]]))
+
+
+def _less_than_copying(patches: Sequence[PatchResult], region: str) -> tuple[Floats, Floats]:
+    """(patches,) generated less copied, mean over samples, and the pixels of the region; NaN and 0 without it."""
+    less = [mean_of(patch, "generated", region) - mean_of(patch, "copy", region) for patch in patches]
+    return np.array(less), np.array([patch.scores["copy"][0][region]["pixels"] for patch in patches])

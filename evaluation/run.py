@@ -13,7 +13,7 @@ from typing import Any, Literal
 from data.dataset import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
 from evaluation.damage_fidelity import check_scale, fidelity_notes
-from evaluation.damage_model import load_damage_model
+from evaluation.damage_model import load_damage_model, read_card
 from evaluation.errors import EvaluationError
 from evaluation.images import make_rows
 from evaluation.json_file import write_results
@@ -26,6 +26,7 @@ from evaluation.patches import patches_at, without_again
 from evaluation.prompt_study import study_prompts
 from evaluation.report import write_report
 from evaluation.results import METHODS, OF_THE_DATASET, Evaluation, PatchResult, named_rows
+from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
 from evaluation.table import render
 from generate.items import patch_items
 from generate.pipeline import Checkpoint, open_checkpoint
@@ -125,7 +126,12 @@ def evaluate(
         "limit": limit,
         "damage_model": str(damage_model) if damage_model else None,
     }
-    evaluation = _concluded(settings, results, judges, absent)
+    seen = {"The checkpoint": trained_scenes(trained.trained_on, dataset)}
+    if damage_model:
+        seen["The damage model"] = seen_by_model(read_card(damage_model), dataset)
+    measured = {patch.scene_id for patch in results}
+    notes = [note for who, scenes in seen.items() for note in note_of_seen(measured, who, scenes)]
+    evaluation = _concluded(settings, results, judges, absent, notes)
     out.mkdir(parents=True, exist_ok=True)  # not there yet if no row had to be made
     write_report(out, evaluation, load)
     write_latex(out, evaluation)
@@ -135,10 +141,14 @@ def evaluate(
 
 
 def _concluded(
-    settings: dict[str, Any], results: list[PatchResult], judges: Judges, absent: dict[str, str]
+    settings: dict[str, Any],
+    results: list[PatchResult],
+    judges: Judges,
+    absent: dict[str, str],
+    notes: Sequence[str],
 ) -> Evaluation:
     """Tie the numbers of the patches and of the sets together, and name what is missing."""
-    notes = [*judges.explain(len(results)), *_not_a_number(results)]
+    notes = [*notes, *judges.explain(len(results)), *_not_a_number(results)]
     sets = {method: judges.sets(method) for method in results[0].scores}
     evaluation = Evaluation(settings, results, sets, judges.gaps, notes, absent)
     return replace(evaluation, notes=[*notes, *fidelity_notes(evaluation)]) if judges.damage else evaluation

@@ -11,6 +11,7 @@ from PIL import Image
 
 from evaluation.damage_examples import Pair, Source, remembered
 from evaluation.errors import EvaluationError
+from evaluation.seen import shown_by, trained_scenes
 from generate.output import MANIFEST
 from generate.synthesize import CARD, FORMAT, MASKS, POST, PRE
 
@@ -51,7 +52,23 @@ def read_synthetic(folder: Path) -> dict[str, Any]:
             "command again to finish one."
         )
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if "trained_on" not in card:
+        raise EvaluationError(
+            f"{path}: it does not say what its ControlNet was trained on, so a test on the same places would not be "
+            "noticed. Run the same pre2post synthesize again; images that are there are kept."
+        )
     return card
+
+
+def seen_by_synthetic(folder: Path, dataset: Path) -> dict[str, set[str]]:
+    """The scenes of a dataset that synthetic pairs show, and those that their ControlNet was trained on."""
+    card = read_synthetic(folder)
+    return {
+        f"shown by the synthetic pairs of {folder} (made from split {card['split']})": trained_scenes(
+            shown_by(card), dataset
+        ),
+        f"trained on by the ControlNet that made {folder}": trained_scenes(card["trained_on"], dataset),
+    }
 
 
 def _reader(folder: Path, name: str, file: str) -> Callable[[], Pair]:

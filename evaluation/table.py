@@ -4,7 +4,10 @@ import math
 
 from evaluation.cells import Table, all_tables, gap_sentences
 from evaluation.columns import number
+from evaluation.estimate import FEWEST_CLUSTERS, Estimate
 from evaluation.results import Evaluation
+
+WHERE = {"inside": "Inside the changed area", "outside": "Outside of it"}
 
 
 def render(evaluation: Evaluation) -> str:
@@ -18,23 +21,51 @@ def render(evaluation: Evaluation) -> str:
 
 def verdict(evaluation: Evaluation) -> list[str]:
     """The answer to the question of the whole project, in words."""
-    if not {"generated", "copy"} <= set(evaluation.methods):
-        return []
-    summary = evaluation.summary()
-    sentences = []
-    for region, where in (("inside", "Inside the changed area"), ("outside", "Outside of it")):
-        ours, copy = (summary[method][region]["mse"].value for method in ("generated", "copy"))
-        if math.isnan(ours):
-            sentences.append(f"{where}: nothing to measure in these patches.")
-        elif copy == 0:
-            sentences.append(f"{where} the pre images equal the real ones; the generated ones have MSE {number(ours)}.")
-        else:
-            more = "less" if ours <= copy else "more"
-            sentences.append(
-                f"{where} the generated images have {abs(1 - ours / copy):.0%} {more} squared error than "
-                "the pre images copied as they are."
-            )
-    return sentences
+    return [
+        against_copying(region, evaluation.estimate(evaluation.patches, "copy", region, "mse"), less, evaluation.drawn)
+        for region, less in less_than_copying(evaluation).items()
+    ]
+
+
+def less_than_copying(evaluation: Evaluation) -> dict[str, Estimate]:
+    """Region -> paired difference of squared error; empty without one of the two rows."""
+    both = {"generated", "copy"} <= set(evaluation.methods)
+    return {region: evaluation.less_than_copying(region) for region in WHERE} if both else {}
+
+
+def interval_sentence(evaluation: Evaluation) -> str:
+    """What the intervals of the tables are, as they were made."""
+    over = {"scenes": "scenes", "events": "events (over the scenes of an event where one stands by itself)"}
+    return (
+        f"Intervals: 95 %, bootstrap over {over[evaluation.drawn]}, drawn whole with all their patches and samples. "
+        f"They say what other {evaluation.drawn} of the same kind would give. None of fewer than {FEWEST_CLUSTERS}, "
+        "nor of FID, KID and IS."
+    )
+
+
+def against_copying(region: str, copy: Estimate, less: Estimate, drawn: str) -> str:
+    """Whether generating is nearer to the truth than copying; no verdict unless the paired interval excludes 0.
+
+    Args:
+        region: a key of WHERE.
+        copy: squared error of the pre images.
+        less: that of the generated images less that of the pre images, paired.
+        drawn: what the interval resamples.
+    """
+    where = WHERE[region]
+    if math.isnan(less.value):
+        return f"{where}: nothing to measure in these patches."
+    if math.isnan(less.low):
+        return f"{where}: no verdict, an interval needs {FEWEST_CLUSTERS} {drawn} or more; here are {less.clusters}."
+    told = f"{number(less.value)} ({number(less.low)} to {number(less.high)}, 95 % over {less.clusters} {drawn})"
+    if not less.decided:
+        return f"{where}: no verdict, generated less copied squared error is {told}, which holds 0."
+    share = f"{abs(less.value / copy.value):.0%} " if copy.value else ""
+    more = "less" if less.value < 0 else "more"
+    return (
+        f"{where} the generated images have {share}{more} squared error than the pre images copied as they are: "
+        f"generated less copied is {told}."
+    )
 
 
 def aligned(table: Table) -> list[str]:

@@ -10,15 +10,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.dataset import fingerprint, open_dataset
 from data.sampler import view_of
 from evaluation.damage_examples import Source, footprints_only, of_scenes, real_source
 from evaluation.damage_model import DamageCard, score_pairs
-from evaluation.damage_score import official
+from evaluation.damage_score import Counts, official, summed
 from evaluation.damage_training import DEFAULT, Training, described, labelled, train_damage_model
 from evaluation.errors import EvaluationError
 from evaluation.output import write_whole
-from evaluation.synthetic import read_synthetic, synthetic_source
+from evaluation.seen import check_unseen
+from evaluation.synthetic import read_synthetic, seen_by_synthetic, synthetic_source
 from evaluation.usefulness_table import Score, usefulness_tables
 from generate.processes import join_processes
 
@@ -43,7 +46,7 @@ def usefulness(
     out: Path,
     others: Path | None = None,
     scenes: str = "5,20,80",
-    seeds: str = "0,1,2",
+    seeds: str = "0,1,2,3,4",
     split: str = "train",
     test_split: str = "test",
     training: Training = DEFAULT,
@@ -64,9 +67,9 @@ def usefulness(
         others: A built dataset of the labelled pairs that the ControlNet was trained on. Who has them can train on
             them directly, so this is what the synthetic pairs must be better than.
         scenes: How many labelled scenes, separated by commas.
-        seeds: Of the scenes drawn, of weights and of examples, separated by commas; at least 3 for an interval.
+        seeds: Of the scenes drawn, of weights and of examples, separated by commas; at least 5 for an interval.
         split: Where the labelled scenes are drawn from.
-        test_split: Where the models are tested.
+        test_split: Where the models are tested, on scenes that nothing was trained on; at least 5 for an interval.
         training: How they are trained.
     """
     join_processes()
@@ -81,6 +84,11 @@ def usefulness(
         fixed["others"] = labelled(pairs, f"{others}, split train")
     test = labelled(real_source(open_dataset(dataset, test_split), shape.resolution, "test"), str(dataset))
     _check_scenes(real, max(counts), f"{dataset}, split {split}")
+    seen: dict[str, Collection[str]] = {f"trained on (--split {split})": real.scenes}
+    seen |= seen_by_synthetic(synthetic, dataset)
+    if others is not None and fingerprint(others) == fingerprint(dataset):
+        seen[f"trained on (--others {others})"] = fixed["others"].scenes
+    check_unseen(test.scenes, f"{dataset}, --test-split {test_split}", seen)
     for source in (real, *fixed.values(), test):
         print(described(source))
     settings = {
@@ -99,10 +107,10 @@ def usefulness(
                 parts = fixed | {"real": of_scenes(real, drawn_scenes(real.scenes, count, seed))}
                 sources = [parts[part] for part in arm.split(" + ")]
                 model, loss = train_damage_model(sources, shape, training, seed, name)
-                counted = score_pairs(model, (read() for read in test.pairs)).sum(axis=0)
-                found = {key: float(value) for key, value in official(counted).items()}
+                found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                result = {"settings": settings, "last_loss": loss, "scores": found}
+                scored = {name: float(value) for name, value in official(found.sum(axis=0)).items()}
+                result = {"settings": settings, "last_loss": loss, "scores": scored, "counts": found.tolist()}
                 write_whole(path, json.dumps(result, indent=1) + "\n")
             scores.append(Score(arm, count, seed, found))
     text = usefulness_tables(scores)
@@ -122,15 +130,17 @@ def drawn_scenes(scenes: Sequence[str], count: int, seed: int) -> set[str]:
     return {names[view_of(seed, turn, len(names))] for turn in range(count)}
 
 
-def _finished(path: Path, settings: dict[str, Any]) -> dict[str, float] | None:
-    """The scores of a training that was done before."""
+def _finished(path: Path, settings: dict[str, Any]) -> Counts | None:
+    """The counts of a training that was done before, scene by scene."""
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    if found["settings"] != settings:
-        raise EvaluationError(f"{path} was trained from other data or in another way. Name another folder with --out.")
-    scores: dict[str, float] = found["scores"]
-    return scores
+    if found["settings"] != settings or "counts" not in found:
+        raise EvaluationError(
+            f"{path} was trained from other data or in another way, or written before counts were kept for each test "
+            "scene. Name another folder with --out."
+        )
+    return np.array(found["counts"], np.int64)
 
 
 def _numbers(text: str, option: str) -> list[int]:

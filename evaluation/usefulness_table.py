@@ -1,14 +1,19 @@
-"""The outcome of the usefulness test as Markdown: means over seeds with 95 % intervals (Student's t), paired gains."""
+"""The outcome of the usefulness test as Markdown: means over seeds and gains, with 95 % intervals.
+
+Both the seed (which labelled scenes, which weights) and the test scenes might have been others, so both are drawn: a
+draw takes seeds and test scenes with replacement, each by itself (Owen 2007, "The pigeonhole bootstrap"). Gains are
+paired: both models meet the same draw.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from evaluation.columns import DAMAGE_METRICS
-from evaluation.estimate import LEVEL
+from evaluation.damage_score import Counts, official
+from evaluation.estimate import FEWEST_CLUSTERS, Floats, draws, interval
 
 ENDS = ("score", "localisation_f1", "damage_f1")  # with intervals; the classes without
 GAINS = (("real + synthetic", "real"), ("real + synthetic", "real + footprints"), ("real + synthetic", "real + others"))
@@ -21,18 +26,21 @@ class Score:
     arm: str
     scenes: int  # labelled ones; 0 = none
     seed: int
-    scores: dict[str, float]  # a value for each of DAMAGE_METRICS
+    counts: Counts  # (test scenes, 5, 3), see evaluation/damage_score.py
 
 
 def usefulness_tables(scores: Sequence[Score]) -> str:
     """Every arm; then the gains, seed by seed."""
+    tested: dict[tuple[int, str], list[Score]] = {}
+    for one in scores:
+        tested.setdefault((one.scenes, one.arm), []).append(one)
+    values = {key: mean_over_seeds([one.counts for one in of]) for key, of in tested.items()}
+    seeds, scenes = len({one.seed for one in scores}), len(scores[0].counts)
     heads = [metric.name for metric in DAMAGE_METRICS.values()]
     lines = [f"| labelled scenes | trained on | {' | '.join(heads)} |", f"|---:|---|{'---:|' * len(heads)}"]
-    for count, arm in sorted(
-        {(one.scenes, one.arm) for one in scores}, key=lambda key: (key[0], _order(scores, key[1]))
-    ):
-        of = [one.scores for one in scores if (one.scenes, one.arm) == (count, arm)]
-        cells = [_cell([one[name] for one in of], interval=name in ENDS) for name in DAMAGE_METRICS]
+    for count, arm in sorted(values, key=lambda key: key[0]):  # arms as they were trained
+        of = values[count, arm]
+        cells = [_cell(of[name], min(seeds, scenes) if name in ENDS else 0) for name in DAMAGE_METRICS]
         lines.append(f"| {count or '-'} | {arm} | {' | '.join(cells)} |")
     lines += [
         "",
@@ -40,42 +48,36 @@ def usefulness_tables(scores: Sequence[Score]) -> str:
         "|---:|---|---|---:|---:|---:|",
     ]
     for arm, other in GAINS:
-        for count in sorted({one.scenes for one in scores if one.scenes}):
-            pairs = [(_find(scores, arm, count, seed), _find(scores, other, count, seed)) for seed in _seeds(scores)]
-            known = [(ours, theirs) for ours, theirs in pairs if ours and theirs]
-            if known:
-                cells = [
-                    _cell([ours[name] - theirs[name] for ours, theirs in known], interval=True, sign="+")
-                    for name in ENDS
-                ]
-                lines.append(f"| {count} | {arm} | {other} | {' | '.join(cells)} |")
-    seeds = len(_seeds(scores))
-    lines += ["", f"Means over {seeds} seeds, 95 % intervals by Student's t over seeds; gains are paired by seed."]
+        for count in sorted(
+            {count for count, name in values if name == arm} & {c for c, name in values if name == other}
+        ):
+            ours, theirs = values[count, arm], values[count, other]
+            cells = [_cell(ours[name] - theirs[name], min(seeds, scenes), sign="+") for name in ENDS]
+            lines.append(f"| {count} | {arm} | {other} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"Means over {seeds} seeds, on {scenes} test scenes. In brackets 95 % intervals, bootstrap over seeds and over "
+        f"test scenes; none below {FEWEST_CLUSTERS} of either. Gains are paired; one whose interval holds 0 is none.",
+    ]
     return "\n".join(lines) + "\n"
 
 
-def half_width(values: Sequence[float]) -> float:
-    """Of the interval of the mean; NaN of a single value."""
-    if len(values) < 2:
-        return math.nan
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+def mean_over_seeds(counts: Sequence[Counts]) -> dict[str, Floats]:
+    """Every number of the challenge, mean over seeds: (1 + DRAWS,), of all seeds and scenes, then of each draw.
+
+    Args:
+        counts: of each seed (test scenes, 5, 3).
+    """
+    by_seed = [
+        official(np.concatenate([[one.sum(axis=0)], np.tensordot(draws(len(one)), one, axes=1)])) for one in counts
+    ]
+    seeds = draws(len(counts), seed=1)  # not the stream that the scenes are drawn from
+    shares = np.concatenate([np.ones((1, len(counts))), seeds]) / len(counts)
+    return {name: (shares * np.stack([of[name] for of in by_seed], axis=1)).sum(axis=1) for name in by_seed[0]}
 
 
-def _cell(values: Sequence[float], *, interval: bool, sign: str = "") -> str:
-    mean, half = float(np.mean(values)), half_width(values)
-    return f"{mean:{sign}.3f}" + (f" ± {half:.3f}" if interval and not math.isnan(half) else "")
-
-
-def _find(scores: Sequence[Score], arm: str, count: int, seed: int) -> dict[str, float] | None:
-    found = [one.scores for one in scores if (one.arm, one.scenes, one.seed) == (arm, count, seed)]
-    return found[0] if found else None
-
-
-def _seeds(scores: Sequence[Score]) -> list[int]:
-    return sorted({one.seed for one in scores})
-
-
-def _order(scores: Sequence[Score], arm: str) -> int:
-    """As they were trained."""
-    return [one.arm for one in scores].index(arm)
+def _cell(values: Floats, clusters: int, sign: str = "") -> str:
+    """The mean, and its interval if there are enough clusters."""
+    low, high = interval(values[1:], clusters)
+    ends = "" if math.isnan(low) else f" ({low:{sign}.3f} to {high:{sign}.3f})"
+    return f"{values[0]:{sign}.3f}{ends}"

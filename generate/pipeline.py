@@ -64,6 +64,7 @@ class Checkpoint:
     zero_terminal_snr: bool  # the noise schedule was rescaled
     metadata: bool  # networks that take metadata were told them
     sequence: int  # images of before the event that it is shown
+    trained_on: dict[str, Any]  # fingerprints of `datasets`, `split`, events in `leave_out`
 
     @property
     def weights(self) -> Path:
@@ -105,6 +106,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             zero_terminal_snr=bool(state["zero_terminal_snr"]),
             metadata=state.get("metadata", "none") != "none",  # there was none at first
             sequence=int(state.get("sequence", 1)),
+            trained_on=_trained_on(state),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -117,6 +119,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{checkpoint.weights}: it lacks {', '.join(missing)}. Use another checkpoint of the run."
         )
     return checkpoint
+
+
+def _trained_on(state: dict[str, Any]) -> dict[str, Any]:
+    data = state["config"].get("data", {})
+    return {
+        "datasets": str(state["dataset_fingerprint"]).split("+"),  # one a stage
+        "split": str(data.get("split", "train")),
+        "leave_out": list(data.get("leave_out", [])),
+    }
 
 
 def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:

@@ -104,6 +104,7 @@ def synthesize(
         "without_footprints": len(positions) - len(items),
         "seed": sampling.seed,
         **trained.described(),
+        "trained_on": trained.trained_on,
     }
     (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")  # last: all is there
     print(f"{len(tasks)} pairs in {out}; {len(positions) - len(items)} patches without footprints left out")

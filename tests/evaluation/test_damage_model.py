@@ -152,15 +152,17 @@ def dataset_of(folder: Path, *, labelled: int = 3, unlabelled: int = 1, split: s
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder with weights and card, nothing temporary; the score in the card is that of the model in the folder."""
-    dataset, out = dataset_of(tmp_path / "d"), tmp_path / "model"
-    damage_model(dataset=dataset, out=out, score_split="train", resolution=SIDE, training=SHORT)
+    test = [patch_row(i) for i in range(4, 7)]
+    rows = [*(patch_row(i) for i in range(3)), patch_row(3, labels="none", damage_mask=None)]
+    dataset, out = write_dataset(tmp_path / "d", rows, "train", test=test), tmp_path / "model"
+    damage_model(dataset=dataset, out=out, resolution=SIDE, training=SHORT)
     assert "real: 3 labelled pairs; 1 without labels left out" in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["model.json", "model.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "model"]
     card = json.loads((out / "model.json").read_text())
     assert (card["resolution"], card["patch_px"], card["unlabelled"], card["sources"]) == (SIDE, 64, 1, {"real": 3})
     model, counts = load_damage_model(out), np.zeros((5, 3), np.int64)
-    for index in range(3):
+    for index in range(4, 7):
         pre, post, mask = shown(index)
         counts += count(model.classify([pre], [post])[0], mask)
     assert card["scores"]["score"]["value"] == pytest.approx(official(counts)["score"])
@@ -185,6 +187,11 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         (EvaluationError, "none of its 2 patches has damage labels", {"dataset": none}),
         (EvaluationError, "multiple of 16", {"dataset": labelled, "resolution": 40}),
         (EvaluationError, r"there is no synthetic\.json", {"dataset": labelled, "synthetic": tmp_path}),
+        (
+            EvaluationError,
+            r"--score-split train: 3 of its 3 scenes are also trained on \(--split train\)",
+            {"dataset": labelled, "score_split": "train"},
+        ),
         (DataError, "no split 'hold'", {"dataset": labelled, "score_split": "hold"}),
         (EvaluationError, "exists already", {"dataset": labelled, "out": tmp_path / "d"}),
     ):

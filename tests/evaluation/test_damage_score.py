@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from evaluation.damage_score import CLASSES, SCORES, count, estimate_scores, official
 
@@ -97,14 +98,29 @@ def test_against_loops_over_pixels(seed: int) -> None:
         assert found[name] == pytest.approx(expected[name], rel=1e-9)
 
 
-def test_estimate_pools_counts_and_draws_whole_patches() -> None:
-    """The value is of the sums, not a mean over patches; equal patches have no spread; one has no interval."""
+def test_estimate_pools_counts_and_draws_whole_scenes() -> None:
+    """The value is of the sums, not a mean over patches; equal scenes have no spread; below five no interval."""
     good, bad = count(mask("1234"), mask("1234")), count(mask("0000 0000"), mask("1234 1234"))
-    found = estimate_scores(np.stack([good, bad, bad, good]))
+    found = estimate_scores(np.stack([good, bad, bad, good] * 3), [f"s{i}" for i in range(12)])
     assert found["localisation_f1"].value == pytest.approx(2 * 8 / (2 * 8 + 16))
     assert found["localisation_f1"].low < found["localisation_f1"].value < found["localisation_f1"].high
-    assert found["localisation_f1"].patches == 4
-    same = estimate_scores(np.stack([good] * 3))["score"]
-    assert (same.low, same.high) == (same.value, same.value)
-    assert math.isnan(estimate_scores(good[None])["score"].low)
-    assert math.isnan(estimate_scores(good[None][:0])["score"].value)
+    assert (found["localisation_f1"].patches, found["localisation_f1"].clusters) == (12, 12)
+    alike = estimate_scores(np.stack([good, bad] * 6), [f"s{i // 2}" for i in range(12)])["score"]
+    assert (alike.low, alike.high) == (alike.value, alike.value)
+    assert math.isnan(estimate_scores(np.stack([good, bad] * 6), [f"s{i % 4}" for i in range(12)])["score"].low)
+    assert math.isnan(estimate_scores(good[None][:0], [])["score"].value)
+
+
+def test_interval_is_that_of_loops_over_scenes() -> None:
+    """Scenes drawn with another generator, F1 of their added counts, one draw after the other."""
+    rng = np.random.default_rng(4)
+    per_patch, scenes = rng.integers(0, 50, (60, 5, 3)), [f"s{i // 3:02d}" for i in range(60)]
+    found = estimate_scores(per_patch, scenes)["score"]
+    drawn = []
+    for _ in range(3000):
+        chosen = rng.integers(20, size=20)
+        counts = sum(per_patch[3 * scene : 3 * scene + 3].sum(axis=0) for scene in chosen)
+        drawn.append(float(official(counts)["score"]))
+    tail = stats.norm.sf(stats.t.ppf(0.975, df=19) * math.sqrt(20 / 19))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))

@@ -56,27 +56,47 @@ def test_fid() -> None:
     assert frechet_distance(torch.tensor(one), torch.tensor(one)) == pytest.approx(0, abs=1e-6)
 
 
-def test_kid() -> None:
-    """Small sets are taken whole: one number, no draws."""
-    one, other = features(30, 0), features(30, 1)
+@pytest.mark.parametrize("sizes", [(30, 30), (30, 17), (12, 40)])
+def test_kid(sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of both sets counts, in blocks of rows or not."""
+    monkeypatch.setattr("evaluation.distributions.BLOCK", 7)
+    one, other = features(sizes[0], 0), features(sizes[1], 1)
     found = kernel_distance(torch.tensor(one), torch.tensor(other))
-    assert found.value == pytest.approx(1000 * reference_kid(one, other), rel=1e-6)
-    assert math.isnan(found.low)
+    assert found == pytest.approx(1000 * reference_kid(one, other), rel=1e-6)
 
 
-def test_is() -> None:
-    """Below a hundred images in one part; from a hundred on in ten, with an interval."""
-    logits = features(60, 0)
-    assert inception_score(torch.tensor(logits)).value == pytest.approx(reference_is(logits), rel=1e-6)
-    many = inception_score(torch.tensor(features(200, 0)))
-    assert many.low < many.value < many.high
+def test_kid_is_that_of_torchmetrics() -> None:
+    """Of sets that are equal in size and taken whole, where it draws nothing."""
+    from torchmetrics.image.kid import poly_mmd
+
+    one, other = (torch.tensor(features(40, seed)) for seed in (2, 3))
+    assert kernel_distance(one, other) == pytest.approx(1000 * float(poly_mmd(one, other)), rel=1e-9)
 
 
-def test_random_draws_are_the_same_every_time_and_nobody_elses() -> None:
+def test_is_has_no_jump_at_a_hundred_images() -> None:
+    """One part, whatever the number of images, up to where each of ten parts is large."""
+    for count in (60, 99, 100, 1000):
+        logits = features(count, 0)
+        assert inception_score(torch.tensor(logits)) == pytest.approx(reference_is(logits), rel=1e-6)
+
+
+def test_is_of_many_images_is_the_mean_of_ten_equal_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shuffled first, because patches are sorted by place; the seven that are left over do not count."""
+    monkeypatch.setattr("evaluation.distributions.IS_SPLIT_FROM", 100)
+    logits = features(107, 0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = logits[:100][torch.randperm(100).numpy()].reshape(10, 10, -1)
+    expected = np.mean([reference_is(part) for part in parts])
+    assert inception_score(torch.tensor(logits)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_random_draws_are_the_same_every_time_and_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The global generator is left as it was."""
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    found = [inception_score(torch.tensor(features(200, 0))).value for _ in range(2)]
+    monkeypatch.setattr("evaluation.distributions.IS_SPLIT_FROM", 100)
+    found = [inception_score(torch.tensor(features(200, 0))) for _ in range(2)]
     assert found[0] == found[1]
     assert torch.equal(before, torch.random.get_rng_state())
 
@@ -85,5 +105,5 @@ def test_one_image_is_no_set() -> None:
     """NaN, not a crash."""
     one, many = torch.tensor(features(1, 0)), torch.tensor(features(9, 1))
     assert math.isnan(frechet_distance(many, one))
-    assert math.isnan(kernel_distance(many, one).value)
-    assert math.isnan(inception_score(one).value)
+    assert math.isnan(kernel_distance(many, one))
+    assert math.isnan(inception_score(one))

@@ -9,6 +9,8 @@ from evaluation.prompt_answers import DIRECTIONS, Answer, cell_means, centroid
 from evaluation.prompt_grid import NINE, STUDIES, WORDS
 from evaluation.prompt_numbers import MEASURES, conclude, in_order
 
+SCENES = {patch: f"s{patch}" for patch in range(8)}
+
 
 def answer(method: str, position: int, word: str, **said: object) -> Answer:
     """One that shows nothing, but for what is said."""
@@ -30,7 +32,7 @@ def obedient(method: str, position: int, word: str, turn: int = 0) -> Answer:
 
 def scores(answers: list[Answer]) -> dict[str, float]:
     """Of `generated`."""
-    return {key: one.value for key, one in conclude(answers, []).scores["generated"].items()}
+    return {key: one.value for key, one in conclude(answers, [], SCENES).scores["generated"].items()}
 
 
 def test_obedience() -> None:
@@ -76,15 +78,32 @@ def test_cell_by_cell() -> None:
 
 def test_advantage_is_paired() -> None:
     """Generated obeys, the base shows nothing: the gaps to chance, the same in every patch."""
-    answers = [obedient("generated", patch, word) for patch in range(4) for word in WORDS]
-    answers += [answer("base", patch, word) for patch in range(4) for word in WORDS]
-    found = conclude(answers, []).advantage
+    answers = [obedient("generated", patch, word) for patch in range(5) for word in WORDS]
+    answers += [answer("base", patch, word) for patch in range(5) for word in WORDS]
+    found = conclude(answers, [], SCENES).advantage
     assert [found["order"].value, found["order"].low, found["angle"].value] == pytest.approx([50, 50, -90], abs=1e-4)
+
+
+def test_intervals_are_over_scenes() -> None:
+    """Eight patches of four scenes have none."""
+    answers = [obedient("generated", patch, word) for patch in range(8) for word in WORDS]
+    two_each = {patch: f"s{patch // 2}" for patch in range(8)}
+    assert math.isnan(conclude(answers, [], two_each).scores["generated"]["order"].low)
+    found = conclude(answers, [], SCENES).scores["generated"]["order"]
+    assert (found.low, found.high, found.clusters) == (100, 100, 8)
+
+
+def test_one_image_without_any_difference_hits_by_chance_and_the_others_by_themselves() -> None:
+    """Eight words hit their cell, the ninth shows nothing: 8 + 1/9 of 9, in both ways of counting."""
+    answers = [obedient("generated", 0, word) for word in WORDS if word != "north"]
+    answers.append(answer("generated", 0, "north"))
+    found = scores(answers)
+    assert [found["hit"], found["hit_relative"]] == pytest.approx([100 * (8 + 1 / 9) / 9] * 2)
 
 
 def test_silent_studies_have_no_numbers() -> None:
     """A style without places gives no hits."""
-    numbers = conclude([obedient("generated", 0, word) for word in WORDS], ["position"])
+    numbers = conclude([obedient("generated", 0, word) for word in WORDS], ["position"], SCENES)
     assert set(numbers.scores["generated"]) == {"order", "order_beyond", "count"}
 
 

@@ -18,7 +18,7 @@ def result(position: int, inside_mse: float) -> PatchResult:
         "outside": {"pixels": 90.0, "mse": 0.1},
     }
     methods = {key: [scores] for key in ("generated", "copy", "base")}
-    return PatchResult(f"p{position}", "storm", "wind", position, [position], "", methods)
+    return PatchResult(f"p{position}", f"s{position}", "storm", "wind", position, [position], "", methods)
 
 
 def test_outline_runs_around_the_pixels() -> None:

@@ -70,7 +70,7 @@ def test_copying_by_hand(evaluated: Path) -> None:
     assert summary["whole"]["mse"]["value"] == pytest.approx(summary["inside"]["mse"]["value"] * (12 * 12) / (32 * 32))
     # The changed square is marked as destroyed, and no other class is there.
     assert summary["destroyed"]["mse"]["value"] == pytest.approx(summary["inside"]["mse"]["value"])
-    assert summary["no-damage"]["mse"] == {"value": None, "low": None, "high": None, "patches": 0}
+    assert summary["no-damage"]["mse"] == {"value": None, "low": None, "high": None, "patches": 0, "clusters": 0}
 
 
 def test_numbers_belong_to_the_images(evaluated: Path) -> None:
@@ -239,7 +239,7 @@ def test_patches_without_change_or_labels(tmp_path: Path, run_folder: Path) -> N
     out = tmp_path / "out"
     evaluate(checkpoint=run_folder, dataset=dataset, out=out, networks="none", sampling=Sampling(steps=1))
     summary = results(out)["summary"]["generated"]
-    assert summary["inside"]["mse"] == {"value": None, "low": None, "high": None, "patches": 0}
+    assert summary["inside"]["mse"] == {"value": None, "low": None, "high": None, "patches": 0, "clusters": 0}
     assert summary["whole"]["mse"]["patches"] == 2
     assert "over the whole patch" in (out / "report.html").read_text()
     assert "--" in (out / "results.tex").read_text()

@@ -1,24 +1,26 @@
 """The usefulness test: which models are trained on what, and what the table makes of their scores."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
-from scipy import stats
 
 from evaluation.damage_training import Training
 from evaluation.errors import EvaluationError
+from evaluation.estimate import interval
 from evaluation.usefulness import drawn_scenes, planned, usefulness
-from evaluation.usefulness_table import Score, half_width, usefulness_tables
+from evaluation.usefulness_table import Score, mean_over_seeds, usefulness_tables
 from tests.generate.worlds import patch_row, write_dataset
 
 SHORT = Training(steps=2, batch=2, width=8)
 
 
-def write_synthetic(folder: Path) -> Path:
+def write_synthetic(folder: Path, **changes: object) -> Path:
     """Two pairs of noise, as `pre2post synthesize` lays them out."""
     rng, lines = np.random.default_rng(0), []
     for name in ("a", "b"):
@@ -31,21 +33,22 @@ def write_synthetic(folder: Path) -> Path:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / kind / f"{name}.png")
         lines.append(json.dumps({"patch_id": name, "file": f"{name}.png"}))
     (folder / "post" / "manifest.jsonl").write_text("\n".join(lines) + "\n")
-    card = {"format": "pre2post-synthetic", "resolution": 32, "patch_px": 64}
-    (folder / "synthetic.json").write_text(json.dumps(card))
+    card = {"format": "pre2post-synthetic", "resolution": 32, "patch_px": 64, "split": "train"}
+    card |= {"dataset_fingerprint": "f" * 64, "trained_on": {"datasets": ["0" * 64], "split": "train", "leave_out": []}}
+    (folder / "synthetic.json").write_text(json.dumps(card | changes))
     return folder
 
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> dict[str, Any]:
-    """Three labelled scenes; the test is made on the same ones."""
+    """Three labelled scenes to train on, two to test on."""
+    rows = [patch_row(i) for i in range(5)]
     return {
-        "dataset": write_dataset(tmp_path / "d", [patch_row(i) for i in range(3)], "train"),
+        "dataset": write_dataset(tmp_path / "d", rows[:3], "train", test=rows[3:]),
         "synthetic": write_synthetic(tmp_path / "s"),
         "out": tmp_path / "out",
         "scenes": "1,2",
         "seeds": "0,1",
-        "test_split": "train",
         "training": SHORT,
     }
 
@@ -120,23 +123,93 @@ def test_mistakes_are_named(arguments: dict[str, Any], tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_intervals_are_students() -> None:
-    """Against scipy's own interval of a mean; a single value has none."""
-    values = [0.2, 0.5, 0.35]
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert half_width(values) == pytest.approx((high - low) / 2)
-    assert np.isnan(half_width([0.3]))
+@pytest.mark.parametrize(
+    ("split", "changes", "message"),
+    [
+        (
+            "train",
+            {"dataset_fingerprint": "0" * 64},
+            r"--test-split train: 3 of its 3 scenes are also trained on \(--split train\)",
+        ),
+        ("test", {"split": "test"}, r"2 of its 2 scenes are also shown by the synthetic pairs of .* \(made from split"),
+        (
+            "test",
+            {"trained_on": {"datasets": ["f" * 64], "split": "test", "leave_out": []}},
+            "2 of its 2 scenes are also trained on by the ControlNet that made",
+        ),
+    ],
+)
+def test_no_test_on_what_was_trained_on(
+    arguments: dict[str, Any], tmp_path: Path, split: str, changes: dict[str, Any], message: str
+) -> None:
+    """Of the same scenes, of synthetic pairs that show them, by a ControlNet that has seen them."""
+    synthetic = write_synthetic(tmp_path / "leaky", **changes)
+    with pytest.raises(EvaluationError, match=message):
+        usefulness(**arguments | {"synthetic": synthetic, "test_split": split})
+    assert not (tmp_path / "out").exists()
 
 
-def test_gains_are_paired_by_seed() -> None:
-    """Both gain 0.1 in either seed: no spread, though the scores differ by much."""
+def test_others_are_not_the_test_scenes(arguments: dict[str, Any], tmp_path: Path) -> None:
+    """A copy of the dataset: its split `train` is the test split here."""
+    synthetic = write_synthetic(tmp_path / "s2", dataset_fingerprint="0" * 64)
+    options = {"synthetic": synthetic, "others": arguments["dataset"], "split": "test", "test_split": "train"}
+    with pytest.raises(EvaluationError, match=r"3 of its 3 scenes are also trained on \(--others"):
+        usefulness(**arguments | options)
 
-    def score(arm: str, seed: int, value: float) -> Score:
-        names = ("score", "localisation_f1", "damage_f1", "no-damage_f1", "minor-damage_f1", "major-damage_f1")
-        return Score(arm, 5, seed, dict.fromkeys((*names, "destroyed_f1"), value))
 
-    scores = [score("real", 0, 0.2), score("real", 1, 0.6)]
-    scores += [score("real + synthetic", 0, 0.3), score("real + synthetic", 1, 0.7)]
+def of_model(arm: str, seed: int, found: NDArray[np.float64], scenes: int = 5) -> Score:
+    """A model that finds so many of the 1,000 building pixels of each test scene, and misses the others."""
+    counts = np.zeros((len(found), 5, 3), np.int64)
+    counts[:, 0, 0] = np.round(found)
+    counts[:, 0, 2] = 1000 - counts[:, 0, 0]
+    return Score(arm, scenes, seed, counts)
+
+
+def localisation(found: NDArray[np.float64]) -> float:
+    """F1 of that: pooled over scenes."""
+    return float(2 * found.sum() / (found.sum() + 1000 * len(found)))
+
+
+def ends(cell: str) -> list[float]:
+    """Numbers of a cell, such as `0.4 (0.3 to 0.5)`."""
+    return [float(number) for number in re.findall(r"[+-]?\d\.\d+", cell)]
+
+
+def test_gains_are_paired_and_both_seeds_and_test_scenes_are_drawn() -> None:
+    """Seeds and scenes differ by much, alike in both arms; the interval of the gain holds only what is left."""
+    rng = np.random.default_rng(0)
+    alike = 500 + rng.normal(0, 60, (6, 1)) + rng.normal(0, 60, (1, 20))
+    gain = 30 + rng.normal(0, 4, (6, 20))
+    scores = [of_model("real", seed, alike[seed]) for seed in range(6)]
+    scores += [of_model("real + synthetic", seed, alike[seed] + gain[seed]) for seed in range(6)]
     text = usefulness_tables(scores)
-    assert "| 5 | real + synthetic | real | +0.100 ± 0.000 | +0.100 ± 0.000 | +0.100 ± 0.000 |" in text
-    assert "| 5 | real | 0.400 ± 2.541 |" in text  # t(0.975, 1) x 0.2828 / sqrt 2 = 12.706 x 0.2
+    own = ends(next(line for line in text.splitlines() if line.startswith("| 5 | real |")).split("|")[4])
+    less = ends(next(line for line in text.splitlines() if "| real + synthetic | real |" in line).split("|")[5])
+    expected = np.mean([localisation(found.round()) for found in alike])
+    assert own[0] == pytest.approx(expected, abs=6e-4)
+    assert less[0] == pytest.approx(
+        np.mean([localisation(found.round()) for found in alike + gain]) - expected, abs=6e-4
+    )
+    assert own[2] - own[1] > 10 * (less[2] - less[1])
+    assert 0 < less[1] < less[0] < less[2]
+
+
+@pytest.mark.parametrize("sizes", [(5, 12), (12, 40)])
+def test_coverage_of_seeds_and_scenes(sizes: tuple[int, int]) -> None:
+    """Both differ: 95 % or more of the intervals hold the truth; over seeds alone, half of them would not."""
+    seeds, scenes = sizes
+    rng, worlds, held = np.random.default_rng(seeds), 150, 0
+    for _ in range(worlds):
+        found = 500 + rng.normal(0, 30, (seeds, 1)) + rng.normal(0, 60, (1, scenes)) + rng.normal(0, 20, sizes)
+        drawn = mean_over_seeds([of_model("real", seed, one).counts for seed, one in enumerate(found)])
+        low, high = interval(drawn["localisation_f1"][1:], min(sizes))
+        held += low <= localisation(np.array([500.0])) <= high
+    assert held / worlds >= 0.91  # two standard errors below 0.95
+
+
+def test_no_interval_below_five_seeds_or_test_scenes() -> None:
+    """Means alone."""
+    for seeds, scenes in ((4, 9), (9, 4)):
+        text = usefulness_tables([of_model("real", seed, np.full(scenes, 500.0)) for seed in range(seeds)])
+        assert " to " not in text
+        assert f"Means over {seeds} seeds, on {scenes} test scenes." in text

@@ -150,17 +150,21 @@ def patch_row(index: int, **replaced: Any) -> dict[str, Any]:
     return row | replaced
 
 
-def write_dataset(folder: Path, rows: list[dict[str, Any]], split: str = "test") -> Path:
-    """A dataset folder as `pre2post build` writes it."""
+def write_dataset(
+    folder: Path, rows: list[dict[str, Any]], split: str = "test", **others: list[dict[str, Any]]
+) -> Path:
+    """A dataset folder as `pre2post build` writes it; `others` are the rows of more splits."""
     (folder / "data").mkdir(parents=True)
-    shard = folder / "data" / f"{split}-00000-of-00001.parquet"
-    count = write_shard(shard, rows, folder / "partial")
-    described = [{"split": split, "file": f"data/{shard.name}", "rows": count, "sha256": sha256(shard)}]
+    splits, described = {split: rows, **others}, []
+    for name, its_rows in splits.items():
+        shard = folder / "data" / f"{name}-00000-of-00001.parquet"
+        count = write_shard(shard, its_rows, folder / "partial")
+        described.append({"split": name, "file": f"data/{shard.name}", "rows": count, "sha256": sha256(shard)})
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "fingerprint": "f" * 64,
-        "splits": {split: {"scenes": len(rows), "patches": len(rows)}},
+        "splits": {name: {"scenes": len(its_rows), "patches": len(its_rows)} for name, its_rows in splits.items()},
         "shards": described,
     }
     (folder / FILE_NAME).write_text(json.dumps(manifest))

@@ -1,0 +1,66 @@
+"""Which scenes something was trained on, as far as its own files say: no score on them without a word (law 12)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.dataset import fingerprint, open_dataset
+from evaluation.errors import EvaluationError
+
+
+def scenes_of(dataset: Path, split: str, leave_out: Sequence[str] = ()) -> set[str]:
+    """Every scene of a split, but for events that were left out."""
+    return set(open_dataset(dataset, split, leave_out)["scene_id"][:])
+
+
+def trained_scenes(trained_on: Mapping[str, Any], dataset: Path) -> set[str]:
+    """The scenes of a dataset that a training was shown; empty if it was shown another dataset.
+
+    Args:
+        trained_on: `datasets` (fingerprints), `split`, `leave_out`: `Checkpoint.trained_on` and what is written of it.
+        dataset: to be measured on. The same places built anew, with other settings, are another dataset.
+    """
+    if fingerprint(dataset) not in trained_on["datasets"]:
+        return set()
+    return scenes_of(dataset, trained_on["split"], trained_on["leave_out"])
+
+
+def shown_by(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What `model.json` or `synthetic.json` says of the places it is made from, as `trained_scenes` takes it."""
+    return {"datasets": [facts["dataset_fingerprint"]], "split": facts["split"], "leave_out": []}
+
+
+def seen_by_model(card: Mapping[str, Any], dataset: Path) -> set[str]:
+    """The scenes of a dataset that a damage model was shown, in real pairs or in synthetic ones."""
+    parts = [part for part in (card, card.get("synthetic")) if part and "dataset_fingerprint" in part]
+    return {scene for part in parts for scene in trained_scenes(shown_by(part), dataset)}
+
+
+def check_unseen(test: Collection[str], where: str, seen: Mapping[str, Collection[str]]) -> None:
+    """Stop if a score would be of scenes that something was trained on.
+
+    Args:
+        test: scenes to score on.
+        where: they come from, with the option that names it.
+        seen: what was trained on or made from which scenes.
+
+    Raises:
+        EvaluationError: some are the same.
+    """
+    for what, scenes in seen.items():
+        if both := sorted(set(test) & set(scenes)):
+            raise EvaluationError(
+                f"{where}: {len(both):,} of its {len(set(test)):,} scenes are also {what}, first {both[0]}. A score on "
+                "them says what is remembered, not what is found in new places. Name another split."
+            )
+
+
+def note_of_seen(measured: Collection[str], what: str, scenes: Collection[str]) -> list[str]:
+    """A sentence for the report if the images measured are of scenes that something was trained on."""
+    both = set(measured) & set(scenes)
+    if not both:
+        return []
+    return [
+        f"{what} was trained on {len(both):,} of the {len(set(measured)):,} scenes measured here: the numbers say what "
+        "it remembers, not how it does in new places."
+    ]

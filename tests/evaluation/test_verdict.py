@@ -1,0 +1,84 @@
+"""Generated against copied: paired, over scenes, and no verdict where there is none."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from evaluation.estimate import weighted_mean
+from evaluation.folds import macro_less_than_copying
+from evaluation.results import Evaluation, PatchResult
+from evaluation.table import interval_sentence, verdict
+
+Floats = NDArray[np.float64]
+
+
+def patch(number: int, scene: str, ours: float, copy: float, pixels: float = 10, event: str = "storm") -> PatchResult:
+    """One patch whose errors are the same in all areas."""
+
+    def values(mse: float) -> dict[str, dict[str, float]]:
+        of_area = {"pixels": pixels, "mse": mse if pixels else math.nan, "psnr": 20.0, "ssim": 0.5}
+        return {area: dict(of_area) for area in ("whole", "inside", "outside")}
+
+    scores = {"generated": [values(ours)], "copy": [values(copy)]}
+    return PatchResult(f"p{number}", scene, event, "wind", number, [number], "", scores)
+
+
+def test_the_interval_is_paired() -> None:
+    """Scenes differ by ten times what generating gains: each row's interval is wide, that of the difference is not."""
+    rng = np.random.default_rng(0)
+    hard = np.repeat(rng.uniform(0.1, 1, 10), 4)
+    gain = 0.01 + rng.normal(0, 0.001, 40)
+    evaluation = Evaluation({}, [patch(i, f"s{i // 4}", hard[i] - gain[i], hard[i]) for i in range(40)])
+    found = evaluation.less_than_copying("inside")
+    assert found.value == pytest.approx(-gain.mean())
+    assert found.clusters == 10
+    assert -0.011 < found.low < found.high < -0.009
+    whole = evaluation.estimate(evaluation.patches, "generated", "inside", "mse")
+    assert whole.high - whole.low > 0.1
+    expected = weighted_mean(-gain[:, None], np.full(40, 10.0), [f"s{i // 4}" for i in range(40)])
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    inside = verdict(evaluation)[0]
+    assert f"{gain.mean() / hard.mean():.0%} less squared error" in inside
+    assert "95 % over 10 scenes" in inside
+
+
+def test_no_verdict_where_the_interval_holds_zero() -> None:
+    """Better in half of the scenes, worse in the other."""
+    patches = [patch(i, f"s{i}", 0.5 + (0.1 if i % 2 else -0.11), 0.5) for i in range(8)]
+    inside, outside = verdict(Evaluation({}, patches))
+    assert inside.startswith("Inside the changed area: no verdict")
+    assert "holds 0" in inside
+    assert outside.startswith("Outside of it: no verdict")
+    assert "% less" not in inside
+
+
+def test_no_verdict_of_few_scenes() -> None:
+    """However many patches; those without a changed area do not count."""
+    patches = [patch(i, f"s{i % 4}", 0.1, 0.5) for i in range(40)] + [patch(40, "s9", 0.1, 0.5, pixels=0)]
+    assert "no verdict, an interval needs 5 scenes or more; here are 4" in verdict(Evaluation({}, patches))[0]
+    nothing = [patch(i, f"s{i}", 0.1, 0.5, pixels=0) for i in range(6)]
+    assert verdict(Evaluation({}, nothing))[0] == "Inside the changed area: nothing to measure in these patches."
+
+
+def test_worse_than_a_perfect_copy() -> None:
+    """No share of nothing."""
+    sentence = verdict(Evaluation({}, [patch(i, f"s{i}", 0.1, 0.0) for i in range(6)]))[1]
+    assert sentence.startswith("Outside of it the generated images have more squared error")
+
+
+def test_several_trainings_are_drawn_by_what_each_left_out() -> None:
+    """Six events of four scenes: events are drawn, two left out together as one; one event by itself, its scenes."""
+    events = [f"e{i}" for i in range(6)]
+    patches = [patch(i, f"{events[i % 6]}-{i // 6 % 5}", 0.1 + i / 100, 0.5, event=events[i % 6]) for i in range(60)]
+    folds = {event: "e0+e1" if event in ("e0", "e1") else event for event in events}
+    evaluation = Evaluation({}, patches, folds=folds)
+    assert evaluation.estimate(patches, "generated", "inside", "mse").clusters == 5
+    assert macro_less_than_copying(evaluation, "inside").clusters == 5
+    means = [np.mean([0.1 + i / 100 - 0.5 for i in range(60) if i % 6 == event]) for event in range(6)]
+    assert macro_less_than_copying(evaluation, "inside").value == pytest.approx(np.mean(means))
+    of_one = evaluation.by_event()["e2"]
+    assert evaluation.estimate(of_one, "generated", "inside", "mse").clusters == 5
+    assert "bootstrap over events" in interval_sentence(evaluation)
+    assert "bootstrap over scenes" in interval_sentence(Evaluation({}, patches))
