@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
 from data.build import build
 from data.dataset import open_dataset
 from data.sampler import view_of
 from data.simulate import simulate
+from evaluation.estimate import weighted_mean
 from generate.pipeline import open_checkpoint
 from models import load_base
 from models.trained import load_trained
@@ -36,7 +36,6 @@ from train.stages import stages_of
 from train.validation import SEED, prepare_validation
 
 HISTORY = 4
-RESAMPLES = 10_000
 BATCH = 8
 
 
@@ -137,22 +136,13 @@ def table(results: list[dict[str, Any]], scenes: list[str]) -> str:
     for result in results:
         losses = np.array(result["losses"])
         less = np.array(results[0]["losses"]) - losses
-        low, high = interval(less, scenes)
-        gain = f"{less.mean():.4f} ({low:.4f} to {high:.4f})" if result is not results[0] else ""
+        found = weighted_mean(less[:, None], np.ones(len(less)), scenes)
+        gain = f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})" if result is not results[0] else ""
         lines.append(
             f"| {result['images']} | {result['steps']:,} | {result['seconds']:.0f} | {losses.mean():.4f} | {gain} "
             f"| {np.mean(result['without']):.4f} |"
         )
     return "\n".join(lines)
-
-
-def interval(values: NDArray[np.float64], scenes: list[str]) -> tuple[float, float]:
-    """95 % of the means over scenes drawn with replacement."""
-    of_scene = [values[np.array(scenes) == scene] for scene in sorted(set(scenes))]
-    sums, counts = np.array([part.sum() for part in of_scene]), np.array([len(part) for part in of_scene])
-    drawn = np.random.default_rng(0).integers(len(of_scene), size=(RESAMPLES, len(of_scene)))
-    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 if __name__ == "__main__":

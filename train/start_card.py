@@ -88,7 +88,8 @@ def _validation(run: Run) -> str:
     if not run.validations:
         return "none (validation.every is 0)"
     settings, held_out = run.config.validation, run.validations[-1]
+    trained = ", WHICH IS TRAINED ON: this loss is not of new places" * (settings.split == run.config.data.split)
     return (
         f"{len(held_out.patches)} patches of {settings.split!r} every {settings.every:,} steps, "
-        f"{held_out.images} of them as images"
+        f"{held_out.images} of them as images{trained}"
     )
