@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import wandb
@@ -11,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.dataset import open_dataset
 from models.checkpoint import step_folder
 from tests.train.conftest import Arguments, run
-from train.config import ConfigError
+from train.config import ConfigError, DataConfig, ValidationConfig
+from train.start_card import _validation
 
 VALIDATED = [
     "--validation.every=2",
@@ -64,3 +67,11 @@ def test_a_tracker_that_does_not_start_is_named(arguments: Arguments, monkeypatc
     monkeypatch.setattr("accelerate.Accelerator.init_trackers", offline)
     with pytest.raises(ConfigError, match=r"run\.trackers is \['wandb'\].*no API key.*WANDB_MODE=offline"):
         run(arguments("run", "--run.trackers=[wandb]"))
+
+
+@pytest.mark.parametrize(("split", "named"), [("validation", False), ("train", True)])
+def test_validation_on_what_is_trained_on_is_named(split: str, named: bool) -> None:
+    config = SimpleNamespace(data=DataConfig(dataset=Path("d")), validation=ValidationConfig(every=5, split=split))
+    run: Any = SimpleNamespace(config=config, validations=[SimpleNamespace(patches=[1, 2], images=1)])
+    assert _validation(run).startswith(f"2 patches of {split!r} every 5 steps, 1 of them as images")
+    assert ("trained on" in _validation(run).lower()) is named
