@@ -44,7 +44,8 @@ def fault(error: BaseException) -> str | None:
     if not isinstance(error, OSError):
         return text if found and text else None
     if error.errno is None:
-        return text or plain(error)
+        cause = str(error.__cause__ or "")  # GDAL: `Write failed. See previous exception for details.`
+        return text or plain(error) + (f" ({cause})" if cause and _TRACEBACK not in cause else "")
     name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     return name + _FAULTS.get(error.errno, f"{error.strerror}.")
 

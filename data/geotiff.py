@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio import Affine
+from rasterio.io import MemoryFile
 
 from data.shards import Copied, Copy, read_rows
 
@@ -36,17 +36,18 @@ def write_geotiffs(copy: Copy) -> Copied:
 def _write(path: Path, png: bytes, row: dict[str, Any]) -> None:
     pixels: NDArray[np.uint8] = np.atleast_3d(np.asarray(Image.open(io.BytesIO(png))))
     height, width, bands = pixels.shape
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        width=width,
-        height=height,
-        count=bands,
-        dtype="uint8",
-        crs=row["crs_wkt"],
-        transform=Affine(*row["transform"]),
-        photometric="RGB" if bands == 3 else "MINISBLACK",
-        compress="deflate",
-    ) as file:
-        file.write(np.moveaxis(pixels, -1, 0))
+    profile = {
+        "driver": "GTiff",
+        "width": width,
+        "height": height,
+        "count": bands,
+        "dtype": "uint8",
+        "crs": row["crs_wkt"],
+        "transform": Affine(*row["transform"]),
+        "photometric": "RGB" if bands == 3 else "MINISBLACK",
+        "compress": "deflate",
+    }
+    with MemoryFile() as memory:  # of a full disk GDAL says only that writing has failed
+        with memory.open(**profile) as file:
+            file.write(np.moveaxis(pixels, -1, 0))
+        path.write_bytes(memory.read())

@@ -42,9 +42,11 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (text := fault(error)) is None:
+        if isinstance(error, OSError) and error.errno is not None:
+            text = fault(OSError(error.errno, error.strerror))  # without the name of a partial file
+        elif (text := fault(error)) is None:
             raise
-        raise DataError(text if str(path) in text else f"{path}: {text}") from error
+        raise DataError(f"{path}: {text}") from error
 
 
 def partial_name(name: str) -> str:
@@ -148,10 +150,7 @@ def replace_folder(path: Path, new: Path, ours: Callable[[str], bool]) -> None:
 
 
 def sweep(folder: Path, of: str, ours: Callable[[str], bool]) -> None:
-    """Undo what commands left that were killed in `replace_folder`, delete what others left of `whole_folder`.
-
-    `of` is a regular expression of the names that were to be written in `folder`; for `ours` see `whole_folder`.
-    """
+    """Undo what a kill in `replace_folder` left of folders whose names match `of`; delete what is left of others."""
     for path in sorted(folder.glob(".*")):
         if found := re.fullmatch(rf"\.({of})\.(new|old|gone)(-\d+)?", path.name):
             if found[2] == "old" and not (former := folder / found[1]).exists():
@@ -161,10 +160,9 @@ def sweep(folder: Path, of: str, ours: Callable[[str], bool]) -> None:
 
 
 def remove_folder(folder: Path, ours: Callable[[str], bool]) -> bool:
-    """Delete a folder if nothing in it is of others; files that are still open on NFS stay, in their folder.
+    """Delete a folder if nothing in it is of others (see `whole_folder`); whether it is gone.
 
-    It is hidden first: a crash leaves no half of it under its name. Links are not followed; for `ours` see
-    `whole_folder`. Returns whether it is gone.
+    It is hidden first: a crash leaves no half of it under its name. Files still open on NFS stay hidden there.
     """
     if not folder.is_symlink() and not foreign(folder, ours):
         with suppress(OSError):

@@ -13,6 +13,7 @@ import rasterio
 import shapely
 from PIL import Image
 
+from data import geotiff
 from data.build import build
 from data.webdataset import degrees
 from tests.data.tiny_release import ORIGIN, SCENE_IDS, STEP, write_release
@@ -108,6 +109,14 @@ def test_patches_without_a_place_have_no_geotiff(exported: Path) -> None:
     told = json.loads((exported / "dataset.json").read_text())["exports"]["geotiff"]
     assert {name.rsplit("_", 3)[0] for name in told["left_out"]} == {SCENE_IDS[1], SCENE_IDS[2]}
     assert told["files"] == len(list((exported / "geotiff").iterdir())) == 12 * 3
+
+
+def test_a_disk_that_is_full_is_known_as_such(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    row = {"crs_wkt": "EPSG:32616", "transform": [0.5, 0, 0, 0, -0.5, 0]}
+    with pytest.raises(OSError, match="No space left on device"):
+        geotiff._write(Path("/dev/full"), picture.getvalue(), row)
 
 
 def test_the_shards_are_those_of_a_plain_build(exported: Path, tiny_dataset: Path, tmp_path: Path) -> None:
