@@ -13,17 +13,18 @@ HEADER_PX = 16
 COLUMNS = ("pre", "generated", "real")
 
 
-def contact_sheet(rows: Sequence[Sequence[Pixels]]) -> NDArray[np.uint8]:
+def contact_sheet(rows: Sequence[Sequence[Pixels]], columns: Sequence[str] = COLUMNS) -> NDArray[np.uint8]:
     """Patches below one another on white, the names of the columns above.
 
     Args:
-        rows: for each patch, its images in the order of COLUMNS, all square and of one size.
+        rows: for each patch, its images in the order of `columns`, all square and of one size.
+        columns: their names.
     """
     side = rows[0][0].shape[0]
     cell = side + GAP_PX
-    sheet = Image.new("RGB", (len(COLUMNS) * cell - GAP_PX, HEADER_PX + len(rows) * cell - GAP_PX), "white")
+    sheet = Image.new("RGB", (len(columns) * cell - GAP_PX, HEADER_PX + len(rows) * cell - GAP_PX), "white")
     draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(COLUMNS):
+    for column, title in enumerate(columns):
         draw.text((column * cell, 2), title, fill="black")
     for row, images in enumerate(rows):
         for column, image in enumerate(images):

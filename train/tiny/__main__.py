@@ -1,0 +1,32 @@
+"""Train the tiny base from nothing on simulated scenes.
+
+    python -m train.tiny --config configs/tiny_base.yaml
+
+Smallest run, CPU, a minute:  add --data.folder /tmp/tiny/data --run.out /tmp/tiny/run --autoencoder.steps 20 ...
+"""
+
+import sys
+
+from data.errors import DataError
+from models.checkpoint import CheckpointError
+from train.config import ConfigError
+from train.errors import TrainingError
+from train.interrupt import Stopped
+from train.tiny.config import parse_config
+from train.tiny.train import train_tiny
+
+
+def main() -> int:
+    """Run; a mistake of the user's is one message, not a traceback."""
+    try:
+        return train_tiny(parse_config())
+    except (ConfigError, DataError, CheckpointError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        return stopped.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

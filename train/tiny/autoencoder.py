@@ -1,0 +1,130 @@
+"""The first stage: an autoencoder on crops, against a small patch discriminator."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from data.sampler import example_rng, view_of
+from models.tiny_networks import tiny_vae
+from train.networks import DTYPES
+from train.tiny.config import AutoencoderConfig, TinyConfig
+from train.tiny.discriminator import PatchDiscriminator, feature_distance, hinge_loss
+from train.tiny.images import Images, to_network
+from train.tiny.quality import reconstruction_report
+
+Losses = dict[str, Tensor]
+
+
+class AutoencoderStage:
+    """What a step does, and what is measured."""
+
+    name, averaged = "autoencoder", ("vae",)
+
+    def __init__(self, config: TinyConfig, train: Images, held_out: Images) -> None:
+        self.settings: AutoencoderConfig = config.autoencoder
+        self.config, self.train, self.held_out = config, train, held_out
+        self.vae, self.discriminator = new_networks(config)
+        self.networks = nn.ModuleDict({"vae": self.vae, "discriminator": self.discriminator})
+
+    def backward(self, step: int) -> Losses:
+        """Gradients of one step; the losses by name."""
+        settings = self.settings
+        pixels, noise = self.draw(step)
+        judged = step >= settings.adversarial_from and settings.adversarial_weight + settings.feature_weight > 0
+        self.discriminator.requires_grad_(False)  # only judges here
+        with torch.autocast("cpu", DTYPES[settings.precision], enabled=settings.precision != "fp32"):
+            posterior = self.vae.encode(pixels).latent_dist
+            decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
+            losses = pixel_losses(decoded, pixels) | {"kl": posterior.kl().float().mean()}
+            if judged:
+                with torch.no_grad():
+                    _, real_features = self.discriminator(pixels)
+                verdict, features = self.discriminator(decoded)
+                losses["features"] = feature_distance(features, real_features)
+                losses["adversarial"] = -verdict.float().mean()
+        self.weighted(losses).backward()
+        if judged:
+            self.discriminator.requires_grad_(True)
+            with torch.autocast("cpu", DTYPES[settings.precision], enabled=settings.precision != "fp32"):
+                verdicts = self.discriminator(torch.cat([pixels, decoded.detach()]))[0].chunk(2)
+            losses["discriminator"] = hinge_loss(*verdicts)
+            losses["discriminator"].backward()
+        return losses
+
+    def weighted(self, losses: Losses) -> Tensor:
+        """What the autoencoder minimises."""
+        settings = self.settings
+        weights = {
+            "absolute": 1.0,
+            "squared": settings.squared_weight,
+            "edges": settings.edge_weight,
+            "kl": settings.kl_weight,
+            "features": settings.feature_weight,
+            "adversarial": settings.adversarial_weight,
+        }
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """Crops in any of the eight orientations, and the noise of their latents: a pure function of (seed, step)."""
+        seed, batch = self.config.data.seed, self.settings.batch
+        examples = [self._example(seed, ordinal) for ordinal in range(step * batch, (step + 1) * batch)]
+        crops, noise = (np.stack(each) for each in zip(*examples, strict=True))
+        return to_network(crops).contiguous(memory_format=torch.channels_last), torch.from_numpy(noise)
+
+    def _example(self, seed: int, ordinal: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        rng, side = example_rng(seed, ordinal), self.settings.crop
+        image = self.train.pixels(view_of(seed, ordinal, len(self.train)))
+        top, left = rng.integers(len(image) - side + 1, size=2)
+        crop = np.rot90(image[top : top + side, left : left + side], rng.integers(4))
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        cells = side // 2 ** (len(self.config.networks.vae_channels) - 1)
+        return crop, rng.standard_normal((self.config.networks.latent_channels, cells, cells), dtype=np.float32)
+
+    def look(self, folder: Path, stop: Callable[[], bool]) -> dict[str, Any] | None:
+        """Reconstructions of held-out images; see `reconstruction_report`."""
+        validation = self.config.validation
+        return reconstruction_report(self.vae, self.held_out, validation.images, validation.shown, folder, stop)
+
+
+def new_networks(config: TinyConfig) -> tuple[AutoencoderKL, PatchDiscriminator]:
+    """With fresh weights, a pure function of the seed."""
+    networks = config.networks
+    torch.manual_seed(config.data.seed)
+    vae = tiny_vae(networks.vae_channels, networks.latent_channels, networks.vae_layers)
+    return vae.to(memory_format=torch.channels_last), PatchDiscriminator(networks.discriminator_width)
+
+
+def pixel_losses(decoded: Tensor, pixels: Tensor) -> Losses:
+    """Absolute and squared error, and the absolute error of the gradients in both directions."""
+    error = decoded - pixels
+    return {
+        "absolute": error.abs().mean(),
+        "squared": error.square().mean(),
+        "edges": error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean(),
+    }
+
+
+@torch.no_grad()
+def standardise(vae: AutoencoderKL, means: Tensor) -> None:
+    """Give every latent channel mean 0 and variance 1, exactly, by the 1 x 1 convolutions at the bottleneck.
+
+    Noise is then the same share of every channel, and the scaling factor is 1.
+
+    Args:
+        vae: changed in place; decode(encode(x)) stays what it was.
+        means: (N, C, h, w) latents of many images.
+    """
+    mean, std = means.mean((0, 2, 3)), means.std((0, 2, 3))
+    encoded, decoded, channels = vae.quant_conv, vae.post_quant_conv, len(mean)
+    decoded.bias += decoded.weight[:, :, 0, 0] @ mean
+    decoded.weight *= std.view(1, -1, 1, 1)
+    encoded.weight[:channels] /= std.view(-1, 1, 1, 1)
+    encoded.bias[:channels] = (encoded.bias[:channels] - mean) / std
+    encoded.bias[channels:] -= 2 * std.log()  # these are log variances
