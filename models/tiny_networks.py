@@ -1,7 +1,7 @@
 """The networks of the tiny base before training: one latent-diffusion model in under 30 MB of float16 weights.
 
-Same parts and folder format as Stable Diffusion, so that everything that runs on `tiny` runs on the real ones. How large
-they are is in configs/tiny_base.yaml, and why in docs/tiny-base.md.
+Same parts and folder format as Stable Diffusion, so that everything that runs on `tiny` runs on the real ones. Their
+sizes are in configs/tiny_base.yaml, and the reasons in docs/tiny-base.md.
 """
 
 import json

@@ -8,14 +8,17 @@ left in the work folder is used again.
 """
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from jsonargparse import auto_cli
 from torch import Tensor
 from torch.utils.data import default_collate
+from tqdm import tqdm
 
 from data.build import build
 from data.dataset import open_dataset
@@ -29,7 +32,6 @@ from train.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig
 from train.examples import Examples, prepare_examples
 from train.objective import denoising_loss
 from train.stages import stages_of
-from train.tiny_base import optimise
 
 README = """# The tiny satellite base
 
@@ -83,6 +85,26 @@ def train_tiny_satellite_base(
     unet = teach(start, examples, steps, batch)
     command = f"python -m train.tiny_satellite_base --scenes {scenes} --seed {seed} --steps {steps} --batch {batch}"
     save(out, start, unet, command)
+
+
+def optimise(
+    parameters: list[torch.nn.Parameter], steps: int, learning_rate: float, loss_of: Callable[[], Tensor], name: str
+) -> Iterator[None]:
+    """AdamW on a cosine schedule; yields after every step."""
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)
+    schedule = get_cosine_schedule_with_warmup(optimizer, 200, steps)
+    bar = tqdm(range(steps), desc=name, unit="step", mininterval=5)
+    for step in bar:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        if step % 50 == 0:
+            bar.set_postfix(loss=f"{loss.item():.4f}")
+        yield
 
 
 def untaught(folder: Path, seed: int) -> Base:

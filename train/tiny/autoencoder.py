@@ -24,7 +24,8 @@ Losses = dict[str, Tensor]
 class AutoencoderStage:
     """What a step does, and what is measured."""
 
-    name, averaged = "autoencoder", ("vae",)
+    name = "autoencoder"
+    averaged: tuple[str, ...] = ("vae",)
 
     def __init__(self, config: TinyConfig, train: Images, held_out: Images) -> None:
         self.settings: AutoencoderConfig = config.autoencoder
@@ -81,11 +82,14 @@ class AutoencoderStage:
         rng, side = example_rng(seed, ordinal), self.settings.crop
         image = self.train.pixels(view_of(seed, ordinal, len(self.train)))
         top, left = rng.integers(len(image) - side + 1, size=2)
-        crop = np.rot90(image[top : top + side, left : left + side], rng.integers(4))
+        crop = np.rot90(image[top : top + side, left : left + side], int(rng.integers(4)))
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         cells = side // 2 ** (len(self.config.networks.vae_channels) - 1)
         return crop, rng.standard_normal((self.config.networks.latent_channels, cells, cells), dtype=np.float32)
+
+    def publish(self) -> None:
+        """A base needs the second stage too."""
 
     def look(self, folder: Path, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """Reconstructions of held-out images; see `reconstruction_report`."""

@@ -68,7 +68,7 @@ class StageConfig:
     """How a stage is optimised, by AdamW."""
 
     steps: int
-    """Optimizer steps in all."""
+    """Optimizer steps in all; 0 = this stage is left out."""
     batch: int
     """Examples per step."""
     learning_rate: float = 1e-3
@@ -91,6 +91,8 @@ class StageConfig:
 class AutoencoderConfig(StageConfig):
     """First stage: |x - y| + squared * (x - y)^2 + edges + features + adversarial + KL."""
 
+    releases: int = 0
+    """It learns from the first so many of data.releases, and needs only these to begin; 0 = all."""
     crop: int = 64
     """Side of the crops, px, a multiple of the downsampling."""
     squared_weight: float = 0.0
@@ -201,7 +203,11 @@ def _data_rules(config: TinyConfig) -> Rules:
             value > 0 and value % factor == 0,
             f"{name} is {value}; {len(config.networks.vae_channels)} levels need a multiple of {factor}.",
         )
-    crop = config.autoencoder.crop
+    count, crop = config.autoencoder.releases, config.autoencoder.crop
+    yield (
+        0 <= count <= len(data.releases),
+        f"autoencoder.releases is {count}; data.releases has {len(data.releases)}, 0 = all of them.",
+    )
     yield crop <= data.resolution, f"autoencoder.crop is {crop}; it cannot be larger than the image, {data.resolution}."
     yield bool(data.caption_styles), "data.caption_styles is empty; name at least one style, e.g. {short: 1}."
     for style, weight in data.caption_styles.items():
@@ -223,13 +229,13 @@ def _network_rules(networks: NetworksConfig) -> Rules:
 
 
 def _stage_rules(name: str, stage: StageConfig) -> Rules:
-    for setting in ("steps", "batch"):
-        yield getattr(stage, setting) >= 1, f"{name}.{setting} is {getattr(stage, setting)}; it must be at least 1."
+    yield stage.steps >= 0, f"{name}.steps is {stage.steps}; 0 leaves the stage out."
+    yield stage.batch >= 1, f"{name}.batch is {stage.batch}; it must be at least 1."
     for setting in ("learning_rate", "max_grad_norm"):
         yield getattr(stage, setting) > 0, f"{name}.{setting} is {getattr(stage, setting)}; it must be positive."
     yield 0 <= stage.ema_decay < 1, f"{name}.ema_decay is {stage.ema_decay}; expected a number from 0 to below 1."
     yield (
-        stage.warmup_steps + stage.decay_steps <= stage.steps,
+        stage.steps == 0 or stage.warmup_steps + stage.decay_steps <= stage.steps,
         f"{name}.warmup_steps {stage.warmup_steps} and {name}.decay_steps {stage.decay_steps} do not fit into "
         f"{name}.steps {stage.steps}. Lower one of them.",
     )
@@ -241,6 +247,7 @@ def _run_rules(config: TinyConfig) -> Rules:
         yield getattr(run, name) >= 1, f"run.{name} is {getattr(run, name)}; it must be at least 1."
     yield run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."
     for name in ("every", "images", "timesteps"):
-        yield getattr(validation, name) >= 1, f"validation.{name} is {getattr(validation, name)}; it must be at least 1."
+        value = getattr(validation, name)
+        yield value >= 1, f"validation.{name} is {value}; it must be at least 1."
     shown, images = validation.shown, validation.images
     yield 1 <= shown <= images, f"validation.shown is {shown}; expected 1 to validation.images, {images}."

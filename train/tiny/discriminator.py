@@ -13,9 +13,7 @@ class PatchDiscriminator(nn.Module):
         self.levels = nn.ModuleList()
         for level, (before, after) in enumerate(zip((3, *widths), widths, strict=False)):
             norm = nn.GroupNorm(8, after) if level else nn.Identity()
-            self.levels.append(
-                nn.Sequential(nn.Conv2d(before, after, 4, stride=2, padding=1), norm, nn.LeakyReLU(0.2))
-            )
+            self.levels.append(nn.Sequential(nn.Conv2d(before, after, 4, stride=2, padding=1), norm, nn.LeakyReLU(0.2)))
         self.verdict = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from data.simulate import simulate
 from train.tiny.config import DataConfig
 from train.views import Phase
 
+Kind = TypeVar("Kind", bound=np.generic)
 PHASES: tuple[Phase, Phase] = ("pre", "post")
 
 
@@ -36,7 +38,9 @@ class Images:
 
     def pixels(self, number: int) -> NDArray[np.uint8]:
         """Image `number`, (H, W, 3): pre and post of the first patch, of the second, ..."""
-        return of_part(self.parts, *divmod(number, len(PHASES)))
+        patch, phase = divmod(number, len(PHASES))
+        pixels: NDArray[np.uint8] = of_part(self.parts, patch)[phase]
+        return pixels
 
     def evenly(self, count: int) -> list[int]:
         """Numbers of so many images, evenly spread over all of them."""
@@ -47,9 +51,10 @@ class Images:
         return to_network(np.stack([self.pixels(number) for number in numbers]))
 
 
-def open_images(data: DataConfig, split: str) -> Images:
-    """Simulate, build and decode what is not there yet."""
-    folders = [dataset_of(data, release.seed, release.scenes) for release in data.releases]
+def open_images(data: DataConfig, split: str, first: int = 0) -> Images:
+    """Simulate, build and decode what is not there yet, of the `first` so many releases; 0 = all."""
+    releases = data.releases[:first] if first else data.releases
+    folders = [dataset_of(data, release.seed, release.scenes) for release in releases]
     rows = [open_dataset(folder, split) for folder in folders]
     names = [f"{split}-{data.resolution}-{fingerprint(folder)[:16]}" for folder in folders]
     parts = [
@@ -70,7 +75,7 @@ def dataset_of(data: DataConfig, seed: int, scenes: int) -> Path:
 
 
 def decoded(path: Path, rows: Dataset, resolution: int) -> NDArray[np.uint8]:
-    """Every image of a dataset at one resolution, (patches, 2, H, W, 3), in a file that is there whole or not at all."""
+    """Every image of a dataset at one resolution, (patches, 2, H, W, 3), kept in a file."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -79,14 +84,16 @@ def decoded(path: Path, rows: Dataset, resolution: int) -> NDArray[np.uint8]:
             file[row] = [resize_rgb(patch[phase], resolution) for phase in PHASES]
         file.flush()
         partial.replace(path)
-    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return images
 
 
-def of_part(parts: list[NDArray[np.uint8]], patch: int, phase: int) -> NDArray[np.uint8]:
-    """A patch counted over all parts."""
+def of_part(parts: list[NDArray[Kind]], patch: int) -> NDArray[Kind]:
+    """The entry of a patch that is counted over all parts."""
     for part in parts:
         if patch < len(part):
-            return part[patch, phase]
+            entry: NDArray[Kind] = part[patch]
+            return entry
         patch -= len(part)
     raise IndexError(patch)
 

@@ -1,25 +1,22 @@
 """The loop of both stages. It owns no random state: step n always draws the same examples (laws 1 to 3)."""
 
-import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from models.checkpoint import CheckpointError, newest_valid, read_state, step_folder
 from train.config import as_plain, changed_settings
-from train.errors import TrainingError
 from train.interrupt import Interrupt
 from train.metrics_log import BAR_FORMAT
 from train.retention import delete_old
-from train.run_folder import METRICS, commit, read_metrics, versions
+from train.run_folder import commit, read_metrics, versions
 from train.schedules import ema_decay, learning_rate
 from train.tiny.config import StageConfig, TinyConfig
+from train.tiny.log import Log, drop_later_metrics
 from train.tiny.state import State, new_state
 
 FREE_ON_RESUME = ("run.", "validation.", "data.folder")
@@ -31,14 +28,20 @@ class Stage(Protocol):
 
     name: str
     averaged: tuple[str, ...]  # names of the networks that are averaged
-    settings: StageConfig
     networks: nn.ModuleDict
+
+    @property
+    def settings(self) -> StageConfig:
+        """Of the optimizer."""
 
     def backward(self, step: int) -> dict[str, Tensor]:
         """Gradients of a step, a pure function of the weights and the step; the losses by name."""
 
-    def look(self, folder: Path, stop: Callable[[], bool]) -> dict[str, Any] | None:
-        """Measure; sheets go into the folder. None if `stop` said so in between."""
+    def look(self, folder: Path, stop: Callable[[], bool]) -> dict[str, float] | None:
+        """Measure the averaged weights; pictures go into the folder. None if `stop` said so in between."""
+
+    def publish(self) -> None:
+        """After a look that was written down, with the averaged weights in place."""
 
 
 def run_stage(stage: Stage, config: TinyConfig, interrupt: Interrupt, identity: dict[str, str]) -> State | None:
@@ -46,46 +49,54 @@ def run_stage(stage: Stage, config: TinyConfig, interrupt: Interrupt, identity: 
 
     Args:
         stage: with fresh weights.
-        config: of both.
-        interrupt: a stop that it notes is heeded after the step under way.
-        identity: what else the stage depends on, for state.json; a checkpoint that depended on other things is refused.
+        config: of both stages.
+        interrupt: a stop is heeded after the step under way, or in the midst of a look.
+        identity: hashes of what else the stage depends on, by name; a checkpoint that had others is refused.
 
     Returns:
-        The state at the last step; None if it was stopped, and has saved.
+        The state after the last step; None if it was stopped, and has saved.
     """
     out, steps = config.run.out / stage.name, stage.settings.steps
-    state = new_state(stage.networks, stage.averaged, stage.settings)
-    start = newest_valid(out / "checkpoints")
-    if start:
-        check_same_experiment(start, stage.name, config, identity)
-        state.load(start)
-        print(f"{stage.name}: going on from {start}")
-    out.mkdir(parents=True, exist_ok=True)
-    drop_later_metrics(out, state.step)
-    log = Log(out, state, stage.settings)
+    state = resumed(stage, config, identity)
     description = {"config": as_plain(config), "identity": identity, "versions": versions(), "commit": commit()}
-    interrupt.at_step_boundaries = True
+    log = Log(out, state, stage.settings)
+    interrupt.at_step_boundaries, saved = True, state.step
     with tqdm(total=steps, initial=state.step, desc=stage.name, unit="step", bar_format=BAR_FORMAT) as bar:
         while True:
-            looked = look_if_due(stage, config, state, log, interrupt)
-            finished, stop = state.step == steps and looked, interrupt.requested
-            saved = start is not None and state.step == read_state(start)["step"]
-            if not saved and (state.step in (steps, 0) or stop or state.step % config.run.save_every == 0):
+            finished, stop = state.step == steps, interrupt.requested
+            if state.step != saved and (finished or stop or state.step % config.run.save_every == 0):
                 log.check_finite()
-                folder = step_folder(out / "checkpoints", state.step)
-                state.save(folder, description)
+                state.save(step_folder(out / "checkpoints", state.step), description)
                 delete_old(out / "checkpoints", state.step, keep_last=config.run.keep_last, keep_every=0)
-                start = folder
-            if finished or stop:
-                break
+                saved = state.step
+            if stop:
+                return None
+            if not look_if_due(stage, config, state, log, interrupt):
+                continue  # a stop broke it off
+            if finished:
+                interrupt.at_step_boundaries = False
+                return state
             take_step(stage, state, log)
             bar.update()
             if state.step == steps or state.step % config.run.log_every == 0:
                 bar.set_postfix_str(log.write())
-    return state if finished else None
 
 
-def take_step(stage: Stage, state: State, log: "Log") -> None:
+def resumed(stage: Stage, config: TinyConfig, identity: dict[str, str]) -> State:
+    """The state to go on from; metrics of steps that will be done again are dropped."""
+    out = config.run.out / stage.name
+    state = new_state(stage.networks, stage.averaged, stage.settings)
+    if start := newest_valid(out / "checkpoints"):
+        if read_state(start)["step"] != stage.settings.steps:  # what is finished stays as it is
+            check_same_experiment(start, stage.name, config, identity)
+        state.load(start)
+        print(f"{stage.name}: going on from {start}")
+    out.mkdir(parents=True, exist_ok=True)
+    drop_later_metrics(out, state.step)
+    return state
+
+
+def take_step(stage: Stage, state: State, log: Log) -> None:
     """One optimizer step."""
     settings = stage.settings
     for group in state.optimizer.param_groups:
@@ -98,16 +109,19 @@ def take_step(stage: Stage, state: State, log: "Log") -> None:
         )
     losses = stage.backward(state.step)
     # Each network by itself: a discriminator's gradients say nothing of what the others' should be.
-    norms = {name: nn.utils.clip_grad_norm_(net.parameters(), settings.max_grad_norm) for name, net in stage.networks.items()}
+    norms = {
+        f"grad_norm_{name}": nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
+        for name, network in stage.networks.items()
+    }
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.update_average(ema_decay(state.step, limit=settings.ema_decay))
     state.step += 1
-    log.add(losses | {f"grad_norm_{name}": norm for name, norm in norms.items()})
+    log.add(losses | norms)
 
 
-def look_if_due(stage: Stage, config: TinyConfig, state: State, log: "Log", interrupt: Interrupt) -> bool:
-    """Measure the averaged weights, unless that was done at this step; whether nothing is left to be measured."""
+def look_if_due(stage: Stage, config: TinyConfig, state: State, log: Log, interrupt: Interrupt) -> bool:
+    """Measure the averaged weights, unless that was done at this step; False if a stop broke it off."""
     out, every = config.run.out / stage.name, config.validation.every
     due = state.step > 0 and (state.step % every == 0 or state.step == stage.settings.steps)
     if not due or any(line["step"] == state.step and "validation" in line for line in read_metrics(out)):
@@ -117,13 +131,15 @@ def look_if_due(stage: Stage, config: TinyConfig, state: State, log: "Log", inte
     stage.networks.eval()
     with state.averaged():
         found = stage.look(out / "validation" / f"step-{state.step:08d}", lambda: interrupt.requested)
+        if found is not None:
+            log.append({"validation": found})
+            stage.publish()
     stage.networks.train()
     log.began += time.perf_counter() - began  # no training
-    if found is not None:
-        log.append({"validation": found})
-        brief = {name: value for name, value in found.items() if isinstance(value, float)}
-        tqdm.write(f"{stage.name}, step {state.step}: " + ", ".join(f"{key} {x:.4g}" for key, x in brief.items()))
-    return found is not None
+    if found is None:
+        return False
+    tqdm.write(f"{stage.name}, step {state.step}: " + ", ".join(f"{name} {x:.4g}" for name, x in found.items()))
+    return True
 
 
 def check_same_experiment(start: Path, stage: str, config: TinyConfig, identity: dict[str, str]) -> None:
@@ -136,75 +152,21 @@ def check_same_experiment(start: Path, stage: str, config: TinyConfig, identity:
     settings = plain[stage]
     if state["step"] > settings["steps"]:
         raise CheckpointError(f"{start}: is past {stage}.steps {settings['steps']}. Raise it to go on.")
-    changes = changed_settings(state["config"], plain)
-    undecayed = state["step"] <= min(state["config"][stage]["steps"], settings["steps"]) - settings["decay_steps"]
-    free = (*FREE_ON_RESUME, *(f"{other}." for other in STAGES if other != stage))
-    if undecayed:
-        free = (*free, f"{stage}.steps")
-    refused = {name: f"{name} was {old!r} and is now {new!r}" for name, (old, new) in changes.items()}
-    refused |= {
-        name: f"{name} has other contents than before" for name in identity if state["identity"][name] != identity[name]
+    free = [*FREE_ON_RESUME, *(f"{other}." for other in STAGES if other != stage)]
+    # The rate decays towards the end: another end would mean another rate for steps done.
+    if state["step"] <= min(state["config"][stage]["steps"], settings["steps"]) - settings["decay_steps"]:
+        free.append(f"{stage}.steps")
+    refused = {
+        name: f"{name} was {old!r} and is now {new!r}"
+        for name, (old, new) in changed_settings(state["config"], plain).items()
     }
-    for name in [name for name in refused if name.startswith(free) or name in config.run.resume_allow]:
+    for name, content in identity.items():
+        if state["identity"][name] != content:
+            refused.setdefault(name, f"{name} has other contents than before")
+    for name in [name for name in refused if name.startswith(tuple(free)) or name in config.run.resume_allow]:
         print(f"resume: {refused.pop(name)}.")
     if refused:
         raise CheckpointError(
             f"{start}: this is another training: {'; '.join(refused.values())}. Set these back to resume, choose a new "
             f"run.out, or allow them: --run.resume_allow='[{','.join(refused)}]'."
         )
-
-
-def drop_later_metrics(out: Path, step: int) -> None:
-    """Metrics of steps that will be done again are dropped."""
-    kept = [line for line in read_metrics(out) if line["step"] <= step]
-    shorter = out / f".{METRICS}"
-    shorter.write_text("".join(f"{json.dumps(line)}\n" for line in kept))
-    shorter.replace(out / METRICS)
-
-
-class Log:
-    """metrics.jsonl of a stage. Losses are read at log points only (law 8)."""
-
-    def __init__(self, out: Path, state: State, settings: StageConfig) -> None:
-        self.out, self.state, self.settings = out, state, settings
-        self.pending: list[dict[str, Tensor]] = []
-        self.began = time.perf_counter()
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        """Of one step."""
-        self.pending.append({name: loss.detach() for name, loss in losses.items()})
-
-    def check_finite(self) -> None:
-        """Before anything is saved or measured.
-
-        Raises:
-            TrainingError: a loss or gradient since the last log point is not finite.
-        """
-        first = self.state.step - len(self.pending)
-        for number, losses in enumerate(self.pending, start=first + 1):
-            if bad := [name for name, loss in losses.items() if not math.isfinite(loss.item())]:
-                raise TrainingError(
-                    f"step {number} of {self.out.name}: {', '.join(bad)} is not finite. Nothing was saved since. Lower "
-                    f"{self.out.name}.learning_rate or set {self.out.name}.precision to fp32, then run the same command."
-                )
-
-    def write(self) -> str:
-        """A line of means since the last one; what the progress bar says."""
-        self.check_finite()
-        seconds = time.perf_counter() - self.began
-        means = {
-            name: torch.stack([losses[name] for losses in self.pending if name in losses]).double().mean().item()
-            for name in self.pending[-1]
-        }
-        speed = len(self.pending) * self.settings.batch / seconds
-        rate = self.state.optimizer.param_groups[0]["lr"]
-        samples = self.state.step * self.settings.batch
-        self.append({**means, "learning_rate": rate, "samples": samples, "examples_per_second": speed})
-        self.pending, self.began = [], time.perf_counter()
-        losses = ", ".join(f"{name} {value:.4f}" for name, value in list(means.items())[:2])
-        return f"{losses}, {speed:.1f} examples/s"
-
-    def append(self, metrics: dict[str, Any]) -> None:
-        """One line, with the step."""
-        with (self.out / METRICS).open("a") as file:
-            file.write(json.dumps({"step": self.state.step, **metrics}) + "\n")

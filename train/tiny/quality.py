@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ def error_report(ours: Tensor, real: Tensor) -> dict[str, float]:
         error_above_32px, error_8_to_32px, error_below_8px: shares of the squared error, which add up to 1.
         sharpness: mean absolute gradient of ours over that of the real ones; 1 = as sharp.
     """
-    error = ours - real
+    error = ours.double() - real.double()
     total, (fine, coarse) = mean_square(error), [mean_square(F.avg_pool2d(error, side)) for side in BLOCKS_PX]
     return {
         "psnr": psnr(total),
@@ -63,13 +62,13 @@ def error_report(ours: Tensor, real: Tensor) -> dict[str, float]:
         "error_above_32px": coarse / total,
         "error_8_to_32px": (fine - coarse) / total,
         "error_below_8px": 1 - fine / total,
-        "sharpness": gradient(ours) / gradient(real),
+        "sharpness": gradient(ours) / max(gradient(real), 1e-12),  # plain images have none
     }
 
 
 def mean_square(error: Tensor) -> float:
-    """Over everything, in double precision."""
-    return error.double().square().mean().item()
+    """Over everything."""
+    return error.square().mean().item()
 
 
 def psnr(squared: float) -> float:

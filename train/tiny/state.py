@@ -62,7 +62,8 @@ class State:
             for name, weight in self.weights.items()
             for key, moment in self.optimizer.state[weight].items()
         }
-        files = {WEIGHTS: dict(self.weights), AVERAGE: self.average, OPTIMIZER: moments}
+        weights: dict[str, Tensor] = dict(self.weights)
+        files = {WEIGHTS: weights, AVERAGE: self.average, OPTIMIZER: moments}
 
         def write_files(partial: Path) -> None:
             for name, tensors in files.items():
@@ -81,8 +82,8 @@ class State:
             saved = load_file(folder / file)
             if {name: x.shape for name, x in saved.items()} != {name: x.shape for name, x in ours.items()}:
                 raise CheckpointError(
-                    f"{folder / file}: its weights have other shapes. Set networks back as in its state.json, or choose "
-                    "a new run.out."
+                    f"{folder / file}: its weights have other shapes. Set networks back as in its state.json, or "
+                    "choose a new run.out."
                 )
             for name, tensor in ours.items():
                 tensor.copy_(saved[name])

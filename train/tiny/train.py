@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from copy import deepcopy
 
 import torch
 from diffusers import AutoencoderKL
@@ -18,9 +19,11 @@ from train.tiny.autoencoder import AutoencoderStage, standardise
 from train.tiny.config import TinyConfig
 from train.tiny.denoiser import DenoiserStage
 from train.tiny.images import Images, open_images
+from train.tiny.latents import Latents
 from train.tiny.loop import run_stage
 from train.tiny.state import AVERAGE, State
 
+SPLITS = ("train", "test")
 MEASURED_ON = 512  # images whose latents give the mean and variance of every channel
 
 
@@ -34,20 +37,33 @@ def train_tiny(config: TinyConfig) -> int:
         open_run_folder(config)
         keep_freed_memory()
         torch.set_num_threads(config.run.threads)
-        train, held_out = (open_images(config.data, split) for split in ("train", "test"))
-        contents = {"data.releases": "+".join(train.names)}
-        autoencoder = AutoencoderStage(config, train, held_out)
-        trained = run_stage(autoencoder, config, interrupt, contents)
-        if trained is None:
-            return stopped(config, "autoencoder")
-        vae, vae_hash = finished_vae(config, autoencoder, trained, train)
-        tokenizer = tokenizer_of(config, train)
-        denoiser = DenoiserStage(config, vae, vae_hash, tokenizer, train, held_out)
-        words = json.dumps(tokenizer.get_vocab(), sort_keys=True)
-        state = run_stage(denoiser, config, interrupt, contents | {"autoencoder": vae_hash, "tokenizer": words})
-        if state is None:
-            return stopped(config, "denoiser")
+        state = train_autoencoder(config, interrupt)
+        if state is not None and config.denoiser.steps > 0:
+            state = train_denoiser(config, interrupt, *finished_vae(config, state))
+    if state is not None:
         return 0
+    print("\nInterrupted; everything is saved. Run the same command again to go on.")
+    return EXIT_INTERRUPTED
+
+
+def train_autoencoder(config: TinyConfig, interrupt: Interrupt) -> State | None:
+    """The first stage; see `run_stage`."""
+    train, held_out = (open_images(config.data, split, config.autoencoder.releases) for split in SPLITS)
+    return run_stage(AutoencoderStage(config, train, held_out), config, interrupt, identity_of(train))
+
+
+def train_denoiser(config: TinyConfig, interrupt: Interrupt, vae: AutoencoderKL, vae_hash: str) -> State | None:
+    """The second stage, on the autoencoder of the first; see `run_stage`."""
+    images = [open_images(config.data, split) for split in SPLITS]
+    tokenizer, words = tokenizer_of(config, images[0])
+    latents = (Latents(config, vae, vae_hash, tokenizer, each) for each in images)
+    identity = identity_of(images[0]) | {"autoencoder": vae_hash, "tokenizer": words}
+    return run_stage(DenoiserStage(config, vae, tokenizer, *latents), config, interrupt, identity)
+
+
+def identity_of(images: Images) -> dict[str, str]:
+    """What the releases contain."""
+    return {"data.releases": "+".join(images.names)}
 
 
 def open_run_folder(config: TinyConfig) -> None:
@@ -57,9 +73,9 @@ def open_run_folder(config: TinyConfig) -> None:
         ConfigError: the folder holds other things, or cannot be written.
     """
     out = config.run.out
-    if out.exists() and not (out.is_dir() and ((out / CONFIG).is_file() or not any(out.iterdir()))):
-        raise ConfigError(f"run.out is {out}: it is not empty and holds no run. Choose a new folder.")
     try:
+        if out.exists() and not (out / CONFIG).is_file() and any(out.iterdir()):
+            raise ConfigError(f"run.out is {out}: it is not empty and holds no run. Choose a new folder.")
         out.mkdir(parents=True, exist_ok=True)
         save_config(config, out / CONFIG)
         facts = {"command": sys.argv, "versions": versions(), "commit": commit()}
@@ -68,29 +84,35 @@ def open_run_folder(config: TinyConfig) -> None:
         raise ConfigError(f"run.out is {out}: it cannot be written ({error.strerror}). Choose another.") from error
 
 
-def stopped(config: TinyConfig, stage: str) -> int:
-    """Say so."""
-    print(f"\nInterrupted; {config.run.out / stage} is saved. Run the same command again to go on.")
-    return EXIT_INTERRUPTED
+def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
+    """The averaged autoencoder with standardised latents, made once and kept; and the hash of the average."""
+    stage = config.run.out / "autoencoder"
+    checkpoint = newest_valid(stage / "checkpoints")
+    assert checkpoint is not None
+    vae_hash = file_sha256(checkpoint / AVERAGE)
+    folder = stage / f"vae-{vae_hash[:16]}"
+    if not folder.exists():
+        images = open_images(config.data, "train", config.autoencoder.releases)
+        vae: AutoencoderKL = deepcopy(state.networks["vae"])
+        for name, weight in vae.named_parameters():
+            weight.data.copy_(state.average[f"vae.{name}"])
+        with torch.no_grad():
+            means = [vae.encode(images.batch([number])).latent_dist.mean for number in images.evenly(MEASURED_ON)]
+        standardise(vae, torch.cat(means))
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+        vae.save_pretrained(partial)
+        partial.rename(folder)
+    vae = AutoencoderKL.from_pretrained(folder).requires_grad_(False).eval()
+    vae.register_to_config(_name_or_path="tiny")  # else a folder of this machine would be shipped
+    return vae.to(memory_format=torch.channels_last), vae_hash
 
 
-def finished_vae(config: TinyConfig, stage: AutoencoderStage, state: State, train: Images) -> tuple[AutoencoderKL, str]:
-    """The averaged autoencoder with standardised latents, and the hash of the average."""
-    folder = newest_valid(config.run.out / stage.name / "checkpoints")
-    assert folder is not None
-    state.take_average()
-    vae = stage.vae.requires_grad_(False).eval()
-    numbers = train.evenly(MEASURED_ON)
-    standardise(vae, torch.cat([vae.encode(train.batch([number])).latent_dist.mean for number in numbers]))
-    return vae, file_sha256(folder / AVERAGE)
-
-
-def tokenizer_of(config: TinyConfig, train: Images) -> CLIPTokenizer:
-    """Learned from the captions of all styles, and kept: with another one the text encoder would be lost."""
+def tokenizer_of(config: TinyConfig, train: Images) -> tuple[CLIPTokenizer, str]:
+    """Learned from the captions of all styles, and kept: with another one the text encoder would be lost; its hash."""
     folder = config.run.out / "denoiser" / "tokenizer"
     if not folder.exists():
         texts = (entry[view] for row in train.rows["captions"] for entry in row for view in ("text", "mirrored"))
-        partial = folder.with_name(f".tokenizer.{os.getpid()}")
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
         tiny_tokenizer(texts, config.networks.vocabulary).save_pretrained(partial)
         partial.rename(folder)
-    return CLIPTokenizer.from_pretrained(folder)
+    return CLIPTokenizer.from_pretrained(folder), file_sha256(folder / "tokenizer.json")
