@@ -62,7 +62,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[
 
 def is_ours(name: str) -> bool:
     """Whether a checkpoint has a file or folder of this name, relative to it; one with others is never deleted."""
-    parts = r"(ema/)?(controlnet|lora|conv_in)(/[\w.-]+\.(json|safetensors))?|ema|optimizer\.safetensors"
+    parts = r"(ema/)?(controlnet|lora|conv_in)(/[\w.-]+\.(json|safetensors))?|ema|(optimizer|weights|ema)\.safetensors"
     return name in (STATE, MANIFEST) or re.fullmatch(parts, name) is not None
 
 

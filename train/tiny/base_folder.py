@@ -1,7 +1,7 @@
 """The base as a plain diffusers folder in float16, with its README and measurements; pictures made from captions."""
 
 import json
-import shutil
+import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from data.storage import whole_folder
 from train.run_folder import read_metrics
 from train.tiny.quality import write_sheet
 
@@ -68,20 +69,23 @@ def show_captions(
 
 def write_base(run: Path, pipeline: StableDiffusionPipeline) -> None:
     """Replace `run/base` by the networks as they are, in float16."""
-    partial, base, quality = run / ".base", run / "base", curves(run)
-    shutil.rmtree(partial, ignore_errors=True)
+    quality = curves(run)
     # Copies: half precision is for the files only.
     vae, text_encoder, unet = (
         deepcopy(network).half().to(memory_format=torch.contiguous_format)
         for network in (pipeline.vae, pipeline.text_encoder, pipeline.unet)
     )
-    pipeline_of(vae, text_encoder, pipeline.tokenizer, unet, pipeline.scheduler).save_pretrained(partial)
-    (partial / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
-    weights = sum(path.stat().st_size for path in partial.rglob("*.safetensors"))
-    (partial / "README.md").write_text(readme(pipeline, quality, weights / 1e6))
-    if base.exists():
-        shutil.rmtree(base)
-    partial.rename(base)
+    with whole_folder(run / "base", is_base_file) as partial:
+        pipeline_of(vae, text_encoder, pipeline.tokenizer, unet, pipeline.scheduler).save_pretrained(partial)
+        (partial / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
+        weights = sum(path.stat().st_size for path in partial.rglob("*.safetensors"))
+        (partial / "README.md").write_text(readme(pipeline, quality, weights / 1e6))
+
+
+def is_base_file(name: str) -> bool:
+    """Whether a base has a file or folder of this name; one with others is not deleted."""
+    parts = "vae|unet|text_encoder|tokenizer|scheduler"
+    return re.fullmatch(rf"README\.md|{parts}|(({parts})/)?[\w.-]+\.(json|txt|safetensors)", name) is not None
 
 
 def readme(pipeline: StableDiffusionPipeline, quality: Curves, megabytes: float) -> str:

@@ -104,7 +104,7 @@ class AutoencoderConfig(StageConfig):
     feature_weight: float = 0.0
     """Of the absolute error of the discriminator's features."""
     adversarial_weight: float = 0.0
-    """Of the hinge loss against the discriminator."""
+    """Of the hinge loss against the discriminator; 0 with feature_weight 0 = none is trained."""
     adversarial_from: int = 0
     """First step of the discriminator and the two losses that need it."""
 

@@ -1,6 +1,5 @@
 """The images that the tiny base is trained on: simulated, built, and decoded once into files that are mapped."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +16,7 @@ from data.build import build
 from data.dataset import fingerprint, open_dataset
 from data.pixels import resize_rgb
 from data.simulate import simulate
+from data.storage import whole
 from train.tiny.config import DataConfig
 from train.views import Phase
 
@@ -78,12 +78,11 @@ def decoded(path: Path, rows: Dataset, resolution: int) -> NDArray[np.uint8]:
     """Every image of a dataset at one resolution, (patches, 2, H, W, 3), kept in a file."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        file = open_memmap(partial, "w+", np.uint8, (len(rows), len(PHASES), resolution, resolution, 3))
-        for row, patch in enumerate(tqdm(rows.select_columns(PHASES), desc="decode patches", unit="patch")):
-            file[row] = [resize_rgb(patch[phase], resolution) for phase in PHASES]
-        file.flush()
-        partial.replace(path)
+        with whole(path) as partial:
+            file = open_memmap(partial, "w+", np.uint8, (len(rows), len(PHASES), resolution, resolution, 3))
+            for row, patch in enumerate(tqdm(rows.select_columns(PHASES), desc="decode patches", unit="patch")):
+                file[row] = [resize_rgb(patch[phase], resolution) for phase in PHASES]
+            file.flush()
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return images
 

@@ -1,6 +1,5 @@
 """Latents and tokens of every view, computed once: what the second stage draws from."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
+from data.storage import whole
 from models.text import tokenize
 from train.networks import DTYPES
 from train.tiny.config import TinyConfig
@@ -78,14 +78,13 @@ def encoded(path: Path, vae: AutoencoderKL, pixels: NDArray[np.uint8], precision
     """Posterior means of every image and its mirror image, (patches, 2 phases, 2 sides, C, h, w), kept in a file."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
         shape = latent_means(vae, pixels[:1], precision).shape[1:]
-        file = open_memmap(partial, "w+", np.float16, (len(pixels), *shape))
-        for first in tqdm(range(0, len(pixels), ENCODED_AT_ONCE), desc="encode patches", unit="batch"):
-            part = slice(first, first + ENCODED_AT_ONCE)
-            file[part] = latent_means(vae, pixels[part], precision)
-        file.flush()
-        partial.replace(path)
+        with whole(path) as partial:
+            file = open_memmap(partial, "w+", np.float16, (len(pixels), *shape))
+            for first in tqdm(range(0, len(pixels), ENCODED_AT_ONCE), desc="encode patches", unit="batch"):
+                part = slice(first, first + ENCODED_AT_ONCE)
+                file[part] = latent_means(vae, pixels[part], precision)
+            file.flush()
     latents: NDArray[np.float16] = np.load(path, mmap_mode="r")
     return latents
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data.storage import write_text
 from train.errors import TrainingError
 from train.run_folder import METRICS, read_metrics
 from train.tiny.config import StageConfig
@@ -74,6 +75,4 @@ class Log:
 def drop_later_metrics(out: Path, step: int) -> None:
     """Metrics of steps that will be done again are dropped."""
     kept = [line for line in read_metrics(out) if line["step"] <= step]
-    shorter = out / f".{METRICS}"
-    shorter.write_text("".join(f"{json.dumps(line)}\n" for line in kept))
-    shorter.replace(out / METRICS)
+    write_text(out / METRICS, "".join(f"{json.dumps(line)}\n" for line in kept))

@@ -1,7 +1,6 @@
 """Both stages of the tiny base, one after the other."""
 
 import json
-import os
 import sys
 from copy import deepcopy
 
@@ -9,13 +8,15 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
-from models.checkpoint import file_sha256, newest_valid
+from data.storage import sha256, whole_folder, write_text
+from models.checkpoint import newest_valid
 from models.freed_memory import keep_freed_memory
 from models.tiny_networks import tiny_tokenizer
 from train.config import ConfigError, save_config
 from train.interrupt import EXIT_INTERRUPTED, Interrupt
 from train.run_folder import CONFIG, commit, versions
 from train.tiny.autoencoder import AutoencoderStage, standardise
+from train.tiny.base_folder import is_base_file
 from train.tiny.config import TinyConfig
 from train.tiny.denoiser import DenoiserStage
 from train.tiny.images import Images, open_images
@@ -79,7 +80,7 @@ def open_run_folder(config: TinyConfig) -> None:
         out.mkdir(parents=True, exist_ok=True)
         save_config(config, out / CONFIG)
         facts = {"command": sys.argv, "versions": versions(), "commit": commit()}
-        (out / "run.json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_text(out / "run.json", json.dumps(facts, indent=1) + "\n")
     except OSError as error:
         raise ConfigError(f"run.out is {out}: it cannot be written ({error.strerror}). Choose another.") from error
 
@@ -89,7 +90,7 @@ def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
     stage = config.run.out / "autoencoder"
     checkpoint = newest_valid(stage / "checkpoints")
     assert checkpoint is not None
-    vae_hash = file_sha256(checkpoint / AVERAGE)
+    vae_hash = sha256(checkpoint / AVERAGE)
     folder = stage / f"vae-{vae_hash[:16]}"
     if not folder.exists():
         images = open_images(config.data, "train", config.autoencoder.releases)
@@ -99,9 +100,8 @@ def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
         with torch.no_grad():
             means = [vae.encode(images.batch([number])).latent_dist.mean for number in images.evenly(MEASURED_ON)]
         standardise(vae, torch.cat(means))
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        vae.save_pretrained(partial)
-        partial.rename(folder)
+        with whole_folder(folder, is_base_file) as partial:
+            vae.save_pretrained(partial)
     vae = AutoencoderKL.from_pretrained(folder).requires_grad_(False).eval()
     vae.register_to_config(_name_or_path="tiny")  # else a folder of this machine would be shipped
     return vae.to(memory_format=torch.channels_last), vae_hash
@@ -112,7 +112,6 @@ def tokenizer_of(config: TinyConfig, train: Images) -> tuple[CLIPTokenizer, str]
     folder = config.run.out / "denoiser" / "tokenizer"
     if not folder.exists():
         texts = (entry[view] for row in train.rows["captions"] for entry in row for view in ("text", "mirrored"))
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        tiny_tokenizer(texts, config.networks.vocabulary).save_pretrained(partial)
-        partial.rename(folder)
-    return CLIPTokenizer.from_pretrained(folder), file_sha256(folder / "tokenizer.json")
+        with whole_folder(folder, is_base_file) as partial:
+            tiny_tokenizer(texts, config.networks.vocabulary).save_pretrained(partial)
+    return CLIPTokenizer.from_pretrained(folder), sha256(folder / "tokenizer.json")
