@@ -17,8 +17,10 @@ from PIL import Image
 from data.build import build
 from data.errors import DataError
 from data.parallel import WorkerPool
+from data.report import inspect
 from tests.data.conftest import REPOSITORY
 from tests.data.tiny_release import SCENE_IDS
+from tests.disks import Disk
 
 THIS_CODE = os.environ | {"PYTHONPATH": str(REPOSITORY)}  # a script elsewhere would import the installed one
 
@@ -151,6 +153,41 @@ def test_overwrite_replaces_a_dataset_but_not_what_was_put_beside_it(release: Pa
     with pytest.raises(DataError, match=r"holds data/notes\.txt: not \(only\)"):
         attempt(release, tmp_path / "d", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "release"]
+
+
+def test_a_disk_without_locks_links_and_flushes_that_keeps_deleted_files(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = Disk(monkeypatch, tmp_path)
+    disk.without_locks()
+    disk.without_links()
+    disk.without("fsync", errno.EINVAL)
+    disk.with_nfs(".parquet")
+    first = attempt(release, tmp_path / "d")
+    assert attempt(release, tmp_path / "d", overwrite=True)["fingerprint"] == first["fingerprint"]
+    assert capsys.readouterr().err.count("no locks") == 1
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.parent.name == "data"}
+    assert {name for name in left if not name.startswith(".nfs")} == {Path(one["file"]).name for one in first["shards"]}
+
+
+def test_a_link_as_out_stays_one(release: Path, tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "d").symlink_to("large disk/d")  # which is not there yet
+    for overwrite in (False, True):
+        attempt(release, tmp_path / "d", overwrite=overwrite)
+        assert os.readlink(tmp_path / "d") == "large disk/d"
+    assert sorted(path.name for path in (tmp_path / "large disk").iterdir()) == ["d"]
+
+
+def test_a_report_that_was_stopped_is_no_stranger(release: Path, tmp_path: Path) -> None:
+    attempt(release, tmp_path / "d")
+    (tmp_path / "d/.report.html.partial").write_text("<html>")
+    attempt(release, tmp_path / "d", overwrite=True)
+    (tmp_path / "d/.report.html.partial").write_text("<html>")
+    (tmp_path / "d/report.html").unlink()
+    inspect(tmp_path / "d")
+    assert "</html>" in (tmp_path / "d/report.html").read_text()
+    assert not (tmp_path / "d/.report.html.partial").exists()
 
 
 def test_an_empty_folder_may_be_filled(release: Path, tmp_path: Path) -> None:
