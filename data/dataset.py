@@ -11,6 +11,7 @@ import datasets
 from data.errors import DataError
 from data.events import check_events
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
+from data.names import check_event_names, check_names
 from data.splits import same_ground
 
 
@@ -33,6 +34,7 @@ def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> dat
             raise DataError(f"{file} is missing, though {FILE_NAME} lists it. Copy the dataset again, or rebuild it.")
     dataset = datasets.load_dataset("parquet", data_files={split: [glob.escape(file) for file in files]}, split=split)
     assert isinstance(dataset, datasets.Dataset)
+    check_names(dataset.data.table, f"{folder}, split {split}")
     if not leave_out:
         return dataset
     check_events(leave_out, manifest["events"], str(folder))
@@ -78,4 +80,5 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: format version {manifest.get('format_version')}, this pre2post reads {FORMAT_VERSION}. "
             "Rebuild the dataset, or use the pre2post that built it."
         )
+    check_event_names(manifest.get("events", {}), str(path))
     return manifest

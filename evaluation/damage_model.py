@@ -1,8 +1,9 @@
 """A damage model on disk and at work: `model.safetensors` and `model.json`, and classes for pairs of images."""
 
 import json
-import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from data.errors import fault
+from data.storage import locked, look, whole_folder
 from evaluation.damage_examples import Pair
 from evaluation.damage_network import SIDE_MULTIPLE, DamageNetwork, classify
 from evaluation.damage_score import Counts, count
@@ -71,10 +74,39 @@ def check_resolution(resolution: int) -> None:
         )
 
 
-def check_new(out: Path) -> None:
-    """Stop if `out` is there already."""
-    if out.exists():
-        raise EvaluationError(f"out {out} exists already. Name a folder that does not exist yet.")
+@contextmanager
+def sole_maker(out: Path) -> Iterator[None]:
+    """Before anything is trained: `out` is not there, can be written, and no other command makes it meanwhile.
+
+    Raises:
+        EvaluationError: `out` is there already.
+        DataError: nothing can be written there, or another command is at work.
+    """
+    with locked(out.absolute().parent, name=f".{out.name}.lock", out=out):
+        if out.exists():
+            raise EvaluationError(f"out {out} exists already. Name a folder that does not exist yet.")
+        look(out)
+        yield
+
+
+def keep_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> None:
+    """Save a model that was trained; if `out` cannot take it any more, elsewhere, lest hours of work be lost.
+
+    Raises:
+        EvaluationError: it lies elsewhere; the message says where.
+    """
+    try:
+        save_damage_model(out, model, facts)
+    except (OSError, SafetensorError) as error:
+        for place in (Path(tempfile.gettempdir()), Path.home(), Path.cwd()):
+            with suppress(OSError, SafetensorError):
+                rescued = Path(tempfile.mkdtemp(prefix="pre2post-", dir=place)) / out.name
+                save_damage_model(rescued, model, facts)
+                raise EvaluationError(
+                    f"out {out} could not be written ({fault(error) or error}). The trained model is whole in "
+                    f"{rescued}: move it from there."
+                ) from error
+        raise
 
 
 def save_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> None:
@@ -85,17 +117,10 @@ def save_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> N
         model: to write.
         facts: of the training, for the card.
     """
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with whole_folder(out, {WEIGHTS, CARD}.__contains__) as partial:
         save_file({name: weight.contiguous() for name, weight in model.network.state_dict().items()}, partial / WEIGHTS)
         card = {"format": FORMAT, "format_version": 1, **asdict(model.card), **facts}
         (partial / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def read_card(folder: Path) -> dict[str, Any]:

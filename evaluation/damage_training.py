@@ -20,10 +20,10 @@ from evaluation.damage_examples import Examples, Source, real_source
 from evaluation.damage_model import (
     DamageCard,
     DamageModel,
-    check_new,
     check_resolution,
-    save_damage_model,
+    keep_damage_model,
     score_pairs,
+    sole_maker,
 )
 from evaluation.damage_network import NUM_CLASSES, DamageNetwork
 from evaluation.damage_score import estimate_scores
@@ -57,8 +57,8 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "learning_rate", "width"):
-            if not getattr(self, name) > 0:
-                raise EvaluationError(f"{name} is {getattr(self, name)}; expected more than 0.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise EvaluationError(f"{name} is {getattr(self, name)}; expected a number above 0.")
         if self.width % 8:
             raise EvaluationError(f"width is {self.width}; expected a multiple of 8.")
 
@@ -94,43 +94,44 @@ def damage_model(
         seed: Of fresh weights and examples.
         training: How it is trained.
     """
-    join_processes()
-    check_new(out)
-    rows = open_dataset(dataset, split)
-    patch_px = int(rows[0]["size"])
-    side = resolution or patch_px
-    check_resolution(side)
-    sources = [labelled(real_source(rows, side), f"{dataset}, split {split}")]
-    if synthetic is not None:
-        sources.append(synthetic_source(synthetic, side, patch_px))
-    test = None
-    if score_split != "none" and (score_split in read_manifest(dataset)["splits"] or score_split != "test"):
-        test = labelled(real_source(open_dataset(dataset, score_split), side), f"{dataset}, split {score_split}")
-        seen: dict[str, Collection[str]] = {f"trained on (--split {split})": sources[0].scenes}
+    if not join_processes().is_main_process:
+        return  # one process does it all
+    with sole_maker(out):
+        rows = open_dataset(dataset, split)
+        patch_px = int(rows[0]["size"])
+        side = resolution or patch_px
+        check_resolution(side)
+        sources = [labelled(real_source(rows, side), f"{dataset}, split {split}")]
         if synthetic is not None:
-            seen |= seen_by_synthetic(synthetic, dataset)
-        check_unseen(test.scenes, f"{dataset}, --score-split {score_split}", seen)
-    for source in (*sources, *([test] if test else [])):
-        print(described(source))
-    card = DamageCard(training.width, side, patch_px)
-    model, loss = train_damage_model(sources, card, training, seed)
-    facts: dict[str, Any] = {
-        "dataset": str(dataset),
-        "dataset_fingerprint": fingerprint(dataset),
-        "split": split,
-        "seed": seed,
-        **vars(training),
-        "sources": {source.name: len(source.pairs) for source in sources},
-        "unlabelled": sources[0].unlabelled,
-        "synthetic": read_synthetic(synthetic) if synthetic else None,
-        "last_loss": loss,
-    }
-    if test:
-        found = estimate_scores(score_pairs(model, (read() for read in test.pairs)), test.scenes)
-        facts |= {"score_split": score_split, "scores": {name: vars(one) for name, one in found.items()}}
-        print(f"on split {score_split}: " + ", ".join(f"{name} {one.value:.3f}" for name, one in found.items()))
-    save_damage_model(out, model, facts)
-    print(f"Model in {out}")
+            sources.append(synthetic_source(synthetic, side, patch_px))
+        test = None
+        if score_split != "none" and (score_split in read_manifest(dataset)["splits"] or score_split != "test"):
+            test = labelled(real_source(open_dataset(dataset, score_split), side), f"{dataset}, split {score_split}")
+            seen: dict[str, Collection[str]] = {f"trained on (--split {split})": sources[0].scenes}
+            if synthetic is not None:
+                seen |= seen_by_synthetic(synthetic, dataset)
+            check_unseen(test.scenes, f"{dataset}, --score-split {score_split}", seen)
+        for source in (*sources, *([test] if test else [])):
+            print(described(source))
+        card = DamageCard(training.width, side, patch_px)
+        model, loss = train_damage_model(sources, card, training, seed)
+        facts: dict[str, Any] = {
+            "dataset": str(dataset),
+            "dataset_fingerprint": fingerprint(dataset),
+            "split": split,
+            "seed": seed,
+            **vars(training),
+            "sources": {source.name: len(source.pairs) for source in sources},
+            "unlabelled": sources[0].unlabelled,
+            "synthetic": read_synthetic(synthetic) if synthetic else None,
+            "last_loss": loss,
+        }
+        if test:
+            found = estimate_scores(score_pairs(model, (read() for read in test.pairs)), test.scenes)
+            facts |= {"score_split": score_split, "scores": {name: vars(one) for name, one in found.items()}}
+            print(f"on split {score_split}: " + ", ".join(f"{name} {one.value:.3f}" for name, one in found.items()))
+        keep_damage_model(out, model, facts)
+        print(f"Model in {out}")
 
 
 def labelled(source: Source, where: str) -> Source:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from data.storage import write_text
 from evaluation.cells import AREAS, Cell, Table, damage_table, group_table, marked_columns, pixel_table
 from evaluation.columns import PIXEL_COLUMNS
 from evaluation.errors import EvaluationError
 from evaluation.estimate import Estimate, weighted_mean
 from evaluation.json_file import FORMAT, as_json
 from evaluation.latex import latex_table
-from evaluation.output import RESULTS, write_whole
+from evaluation.output import RESULTS
 from evaluation.results import Evaluation, PatchResult, named_rows
 from evaluation.table import against_copying, aligned, interval_sentence
 
@@ -86,7 +87,7 @@ def write_folds(folder: Path, evaluation: Evaluation) -> str:
     """Write leave-one-out.json and .tex; the tables as text."""
     tables = fold_tables(evaluation)
     missing = named_rows(evaluation.absent)
-    write_whole(folder / f"{NAME}.tex", "\n".join([*(f"% {line}" for line in missing), *map(latex_table, tables)]))
+    write_text(folder / f"{NAME}.tex", "\n".join([*(f"% {line}" for line in missing), *map(latex_table, tables)]))
     rows = evaluation.rows()
     both = {"generated", "copy"} <= set(evaluation.methods)
     less = {region: macro_less_than_copying(evaluation, region) for region in AREAS} if both else {}
@@ -100,7 +101,7 @@ def write_folds(folder: Path, evaluation: Evaluation) -> str:
         "all_patches": evaluation.summary(),
         "by_event": {event: evaluation.summary(patches) for event, patches in evaluation.by_event().items()},
     }
-    write_whole(folder / f"{NAME}.json", as_json(content))
+    write_text(folder / f"{NAME}.json", as_json(content))
     told = [
         f"Mean over events. {against_copying(region, macro(evaluation, 'copy', region, 'mse'), one, evaluation.drawn)}"
         for region, one in less.items()

@@ -6,11 +6,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from evaluation.output import IMAGES
+from evaluation.output import IMAGES, forget_results
 from generate.items import Item
 from generate.make import make_images, tasks_of
 from generate.methods import METHODS, load_networks, misfit, networks_of
 from generate.pipeline import Checkpoint, open_base
+from generate.processes import from_main
 from generate.prompts import check_prompts
 from generate.sampling import Sampling
 from generate.scene import windowing
@@ -25,10 +26,10 @@ def make_rows(
     trained: Checkpoint,
     items: Sequence[Item],
     rows: Sequence[str],
-    base: str | None,
-    instruct_pix2pix: str | None,
-    sampling: Sampling,
     *,
+    base: str | None,
+    instruct_pix2pix: str | None = None,
+    sampling: Sampling,
     overwrite: bool,
 ) -> dict[str, str]:
     """Generate what is missing.
@@ -56,6 +57,8 @@ def make_rows(
     def load(networks: str) -> Any:  # noqa: ANN401  # a pipeline
         return load_networks(networks, trained, parts, instruct_parts, sampling.scheduler)
 
+    if overwrite:
+        from_main(lambda: forget_results(out))
     for row in rows:
         method = GENERATED_BY[row]
         if row not in absent and (reason := misfit(method, items, parts, instruct_parts, sampling)):

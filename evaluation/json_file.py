@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data.storage import write_text
 from evaluation.damage_fidelity import fidelity
-from evaluation.output import RESULTS, write_whole
+from evaluation.output import RESULTS
 from evaluation.results import Evaluation, Summary
 from evaluation.table import interval_sentence, less_than_copying
 
@@ -38,7 +39,7 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         },
         "per_patch": [asdict(patch) for patch in evaluation.patches],
     }
-    write_whole(folder / RESULTS, as_json(content))
+    write_text(folder / RESULTS, as_json(content))
 
 
 def as_json(content: dict[str, Any]) -> str:

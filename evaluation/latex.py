@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from data.storage import write_text
 from evaluation.cells import Cell, Table, all_tables, gap_sentences
-from evaluation.output import LATEX, write_whole
+from evaluation.output import LATEX
 from evaluation.results import Evaluation
 
 ESCAPED = str.maketrans(
@@ -22,7 +23,7 @@ def write_latex(folder: Path, evaluation: Evaluation) -> None:
     )
     missing = [f"% {sentence}" for sentence in (*gap_sentences(evaluation), *evaluation.notes)]
     tables = [latex_table(table) for table in all_tables(evaluation)]
-    write_whole(folder / LATEX, "\n".join([head, *missing, "", *tables]))
+    write_text(folder / LATEX, "\n".join([head, *missing, "", *tables]))
 
 
 def latex_table(table: Table) -> str:

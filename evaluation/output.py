@@ -5,6 +5,7 @@ The images come first and are kept: an interrupted evaluation goes on with them.
 
 from pathlib import Path
 
+from data.storage import entries
 from evaluation.errors import EvaluationError
 from evaluation.results import METHODS
 from generate.make import file_name
@@ -14,6 +15,7 @@ RESULTS = "results.json"
 LATEX = "results.tex"
 REPORT = "report.html"
 IMAGES = "images"
+WRITTEN_LAST = (RESULTS, LATEX, REPORT)
 
 
 def image_file(patch_id: str, method: str, sample: int = 0) -> str:
@@ -27,7 +29,8 @@ def check_out(out: Path, overwrite: bool) -> None:
         return
     if not out.is_dir():
         raise EvaluationError(f"out {out} is a file. Name a folder that does not exist yet.")
-    foreign = [path for path in out.iterdir() if path.name not in (RESULTS, LATEX, REPORT, IMAGES)]
+    ours = {IMAGES, *WRITTEN_LAST, *(f".{name}.partial" for name in WRITTEN_LAST)}
+    foreign = [path for path in entries(out) if path.name not in ours]
     foreign += [path for path in (out / IMAGES).glob("*") if path.name not in METHODS]
     if foreign:
         names = ", ".join(sorted(path.name for path in foreign)[:3])
@@ -41,8 +44,7 @@ def check_out(out: Path, overwrite: bool) -> None:
         )
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is either whole or absent."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+def forget_results(out: Path) -> None:
+    """Take away what was measured on images that are about to be replaced: first of all what says that all is there."""
+    for name in WRITTEN_LAST:
+        (out / name).unlink(missing_ok=True)

@@ -11,11 +11,12 @@ from typing import Any
 
 from PIL import Image
 
+from data.storage import write_text
 from evaluation.building_gauge import Gauge
 from evaluation.change_detector import Detector, Pixels
 from evaluation.estimate import FEWEST_CLUSTERS, Estimate
 from evaluation.json_file import as_json
-from evaluation.output import REPORT, RESULTS, image_file, write_whole
+from evaluation.output import REPORT, RESULTS, image_file
 from evaluation.prompt_answers import Answer
 from evaluation.prompt_charts import COLOURS, curve, legend, rose
 from evaluation.prompt_grid import STUDIES, Prompt
@@ -59,7 +60,7 @@ class Study:
 
 def write_study(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> None:
     """Write report.html, then results.json: its presence says that all is there."""
-    write_whole(folder / REPORT, _page(folder, study, pre_of))
+    write_text(folder / REPORT, _page(folder, study, pre_of))
     content = {
         "format": FORMAT,
         "study": "prompts",
@@ -76,7 +77,7 @@ def write_study(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> 
         "prompts": [asdict(prompt) for prompt in study.prompts],
         "answers": [asdict(answer) for answer in study.answers],
     }  # fmt: skip
-    write_whole(folder / RESULTS, as_json(content))
+    write_text(folder / RESULTS, as_json(content))
 
 
 def render(study: Study) -> str:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
+from data.storage import write_text
 from evaluation.cells import all_tables, gap_sentences
 from evaluation.columns import DAMAGE_METRICS, METRICS
 from evaluation.damage_fidelity import fidelity
-from evaluation.output import REPORT, write_whole
+from evaluation.output import REPORT
 from evaluation.patches import Patch
 from evaluation.report_gallery import choose_random, choose_worst, gallery
 from evaluation.report_tables import html_table
@@ -89,7 +90,7 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
         f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
         f"<body><main>\n{chr(10).join(body)}\n</main></body></html>\n"
     )
-    write_whole(folder / REPORT, html)
+    write_text(folder / REPORT, html)
 
 
 def _tables(evaluation: Evaluation) -> str:

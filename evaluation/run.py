@@ -30,7 +30,7 @@ from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
 from evaluation.table import render
 from generate.items import patch_items
 from generate.pipeline import Checkpoint, open_checkpoint
-from generate.processes import join_processes
+from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import PUBLISHED, Sampling
 
 
@@ -83,61 +83,59 @@ def evaluate(
         overwrite: Measure again into a folder that holds a finished evaluation; images that would come out the same
             are kept.
     """
-    state = join_processes()
+    join_processes()
     rows = _names(methods, "methods", METHODS)
     judged_by = [] if networks == "none" else _names(networks, "networks", NETWORKS)
-    check_out(out, overwrite)
-    trained = open_checkpoint(checkpoint)
-    if trained.direction == "past":
-        raise EvaluationError(
-            f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare post "
-            "images. Look at what it makes with pre2post generate."
-        )
-    if study == "prompts":
-        make = partial(
-            make_rows, out, trained, base=base, instruct_pix2pix=None, sampling=sampling, overwrite=overwrite
-        )
+    with sole_writer(out):
+        from_main(lambda: check_out(out, overwrite))
+        trained = open_checkpoint(checkpoint)
+        if trained.direction == "past":
+            raise EvaluationError(
+                f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare "
+                "post images. Look at what it makes with pre2post generate."
+            )
         settings = _provenance(trained, base, dataset, split, events, sampling)
-        study_prompts(out, trained, dataset, split, limit, sampling, settings, make, state.is_main_process)
-        return
-    side = sampling.size or trained.resolution
-    items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
-    patches = open_dataset(dataset, split)
-    told_by = load_damage_model(damage_model) if damage_model else None
-    if told_by:
-        check_scale(told_by, side, int(patches[0]["size"]))
-    to_make = [row for row in rows if row not in OF_THE_DATASET]
-    absent = make_rows(out, trained, items, to_make, base, instruct_pix2pix, sampling, overwrite=overwrite)
-    if "again" in rows and (lacking := without_again(patches, [item.key for item in items])):
-        absent["again"] = f"{lacking} of {len(items)} patches have no second post image"
-    rows = [row for row in rows if row not in absent]
-    if not rows:
-        raise EvaluationError(f"methods: none of them can be made. {' '.join(named_rows(absent))}")
-    if not state.is_main_process:
-        return
-    load = partial(patches_at, patches, resolution=side)
-    found = load([item.key for item in items], [item.prompt for item in items])
-    seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
-    judges = summon_judges(judged_by)
-    judges.damage = told_by
-    results = measure(out, found, len(items), rows, seeds, judges)
-    settings = _provenance(trained, base, dataset, split, events, sampling) | {
-        "split_patches": len(patches),
-        "limit": limit,
-        "damage_model": str(damage_model) if damage_model else None,
-    }
-    seen = {"The checkpoint": trained_scenes(trained.trained_on, dataset)}
-    if damage_model:
-        seen["The damage model"] = seen_by_model(read_card(damage_model), dataset)
-    measured = {patch.scene_id for patch in results}
-    notes = [note for who, scenes in seen.items() for note in note_of_seen(measured, who, scenes)]
-    evaluation = _concluded(settings, results, judges, absent, notes)
-    out.mkdir(parents=True, exist_ok=True)  # not there yet if no row had to be made
-    write_report(out, evaluation, load)
-    write_latex(out, evaluation)
-    write_results(out, evaluation)  # last: its presence says that all is there
-    print(render(evaluation))
-    print(f"Look at {out / REPORT}")
+        make = partial(make_rows, out, trained, base=base, sampling=sampling, overwrite=overwrite)
+        if study == "prompts":
+            study_prompts(out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
+            return
+        side = sampling.size or trained.resolution
+        items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
+        patches = open_dataset(dataset, split)
+        told_by = load_damage_model(damage_model) if damage_model else None
+        if told_by:
+            check_scale(told_by, side, int(patches[0]["size"]))
+        to_make = [row for row in rows if row not in OF_THE_DATASET]
+        absent = make(items, to_make, instruct_pix2pix=instruct_pix2pix)
+        if "again" in rows and (lacking := without_again(patches, [item.key for item in items])):
+            absent["again"] = f"{lacking} of {len(items)} patches have no second post image"
+        rows = [row for row in rows if row not in absent]
+        if not rows:
+            raise EvaluationError(f"methods: none of them can be made. {' '.join(named_rows(absent))}")
+        if not everyone().is_main:
+            return
+        load = partial(patches_at, patches, resolution=side)
+        found = load([item.key for item in items], [item.prompt for item in items])
+        seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
+        judges = summon_judges(judged_by)
+        judges.damage = told_by
+        results = measure(out, found, len(items), rows, seeds, judges)
+        settings |= {
+            "split_patches": len(patches),
+            "limit": limit,
+            "damage_model": str(damage_model) if damage_model else None,
+        }
+        seen = {"The checkpoint": trained_scenes(trained.trained_on, dataset)}
+        if damage_model:
+            seen["The damage model"] = seen_by_model(read_card(damage_model), dataset)
+        measured = {patch.scene_id for patch in results}
+        notes = [note for who, scenes in seen.items() for note in note_of_seen(measured, who, scenes)]
+        evaluation = _concluded(settings, results, judges, absent, notes)
+        write_report(out, evaluation, load)
+        write_latex(out, evaluation)
+        write_results(out, evaluation)  # last: its presence says that all is there
+        print(render(evaluation))
+        print(f"Look at {out / REPORT}")
 
 
 def _concluded(

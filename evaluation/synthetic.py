@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data.storage import sha256
 from evaluation.damage_examples import Pair, Source, remembered
 from evaluation.errors import EvaluationError
 from evaluation.seen import shown_by, trained_scenes
-from generate.output import MANIFEST
+from generate.output import lines_of
 from generate.synthesize import CARD, FORMAT, MASKS, POST, PRE
 
 
@@ -34,9 +35,20 @@ def synthetic_source(folder: Path, side: int, patch_px: int) -> Source:
             f"{folder / CARD}: patches of {found[2]} px shown at {found[1]} px, but the model is trained on patches of "
             f"{patch_px} px shown at {side} px. Name the same with --resolution."
         )
-    lines = (folder / POST / MANIFEST).read_text(encoding="utf-8").splitlines()
-    made = [(entry["patch_id"], entry["file"]) for entry in map(json.loads, lines)]
-    return Source("synthetic", remembered([_reader(folder, name, file) for name, file in made]))
+    made = lines_of(folder / POST)
+    for file, line in made.items():
+        mask = folder / MASKS / f"{line['patch_id']}.png"
+        if not mask.is_file() or sha256(mask) != line.get("mask_sha256"):
+            raise EvaluationError(
+                f"{mask}: not the label that {POST}/{file} was made with. Run pre2post synthesize into {folder} again, "
+                "with --overwrite."
+            )
+    if len(made) != card.get("pairs"):
+        raise EvaluationError(
+            f"{folder}: {CARD} speaks of {card.get('pairs')} pairs, but {POST}/ holds {len(made)}. Run the same "
+            "pre2post synthesize again to finish it."
+        )
+    return Source("synthetic", remembered([_reader(folder, line["patch_id"], file) for file, line in made.items()]))
 
 
 def read_synthetic(folder: Path) -> dict[str, Any]:

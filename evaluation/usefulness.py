@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from data.dataset import fingerprint, open_dataset
+from data.disk import look
 from data.sampler import view_of
+from data.storage import locked, write_text
 from evaluation.damage_examples import Source, footprints_only, of_scenes, real_source
 from evaluation.damage_model import DamageCard, score_pairs
 from evaluation.damage_score import Counts, official, summed
 from evaluation.damage_training import DEFAULT, Training, described, labelled, train_damage_model
 from evaluation.errors import EvaluationError
-from evaluation.output import write_whole
 from evaluation.seen import check_unseen
 from evaluation.synthetic import read_synthetic, seen_by_synthetic, synthetic_source
 from evaluation.usefulness_table import Score, usefulness_tables
@@ -72,50 +73,53 @@ def usefulness(
         test_split: Where the models are tested, on scenes that nothing was trained on; at least 5 for an interval.
         training: How they are trained.
     """
-    join_processes()
+    if not join_processes().is_main_process:
+        return  # one process does it all
     counts, draws = _numbers(scenes, "scenes"), _numbers(seeds, "seeds")
-    rows, card = open_dataset(dataset, split), read_synthetic(synthetic)
-    shape = DamageCard(training.width, int(card["resolution"]), int(card["patch_px"]))
-    real = labelled(real_source(rows, shape.resolution), f"{dataset}, split {split}")
-    made = synthetic_source(synthetic, shape.resolution, int(rows[0]["size"]))
-    fixed = {"synthetic": made, "footprints": footprints_only(made)}
-    if others is not None:
-        pairs = real_source(open_dataset(others, "train"), shape.resolution, "others")
-        fixed["others"] = labelled(pairs, f"{others}, split train")
-    test = labelled(real_source(open_dataset(dataset, test_split), shape.resolution, "test"), str(dataset))
-    _check_scenes(real, max(counts), f"{dataset}, split {split}")
-    seen: dict[str, Collection[str]] = {f"trained on (--split {split})": real.scenes}
-    seen |= seen_by_synthetic(synthetic, dataset)
-    if others is not None and fingerprint(others) == fingerprint(dataset):
-        seen[f"trained on (--others {others})"] = fixed["others"].scenes
-    check_unseen(test.scenes, f"{dataset}, --test-split {test_split}", seen)
-    for source in (real, *fixed.values(), test):
-        print(described(source))
-    settings = {
-        "dataset": [fingerprint(dataset), split, test_split],
-        "others": fingerprint(others) if others else None,
-        "synthetic": card,
-        **vars(training),
-    }
-    scores: list[Score] = []
-    for seed in draws:
-        for arm, count in planned(counts, fixed):
-            name = f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}"
-            path = out / TRAININGS / f"{name}.json"
-            found = _finished(path, settings)
-            if found is None:
-                parts = fixed | {"real": of_scenes(real, drawn_scenes(real.scenes, count, seed))}
-                sources = [parts[part] for part in arm.split(" + ")]
-                model, loss = train_damage_model(sources, shape, training, seed, name)
-                found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                scored = {name: float(value) for name, value in official(found.sum(axis=0)).items()}
-                result = {"settings": settings, "last_loss": loss, "scores": scored, "counts": found.tolist()}
-                write_whole(path, json.dumps(result, indent=1) + "\n")
-            scores.append(Score(arm, count, seed, found))
-    text = usefulness_tables(scores)
-    write_whole(out / TABLE, text)
-    print(text)
+    with locked(out):
+        look(out)
+        rows, card = open_dataset(dataset, split), read_synthetic(synthetic)
+        shape = DamageCard(training.width, int(card["resolution"]), int(card["patch_px"]))
+        real = labelled(real_source(rows, shape.resolution), f"{dataset}, split {split}")
+        made = synthetic_source(synthetic, shape.resolution, int(rows[0]["size"]))
+        fixed = {"synthetic": made, "footprints": footprints_only(made)}
+        if others is not None:
+            pairs = real_source(open_dataset(others, "train"), shape.resolution, "others")
+            fixed["others"] = labelled(pairs, f"{others}, split train")
+        test = labelled(real_source(open_dataset(dataset, test_split), shape.resolution, "test"), str(dataset))
+        _check_scenes(real, max(counts), f"{dataset}, split {split}")
+        seen: dict[str, Collection[str]] = {f"trained on (--split {split})": real.scenes}
+        seen |= seen_by_synthetic(synthetic, dataset)
+        if others is not None and fingerprint(others) == fingerprint(dataset):
+            seen[f"trained on (--others {others})"] = fixed["others"].scenes
+        check_unseen(test.scenes, f"{dataset}, --test-split {test_split}", seen)
+        for source in (real, *fixed.values(), test):
+            print(described(source))
+        settings = {
+            "dataset": [fingerprint(dataset), split, test_split],
+            "others": fingerprint(others) if others else None,
+            "synthetic": card,
+            **vars(training),
+        }
+        scores: list[Score] = []
+        for seed in draws:
+            for arm, count in planned(counts, fixed):
+                name = f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}"
+                path = out / TRAININGS / f"{name}.json"
+                found = _finished(path, settings)
+                if found is None:
+                    parts = fixed | {"real": of_scenes(real, drawn_scenes(real.scenes, count, seed))}
+                    sources = [parts[part] for part in arm.split(" + ")]
+                    model, loss = train_damage_model(sources, shape, training, seed, name)
+                    found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    scored = {name: float(value) for name, value in official(found.sum(axis=0)).items()}
+                    result = {"settings": settings, "last_loss": loss, "scores": scored, "counts": found.tolist()}
+                    write_text(path, json.dumps(result, indent=1) + "\n")
+                scores.append(Score(arm, count, seed, found))
+        text = usefulness_tables(scores)
+        write_text(out / TABLE, text)
+        print(text)
 
 
 def planned(counts: Sequence[int], parts: Collection[str]) -> list[tuple[str, int]]:

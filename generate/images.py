@@ -59,6 +59,22 @@ def open_raster(path: Path) -> Iterator[DatasetReader]:
             yield source
 
 
+@contextmanager
+def writing_raster(path: Path) -> Iterator[None]:
+    """Within the block, what rasterio cannot write is one message.
+
+    Raises:
+        GenerateError: naming the file.
+    """
+    try:
+        yield
+    except RasterioError as error:
+        raise GenerateError(
+            f"{path}: could not be written ({error.__cause__ or error}). Free some space or change the folder's "
+            "permissions, then run the same command again."
+        ) from error
+
+
 def read_header(path: Path) -> ImageHeader:
     """Look at an image file without decoding it.
 

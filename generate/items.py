@@ -19,6 +19,7 @@ from generate.images import ImageHeader, check_mask, read_header, read_pixels
 from generate.inputs import Mask
 from generate.metadata import Metadata
 from generate.pipeline import Checkpoint, Pixels
+from generate.scale import note_scale
 
 BATCH_FILES = (".json", ".jsonl")
 
@@ -104,6 +105,7 @@ def patch_items(
             f"{folder}: the checkpoint is shown {trained.sequence} images of before the event, but {len(short)} "
             f"patches of split {split} have fewer, the first is {short[0]}. Build it from a source with histories."
         )
+    note_scale(trained, side, rows["size"][:])
     names = rows.select_columns(["patch_id"])
     images, masks = (
         rows.select_columns(["patch_id", "pre", "post", "damage_mask", *["history"] * (trained.sequence > 1)]),

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from tqdm import tqdm
 
+from data.processes import Processes
 from generate.inputs import Inputs
 from generate.items import Item, batched
 from generate.metadata import UNKNOWN
 from generate.methods import INVERTING, METHODS
-from generate.output import ImageFolder
+from generate.output import ImageFolder, check_names
 from generate.pipeline import Pipeline, Pixels
+from generate.processes import ALONE, everyone, wait_for_everyone
 from generate.progress import progress, step_reporter
 from generate.sampling import Sampling
 from generate.scene import Windowing, generate_scene
@@ -43,6 +44,9 @@ def tasks_of(
         sampling: its samples and seed.
         facts: what all images have in common: checkpoint, sampling.
         method: one of METHODS.
+
+    Raises:
+        GenerateError: two images would have the same file, or one of no possible name.
     """
     facts = {"method": method, **facts}
     tasks = []
@@ -55,6 +59,7 @@ def tasks_of(
             seed = sampling.image_seed(item.key, sample)
             made = {"patch_id": item.name, "prompt": item.prompt, "seed": seed, "sample": sample, **origin, **facts}
             tasks.append(Task(item, sample, seed, file_name(item.name, sample, ending), made))
+    check_names(task.file for task in tasks)
     return tasks
 
 
@@ -86,20 +91,35 @@ def make_images(
         overwrite: replace what was made otherwise.
         what: name of the progress bar.
     """
-    state = PartialState()
+    team = everyone()
     with ImageFolder(folder, {task.file: task.made for task in tasks}, overwrite) as images:
         todo = [task for task in tasks if task.file not in images.done]
-        if images.done and state.is_main_process:
+        if images.done and team.is_main:
             print(f"{folder}: {len(images.done)} of {len(tasks)} images are there already.")
-        todo = todo[state.process_index :: state.num_processes]
-        if not todo:
+        together = _large_scenes(todo, windows, sampling.batch_size, team.number)
+        mine = [task for task in todo if task not in together][team.index :: team.number]
+        if not (mine or together):
             return
         pipeline = load()
-        with progress(len(todo), what, "image") as bar:
-            for batch in batched((task for task in todo if task.item.read), sampling.batch_size):
+        with progress(len(mine) + len(together), what, "image") as bar:
+            for batch in batched((task for task in mine if task.item.read), sampling.batch_size):
                 _make_batch(pipeline, batch, images, sampling, watermark, bar)
-            for task in (task for task in todo if task.item.scene):
-                _make_scene(pipeline, task, images, sampling, windows, watermark, bar)
+            for task in (task for task in mine if task.item.scene):
+                _make_scene(pipeline, task, images, sampling, windows, watermark, bar, ALONE)
+            if together:
+                wait_for_everyone()
+            for task in together:
+                _make_scene(pipeline, task, images, sampling, windows, watermark, bar, team)
+
+
+def _large_scenes(todo: Sequence[Task], windows: Windowing, batch_size: int, processes: int) -> list[Task]:
+    """Scenes that keep all processes busy, or that are too few for a process each: made by all together."""
+    scenes = [(task, task.item.scene) for task in todo if task.item.scene]
+    return [
+        task
+        for task, header in scenes
+        if 1 < processes and (len(scenes) < processes or len(windows.grid(header, 1)) >= batch_size * processes)
+    ]
 
 
 def _make_batch(
@@ -139,6 +159,7 @@ def _make_scene(
     windows: Windowing,
     watermark: bool,
     bar: "tqdm[Any]",
+    team: Processes,
 ) -> None:
     header = task.item.scene
     assert header
@@ -157,9 +178,13 @@ def _make_scene(
                 task.made,
                 watermark=watermark,
                 on_window=windows_bar.update,
+                team=team,
             )
 
-        images.add(task.file, write)
+        if team.is_main:
+            images.add(task.file, write)
+        else:
+            write(images.partial(task.file))
     bar.update()
 
 

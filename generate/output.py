@@ -1,23 +1,26 @@
 """The folder of generated images: every file in it is whole, and `manifest.jsonl` says how each was made.
 
 Each process lists what it finishes in a part of its own, `manifest-0003.jsonl`; the next one to open the folder, or the
-end of the run, puts the parts together. So an interrupted run loses nothing, whoever goes on with it.
+end of the run, puts the parts together. So an interrupted run loses nothing, whoever goes on with it. No image is ever
+deleted: one that is asked for again takes the place of the older one of its name, any other stays.
 """
 
 import json
-import shutil
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from accelerate import PartialState
-
-from data.storage import sha256
+from data.storage import entries, sha256, whole, write_text
 from generate.errors import GenerateError
+from generate.processes import everyone, from_main, wait_for_everyone
 
 MANIFEST = "manifest.jsonl"
-PARTS = "manifest-*.jsonl"
+_IMAGE = r"[^/\\.][^/\\]*\.(?:png|tif)"
+_PART = re.compile(r"manifest-\d{4}\.jsonl")
+_PARTIAL = re.compile(rf"\.({_IMAGE}|{re.escape(MANIFEST)})(?:\.pre|\.raster)?\.partial")  # the latter of scenes
+_NAME_BYTES = 255 - len("..raster.partial")  # that file systems allow a name, and what is put around it meanwhile
 # Fields of a line that say nothing of how the image was made: checkpoint and pre image are told by their hashes.
 NOT_COMPARED = ("file", "sha256", "checkpoint", "pre", "mask")
 
@@ -33,28 +36,15 @@ class ImageFolder:
         Args:
             folder: to write.
             wanted: for each file of this run, how it is to be made; the same in every process.
-            overwrite: replace what was made otherwise, remove what is not wanted.
+            overwrite: replace those of them that were made otherwise.
 
         Raises:
             GenerateError: the folder holds something else, or images that were made otherwise.
         """
         self.folder = folder
         self._wanted = wanted
-        state = PartialState()
-        check_folder(folder)
-        kept = _lines(folder)
-        if not overwrite:
-            _check_same(folder, kept, wanted)
-        state.wait_for_everyone()  # all have looked before anyone writes
-        if state.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            kept = {file: line for file, line in kept.items() if _is_whole(folder / file, line)}
-            if overwrite:
-                kept = {file: line for file, line in kept.items() if _is_made(line, wanted.get(file))}
-            _tidy(folder, kept)
-        state.wait_for_everyone()
-        self.done = _lines(folder).keys() & wanted.keys()
-        self._part = (folder / f"manifest-{state.process_index:04d}.jsonl").open("w", encoding="utf-8")
+        self.done = from_main(lambda: _open(folder, wanted, overwrite))
+        self._part = (folder / f"manifest-{everyone().index:04d}.jsonl").open("w", encoding="utf-8")
 
     def __enter__(self) -> "ImageFolder":
         """Ready to take images."""
@@ -66,12 +56,13 @@ class ImageFolder:
         """Close this process's part; put the parts together if all went well."""
         self._part.close()
         if kind is None:
-            state = PartialState()
-            state.wait_for_everyone()
-            if state.is_main_process:
-                lines = _lines(self.folder)
-                _tidy(self.folder, {file: lines[file] for file in sorted(lines, key=lambda file: _order(lines[file]))})
-            state.wait_for_everyone()
+            wait_for_everyone()
+            if everyone().is_main:
+                _join_parts(self.folder)
+
+    def partial(self, file: str) -> Path:
+        """Where `add` has a file written, for processes that help without writing."""
+        return self.folder / f".{file}.partial"
 
     def add(self, file: str, write: Callable[[Path], None]) -> None:
         """Write a file whole, and its line of the manifest.
@@ -80,17 +71,33 @@ class ImageFolder:
             file: one of those wanted.
             write: writes to the path it is given.
         """
-        path = self.folder / file
-        partial = path.with_name(f".{file}.partial")
-        try:
+        with whole(self.folder / file) as partial:
             write(partial)
             line = {**self._wanted[file], "file": file, "sha256": sha256(partial)}
             # Listed first: stopped in between, the list names a file that is not there, and it is made again.
             self._part.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._part.flush()
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+
+
+def check_names(files: Iterable[str]) -> None:
+    """Stop unless every image of a run gets a file of its own, of a name that a list of ours may hold.
+
+    Raises:
+        GenerateError: naming the file.
+    """
+    seen: set[str] = set()
+    for file in files:
+        if not (re.fullmatch(_IMAGE, file) and file.isprintable() and len(file.encode()) <= _NAME_BYTES):
+            raise GenerateError(
+                f"{file[:80]!a} is no name for a generated file: expected at most {_NAME_BYTES} bytes, without /, \\, "
+                "control characters and a dot in front. Rename the image, or give it a `name` in a batch file."
+            )
+        if file in seen:
+            raise GenerateError(
+                f"two images would become {file}: the samples of one item are NAME_s1, NAME_s2 and so on. Give the "
+                "items other names."
+            )
+        seen.add(file)
 
 
 def check_folder(folder: Path) -> None:
@@ -99,73 +106,73 @@ def check_folder(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise GenerateError(f"out {folder} is a file. Name a folder that does not exist yet.")
-    listed = _lines(folder)
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in listed and not _is_ours(path))
+    listed = lines_of(folder)
+    foreign = [path.name for path in entries(folder) if not _is_ours(path, listed)]
     if foreign:
         raise GenerateError(f"out {folder} holds {', '.join(foreign[:3])}, which is not ours. Name another folder.")
 
 
-def _is_ours(path: Path) -> bool:
-    return path.name == MANIFEST or path.match(PARTS) or (path.name.startswith(".") and path.suffix == ".partial")
-
-
-def _lines(folder: Path) -> dict[str, Made]:
-    """What the manifest and its parts list, by file name."""
-    found: dict[str, Made] = {}
-    for path in [folder / MANIFEST, *sorted(folder.glob(PARTS))]:
-        if not path.is_file():
-            continue
-        for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # a line that was cut short does not count
-            try:
-                entry = json.loads(line)
-                # Only names in this very folder: a manifest cannot point us at other files.
-                found[Path(str(entry["file"])).name] = entry
-            except (ValueError, KeyError, TypeError):
-                raise GenerateError(f"{path}: not a manifest of pre2post generate. Name another folder.") from None
-    return found
-
-
-def _check_same(folder: Path, lines: Mapping[str, Made], wanted: Mapping[str, Made]) -> None:
+def check_same(folder: Path, wanted: Mapping[str, Made]) -> None:
     """An earlier run in the same folder is gone on with only if it made its images in the same way."""
-    for file in sorted(lines.keys() & wanted.keys()):
-        if not _is_made(lines[file], wanted[file]):
+    for file, line in sorted(lines_of(folder).items()):
+        if file in wanted and (differing := _differing(line, wanted[file])):
+            old, new = (str(made.get(differing[0]))[:80] for made in (line, wanted[file]))
             raise GenerateError(
-                f"out {folder} holds an earlier run: {file} was made with {_difference(lines[file], wanted[file])}. "
+                f"out {folder} holds an earlier run: {file} was made with {differing[0]} {old}, not {new}. "
                 "Add --overwrite to replace it, or name another folder."
             )
 
 
-def _is_made(line: Made, wanted: Made | None) -> bool:
-    return wanted is not None and not _differing(line, wanted)
+def lines_of(folder: Path) -> dict[str, Made]:
+    """What the manifest and its parts list, by file name, of what is there.
+
+    Raises:
+        GenerateError: a line that generation cannot have written.
+    """
+    found: dict[str, Made] = {}
+    for path in [folder / MANIFEST, *sorted(folder.glob("manifest-*.jsonl"))]:
+        if not path.is_file():
+            continue
+        try:
+            for text in path.read_text(encoding="utf-8").split("\n")[:-1]:  # a line that was cut short does not count
+                line = json.loads(text)
+                if not re.fullmatch(_IMAGE, line["file"]) or not isinstance(line["seed"], int):
+                    raise ValueError
+                found[line["file"]] = line
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise GenerateError(f"{path}: not a manifest of pre2post generate. Name another folder.") from None
+    return {file: line for file, line in found.items() if (folder / file).exists()}
 
 
-def _difference(line: Made, wanted: Made) -> str:
-    """The first setting that differs, in words."""
-    name = _differing(line, wanted)[0]
-    old, new = (str(made.get(name))[:80] for made in (line, wanted))
-    return f"{name} {old}, not {new}"
+def _is_ours(path: Path, listed: Mapping[str, Made]) -> bool:
+    known = path.name == MANIFEST or path.name in listed or _PART.fullmatch(path.name) or _PARTIAL.fullmatch(path.name)
+    return bool(known) and path.is_file() and not path.is_symlink()
+
+
+def _open(folder: Path, wanted: Mapping[str, Made], overwrite: bool) -> set[str]:
+    """The files of this run that are there already, whole and made in the same way."""
+    check_folder(folder)
+    if not overwrite:
+        check_same(folder, wanted)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if (left := _PARTIAL.fullmatch(path.name)) and left[1] in wanted:  # of a run that was killed
+            path.unlink()
+    _join_parts(folder)
+    return {
+        file
+        for file, line in lines_of(folder).items()
+        if file in wanted and not _differing(line, wanted[file]) and sha256(folder / file) == line.get("sha256")
+    }
+
+
+def _join_parts(folder: Path) -> None:
+    lines = sorted(lines_of(folder).values(), key=lambda line: (line["seed"], line["file"]))
+    write_text(folder / MANIFEST, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    for path in folder.glob("manifest-*.jsonl"):
+        if _PART.fullmatch(path.name):
+            path.unlink()
 
 
 def _differing(line: Made, wanted: Made) -> list[str]:
     return [name for name in {**wanted, **line} if name not in NOT_COMPARED and line.get(name) != wanted.get(name)]
-
-
-def _is_whole(path: Path, line: Made) -> bool:
-    return path.is_file() and sha256(path) == line.get("sha256")
-
-
-def _tidy(folder: Path, kept: Mapping[str, Made]) -> None:
-    """Make the manifest list exactly `kept`; files it listed beside them and leftovers of a kill are removed."""
-    gone = _lines(folder).keys() - kept.keys()
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept.values()), encoding="utf-8")
-    partial.replace(folder / MANIFEST)
-    for path in [*(folder / file for file in gone), *folder.glob(PARTS), *folder.glob(".*.partial")]:
-        if path.is_dir():  # the scratch file of a scene
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _order(line: Made) -> tuple[int, str]:
-    return int(line.get("seed", 0)), str(line["file"])

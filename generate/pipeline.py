@@ -56,6 +56,7 @@ class Checkpoint:
     base: str  # name or folder of the base it was trained on
     unet_sha256: str  # Base.weights_hash("unet") of that base
     resolution: int  # side of the images it was trained on, px
+    patch_px: int | None  # side of the patches that they were made from; None = several, or not told by old checkpoints
     caption_style: str
     trained: str  # a key of PARTS
     condition: str  # of the ControlNet: pixels, latents, pixels+mask
@@ -98,6 +99,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             base=str(state["base"]["name"]),
             unet_sha256=str(state["base"]["unet_sha256"]),
             resolution=int(state["resolution"]),
+            patch_px=state.get("patch_px"),
             caption_style=str(state["caption_style"]),
             trained=str(state["trained"]),
             condition=str(state["condition"]),

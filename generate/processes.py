@@ -1,10 +1,33 @@
-"""How the processes of one run find each other."""
+"""How the processes of one run find each other, tell each other what one of them found, and share the work.
+
+Whoever waits for others to finish work of their own waits on the CPU and for days; whoever does the same work together
+with others waits as long as a training's processes do (`run.peer_timeout`). Neither is NCCL's ten minutes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from accelerate import PartialState
+from accelerate.utils import gather, pad_across_processes
+from torch import Tensor
 
+from data.processes import PATIENCE, Processes
+from data.storage import locked, look
+from generate.errors import GenerateError
 from models.freed_memory import keep_freed_memory
 from models.threads import set_threads
+
+PEER_TIMEOUT = timedelta(seconds=1800)  # the default of run.peer_timeout
+ALONE = Processes()
+
+T = TypeVar("T")
+Piece = TypeVar("Piece", bound=Sequence[Any])
 
 
 def join_processes() -> PartialState:
@@ -15,4 +38,94 @@ def join_processes() -> PartialState:
     keep_freed_memory()
     set_threads()
     # Without cpu=True several processes without GPUs would each take themselves for the only one.
-    return PartialState(cpu=not torch.accelerator.is_available())
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=PEER_TIMEOUT)
+
+
+def everyone() -> Processes:
+    """This process among all of the run."""
+    state = PartialState()
+    return Processes(state.process_index, state.num_processes)
+
+
+def from_main(act: Callable[[], T]) -> T:
+    """What the first process did or found, told to all; so is any error it met."""
+    if everyone().number == 1:
+        return act()
+    outcome: list[Any] = [None, None]
+    if everyone().is_main:
+        try:
+            outcome[0] = act()
+        except Exception as error:
+            outcome[1] = error
+    with _noticing_losses():
+        dist.broadcast_object_list(outcome, src=0, group=_patient())
+    found, met = outcome
+    if met is not None:
+        raise met
+    return found  # type: ignore[no-any-return]
+
+
+def wait_for_everyone() -> None:
+    """Until every process is here, however long the work of one takes."""
+    if everyone().number > 1:
+        with _noticing_losses():
+            dist.barrier(group=_patient())
+
+
+@contextmanager
+def sole_writer(out: Path) -> Iterator[None]:
+    """Try an output folder and hold its lock, for all processes of this command.
+
+    Raises:
+        DataError: another command writes there, or nothing can be written; in every process.
+    """
+    with ExitStack() as held:
+
+        def take() -> None:
+            held.enter_context(locked(out))
+            look(out)
+
+        from_main(take)
+        yield
+
+
+def in_turn(
+    work: Sequence[Piece], compute: Callable[[Piece], Tensor], team: Processes
+) -> Iterator[tuple[Piece, Tensor]]:
+    """All pieces of work with their results, in order; every process of the team computes its share and gets all.
+
+    The pieces, and the order in which a caller adds up their results, are those of one process alone: so are the bits.
+
+    Args:
+        work: the same in every process.
+        compute: gives a tensor with a row for each part of a piece, on the process's device.
+        team: everyone, or this process alone.
+    """
+    for start in range(0, len(work), team.number):
+        pieces = work[start : start + team.number]
+        # Who has no piece left does the last one once more and is not heard.
+        result = compute(pieces[min(team.index, len(pieces) - 1)])
+        if team.number == 1:
+            yield pieces[0], result
+            continue
+        with _noticing_losses():
+            results = gather(pad_across_processes(result)).chunk(team.number)
+        for piece, one in zip(pieces, results, strict=False):
+            yield piece, one[: len(piece)]
+
+
+@cache
+def _patient() -> Any:  # noqa: ANN401  # torch has no public name for it
+    """All processes, talking over the network of their hosts: no GPU is kept busy by waiting."""
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+@contextmanager
+def _noticing_losses() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo and NCCL have none of their own for a lost connection
+        raise GenerateError(
+            f"process {everyone().index}: another process of this run has ended ({str(error).splitlines()[0][:200]}); "
+            "what it said tells why. What is finished stays: the same command goes on from there."
+        ) from error

@@ -12,9 +12,10 @@ from generate.items import Item, file_items, patch_items
 from generate.make import make_images, tasks_of
 from generate.output import check_folder
 from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
-from generate.processes import join_processes
+from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
+from generate.scale import window_at
 from generate.scene import windowing
 
 
@@ -56,42 +57,40 @@ def generate(
         caption_style: Which captions of a dataset to use; by default the style of the training.
         base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         sampling: How the images are sampled.
-        window: Pixels of an image that fill the network's input along one side: the --size of the dataset that the
-            checkpoint was trained on. By default the network's own size.
+        window: Pixels of an image that fill the network's input along one side. By default as many as the patches of
+            the training had, so that a pixel of the network shows as much ground as it did there.
         overlap: Share of a window that its neighbour also covers, in images larger than one window. Less is faster,
             more hides the seams better.
         watermark: Lay the word SYNTHETIC over every image. Its metadata say so in any case.
-        overwrite: Replace images in the same folder that were made otherwise.
+        overwrite: Replace images of the same names that were made otherwise; any other image stays.
     """
-    state = join_processes()
-    check_folder(out)
-    trained = open_checkpoint(checkpoint)
-    side = sampling.size or trained.resolution
-    windows = windowing(side, window, overlap)
-    _check_masked(trained, pre, mask)
-    items: list[Item]
-    if pre.is_dir():
-        items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
-    else:
-        _only_for_datasets(limit, caption_style)
-        if trained.sequence > 1:
-            raise GenerateError(
-                f"{pre}: the checkpoint is shown {trained.sequence} images of before the event, which only a built "
-                "dataset has (docs/sources.md)."
-            )
-        items = file_items(pre, prompt, side=side, window=window or side, mask=mask)
-    parts = open_base(trained, base)
-    prompts = [item.prompt for item in items]
-    captions = pre.is_dir() and prompt is None
-    check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=captions)
-    facts = trained.described() | sampling.described(trained.resolution) | {"watermark": watermark}
-    if any(item.scene for item in items):
-        facts |= {"window": window or side, "overlap": overlap}
-    tasks = tasks_of(items, sampling, facts)
-    load = partial(load_generator, trained, parts, sampling.scheduler)
-    make_images(tasks, out, load, sampling, windows, watermark=watermark, overwrite=overwrite)
-    if state.is_main_process:
-        print(f"{len(tasks)} image{'s' * (len(tasks) != 1)} in {out}")
+    join_processes()
+    with sole_writer(out):
+        from_main(lambda: check_folder(out))
+        trained = open_checkpoint(checkpoint)
+        side = sampling.size or trained.resolution
+        _check_masked(trained, pre, mask)
+        items: list[Item]
+        if pre.is_dir():
+            items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
+        else:
+            _only_for_datasets(limit, caption_style)
+            _only_without_history(trained, pre)
+            window = window or window_at(trained, side)
+            items = file_items(pre, prompt, side=side, window=window, mask=mask)
+        windows = windowing(side, window, overlap)
+        parts = open_base(trained, base)
+        prompts = [item.prompt for item in items]
+        captions = pre.is_dir() and prompt is None
+        check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=captions)
+        facts = trained.described() | sampling.described(trained.resolution) | {"watermark": watermark}
+        if any(item.scene for item in items):
+            facts |= {"window": window, "overlap": overlap}
+        tasks = tasks_of(items, sampling, facts)
+        load = partial(load_generator, trained, parts, sampling.scheduler)
+        make_images(tasks, out, load, sampling, windows, watermark=watermark, overwrite=overwrite)
+        if everyone().is_main:
+            print(f"{len(tasks)} image{'s' * (len(tasks) != 1)} in {out}")
 
 
 def _check_masked(trained: Checkpoint, pre: Path, mask: Path | None) -> None:
@@ -104,6 +103,14 @@ def _check_masked(trained: Checkpoint, pre: Path, mask: Path | None) -> None:
         raise GenerateError(
             f"{trained.folder}: trained on pixels+mask, so it must be told the damage to draw. Give one image with "
             "--mask MASK.png, or a dataset, which has masks of its own."
+        )
+
+
+def _only_without_history(trained: Checkpoint, pre: Path) -> None:
+    if trained.sequence > 1:
+        raise GenerateError(
+            f"{pre}: the checkpoint is shown {trained.sequence} images of before the event, which only a built "
+            "dataset has (docs/sources.md)."
         )
 
 

@@ -6,6 +6,12 @@ from typing import Any, Literal
 from generate.errors import GenerateError
 
 SAMPLE_STRIDE = 1_000_000  # more than any split has patches, so that no two images of a run share their start noise
+# Bounds of what makes sense: beyond them numbers overflow, or no memory is enough.
+MOST_STEPS = 999  # a sampler has fewer than the noise levels of the training
+MOST_GUIDANCE = 100
+GUIDANCE_EXPECTED = f"0 to {MOST_GUIDANCE}; 1 = none, usually up to 9"
+LARGEST_SEED = 2**62  # a torch.Generator takes 64 bits, of the seed and what is added to it
+MOST_PX = 8192
 SPEED_ONLY = ("batch_size",)  # changes no image
 OF_THE_IMAGE = ("seed", "samples")  # said by each image's own seed
 
@@ -46,14 +52,14 @@ class Sampling:
         for wrong, name, expected in (
             (self.scheduler not in ("ddim", "unipc", "dpm++"), "scheduler", "ddim, unipc or dpm++"),
             (self.precision not in ("fp32", "bf16"), "precision", "fp32 or bf16"),
-            (self.steps < 1, "steps", "1 or more, usually 20 to 100"),
-            (not self.guidance_scale >= 0, "guidance_scale", "0 or more; 1 = none, usually up to 9"),
-            (not self.control_scale >= 0, "control_scale", "0 or more; 1 = as trained"),
+            (not 1 <= self.steps <= MOST_STEPS, "steps", f"1 to {MOST_STEPS}, usually 20 to 100"),
+            (not 0 <= self.guidance_scale <= MOST_GUIDANCE, "guidance_scale", GUIDANCE_EXPECTED),
+            (not 0 <= self.control_scale <= MOST_GUIDANCE, "control_scale", f"0 to {MOST_GUIDANCE}; 1 = as trained"),
             (not 0 <= self.control_start <= 1, "control_start", "a share of the steps, 0 to 1"),
             (not self.control_start <= self.control_end <= 1, "control_end", "a share from control_start to 1"),
-            (self.samples < 1, "samples", "1 or more"),
-            (self.seed < 0, "seed", "0 or more"),
-            (self.size is not None and (self.size < 8 or self.size % 8 > 0), "size", "a multiple of 8 px"),
+            (not 1 <= self.samples <= SAMPLE_STRIDE, "samples", f"1 to {SAMPLE_STRIDE:,}"),
+            (not 0 <= self.seed <= LARGEST_SEED, "seed", f"0 to {LARGEST_SEED:,}"),
+            (not is_side(self.size), "size", f"a multiple of 8 px, at most {MOST_PX:,}"),
             (self.batch_size < 1, "batch_size", "1 or more"),
         ):
             if wrong:
@@ -67,6 +73,11 @@ class Sampling:
         """What decides an image beside its inputs and its seed, for the manifest."""
         values = asdict(self) | {"size": self.size or resolution}
         return {name: value for name, value in values.items() if name not in (*SPEED_ONLY, *OF_THE_IMAGE)}
+
+
+def is_side(size: int | None) -> bool:
+    """Whether a network can see images of this side, px; None = its own."""
+    return size is None or (8 <= size <= MOST_PX and size % 8 == 0)
 
 
 PUBLISHED = Sampling()

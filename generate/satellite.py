@@ -4,14 +4,16 @@ On a laptop: `pre2post satellite --requests images.json --base tiny --out images
 """
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from tqdm import tqdm
 
+from data.storage import locked, look, whole, write_text
 from generate.errors import GenerateError
+from generate.pipeline import as_pixels, check_finite
 from generate.progress import progress, step_reporter
 from generate.satellite_items import SatelliteItem, read_items
 from models import load_base
@@ -36,18 +38,21 @@ def satellite(*, requests: Path, base: str, out: Path, half_precision: bool = Fa
         overwrite: Replace images of the same names.
     """
     wanted = read_items(requests)
-    found = sorted(item.output for item in wanted if (out / item.output).exists())
-    if found and not overwrite:
-        raise GenerateError(f"out {out} has {', '.join(found[:3])} already. Add --overwrite, or name another folder.")
-    made = _earlier(out / MADE, {item.output for item in wanted})
-    pipeline = _pipeline(base, half_precision)
-    out.mkdir(parents=True, exist_ok=True)
-    with progress(len(wanted), "satellite", "image") as bar:
-        for item in wanted:
-            _make(pipeline, item, out / item.output, bar)
-            made.append({**vars(item), "base": base})
-            _replace(out / MADE, lambda path: path.write_text(json.dumps(made, indent=1) + "\n"))
-            bar.update()
+    with locked(out):
+        look(out)
+        found = sorted(item.output for item in wanted if (out / item.output).exists())
+        if found and not overwrite:
+            raise GenerateError(
+                f"out {out} has {', '.join(found[:3])} already. Add --overwrite, or name another folder."
+            )
+        made = _earlier(out / MADE, {item.output for item in wanted})
+        pipeline = _pipeline(base, half_precision)
+        with progress(len(wanted), "satellite", "image") as bar:
+            for item in wanted:
+                _make(pipeline, item, out / item.output, bar)
+                made.append({**vars(item), "base": base})
+                write_text(out / MADE, json.dumps(made, indent=1, allow_nan=False) + "\n")
+                bar.update()
     print(f"{len(wanted)} image{'s' * (len(wanted) != 1)} in {out}")
 
 
@@ -73,7 +78,7 @@ def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: "tqdm[Any
 
     report = step_reporter(bar, item.steps)
 
-    image = pipeline(
+    images = pipeline(
         item.prompt,
         metadata=item.metadata or None,
         width=width,
@@ -82,8 +87,11 @@ def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: "tqdm[Any
         guidance_scale=item.guidance,
         generator=torch.Generator("cpu").manual_seed(item.seed),
         on_step=lambda done, latents: report(done),
-    ).images[0]
-    _replace(path, partial(image.save, format="PNG"))
+        output_type="np",
+    ).images
+    check_finite(images, [item.seed])
+    with whole(path) as file:
+        Image.fromarray(as_pixels(images)[0]).save(file, format="PNG")
 
 
 def _earlier(path: Path, replaced: set[str]) -> list[dict[str, Any]]:
@@ -94,13 +102,3 @@ def _earlier(path: Path, replaced: set[str]) -> list[dict[str, Any]]:
         return [entry for entry in json.loads(path.read_text()) if entry["output"] not in replaced]
     except (ValueError, TypeError, KeyError):
         raise GenerateError(f"{path}: not written by pre2post satellite. Name another folder with --out.") from None
-
-
-def _replace(path: Path, write: Any) -> None:  # noqa: ANN401 (takes a path)
-    """Write a file that is either whole or absent."""
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

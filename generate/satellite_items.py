@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.errors import shortened
 from generate.errors import GenerateError
+from generate.output import check_names
+from generate.sampling import GUIDANCE_EXPECTED, LARGEST_SEED, MOST_GUIDANCE, MOST_PX, MOST_STEPS, is_side
 from models.metadata import MetadataError, natural_metadata
 
 # field: its types, and its value where an entry has none; the first two must be there.
@@ -43,7 +46,7 @@ def read_items(path: Path) -> list[SatelliteItem]:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GenerateError(f"{path}: no such file. Expected a JSON list of images to make.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
         raise GenerateError(f"{path}: not JSON ({error}). Expected a list of objects with prompt and output.") from None
     if not isinstance(entries, list) or not entries:
         raise GenerateError(f"{path}: expected a list of objects with prompt and output, and at least one.")
@@ -70,8 +73,14 @@ def _item(entry: Any, where: str) -> SatelliteItem:  # noqa: ANN401 (straight fr
     output = values["output"]
     if Path(output).name != output or not output.endswith(".png"):
         raise GenerateError(f"{where}: output is {output!r}. Expected a file name ending in .png, without folders.")
-    if not 1 <= values["steps"] <= 999:
-        raise GenerateError(f"{where}: steps is {values['steps']}. Expected 1 to 999, usually 20 to 50.")
+    check_names([output])
+    for wrong, field, expected in (
+        (not 1 <= values["steps"] <= MOST_STEPS, "steps", f"1 to {MOST_STEPS}, usually 20 to 50"),
+        (not 0 <= values["guidance"] <= MOST_GUIDANCE, "guidance", GUIDANCE_EXPECTED),
+        (not 0 <= values["seed"] <= LARGEST_SEED, "seed", f"0 to {LARGEST_SEED:,}"),
+    ):
+        if wrong:
+            raise GenerateError(f"{where}: {field} is {shortened(values[field])}. Expected {expected}.")
     try:
         natural_metadata(values["metadata"])
     except (MetadataError, TypeError, ValueError) as error:
@@ -83,6 +92,9 @@ def _size(size: Any, where: str) -> tuple[int, int] | None:  # noqa: ANN401 (str
     if size is None:
         return None
     sides = size if isinstance(size, list) else [size, size]
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 and side % 8 == 0 for side in sides):
-        raise GenerateError(f"{where}: size is {size}. Expected a side in px, or [width, height], multiples of 8.")
+    if len(sides) != 2 or not all(type(side) is int and is_side(side) for side in sides):
+        raise GenerateError(
+            f"{where}: size is {shortened(size)}. Expected a side in px, or [width, height], multiples of 8, at most "
+            f"{MOST_PX:,}."
+        )
     return sides[0], sides[1]

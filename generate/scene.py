@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.processes import Processes
 from generate.errors import GenerateError
 from generate.images import ImageHeader
 from generate.pipeline import Pipeline
@@ -65,10 +66,15 @@ def generate_scene(
     *,
     watermark: bool,
     on_window: Callable[[int], object],
+    team: Processes,
 ) -> None:
-    """Generate one scene into the file `out`; temporary files lie beside it."""
+    """Generate one scene into the file `out`; temporary files lie beside it.
+
+    Several processes may do it together: they share the windows, the first writes.
+    """
     grid = windows.grid(header, pipeline.vae_scale_factor)
     in_pixels = grid.scaled(pipeline.vae_scale_factor)
-    with scene_windows(header.path, in_pixels, windows.factor, out.parent, header.mask) as read_pre:
-        latents = denoise_scene(pipeline, grid, read_pre, prompt, seed, sampling, on_window)
-    write_scene(pipeline, latents, grid, windows.factor, sampling, header.path, out, made, watermark=watermark)
+    scratch = out.with_name(f"{out.stem}.pre.partial")
+    with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, team) as read_pre:
+        latents = denoise_scene(pipeline, grid, read_pre, prompt, seed, sampling, on_window, team)
+    write_scene(pipeline, latents, grid, windows.factor, sampling, header.path, out, made, watermark, team)

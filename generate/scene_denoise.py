@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionControlNetPipeline, StableDiffusionInstructPix2PixPipeline
 from torch import Tensor
 
+from data.processes import Processes
 from generate.metadata import told
 from generate.pipeline import (
     Pipeline,
@@ -24,10 +25,12 @@ from generate.pipeline import (
     prompt_states,
     scaled_input,
 )
+from generate.processes import ALONE, in_turn
 from generate.sampling import Sampling
 from generate.windows import Grid, weight_sums, weights
 from models.denoiser import has_lora
 
+Places = list[tuple[int, int]]  # (top, left) of windows
 ReadWindow = Callable[[int, int], Pixels]  # (top, left) in pixels of the network -> (side, side, 3)
 
 
@@ -40,6 +43,7 @@ def denoise_scene(
     seed: int,
     sampling: Sampling,
     on_window: Callable[[int], object] = lambda done: None,
+    team: Processes = ALONE,
 ) -> Tensor:
     """Sample the latents of a scene.
 
@@ -53,6 +57,7 @@ def denoise_scene(
         seed: of the start noise of the whole scene, drawn on the CPU.
         sampling: its scheduler and seed are those of `pipeline` and `seed`.
         on_window: told the number of windows just predicted.
+        team: the processes that share the windows; each gets the whole latents, those of one process to the bit.
 
     Returns:
         (1, C, grid.height, grid.width) float32, scaled as the UNet sees them.
@@ -71,7 +76,10 @@ def denoise_scene(
     for index, timestep in enumerate(scheduler.timesteps):
         control = _control_scale(sampling, index)
         blended = torch.zeros_like(latents)
-        for places in _batches(grid, sampling.batch_size):
+
+        def predict(
+            places: Places, latents: Tensor = latents, timestep: Tensor = timestep, control: float = control
+        ) -> Tensor:
             crops = torch.cat([latents[..., y : y + grid.side, x : x + grid.side] for y, x in places])
             crops = scheduler.scale_model_input(crops, timestep)
             pre = conditioning([read_pre(y, x) for y, x in _in_pixels(pipeline, places)]).to(latents.device)
@@ -80,7 +88,9 @@ def denoise_scene(
                 scaled_input(pipeline, sampling.control_scale),
                 told(pipeline, None),
             ):
-                predicted = _predict(pipeline, crops, timestep, text, pre, control, sampling)
+                return _predict(pipeline, crops, timestep, text, pre, control, sampling)
+
+        for places, predicted in in_turn(_batches(grid, sampling.batch_size), predict, team):
             for (y, x), part in zip(places, predicted, strict=True):
                 blended[0, :, y : y + grid.side, x : x + grid.side] += window_weight * part
             on_window(len(places))
@@ -141,7 +151,7 @@ def _control_scale(sampling: Sampling, index: int) -> float:
     return 0.0 if begun < sampling.control_start or ended > sampling.control_end else sampling.control_scale
 
 
-def _batches(grid: Grid, size: int) -> list[list[tuple[int, int]]]:
+def _batches(grid: Grid, size: int) -> list[Places]:
     places = iter(grid)
     return [batch for batch in iter(lambda: list(islice(places, size)), [])]
 

@@ -1,6 +1,5 @@
 """The pre image of a scene at the network's scale, window by window, whatever its size and format."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,8 +12,10 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from data.condition import with_mask
-from generate.images import open_raster, read_classes, read_rgb
+from data.processes import Processes
+from generate.images import open_raster, read_classes, read_rgb, writing_raster
 from generate.pipeline import Pixels
+from generate.processes import ALONE, from_main
 from generate.windows import Grid
 
 STRIP_PX = 256  # rows of the network's scale that are read at once
@@ -23,7 +24,7 @@ BLOCK_PX = 128  # of the scratch file
 
 @contextmanager
 def scene_windows(
-    path: Path, grid: Grid, factor: int, scratch: Path, mask: Path | None = None
+    path: Path, grid: Grid, factor: int, scratch: Path, mask: Path | None = None, team: Processes = ALONE
 ) -> Iterator["SceneWindows"]:
     """Bring a scene to the network's scale in a temporary file and read windows of it.
 
@@ -31,14 +32,24 @@ def scene_windows(
         path: the pre image.
         grid: windows, in pixels of the network; what hangs over the scene shows it mirrored.
         factor: pixels of the scene per pixel of the network, along one axis; blocks are averaged, as in training.
-        scratch: folder for the temporary file, 3 bytes per pixel of the network.
+        scratch: the temporary file, 3 bytes per pixel of the network.
         mask: damage mask of the scene, shown behind its colours; of each block the middle pixel counts, as in training.
+        team: the processes that read it; the first writes the temporary file.
     """
-    with (
-        tempfile.TemporaryDirectory(dir=scratch, prefix=".scene-", suffix=".partial") as folder,
-        open_raster(path) as source,
-    ):
-        small = Path(folder) / "scene.tif"
+    try:
+        if team.number == 1:
+            _write_reduced(path, factor, scratch)
+        else:
+            from_main(lambda: _write_reduced(path, factor, scratch))
+        with open_raster(scratch) as reduced, open_raster(mask) if mask else nullcontext() as classes:
+            yield SceneWindows(reduced, grid.side, factor, classes)
+    finally:
+        if team.is_main:
+            scratch.unlink(missing_ok=True)
+
+
+def _write_reduced(path: Path, factor: int, scratch: Path) -> None:
+    with open_raster(path) as source, writing_raster(scratch):
         profile = {
             "driver": "GTiff",
             "width": -(-source.width // factor),
@@ -50,13 +61,11 @@ def scene_windows(
             "blockysize": BLOCK_PX,
             "BIGTIFF": "IF_SAFER",
         }
-        with rasterio.open(small, "w", **profile) as target:
+        with rasterio.open(scratch, "w", **profile) as target:
             for top in range(0, profile["height"], STRIP_PX):
                 rows = min(STRIP_PX, profile["height"] - top)
                 strip = _reduced(source, top * factor, rows, profile["width"], factor)
                 target.write(strip.transpose(2, 0, 1), window=Window(0, top, profile["width"], rows))
-        with rasterio.open(small) as reduced, open_raster(mask) if mask else nullcontext() as classes:
-            yield SceneWindows(reduced, grid.side, factor, classes)
 
 
 class SceneWindows:

@@ -10,14 +10,14 @@ import rasterio.shutil
 import torch
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 from torch import Tensor
 
-from generate.errors import GenerateError
-from generate.images import open_raster
+from data.processes import Processes
+from generate.images import open_raster, writing_raster
 from generate.pipeline import Pipeline, Pixels, autocast
+from generate.processes import in_turn
 from generate.sampling import Sampling
 from generate.stamp import tags
 from generate.watermark import marked, tile_side
@@ -35,8 +35,8 @@ def write_scene(
     pre: Path,
     out: Path,
     made: dict[str, Any],
-    *,
     watermark: bool,
+    team: Processes,
 ) -> None:
     """Decode and write a scene.
 
@@ -50,22 +50,23 @@ def write_scene(
         out: a GeoTIFF if `pre` is one, else a PNG.
         made: written into the file's tags.
         watermark: lay the word SYNTHETIC over it.
+        team: the processes that decode; the first writes.
     """
-    with open_raster(pre) as source:
+    strips = _strips(pipeline, latents, grid, factor, sampling, team)
+    if not team.is_main:
+        for _ in strips:
+            pass
+        return
+    with open_raster(pre) as source, writing_raster(out):
         as_png = source.driver != "GTiff"
-        tiff = out.with_name(f"{out.stem}.tif.partial") if as_png else out
+        tiff = out.with_name(f"{out.stem}.raster.partial") if as_png else out
         try:
             with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tiff, "w", **_profile(source)) as target:
                 _copy_georeference(source, target)
                 target.update_tags(**tags(made))
-                _write_strips(_strips(pipeline, latents, grid, factor, sampling), source, target, watermark)
+                _write_strips(strips, source, target, watermark)
             if as_png:
                 rasterio.shutil.copy(tiff, out, driver="PNG", WRITE_METADATA_AS_TEXT="YES")
-        except RasterioError as error:
-            raise GenerateError(
-                f"{out}: could not be written ({error.__cause__ or error}). Free some space or mend the folder's "
-                "permissions, then run the same command again."
-            ) from error
         finally:
             if as_png:
                 tiff.unlink(missing_ok=True)
@@ -73,7 +74,7 @@ def write_scene(
 
 @torch.inference_mode()
 def _strips(
-    pipeline: Pipeline, latents: Tensor, grid: Grid, factor: int, sampling: Sampling
+    pipeline: Pipeline, latents: Tensor, grid: Grid, factor: int, sampling: Sampling, team: Processes
 ) -> Iterator[NDArray[np.float32]]:
     """Finished rows of the scene from top to bottom, (rows, width, 3) in [0, 1].
 
@@ -82,13 +83,19 @@ def _strips(
     pixels = grid.scaled(pipeline.vae_scale_factor * factor)
     window_weight = np.outer(weights(pixels.side), weights(pixels.side))[..., None]
     row_sum, column_sum = (weight_sums(length, pixels.side, pixels.stride) for length in (pixels.height, pixels.width))
+
+    def decode(places: list[tuple[int, int]]) -> Tensor:
+        ((top, left),) = places
+        crop = latents[..., top : top + grid.side, left : left + grid.side]
+        return _decode(pipeline, crop, factor, sampling)
+
+    decoded = in_turn([[place] for place in grid], decode, team)
     open_rows = np.zeros((pixels.side, pixels.width, 3), np.float32)
     ends = [*pixels.tops[1:], pixels.height]
-    for top, pixel_top, end in zip(grid.tops, pixels.tops, ends, strict=True):
-        for left, pixel_left in zip(grid.lefts, pixels.lefts, strict=True):
-            crop = latents[..., top : top + grid.side, left : left + grid.side]
-            decoded = _decode(pipeline, crop, factor, sampling)
-            open_rows[:, pixel_left : pixel_left + pixels.side] += window_weight * decoded
+    for pixel_top, end in zip(pixels.tops, ends, strict=True):
+        for pixel_left in pixels.lefts:
+            window = next(decoded)[1][0].cpu().numpy()
+            open_rows[:, pixel_left : pixel_left + pixels.side] += window_weight * window
         done = end - pixel_top
         rows = row_sum[pixel_top:end, None, None]
         yield open_rows[:done] / (rows * column_sum[None, :, None])
@@ -96,13 +103,13 @@ def _strips(
         open_rows[pixels.side - done :] = 0
 
 
-def _decode(pipeline: Pipeline, crop: Tensor, factor: int, sampling: Sampling) -> NDArray[np.float32]:
-    """One window of latents as (side, side, 3) in [0, 1] at the scene's scale."""
+def _decode(pipeline: Pipeline, crop: Tensor, factor: int, sampling: Sampling) -> Tensor:
+    """One window of latents as (1, side, side, 3) float32 in [0, 1] at the scene's scale."""
     with autocast(pipeline, sampling):
-        decoded = pipeline.vae.decode(crop / pipeline.vae.config.scaling_factor, return_dict=False)[0].float()
+        decoded: Tensor = pipeline.vae.decode(crop / pipeline.vae.config.scaling_factor, return_dict=False)[0].float()
     if factor > 1:
         decoded = torch.nn.functional.interpolate(decoded, scale_factor=factor, mode="bicubic", align_corners=False)
-    return np.asarray((decoded[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy())
+    return (decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
 
 
 def _write_strips(
@@ -115,8 +122,6 @@ def _write_strips(
     missing_data = any(MaskFlags.all_valid not in flags for flags in source.mask_flag_enums[:3])
     for strip in strips:
         rows = min(len(strip), source.height - top)
-        if rows <= 0:  # what is left hangs over the scene
-            return
         pixels: Pixels = (strip[:rows, : source.width] * 255).round().astype(np.uint8)
         if watermark:
             pixels = marked(pixels, top, tile)

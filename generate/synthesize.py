@@ -3,6 +3,7 @@
 On a laptop: `pre2post synthesize --checkpoint runs/mask --dataset d256 --out synthetic --limit 16 --steps 10`
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,17 +18,20 @@ from tqdm import tqdm
 
 from data.condition import shown_pixels
 from data.dataset import fingerprint, open_dataset
+from data.images import encode_png
 from data.invented_damage import invented_damage
 from data.pixels import resize_mask, resize_rgb
 from data.sampler import example_rng
+from data.storage import entries, whole, write_text
 from generate.errors import GenerateError
 from generate.items import Item, captions_of, spread
-from generate.make import make_images, tasks_of
-from generate.output import check_folder
+from generate.make import Task, make_images, tasks_of
+from generate.output import check_folder, check_same, lines_of
 from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
-from generate.processes import join_processes
+from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
+from generate.scale import note_scale
 from generate.scene import windowing
 
 POST, PRE, MASKS, CARD = "post", "pre", "masks", "synthetic.json"
@@ -63,57 +67,55 @@ def synthesize(
         limit: Only so many patches, evenly spread over the split.
         base: Where the base lies now, by default where the training found it.
         sampling: How the images are sampled; its seed also decides the invented damage.
-        overwrite: Replace images in the same folder that were made otherwise.
+        overwrite: Replace pairs in the same folder that were made otherwise.
     """
-    state = join_processes()
-    _check_out(out)
-    trained = open_checkpoint(checkpoint)
-    _check_checkpoint(trained)
-    side = sampling.size or trained.resolution
-    rows = open_dataset(dataset, split)
-    positions = spread(len(rows), limit)
-    origin = {"dataset_fingerprint": fingerprint(dataset)}
-    items, masks = _items(rows, origin, positions, trained, side, sampling.seed)
-    if not items:
-        raise GenerateError(f"{dataset}, split {split}: none of {len(positions)} patches has footprints to damage.")
-    parts = open_base(trained, base)
-    prompts = [item.prompt for item in items]
-    check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=True)
-    facts = trained.described() | sampling.described(trained.resolution) | {"watermark": False}
-    facts |= {"invented_damage_seed": sampling.seed}
-    load = partial(load_generator, trained, parts, sampling.scheduler)
-    windows = windowing(side, None, 0.5)
-    tasks = tasks_of(items, sampling, facts)
-    make_images(tasks, out / POST, load, sampling, windows, watermark=False, overwrite=overwrite, what="synthesize")
-    if not state.is_main_process:
-        return
-    images = rows.select_columns(["pre"])
-    for folder in (PRE, MASKS):
-        (out / folder).mkdir(exist_ok=True)
-    for item, mask in tqdm(zip(items, masks, strict=True), total=len(items), desc="masks", unit="patch"):
-        shown = resize_mask(Image.fromarray(mask), side)
-        _write_whole(out / MASKS / f"{item.name}.png", Image.fromarray(shown))
-        _write_whole(out / PRE / f"{item.name}.png", Image.fromarray(resize_rgb(images[item.key]["pre"], side)))
-    card = {
-        "format": FORMAT,
-        **origin,
-        "split": split,
-        "resolution": side,
-        "patch_px": int(rows[0]["size"]),
-        "pairs": len(tasks),
-        "without_footprints": len(positions) - len(items),
-        "seed": sampling.seed,
-        **trained.described(),
-        "trained_on": trained.trained_on,
-    }
-    (out / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")  # last: all is there
-    print(f"{len(tasks)} pairs in {out}; {len(positions) - len(items)} patches without footprints left out")
+    join_processes()
+    with sole_writer(out):
+        from_main(lambda: _check_out(out))
+        trained = open_checkpoint(checkpoint)
+        _check_checkpoint(trained)
+        side = sampling.size or trained.resolution
+        rows = open_dataset(dataset, split)
+        note_scale(trained, side, rows["size"][:])
+        positions = spread(len(rows), limit)
+        origin = {"dataset_fingerprint": fingerprint(dataset)}
+        items, masks = _items(rows, origin, positions, trained, side, sampling.seed)
+        if not items:
+            raise GenerateError(f"{dataset}, split {split}: none of {len(positions)} patches has footprints to damage.")
+        parts = open_base(trained, base)
+        prompts = [item.prompt for item in items]
+        check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=True)
+        facts = trained.described() | sampling.described(trained.resolution) | {"watermark": False}
+        facts |= {"invented_damage_seed": sampling.seed, **origin}
+        tasks = tasks_of(items, sampling, facts)
+        from_main(lambda: _begin(out, tasks, facts, overwrite))
+        # Before the images, so that none is ever without its label.
+        from_main(lambda: _write_masks(out, items, masks, rows, side))
+        load = partial(load_generator, trained, parts, sampling.scheduler)
+        windows = windowing(side, None, 0.5)
+        make_images(tasks, out / POST, load, sampling, windows, watermark=False, overwrite=overwrite, what="synthesize")
+        if not everyone().is_main:
+            return
+        card = {
+            "format": FORMAT,
+            **origin,
+            "split": split,
+            "resolution": side,
+            "patch_px": int(rows[0]["size"]),
+            "pairs": len(lines_of(out / POST)),
+            "without_footprints": len(positions) - len(items),
+            "seed": sampling.seed,
+            **trained.described(),
+            "trained_on": trained.trained_on,
+        }
+        write_text(out / CARD, json.dumps(card, indent=1) + "\n")  # last: all is there
+        print(f"{len(tasks)} pairs in {out}; {len(positions) - len(items)} patches without footprints left out")
 
 
 def _items(
     rows: Dataset, origin: dict[str, Any], positions: Sequence[int], trained: Checkpoint, side: int, seed: int
-) -> tuple[list[Item], list[NDArray[np.uint8]]]:
-    """What to generate, and the mask of each; patch k's damage depends on (seed, k) only."""
+) -> tuple[list[Item], list[bytes]]:
+    """What to generate, and the PNG of each mask; patch k's damage depends on (seed, k) only."""
     places, images = rows.select_columns([name for name in COLUMNS if name != "pre"]), rows.select_columns(["pre"])
     told = captions_of(rows, positions, trained.caption_style) if trained.caption_style != "short" else None
     items, masks = [], []
@@ -127,8 +129,11 @@ def _items(
         def read(position: int = position, mask: NDArray[np.uint8] = mask) -> NDArray[np.uint8]:
             return shown_pixels(images[position]["pre"], Image.fromarray(mask), side)
 
-        items.append(Item(position, row["patch_id"], told[index] if told else prompt, lambda: origin, read))
-        masks.append(mask)
+        png = encode_png(resize_mask(Image.fromarray(mask), side))
+        facts = origin | {"mask_sha256": hashlib.sha256(png).hexdigest()}
+        text = told[index] if told else prompt
+        items.append(Item(position, row["patch_id"], text, lambda facts=facts: facts, read))  # type: ignore[misc]
+        masks.append(png)
     return items, masks
 
 
@@ -149,15 +154,36 @@ def _check_checkpoint(trained: Checkpoint) -> None:
 
 def _check_out(out: Path) -> None:
     """Stop if writing there would touch anything but an earlier run's output."""
-    if not out.exists():
-        return
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in (POST, PRE, MASKS, CARD))
+    foreign = [path.name for path in entries(out) if path.name not in (POST, PRE, MASKS, CARD, f".{CARD}.partial")]
     if foreign:
         raise GenerateError(f"out {out} holds {', '.join(foreign[:3])}, which is not ours. Name another folder.")
     check_folder(out / POST)
 
 
-def _write_whole(path: Path, image: Image.Image) -> None:
-    partial_file = path.with_name(f".{path.name}.partial")
-    image.save(partial_file, format="PNG")
-    partial_file.replace(path)
+def _begin(out: Path, tasks: Sequence[Task], facts: Mapping[str, Any], overwrite: bool) -> None:
+    """Take away what says that all is there: from now on it may not be.
+
+    Raises:
+        GenerateError: pairs made otherwise would be mixed with the new ones.
+    """
+    wanted = {task.file: task.made for task in tasks}
+    if not overwrite:
+        check_same(out / POST, wanted)
+    for file, line in lines_of(out / POST).items():
+        if file not in wanted and any(line.get(name) != value for name, value in facts.items() if name != "checkpoint"):
+            raise GenerateError(
+                f"out {out} holds {file} of an earlier run, made in another way and not asked for now: a folder holds "
+                "pairs of one kind. Raise --limit with --overwrite to make them all anew, or name another folder."
+            )
+    (out / CARD).unlink(missing_ok=True)
+
+
+def _write_masks(out: Path, items: Sequence[Item], masks: Sequence[bytes], rows: Dataset, side: int) -> None:
+    """The labels, and the pre images as the network saw them."""
+    images = rows.select_columns(["pre"])
+    for folder in (PRE, MASKS):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for item, mask in tqdm(zip(items, masks, strict=True), total=len(items), desc="masks", unit="patch"):
+        for folder, png in ((MASKS, mask), (PRE, encode_png(resize_rgb(images[item.key]["pre"], side)))):
+            with whole(out / folder / f"{item.name}.png") as path:
+                path.write_bytes(png)

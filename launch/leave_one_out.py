@@ -15,6 +15,7 @@ from data.dataset import fingerprint, open_dataset
 from data.errors import DataError
 from data.events import check_events
 from data.splits import same_ground
+from data.storage import locked, look
 from evaluation.folds import gather, write_folds
 from evaluation.output import RESULTS
 from evaluation.results import BEST
@@ -58,26 +59,28 @@ def leave_one_out(
     """
     split = _config_of(config, dataset, out / "fold", ()).data.split
     folds = folds_of(open_dataset(dataset, split)["event"][:], events)
-    wanted = {"split": split, "dataset_fingerprint": fingerprint(dataset), "seed": sampling.seed, "limit": limit}
-    wanted |= {name: value for name, value in sampling.described(0).items() if name != "size"}
-    todo = {name: left_out for name, left_out in folds.items() if not (out / name / "results" / RESULTS).is_file()}
-    for name in folds.keys() - todo.keys():
-        _check_finished(out / name, _config_of(config, dataset, out / name / "run", folds[name]), wanted, methods)
-    for number, (name, left_out) in enumerate(folds.items(), start=1):
-        if name not in todo:
-            print(f"{out / name}: finished already.")
-            continue
-        headline(f"{number}/{len(folds)} {name}", "train on all other events, measure on this one")
-        run, results = out / name / "run", out / name / "results"
-        given = _overrides(dataset, run, left_out)
-        launch("train", "--config", str(config), *given, config_file=accelerate)
-        options = {
-            "checkpoint": run, "dataset": dataset, "out": results, "split": split, "events": ",".join(left_out),
-            "limit": limit, "methods": methods, "networks": networks, **asdict(sampling),
-        }  # fmt: skip
-        launch("launch.cli", "evaluate", *_as_options(options), config_file=accelerate)
-    table = write_folds(out, gather({name: out / name / "results" for name in folds}))
-    print(f"\n{table}\n{out}: leave-one-out.json, leave-one-out.tex")
+    with locked(out):
+        look(out)
+        wanted = {"split": split, "dataset_fingerprint": fingerprint(dataset), "seed": sampling.seed, "limit": limit}
+        wanted |= {name: value for name, value in sampling.described(0).items() if name != "size"}
+        todo = {name: left_out for name, left_out in folds.items() if not (out / name / "results" / RESULTS).is_file()}
+        for name in folds.keys() - todo.keys():
+            _check_finished(out / name, _config_of(config, dataset, out / name / "run", folds[name]), wanted, methods)
+        for number, (name, left_out) in enumerate(folds.items(), start=1):
+            if name not in todo:
+                print(f"{out / name}: finished already.")
+                continue
+            headline(f"{number}/{len(folds)} {name}", "train on all other events, measure on this one")
+            run, results = out / name / "run", out / name / "results"
+            given = _overrides(dataset, run, left_out)
+            launch("train", "--config", str(config), *given, config_file=accelerate)
+            options = {
+                "checkpoint": run, "dataset": dataset, "out": results, "split": split, "events": ",".join(left_out),
+                "limit": limit, "methods": methods, "networks": networks, **asdict(sampling),
+            }  # fmt: skip
+            launch("launch.cli", "evaluate", *_as_options(options), config_file=accelerate)
+        table = write_folds(out, gather({name: out / name / "results" for name in folds}))
+        print(f"\n{table}\n{out}: leave-one-out.json, leave-one-out.tex")
 
 
 def folds_of(of_patches: Sequence[str], wanted: str = "") -> dict[str, list[str]]:

@@ -272,6 +272,12 @@ def resolution_of(stage: Stage, dataset: Dataset) -> int:
     return int(sizes.pop())
 
 
+def patch_px_of(dataset: Dataset) -> int | None:
+    """Side that the patches of a dataset were built with, px; None if there are several."""
+    sizes = set(dataset["size"][:])
+    return int(sizes.pop()) if len(sizes) == 1 else None
+
+
 def check_histories(stage: Stage, dataset: Dataset, images: int) -> None:
     """Stop unless every patch has so many images of before the event."""
     if short := too_short(dataset, images):

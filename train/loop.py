@@ -20,7 +20,7 @@ from models.threads import set_threads
 from train.boundary import Run, at_boundary, from_main, validation_is_missing
 from train.config import Config, check_batches
 from train.encode import Batch, encoder_of, unchanged
-from train.examples import Examples, prepare_examples
+from train.examples import Examples, patch_px_of, prepare_examples
 from train.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
 from train.lost_peer import noticing_losses
 from train.memory import out_of_memory
@@ -117,7 +117,10 @@ def _train(config: Config, interrupt: Interrupt) -> int:
         encode=encode,
         validations=validations,
         log=MetricsLog(accelerator, config.run.out, patch_namer(stages, examples, datasets), state.scaler.is_enabled()),
-        descriptions=[describe(config, resolution=each.recipe.resolution, **identity) for each in examples],
+        descriptions=[
+            describe(config, resolution=each.recipe.resolution, patch_px=patch_px_of(dataset), **identity)
+            for each, dataset in zip(examples, datasets, strict=True)
+        ],
     )
     accelerator.print(start_card(run, examples, threads))
     interrupt.at_step_boundaries = True

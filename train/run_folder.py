@@ -129,12 +129,15 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def describe(config: Config, *, base_hash: str, dataset_fingerprint: str, resolution: int) -> dict[str, Any]:
-    """What state.json says beside the step."""
+def describe(
+    config: Config, *, base_hash: str, dataset_fingerprint: str, resolution: int, patch_px: int | None
+) -> dict[str, Any]:
+    """What state.json says beside the step: `patch_px` of the dataset are shown at `resolution`, None = of several."""
     return {
         "base": {"name": config.model.base, "unet_sha256": base_hash},
         "dataset_fingerprint": dataset_fingerprint,
         "resolution": resolution,
+        "patch_px": patch_px,
         "trained": config.model.trained,
         "condition": config.model.condition,
         "metadata": config.model.metadata,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from generate.output import ImageFolder
@@ -108,11 +109,21 @@ def test_a_finished_run_loads_no_network(
 
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(tmp_path: Path, run_folder: Path, batch: Path) -> None:
-    """Each takes every second image; the manifest is one."""
+    """Each takes every second image; a scene they make together, equal to the bit. The manifest is one."""
+    write_image(tmp_path / "scene.png", side=72)  # 16 windows
+    with batch.open("a") as file:
+        file.write('\n{"pre": "scene.png", "prompt": "x"}')
     options = ["--checkpoint", run_folder, "--pre", batch, "--out", tmp_path / "two", "--steps", "2"]
-    torchrun("launch.cli", "generate", *map(str, options))
-    generate(checkpoint=run_folder, pre=batch, out=tmp_path / "one", sampling=Sampling(steps=2))
+    torchrun("launch.cli", "generate", *map(str, [*options, "--batch-size", 3]))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as there
+    generate(checkpoint=run_folder, pre=batch, out=tmp_path / "one", sampling=Sampling(steps=2, batch_size=3))
+    torch.set_num_threads(threads)
     assert_same(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "one/scene.png").read_bytes() == (tmp_path / "two/scene.png").read_bytes()
+    assert (tmp_path / "one/manifest.jsonl").read_text().count("\n") == 6
     one, two = ((tmp_path / out / "manifest.jsonl").read_text().splitlines() for out in ("one", "two"))
     assert [json.loads(line)["file"] for line in one] == [json.loads(line)["file"] for line in two]
-    assert not list((tmp_path / "two").glob("manifest-*"))
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        [*images(tmp_path / "one"), "manifest.jsonl"]
+    )

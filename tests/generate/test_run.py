@@ -86,14 +86,18 @@ def test_samples_have_noise_of_their_own(tmp_path: Path, run_folder: Path, datas
 
 
 def test_overwrite_replaces_only_our_files(tmp_path: Path, run_folder: Path) -> None:
-    """Other settings need the flag; a foreign file stops every run."""
+    """Other settings need the flag; what is not asked for stays; a foreign file stops every run."""
     out, pre = tmp_path / "out", write_image(tmp_path / "a.png")
     arguments: dict[str, Any] = {"checkpoint": run_folder, "prompt": "x", "out": out}
     generate(pre=pre, sampling=Sampling(steps=1), **arguments)
     with pytest.raises(GenerateError, match=r"a\.png was made with steps 1, not 2\. Add --overwrite"):
         generate(pre=pre, sampling=Sampling(steps=2), **arguments)
+    one_step = (out / "a.png").read_bytes()
     generate(pre=write_image(tmp_path / "b.png", seed=1), overwrite=True, sampling=Sampling(steps=1), **arguments)
-    assert sorted(path.name for path in out.iterdir()) == ["b.png", "manifest.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "manifest.jsonl"]
+    assert (out / "a.png").read_bytes() == one_step
+    generate(pre=pre, overwrite=True, sampling=Sampling(steps=2), **arguments)
+    assert [(line["file"], line["steps"]) for line in manifest(out)] == [("a.png", 2), ("b.png", 1)]
     (out / "notes.txt").write_text("mine")
     with pytest.raises(GenerateError, match=r"notes\.txt, which is not ours"):
         generate(pre=pre, overwrite=True, sampling=Sampling(steps=1), **arguments)

@@ -100,9 +100,9 @@ def test_the_mask_follows_the_windows(tmp_path: Path) -> None:
     path, mask = write_image(tmp_path / "a.png", side=64), write_mask(tmp_path / "mask.png", 64)
     with Image.open(path) as image, Image.open(mask) as classes:
         small = shown_pixels(image, classes, 32)
-    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path, mask) as read:
+    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path / "scratch", mask) as read:
         assert np.array_equal(read(8, 16), small[8:24, 16:32])
-    with scene_windows(path, Grid(40, 40, side=16, stride=8), 2, tmp_path, mask) as read:
+    with scene_windows(path, Grid(40, 40, side=16, stride=8), 2, tmp_path / "scratch", mask) as read:
         assert np.array_equal(read(24, 0), np.concatenate([small[24:32], small[31:23:-1]])[:, :16])
 
 
@@ -136,9 +136,9 @@ def test_windows_show_the_scene_at_the_size_of_training(tmp_path: Path) -> None:
     with Image.open(path) as image:
         small = resize_rgb(image, 32)
         pixels = np.asarray(image)
-    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path) as read:
+    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path / "scratch") as read:
         assert np.array_equal(read(8, 16), small[8:24, 16:32])
-    with scene_windows(path, Grid(72, 72, side=16, stride=8), 1, tmp_path) as read:
+    with scene_windows(path, Grid(72, 72, side=16, stride=8), 1, tmp_path / "scratch") as read:
         expected = np.concatenate([pixels[56:64], pixels[63:55:-1]])[:, 40:56]
         assert np.array_equal(read(56, 40), expected)
     assert [item.name for item in tmp_path.iterdir()] == ["a.png"]
@@ -196,7 +196,7 @@ def test_the_batch_of_windows_does_not_matter(tmp_path: Path, pipeline: StableDi
     header = read_header(write_image(tmp_path / "a.png", side=72))
     grid = windowing(RESOLUTION, None, 0.5).grid(header, 8)
     sampling = Sampling(steps=2, batch_size=1)
-    with scene_windows(header.path, grid.scaled(8), 1, tmp_path) as read:
+    with scene_windows(header.path, grid.scaled(8), 1, tmp_path / "scratch") as read:
         one = denoise_scene(pipeline, grid, read, "x", 0, sampling)
         five = denoise_scene(pipeline, grid, read, "x", 0, replace(sampling, batch_size=5))
     assert torch.allclose(one, five, atol=1e-4)
