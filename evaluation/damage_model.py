@@ -16,8 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from data.disk import look
 from data.errors import fault
-from data.storage import locked, look, whole_folder
+from data.storage import locked, whole_folder
 from evaluation.damage_examples import Pair
 from evaluation.damage_network import SIDE_MULTIPLE, DamageNetwork, classify
 from evaluation.damage_score import Counts, count

@@ -5,7 +5,7 @@ The images come first and are kept: an interrupted evaluation goes on with them.
 
 from pathlib import Path
 
-from data.storage import entries
+from data.storage import entries, partial_name
 from evaluation.errors import EvaluationError
 from evaluation.results import METHODS
 from generate.make import file_name
@@ -29,7 +29,7 @@ def check_out(out: Path, overwrite: bool) -> None:
         return
     if not out.is_dir():
         raise EvaluationError(f"out {out} is a file. Name a folder that does not exist yet.")
-    ours = {IMAGES, *WRITTEN_LAST, *(f".{name}.partial" for name in WRITTEN_LAST)}
+    ours = {IMAGES, *WRITTEN_LAST, *map(partial_name, WRITTEN_LAST)}
     foreign = [path for path in entries(out) if path.name not in ours]
     foreign += [path for path in (out / IMAGES).glob("*") if path.name not in METHODS]
     if foreign:

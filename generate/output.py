@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from data.storage import entries, sha256, whole, write_text
+from data.storage import entries, partial_name, sha256, whole, write_text
 from generate.errors import GenerateError
 from generate.processes import everyone, from_main, wait_for_everyone
 
@@ -62,7 +62,7 @@ class ImageFolder:
 
     def partial(self, file: str) -> Path:
         """Where `add` has a file written, for processes that help without writing."""
-        return self.folder / f".{file}.partial"
+        return self.folder / partial_name(file)
 
     def add(self, file: str, write: Callable[[Path], None]) -> None:
         """Write a file whole, and its line of the manifest.

@@ -17,8 +17,9 @@ from accelerate import PartialState
 from accelerate.utils import gather, pad_across_processes
 from torch import Tensor
 
+from data.disk import look
 from data.processes import PATIENCE, Processes
-from data.storage import locked, look
+from data.storage import locked
 from generate.errors import GenerateError
 from models.freed_memory import keep_freed_memory
 from models.threads import set_threads

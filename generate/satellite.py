@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from data.storage import locked, look, whole, write_text
+from data.disk import look
+from data.storage import locked, whole, write_text
 from generate.errors import GenerateError
 from generate.pipeline import as_pixels, check_finite
 from generate.progress import progress, step_reporter

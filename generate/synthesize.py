@@ -22,7 +22,7 @@ from data.images import encode_png
 from data.invented_damage import invented_damage
 from data.pixels import resize_mask, resize_rgb
 from data.sampler import example_rng
-from data.storage import entries, whole, write_text
+from data.storage import entries, partial_name, whole, write_text
 from generate.errors import GenerateError
 from generate.items import Item, captions_of, spread
 from generate.make import Task, make_images, tasks_of
@@ -154,7 +154,7 @@ def _check_checkpoint(trained: Checkpoint) -> None:
 
 def _check_out(out: Path) -> None:
     """Stop if writing there would touch anything but an earlier run's output."""
-    foreign = [path.name for path in entries(out) if path.name not in (POST, PRE, MASKS, CARD, f".{CARD}.partial")]
+    foreign = [path.name for path in entries(out) if path.name not in (POST, PRE, MASKS, CARD, partial_name(CARD))]
     if foreign:
         raise GenerateError(f"out {out} holds {', '.join(foreign[:3])}, which is not ours. Name another folder.")
     check_folder(out / POST)

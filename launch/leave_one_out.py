@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 
 from data.dataset import fingerprint, open_dataset
+from data.disk import look
 from data.errors import DataError
 from data.events import check_events
 from data.splits import same_ground
-from data.storage import locked, look
+from data.storage import locked
 from evaluation.folds import gather, write_folds
 from evaluation.output import RESULTS
 from evaluation.results import BEST

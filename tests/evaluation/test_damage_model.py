@@ -1,5 +1,6 @@
 """The damage model: it learns, always the same; its command, its folder, its errors."""
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -10,12 +11,21 @@ import pytest
 import torch
 
 from data.errors import DataError
+from data.storage import locked
 from evaluation.damage_examples import Examples, Pair, Source, footprints_only, of_scenes, remembered
-from evaluation.damage_model import DamageCard, DamageModel, load_damage_model, save_damage_model, score_pairs
+from evaluation.damage_model import (
+    DamageCard,
+    DamageModel,
+    keep_damage_model,
+    load_damage_model,
+    save_damage_model,
+    score_pairs,
+)
 from evaluation.damage_network import DamageNetwork, classify
 from evaluation.damage_score import count, official
 from evaluation.damage_training import Training, damage_loss, damage_model, rate, train_damage_model
 from evaluation.errors import EvaluationError
+from tests.disks import Disk
 from tests.evaluation.damage_worlds import SIDE, toy_pair, toy_source
 from tests.generate.worlds import patch_row, write_dataset
 
@@ -212,6 +222,33 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         save_damage_model(tmp_path / "model", DamageModel(DamageNetwork(8), CARD), {})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_is_tried_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nowhere to write, or another command at it: told before the first step."""
+    dataset = write_dataset(tmp_path / "d", [patch_row(0)], "train")
+    monkeypatch.setattr("evaluation.damage_training.train_damage_model", lambda *_: pytest.fail("trained"))
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DataError, match="file"):
+        damage_model(dataset=dataset, out=tmp_path / "file" / "model", score_split="none")
+    with locked(tmp_path, name=".model.lock"), pytest.raises(DataError, match="another command is writing"):
+        damage_model(dataset=dataset, out=tmp_path / "model", score_split="none")
+
+
+def test_a_trained_model_survives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is saved elsewhere, whole, and the message says where."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "other").mkdir()
+    Disk(monkeypatch, tmp_path / "disk").without("mkdir", errno.ENOSPC)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "other"))
+    model = DamageModel(DamageNetwork(8), CARD)
+    with pytest.raises(EvaluationError, match=r"the disk is full.*The trained model is whole in (\S+): ") as told:
+        keep_damage_model(tmp_path / "disk" / "model", model, {})
+    assert not list((tmp_path / "disk").iterdir())
+    (folder,) = (tmp_path / "other").glob("*/model")
+    assert str(folder) in str(told.value)
+    kept, weights = load_damage_model(folder).network.state_dict(), model.network.state_dict()
+    assert all(torch.equal(kept[name], weight) for name, weight in weights.items())
 
 
 def test_wrong_folders(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from data.errors import DataError
+from data.storage import locked
 from evaluation.distributions import frechet_distance
 from evaluation.errors import EvaluationError
 from evaluation.networks import NetworkAbsent
@@ -293,6 +294,37 @@ def test_an_interrupted_evaluation_goes_on(
     evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
     assert capsys.readouterr().out.count("2 of 2 images are there already") == 2
     assert len(results(out)["per_patch"]) == 2
+
+
+def test_stopped_at_the_report_or_while_overwriting(
+    tmp_path: Path, run_folder: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own half-written report is no stranger; old results never stand beside new images."""
+    out = tmp_path / "out"
+    arguments: dict[str, Any] = {
+        "checkpoint": run_folder, "dataset": dataset, "out": out, "networks": "none", "methods": "generated,copy",
+        "limit": 1,
+    }  # fmt: skip
+    evaluate(sampling=Sampling(steps=1), **arguments)
+    (out / "results.json").unlink()
+    (out / ".report.html.partial").write_text("<html>")
+    evaluate(sampling=Sampling(steps=1), **arguments)
+    assert sorted(path.name for path in out.iterdir()) == ["images", "report.html", "results.json", "results.tex"]
+    (out / ".notes.partial").write_text("mine")
+    with pytest.raises(EvaluationError, match=r"holds \.notes\.partial"):
+        evaluate(sampling=Sampling(steps=2), overwrite=True, **arguments)
+    assert (out / "results.json").is_file()
+    (out / ".notes.partial").unlink()
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evaluation.images.make_images", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(sampling=Sampling(steps=2), overwrite=True, **arguments)
+    assert [path.name for path in out.iterdir()] == ["images"]
+    with locked(out), pytest.raises(DataError, match="another command is writing to it"):
+        evaluate(sampling=Sampling(steps=1), **arguments)
 
 
 def test_editing_is_a_row_like_any_other(tmp_path: Path, run_folder: Path, dataset: Path) -> None:

@@ -1,5 +1,6 @@
 """The usefulness test: which models are trained on what, and what the table makes of their scores."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -31,9 +32,10 @@ def write_synthetic(folder: Path, **changes: object) -> Path:
         ):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / kind / f"{name}.png")
-        lines.append(json.dumps({"patch_id": name, "file": f"{name}.png"}))
+        label = hashlib.sha256((folder / "masks" / f"{name}.png").read_bytes()).hexdigest()
+        lines.append(json.dumps({"patch_id": name, "file": f"{name}.png", "seed": 0, "mask_sha256": label}))
     (folder / "post" / "manifest.jsonl").write_text("\n".join(lines) + "\n")
-    card = {"format": "pre2post-synthetic", "resolution": 32, "patch_px": 64, "split": "train"}
+    card = {"format": "pre2post-synthetic", "resolution": 32, "patch_px": 64, "pairs": 2, "split": "train"}
     card |= {"dataset_fingerprint": "f" * 64, "trained_on": {"datasets": ["0" * 64], "split": "train", "leave_out": []}}
     (folder / "synthetic.json").write_text(json.dumps(card | changes))
     return folder

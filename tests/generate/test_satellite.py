@@ -136,3 +136,13 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     items = listed(tmp_path, [])
     with pytest.raises(GenerateError, match="at least one"):
         run(satellite, "satellite", ["--requests", str(items), "--base", "tiny", "--out", str(tmp_path), "--overwrite"])
+
+
+@pytest.mark.parametrize("field", ["guidance", "seed", "size"])
+def test_numbers_out_of_range(tmp_path: Path, field: str) -> None:
+    """JSON of Python knows Infinity and NaN, and whole numbers of any length."""
+    for value in ("Infinity", "-Infinity", "NaN", "1" + "0" * 400):
+        if value.startswith("1") or field == "guidance":
+            text = f'[{{"prompt": "x", "output": "a.png", "{field}": {value}}}]'
+            with pytest.raises(GenerateError, match=rf"entry 0: {field} is .* Expected"):
+                read_items(listed(tmp_path, text))

@@ -16,6 +16,7 @@ from PIL import Image
 from benchmarks.scene_seams import borders, seam
 from data.condition import shown_pixels
 from data.pixels import resize_rgb
+from generate.errors import GenerateError
 from generate.images import read_header, read_pixels
 from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
@@ -25,7 +26,7 @@ from generate.scene_denoise import denoise_scene
 from generate.scene_input import scene_windows
 from generate.stamp import SYNTHETIC
 from generate.windows import Grid
-from tests.generate.worlds import RESOLUTION, write_image, write_kind
+from tests.generate.worlds import RESOLUTION, patch_row, write_dataset, write_image, write_kind, write_micro_checkpoint
 
 TRANSFORM = rasterio.Affine(0.5, 0.1, 500_000, 0.1, -0.5, 4_000_000)
 
@@ -218,3 +219,25 @@ def test_a_large_scene_has_no_seams(tmp_path: Path, run_folder: Path) -> None:
     generate(out=tmp_path / "tiles", **side_by_side, **arguments)
     tiles = windowing(RESOLUTION, 256, 0.0).grid(read_header(pre), 8)
     assert seam(read_pixels(tmp_path / "tiles/scene.tif"), *borders(tiles, 64), 64).z > 10
+
+
+def test_the_ground_scale_of_the_training_is_kept(
+    tmp_path: Path, run_folder: Path, micro_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Patches of 64 px were shown at 32: without --window a scene is as with 64. Old checkpoints do not say it."""
+    run = write_micro_checkpoint(tmp_path / "run", micro_base, patch_px=64)
+    pre = write_image(tmp_path / "a.png", side=80)
+    arguments: dict[str, Any] = {"pre": pre, "prompt": "x", "sampling": Sampling(steps=1)}
+    for name, window in (("default", None), ("said", 64), ("other", 32)):
+        generate(checkpoint=run, out=tmp_path / name, window=window, **arguments)
+    default, said, other = ((tmp_path / name / "a.png").read_bytes() for name in ("default", "said", "other"))
+    assert default == said != other
+    assert "does not say" not in capsys.readouterr().out
+    generate(checkpoint=run_folder, out=tmp_path / "old", **arguments)
+    assert "does not say at what size its patches were built" in capsys.readouterr().out
+    odd = write_micro_checkpoint(tmp_path / "odd", micro_base, patch_px=48)
+    with pytest.raises(GenerateError, match=r"48 px shown at 32 px, .* to 0\.6667 times its .* --window 32"):
+        generate(checkpoint=odd, out=tmp_path / "odd-out", **arguments)
+    dataset = write_dataset(tmp_path / "dataset", [patch_row(0)])
+    generate(checkpoint=odd, pre=dataset, out=tmp_path / "patches", sampling=Sampling(steps=1))
+    assert "patches of 64 px are shown at 32 px, but" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Pairs of invented damage: what is drawn is what the mask says, and no label is looked at."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,32 @@ def test_mistakes_are_named(tmp_path: Path, mask_run: Path, run_folder: Path) ->
         with pytest.raises(GenerateError, match=message):
             synthesize(**good | options)
     assert not (tmp_path / "out").exists()
+
+
+def test_stopped_while_overwriting_it_counts_as_unfinished(
+    tmp_path: Path, mask_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What says that all is there goes before the first image; a line of the manifest carries its label's hash."""
+    dataset, out = write_dataset(tmp_path / "d", rows(), "train"), tmp_path / "out"
+    arguments: dict[str, Any] = {"checkpoint": mask_run, "dataset": dataset, "out": out}
+    synthesize(sampling=ONE_STEP, **arguments)
+    for line in map(json.loads, (out / "post/manifest.jsonl").read_text().splitlines()):
+        label = (out / "masks" / line["file"]).read_bytes()
+        assert line["mask_sha256"] == hashlib.sha256(label).hexdigest()
+    other = Sampling(steps=1, batch_size=1, seed=8)
+    with pytest.raises(GenerateError, match="made in another way and not asked for now"):
+        synthesize(limit=1, sampling=other, overwrite=True, **arguments)
+    with pytest.raises(GenerateError, match="Add --overwrite"):
+        synthesize(sampling=other, **arguments)
+    assert (out / "synthetic.json").is_file()  # refused, so untouched
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("generate.make._make_batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            synthesize(sampling=other, overwrite=True, **arguments)
+    assert not (out / "synthetic.json").exists()
+    synthesize(sampling=other, overwrite=True, **arguments)
+    assert json.loads((out / "synthetic.json").read_text())["pairs"] == 2
