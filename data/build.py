@@ -88,8 +88,8 @@ def build(
         max_nodata: Leave out patches with a larger share of pixels without data, 0 to 1, in either image.
         max_shift: Leave out patches whose post image lies farther from pre, in pixels. Where the shift cannot be told
             (a flood, a closed forest) a patch stays in.
-        max_cloud: Leave out patches with cloud over a larger share of either image, 0 to 1. Large white roofs and
-            bare concrete can pass for cloud: look at the list in report.html.
+        max_cloud: Leave out patches with cloud over a larger share of either image, 0 to 1. Not for floods: muddy water
+            over what pre shows passes for cloud. Thin veils are mostly missed (docs/pair-quality.md).
         align: Move the post image of a scene onto pre by the estimated shift, to a fraction of a pixel, where the
             estimate is confident. Polygons and damage masks lie on pre and stay.
         format: `webdataset`: beside the Parquet shards also tar files in the layout that DiffusionSat's trainer reads.

@@ -30,7 +30,7 @@ COLUMNS = """\
 | `shift_confidence`, `shift_source` | 0..1, confident from 0.5; estimated in the `patch` or its `scene` |
 | `scene_shift_px`, `scene_shift_confidence` | the same of the whole scene, before any alignment |
 | `moved_px` | (dy, dx) by which `--align` moved post; 0 without |
-| `cloud_pre`, `cloud_post` | share of the image that looks like cloud, 0..1 |
+| `cloud_pre`, `cloud_post` | share of the image with cloud that the other has not, 0..1 |
 | `haze_pre`, `haze_post` | typical brightness of what should be dark, 0..1 |
 | `sharpness_pre`, `sharpness_post` | share of the gradient's energy in the finest detail, 0..1 |
 | `radiometric_gain`, `radiometric_offset` | per channel: post is about gain * pre + offset (8-bit values) |

@@ -1,14 +1,16 @@
 """All quality columns of the patches of one scene: what is shared is computed once."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from data.alignment import move_image, worth_moving
+from data.cloud import Sky, skies
 from data.duplicates import perceptual_hash
 from data.labels import Phase
-from data.quality import Floats, Mask, Pixels, cloud_and_haze, nodata_mask, sharpness, tone
+from data.quality import Floats, Mask, Pixels, nodata_mask, sharpness, tone
 from data.registration import (
     UNKNOWN_SHIFT,
     Edges,
@@ -38,6 +40,11 @@ class Pair:
     spectra: dict[Window, Edges]  # cross spectra of edges, where they are known
     shift: Shift  # of the images as they came
     moved: Shift  # by which post has been moved since; NOT_MOVED without alignment
+
+    @cached_property
+    def skies(self) -> dict[Phase, Sky]:
+        """Cloud and haze, of the images as they are now."""
+        return skies(self.images, self.nodata)
 
 
 def study_pair(images: dict[Phase, Pixels], masked: dict[Phase, Mask | None], size: int, align: bool) -> Pair:
@@ -81,8 +88,7 @@ def quality_columns(pair: Pair, window: Window) -> dict[str, Any]:
     crop = (slice(window.row, window.row + window.size), slice(window.col, window.col + window.size))
     pre, post = pair.images["pre"][crop], pair.images["post"][crop]
     no_pre, no_post = pair.nodata["pre"][crop], pair.nodata["post"][crop]
-    cloud_pre, haze_pre = cloud_and_haze(pre, no_pre)
-    cloud_post, haze_post = cloud_and_haze(post, no_post)
+    (cloud_pre, haze_pre), (cloud_post, haze_post) = (pair.skies[phase].over(window) for phase in ("pre", "post"))
     difference = tone(pre, post, no_pre | no_post)
     return {
         "nodata_fraction": np.count_nonzero(no_pre | no_post) / no_pre.size,

@@ -1,4 +1,4 @@
-"""What can be measured in one image, or in two without registering them: missing ground, cloud, sharpness, tone."""
+"""What can be measured in one image, or in two without registering them: missing ground, sharpness, tone."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,6 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 HOLE_PX = 1024  # black ground inside a scene counts as missing from this area on; less may be a shadow
-
-BLOCK_PX = 4  # averaged first, so that noise and cars do not decide
-CELL_PX = 32  # clouds are sought in squares of this side
-# A cloud is bright even in its darkest colour and spot, nearly white, and without hard edges. White roofs and
-# concrete are bright too, but end in an edge. Set on the pairs of docs/pair-quality.md.
-CLOUD_DARKEST = 100  # 8-bit value
-CLOUD_SATURATION = 0.25
-CLOUD_EDGE = 20  # difference of neighbouring blocks, 8-bit values
 
 LEAST_SPREAD = 1.0  # interquartile range of pre, 8-bit values, below which its contrast cannot be compared
 BLUR_SUM = 16
@@ -51,30 +43,6 @@ def nodata_mask(image: Pixels, masked: Mask | None = None) -> Mask:
     return black if masked is None else black | masked
 
 
-def cloud_and_haze(image: Pixels, nodata: Mask) -> tuple[float, float]:
-    """Share of the valid cells that look like cloud, and the median of their darkest colour, both 0..1.
-
-    The second is the dark channel of He et al. (2009): clear ground holds something dark nearly everywhere, and haze,
-    smoke and thin cloud lift it. NaN without a valid cell.
-    """
-    cell = min(CELL_PX, *(side // 8 * 8 for side in nodata.shape))
-    height, width = (side // cell * cell for side in nodata.shape)
-    blocks = np.asarray(Image.fromarray(image[:height, :width]).reduce(BLOCK_PX))
-    colours = np.moveaxis(blocks, -1, 0).astype(np.float32, order="C")  # numpy reduces the first axis fastest
-    per_cell = cell // BLOCK_PX
-    valid = np.ones((height // cell, width // cell), np.bool_)
-    if nodata.any():
-        valid = np.asarray(~_cells(nodata[:height, :width], cell).any(axis=(1, 3)))
-        if not valid.any():
-            return float("nan"), float("nan")
-    darkest = _cells(colours.min(axis=0), per_cell).min(axis=1).min(axis=-1)  # twice one axis: six times as fast
-    means = np.stack([_cells(colour, per_cell).mean(axis=(1, 3)) for colour in colours])
-    saturation = 1 - means.min(axis=0) / np.maximum(means.max(axis=0), 1)
-    edge = _cells(_steps(colours.mean(axis=0)), per_cell).max(axis=1).max(axis=-1)
-    cloud = (darkest > CLOUD_DARKEST) & (saturation < CLOUD_SATURATION) & (edge < CLOUD_EDGE)
-    return float(cloud[valid].mean()), float(np.median(darkest[valid]) / 255)
-
-
 def sharpness(brightness: Floats, nodata: Mask) -> float:
     """Share of the gradient's energy that a 3 x 3 binomial blur takes away, 0..1; NaN without any gradient.
 
@@ -100,18 +68,6 @@ def tone(pre: Pixels, post: Pixels, nodata: Mask) -> Tone:
         offsets.append(float(middle_post - gain * middle_pre))
         gaps.append(float(np.abs(levels[1] - levels[0]).mean()))
     return Tone(gains, offsets, sum(gaps) / 3)
-
-
-def _cells(values: NDArray[np.generic], side: int) -> NDArray[np.generic]:
-    height, width = values.shape
-    return values.reshape(height // side, side, width // side, side)
-
-
-def _steps(values: Floats) -> Floats:
-    """The larger of the differences to the lower and to the right neighbour."""
-    down = np.abs(np.diff(values, axis=0, append=values[-1:]))
-    right = np.abs(np.diff(values, axis=1, append=values[:, -1:]))
-    return np.maximum(down, right)
 
 
 def _blur(values: Floats) -> Floats:

@@ -159,7 +159,7 @@ def _add_rows(scene: _Scene, task: SceneTask, result: SceneResult) -> None:
     placed, result.margin_buildings = place_buildings(buildings, windows, height, width, picture)
     for window, inside in zip(windows, placed, strict=True):
         quality = quality_columns(scene.pair, window)
-        if reason := task.screening.reason(quality):
+        if reason := task.screening.reason(quality, scene.disaster_type):
             result.left_out.append((_patch_id(scene, window), reason))
         else:
             result.rows.append(_row(scene, window, inside, quality))

@@ -6,6 +6,9 @@ from typing import Any
 
 from data.errors import DataError
 
+WET = ("flooding", "tsunami")
+MAYBE_WATER = "It may be muddy water."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Screening:
@@ -28,7 +31,7 @@ class Screening:
                 expected = "0 to 1, a share of the patch" if most == 1 else "a number of pixels, 0 or more"
                 raise DataError(f"{name} is {limit}; expected {expected}. Leave it out for no limit.")
 
-    def reason(self, columns: dict[str, Any]) -> str:
+    def reason(self, columns: dict[str, Any], disaster_type: str = "") -> str:
         """Why a patch with these quality columns is left out; "" if it is not."""
         nodata, shift = columns["nodata_fraction"], math.hypot(*columns["shift_px"])
         phase = max(("pre", "post"), key=lambda phase: _known(columns[f"cloud_{phase}"]))
@@ -38,7 +41,8 @@ class Screening:
         if self.max_nodata is not None and nodata > self.max_nodata:
             return f"no data in {nodata:.1%} of it, --max-nodata is {self.max_nodata:g}."
         if self.max_cloud is not None and cloud > self.max_cloud:
-            return f"cloud over {cloud:.1%} of the {phase} image, --max-cloud is {self.max_cloud:g}."
+            told = f"cloud over {cloud:.1%} of the {phase} image, --max-cloud is {self.max_cloud:g}."
+            return f"{told} {MAYBE_WATER}" if phase == "post" and disaster_type in WET else told
         if self.max_shift is not None and shift > self.max_shift:
             return f"post lies {shift:.1f} px from pre, --max-shift is {self.max_shift:g}."
         return ""

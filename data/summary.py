@@ -6,6 +6,7 @@ from typing import Any
 
 from data.caption_file import caption_notes
 from data.leaks import leak_note, leak_pairs
+from data.screening import MAYBE_WATER
 
 
 def summary(manifest: dict[str, Any], out: Path) -> str:
@@ -39,6 +40,11 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
         lines.append(f"  polygons: {polygons['repaired']} repaired, {polygons['dropped']} without area dropped")
     if left_out := manifest["left_out"]:
         lines.append(f"  {_count(len(left_out), 'patch')} left out: {some([_why(entry) for entry in left_out])}")
+        if wet := sum(entry["reason"].endswith(MAYBE_WATER) for entry in left_out):
+            lines.append(
+                f"    {wet:,} of them for cloud over a flood or tsunami, whose muddy water passes for cloud: "
+                "look at them (dataset.json), or build such events without --max-cloud"
+            )
     if twins := manifest["near_duplicates"]["listed"]:
         names = some([f"{entry['patch_id']} = {entry['looks_like']}" for entry in twins])
         lines.append(f"  {_count(len(twins), 'patch')} with the same picture as another scene: {names}")

@@ -1,4 +1,4 @@
-"""Missing ground, cloud and haze, sharpness, tone: values that follow by hand."""
+"""Missing ground, sharpness, tone: values that follow by hand."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.quality import cloud_and_haze, nodata_mask, sharpness, tone
+from data.quality import nodata_mask, sharpness, tone
 
 NOTHING_MISSING = np.zeros((64, 64), bool)
 
@@ -37,34 +37,6 @@ def test_masked_pixels_hold_no_data() -> None:
     masked = np.zeros((8, 8), bool)
     masked[3, 4] = True
     assert np.argwhere(nodata_mask(np.full((8, 8, 3), 9, np.uint8), masked)).tolist() == [[3, 4]]
-
-
-def test_cloud_is_bright_white_and_soft() -> None:
-    image = town(side=128)
-    missing = np.zeros((128, 128), bool)
-    assert cloud_and_haze(image, missing)[0] == 0
-    image[:68, :68] = 205  # its soft rim
-    image[:64, :64] = 215  # 4 of the 16 cells of 32 px
-    assert cloud_and_haze(image, missing)[0] == 4 / 16
-    missing[64:] = True
-    assert cloud_and_haze(image, missing)[0] == 4 / 8
-    image[:68, :68] = (215, 180, 120)  # sand, or a muddy flood
-    assert cloud_and_haze(image, missing)[0] == 0
-    assert all(math.isnan(value) for value in cloud_and_haze(image, np.ones((128, 128), bool)))
-
-
-def test_a_white_roof_is_not_cloud() -> None:
-    image = town(side=128)
-    image[40:90, 40:90] = 215  # 50 px: reaches into cells, fills none but with an edge in it
-    assert cloud_and_haze(image, np.zeros((128, 128), bool))[0] == 0
-
-
-def test_haze_lifts_what_is_dark() -> None:
-    image = np.full((64, 64, 3), 200, np.uint8)
-    image[::8, ::8] = 0
-    image[:, :, 0] = 51  # the darkest colour everywhere, but for the single black pixels, which a block averages
-    blocks = (51 * 15 + 51) / 16
-    assert cloud_and_haze(image, NOTHING_MISSING)[1] == pytest.approx(blocks / 255, abs=0.005)
 
 
 @pytest.mark.parametrize("period_px", [4, 8, 16])

@@ -53,6 +53,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     half[:, 96:] = 0
     rewrite(root / "train", SCENE_IDS[1], cut(other), half)
     cloudy = cut(one)
+    cloudy[:, :68] = 205  # its soft rim
     cloudy[:, :64] = 210
     rewrite(root / "hold", SCENE_IDS[3], np.minimum(cut(one), 250), cloudy)
     return root
