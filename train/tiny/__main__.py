@@ -7,7 +7,7 @@ Smallest run, CPU, a minute:  add --data.folder /tmp/tiny/data --run.out /tmp/ti
 
 import sys
 
-from data.errors import DataError
+from data.errors import DataError, fault
 from models.checkpoint import CheckpointError
 from train.config import ConfigError
 from train.errors import TrainingError
@@ -17,7 +17,7 @@ from train.tiny.train import train_tiny
 
 
 def main() -> int:
-    """Run; a mistake of the user's is one message, not a traceback."""
+    """Run; a mistake of the user's or a fault of the disk is one message, not a traceback."""
     try:
         return train_tiny(parse_config())
     except (ConfigError, DataError, CheckpointError, TrainingError) as error:
@@ -26,6 +26,11 @@ def main() -> int:
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return stopped.status
+    except Exception as error:
+        if (text := fault(error)) is None:
+            raise
+        print(f"error: {text}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
