@@ -18,6 +18,7 @@ from data.geo import check_proj
 from data.large import cut_large
 from data.leaks import leak_note, leak_pairs
 from data.manifest import Tally, describe, write_manifest
+from data.mask import MaskRule
 from data.pairs import find_pairs
 from data.parallel import WorkerPool, default_workers
 from data.pieces import Piece, build_pieces, plan, read_piece, unfinished
@@ -26,7 +27,7 @@ from data.raster import parse_bands
 from data.release import Release, find_release
 from data.report import inspect
 from data.rows import SceneResult, SceneTask
-from data.screening import Screening
+from data.screening import MAX_NODATA, Screening
 from data.severity import MODERATE_FROM, SEVERE_FROM
 from data.splits import SPLITS, SplitBy, SplitRule, assign_splits, event_names
 from data.summary import some, summary
@@ -45,10 +46,11 @@ def build(
     test_events: str = "",
     validation_events: str = "",
     seed: int = 0,
-    max_nodata: float | None = None,
+    max_nodata: float = MAX_NODATA,
     max_shift: float | None = None,
     max_cloud: float | None = None,
     align: bool = False,
+    mask_rule: MaskRule = "centre",
     format: Format = "parquet",
     geotiff: bool = False,
     captions: Path | None = None,
@@ -85,13 +87,16 @@ def build(
         captions: More captions, a JSONL file with scene_id or patch_id, style, target, text (docs/captions.md).
         moderate_from: Damage ratio from which captions call the damage moderate, not slight; all destroyed is 1.
         severe_from: Damage ratio from which captions call the damage severe.
-        max_nodata: Leave out patches with a larger share of pixels without data, 0 to 1, in either image.
+        max_nodata: Leave out patches with a larger share of pixels without data, 0 to 1, in either image. With 1 only
+            those stay out in which nothing is to be seen.
         max_shift: Leave out patches whose post image lies farther from pre, in pixels. Where the shift cannot be told
             (a flood, a closed forest) a patch stays in.
         max_cloud: Leave out patches with cloud over a larger share of either image, 0 to 1. Not for floods: muddy water
             over what pre shows passes for cloud. Thin veils are mostly missed (docs/pair-quality.md).
         align: Move the post image of a scene onto pre by the estimated shift, to a fraction of a pixel, where the
             estimate is confident. Polygons and damage masks lie on pre and stay.
+        mask_rule: `centre`: a pixel of the damage mask is of the building that holds its centre. `xview2`: as the
+            official targets are painted, half a pixel wider all round; for scores beside published ones.
         format: `webdataset`: beside the Parquet shards also tar files in the layout that DiffusionSat's trainer reads.
         geotiff: Also write every patch as GeoTIFFs, with its coordinate system and transform.
         workers: Processes; by default as many as there are processors. Of each process of a launch, its share of them.
@@ -120,7 +125,8 @@ def build(
         return
     found, name = _find(source, manifest)
     settings = {"source": name, "size": size, "bands": bands} | rule.settings()
-    settings |= {"moderate_from": moderate_from, "severe_from": severe_from} | screening.settings()
+    settings |= {"moderate_from": moderate_from, "severe_from": severe_from, "mask_rule": mask_rule}
+    settings |= screening.settings()
     with resumable_folder(out, overwrite) as work, WorkerPool(workers or default_workers()) as pool:
         release = cut_large(found, size, chosen)
         for scene_id, reason in release.incomplete:
@@ -130,7 +136,7 @@ def build(
         ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
         histories = [len(scene.history) for scene in ordered if scene.history]
         tasks = [
-            SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen, bool(histories))
+            SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen, mask_rule, bool(histories))
             for scene in ordered
         ]
         pieces = plan(tasks, splits, joined.sha256 if joined else "")
@@ -139,7 +145,7 @@ def build(
         build_pieces(work, processes.share(missing), pool, finish, done)
         processes.wait()
         tally, shards = _count(work, release, pieces, joined, strict)
-        described = describe(tally, settings, shards, release.unrecognised, seen)
+        described = describe(tally, settings, shards, release, seen, work / "dataset")
         if histories:
             described["history"] = {"scenes": len(histories), "images": sum(histories), "shortest": min(histories)}
         described["captions_file"] = joined.outcome() if joined else None
@@ -148,8 +154,17 @@ def build(
             raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
         write_manifest(work / "dataset", described)
         write_card(work / "dataset", described)
-        inspect(work / "dataset")
-    print(summary(described, out))
+        fault = _report(work / "dataset")
+    print(summary(described, out, fault))
+
+
+def _report(dataset: Path) -> str:
+    """Write the report, or say what went wrong: hours of building are worth more than a page about them."""
+    try:
+        inspect(dataset)
+    except Exception as error:  # whatever a dataset may hold that the page was not made for
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _build_share(out: Path, processes: Processes, workers: int, finish: Callable[[SceneResult], None]) -> None:
@@ -164,7 +179,7 @@ def _finish(strict: bool, joined: CaptionFile | None, result: SceneResult) -> No
     """A scene just built gets the captions that join it."""
     _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
     if joined:
-        joined.add_to(result.rows)
+        joined.add_to(result.scene.whole_id, result.rows)
 
 
 def _find(source: Path | None, manifest: Path | None) -> tuple[Release, str]:
@@ -186,9 +201,9 @@ def _count(
     for outcome in (read_piece(work, piece) for piece in pieces):
         for result in outcome.results:
             _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
-            tally.add(outcome.piece.split, result)
+            tally.add(outcome.piece, result)
             if joined:
-                joined.count(result.rows)
+                joined.count(result.scene.whole_id, result.rows)
         if outcome.rows:
             shards.append(outcome.shard())
     if not tally.events:

@@ -14,7 +14,7 @@ from data.events import Event
 from data.geo import Location
 from data.labels import Label, Phase
 from data.schema import DAMAGE_VALUES
-from data.severity import DAMAGE_WEIGHTS, MODERATE_FROM, SEVERE_FROM
+from data.severity import DAMAGE_THIRDS, MODERATE_FROM, SEVERE_FROM
 from data.tiles import PatchBuilding, Window
 
 
@@ -106,9 +106,9 @@ def layout_of(facts: CaptionFacts) -> Layout:
     points = [(house.x, house.y) for house in facts.houses]
     intact = [point for point, house in zip(points, facts.houses, strict=True) if house.damage == "no-damage"]
     return Layout(
-        buildings=position(points, [1.0] * len(points)),
-        damage=position(points, [DAMAGE_WEIGHTS.get(house.damage or "", 0.0) for house in facts.houses]),
-        intact=position(intact, [1.0] * len(intact)),
+        buildings=position(points, [1] * len(points)),
+        damage=position(points, [DAMAGE_THIRDS.get(house.damage or "", 0) for house in facts.houses]),
+        intact=position(intact, [1] * len(intact)),
         arrangement=arrangement(points),
     )
 

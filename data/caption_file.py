@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data.caption_length import CLIP_TOKENS, estimated_tokens
+from data.caption_meaning import has_side, other_disaster, tells_damage
 from data.errors import DataError
 from data.jsonl import parse_texts, read_lines
 from data.storage import sha256
@@ -23,15 +24,6 @@ RSCC_STYLE = "rscc"
 _RSCC_IMAGE = re.compile(r"(.+)_post_disaster_part([1-4])")
 _RSCC_CORNERS = {"1": "0000_0000", "2": "0000_0512", "3": "0512_0000", "4": "0512_0512"}  # row and column; 2 is right
 _UNLIMITED = "long"  # the one style that need not fit a text encoder
-_DIRECTION = re.compile(
-    r"\b((north|south)?-?(east|west)(ern|erly|wards?)?|left|right)(?!-?(over|angle))\b", re.IGNORECASE
-)
-# A model that was told the event sees its traces before it came. Their own "before a flood" is no such word.
-_DAMAGE = re.compile(
-    r"\b(ash|lava|ruins?|ruined|rubble|debris|wreck(age|ed)?|collaps(ed|ing)|destr(oyed|uction)|damaged?|burnt|burned"
-    r"|charred|scorched|flooded|submerged|devastat(ed|ion))\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -55,17 +47,25 @@ class CaptionFile:
         self._by_id: dict[str, list[_Line]] = {}
         for line in self.lines:
             self._by_id.setdefault(line.id, []).append(line)
-        self._used: set[str] = set()
+        self._used: dict[str, set[str]] = {}  # id -> the disaster types of its patches
 
-    def add_to(self, rows: list[dict[str, Any]]) -> None:
-        """Append to the rows of a scene the captions that belong to them, those of the scene first."""
+    def add_to(self, whole_id: str, rows: list[dict[str, Any]]) -> None:
+        """Append to the rows of a scene the captions that belong to them, those of the scene first.
+
+        Args:
+            whole_id: the raster of which the scene is a part, else the scene.
+            rows: of the scene.
+        """
         for row in rows:
-            for key in (row["scene_id"], row["patch_id"]):
+            for key in _ids(whole_id, row):
                 row["captions"] += [line.entry for line in self._by_id.get(key, [])]
 
-    def count(self, rows: list[dict[str, Any]]) -> None:
+    def count(self, whole_id: str, rows: list[dict[str, Any]]) -> None:
         """Note which captions belong to these rows, whether they were just added or in an earlier run."""
-        self._used.update(row[name] for row in rows for name in ("scene_id", "patch_id") if row[name] in self._by_id)
+        for row in rows:
+            for key in _ids(whole_id, row):
+                if key in self._by_id:
+                    self._used.setdefault(key, set()).add(row["disaster_type"])
 
     def outcome(self) -> dict[str, Any]:
         """What dataset.json says: how many joined, and by line and id those that call for a look."""
@@ -79,7 +79,11 @@ class CaptionFile:
             "too_long": [_name(line) for line in joined if _too_long(line)],
             "not_for_mirrored_views": [_name(line) for line in joined if line.entry["mirrored"] is None],
             "damage_before": [_name(line) for line in joined if _tells_damage_before(line)],
+            "other_disaster": [_name(line) for line in joined if self._tells_other_disaster(line)],
         }
+
+    def _tells_other_disaster(self, line: _Line) -> bool:
+        return any(other_disaster(line.entry["text"] or "", kind) for kind in self._used[line.id])
 
 
 def caption_notes(outcome: dict[str, Any] | None) -> dict[str, list[str]]:
@@ -90,8 +94,9 @@ def caption_notes(outcome: dict[str, Any] | None) -> dict[str, list[str]]:
     notes = {
         f"captions of {file} that found no patch": outcome["unmatched"],
         f"captions of {file} that may exceed {CLIP_TOKENS} tokens": outcome["too_long"],
-        f"captions of {file} with directions but no `mirrored`": outcome["not_for_mirrored_views"],
+        f"captions of {file} with directions, or not in English, and no `mirrored`": outcome["not_for_mirrored_views"],
         f"captions of {file} that tell of damage in a pre image": outcome["damage_before"],
+        f"captions of {file} that tell of another disaster than the labels": outcome["other_disaster"],
     }
     found = {f"{what} ({len(lines):,})": lines for what, lines in notes.items() if lines}
     joined = {f"captions of {file} that joined": [f"{outcome['joined']:,} of {outcome['lines']:,}"]}
@@ -105,9 +110,14 @@ def _parse(text: str, where: str, number: int) -> _Line:
     if content["target"] not in ("pre", "post"):
         raise DataError(f"{where}: target is {content['target']!r}, expected 'pre' or 'post': the image described.")
     entry: dict[str, str | None] = {name: content[name] for name in REQUIRED}
-    fits_both = None if _DIRECTION.search(content["text"]) else content["text"]
+    fits_both = None if has_side(content["text"]) else content["text"]
     entry["mirrored"] = content.get("mirrored", fits_both)
     return _Line(number, content.get("scene_id") or content["patch_id"], entry)
+
+
+def _ids(whole_id: str, row: dict[str, Any]) -> dict[str, None]:
+    """What a caption may name to reach the row, each once."""
+    return dict.fromkeys((whole_id, row["scene_id"], row["patch_id"]))
 
 
 def _from_rscc(text: str, where: str) -> dict[str, str]:
@@ -126,7 +136,7 @@ def _too_long(line: _Line) -> bool:
 
 
 def _tells_damage_before(line: _Line) -> bool:
-    return line.entry["target"] == "pre" and bool(_DAMAGE.search(line.entry["text"] or ""))
+    return line.entry["target"] == "pre" and tells_damage(line.entry["text"] or "")
 
 
 def _name(line: _Line) -> dict[str, Any]:

@@ -45,13 +45,13 @@ def position(points: Sequence[tuple[float, float]], weights: Sequence[float]) ->
     if not given:
         return ""
     x, y, weight = np.array(given).T
-    weight = weight / weight.sum()
-    east, north = float(weight @ x) - 0.5, 0.5 - float(weight @ y)
+    total = weight.sum()  # of whole numbers: half of it is half, whatever the order
+    east, north = float(weight @ x / total) - 0.5, 0.5 - float(weight @ y / total)
     if math.hypot(east, north) >= CENTRE_RADIUS:
         on_that_side = (x - 0.5) * east + (0.5 - y) * north > 0
         word = COMPASS[round(math.degrees(math.atan2(north, east)) / 45) % 8]
-        return word if weight[on_that_side].sum() >= 0.5 else ""
-    spread = math.sqrt(float(weight @ ((x - 0.5 - east) ** 2 + (y - 0.5 + north) ** 2)))
+        return word if 2 * weight[on_that_side].sum() >= total else ""
+    spread = math.sqrt(float(weight @ ((x - 0.5 - east) ** 2 + (y - 0.5 + north) ** 2) / total))
     if spread < SPREAD_FROM:
         return "centre"
     return "throughout" if len(given) > 2 else ""

@@ -4,6 +4,7 @@ Rank 0 stays; the larger a rank, the sooner the sentence goes when a caption wou
 do not give has no sentence: the caption of a patch without buildings or labels is short, and is not padded.
 """
 
+import statistics
 from datetime import date
 
 from data.caption_damage import damage_sentences
@@ -149,7 +150,7 @@ def _footprints(facts: CaptionFacts, phrasing: Phrasing) -> Ranked:
     areas = sorted(house.area_px * facts.pixel_size_m**2 for house in facts.houses)
     if not areas or not areas[0] > 0:
         return []
-    middle, large = areas[len(areas) // 2], sum(area >= LARGE_FROM_M2 for area in areas)
+    middle, large = statistics.median(areas), sum(area >= LARGE_FROM_M2 for area in areas)
     size = _size_word(middle)
     if len(areas) == 1:
         return [(3, sentence(f"its footprint measures about {measured(middle, 'square metre')}, {size}"))]

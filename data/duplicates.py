@@ -1,7 +1,7 @@
 """Patches of different scenes that show the same picture, found by a perceptual hash."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy import fft
 
 THUMBNAIL_PX = 32
 HASH_SIDE = 8  # 8 x 8 frequencies: 64 bits
+LEAST_SHOWN = 0.25  # share of the picture that must hold data
 FLAT = 2.0  # standard deviation of the thumbnail, 8-bit values, below which there is nothing to recognise
 NEAR_BITS = 3  # two unrelated patterns of 64 bits differ in 32 +- 4
 _BANDS = NEAR_BITS + 1  # two hashes that differ in 3 bits agree in one of 4 bands
@@ -25,15 +26,26 @@ class Hashed:
     scene_id: str
     split: str
     phash: str  # of `perceptual_hash`
+    sha256: str = ""  # of the encoded picture
+    file: str = ""  # the shard that holds it
 
 
-def perceptual_hash(image: NDArray[np.uint8]) -> str:
-    """64 bits as 16 hexadecimal digits: the signs of the low frequencies of the picture; "" if it is flat.
+Same = Callable[[Hashed, Hashed], bool]
 
-    Brightness, contrast, noise, another codec or size change few bits; another place changes half of them.
+
+def perceptual_hash(image: NDArray[np.uint8], nodata: NDArray[np.bool_] | None = None) -> str:
+    """64 bits as 16 hexadecimal digits: the signs of the low frequencies of the picture; "" if it is flat or hidden.
+
+    Brightness, contrast, noise, another codec or size change few bits; another place changes half of them. What holds
+    no data is taken as the mean of the rest: the edge of an image is no feature of the ground.
     """
+    grey = np.array(Image.fromarray(image).convert("L"))
+    if nodata is not None and nodata.any():
+        if nodata.mean() > 1 - LEAST_SHOWN:
+            return ""
+        grey[nodata] = round(float(grey[~nodata].mean()))
     size = (THUMBNAIL_PX, THUMBNAIL_PX)
-    thumbnail = np.asarray(Image.fromarray(image).convert("L").resize(size, Image.Resampling.BOX), np.float64)
+    thumbnail = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX), np.float64)
     if thumbnail.std() < FLAT:
         return ""
     # Without row and column 0: brightness, and what a tilt of the light adds.
@@ -41,11 +53,14 @@ def perceptual_hash(image: NDArray[np.uint8]) -> str:
     return np.packbits(frequencies > 0).tobytes().hex()
 
 
-def near_duplicates(patches: Sequence[Hashed], across_splits: bool = False) -> list[dict[str, str | int]]:
+def near_duplicates(patches: Sequence[Hashed], same: Same, across_splits: bool = False) -> list[dict[str, str | int]]:
     """Every patch that looks like an earlier one of another scene, with the first such.
 
-    With `across_splits`, of another split: looking alike does not pass on from patch to patch, so the first of all may
-    stand in the same split and hide one that does not.
+    Args:
+        patches: in the order of the dataset.
+        same: whether two patches with nearly the same hash are the same picture.
+        across_splits: of another split. Looking alike does not pass on from patch to patch, so the first of all may
+            stand in the same split and hide one that does not.
     """
     seen: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(_BANDS)]
     found: list[dict[str, str | int]] = []
@@ -54,7 +69,10 @@ def near_duplicates(patches: Sequence[Hashed], across_splits: bool = False) -> l
             continue
         own = int(patch.phash, 16)
         places = [table[own >> band * _BAND_BITS & (1 << _BAND_BITS) - 1] for band, table in enumerate(seen)]
-        firsts = [next((j for j in place if _alike(patch, patches[j], across_splits)), i) for place in places]
+        firsts = [
+            next((j for j in place if _alike(patch, patches[j], across_splits) and same(patch, patches[j])), i)
+            for place in places
+        ]
         if (first := min(firsts)) < i:
             found.append(_entry(patch, patches[first]))
         for place in places:

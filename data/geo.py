@@ -27,8 +27,10 @@ WGS84_WKT = (
 )
 WGS84 = CRS.from_wkt(WGS84_WKT)
 Degrees = NDArray[np.float64]
-# A worse fit means that xy and lng_lat do not describe the same ground; such a georeference is not used.
+# A worse fit means that xy and lng_lat do not describe the same ground.
 MAX_RESIDUAL_PX = 2.0
+
+PLAUSIBLE_PIXEL_M = (0.001, 1000.0)  # no image of buildings has smaller or larger ones
 
 _SEMI_MAJOR_M = 6_378_137.0  # WGS84
 _ECCENTRICITY_SQUARED = 6.694379990141e-3
@@ -40,6 +42,7 @@ class Georeference:
 
     affine: Affine
     residual_px: float  # largest distance between a vertex and its fitted place
+    fault: str  # why it cannot be where the scene lies; "" if it can
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,23 @@ def fit_georeference(control_points: NDArray[np.float64]) -> Georeference | None
     residual = (degrees - pixels @ linear) @ np.linalg.inv(linear)
     (a, d), (b, e) = linear
     c, f = centre[2:] - centre[:2] @ linear
-    return Georeference(Affine(a, b, c, d, e, f), float(np.linalg.norm(residual, axis=1).max()))
+    affine, residual_px = Affine(a, b, c, d, e, f), float(np.linalg.norm(residual, axis=1).max())
+    return Georeference(affine, residual_px, _fault(affine, residual_px, control_points[:, 2:]))
+
+
+def _fault(affine: Affine, residual_px: float, degrees: NDArray[np.float64]) -> str:
+    """Degrees are (n, 2): longitude, latitude."""
+    lon, lat = degrees[np.abs(degrees).argmax(axis=0), [0, 1]]
+    if abs(lat) > 90 or abs(lon) > 180:
+        return f"longitude {lon:.6g} and latitude {lat:.6g} are nowhere on Earth; are they swapped, or not in degrees?"
+    if residual_px > MAX_RESIDUAL_PX:
+        return f"xy and lng_lat disagree by up to {residual_px:.1f} px"
+    if affine.determinant > 0:  # x points right, y down: east and north turn the other way round
+        return "the scene would be seen mirrored; are longitude and latitude swapped, or is a sign wrong?"
+    least, most = PLAUSIBLE_PIXEL_M
+    if not least <= (size := pixel_size_m(affine, float(degrees[:, 1].mean()))) <= most:
+        return f"a pixel would be {size:.3g} m wide; are these degrees?"
+    return ""
 
 
 def metres_per_degree(lat: float) -> tuple[float, float]:

@@ -39,7 +39,9 @@ def read_history(path: Path) -> tuple[EarlierImage, ...]:
 
 
 def parse_history(entries: object, folder: Path, where: str) -> tuple[EarlierImage, ...]:
-    """The images of a list, the oldest first; paths are relative to `folder`, `where` is named in errors."""
+    """The images of a list (null: none), oldest first; paths are relative to `folder`, `where` is named in errors."""
+    if entries is None:
+        return ()
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{where}: history is {shortened(entries)}, expected a list of objects with image and date.")
     found = [_image(entry, folder, f"{where}, history[{number}]") for number, entry in enumerate(entries)]
@@ -57,6 +59,7 @@ def check_older(history: Sequence[EarlierImage], pre: date | None) -> None:
 
 def _image(entry: dict[str, object], folder: Path, where: str) -> EarlierImage:
     check_fields(entry, where, _FIELDS)
+    entry = {name: value for name, value in entry.items() if value is not None}
     image, day = (entry.get(name) for name in ("image", "date"))
     if not isinstance(image, str) or not image or not isinstance(day, str):
         raise DataError(f"{where}: is {shortened(entry)}, expected at least image and date, both texts.")

@@ -26,7 +26,7 @@ def parse_texts(text: str, where: str, fields: Sequence[str], required: Sequence
 
 
 def parse_object(text: str, where: str, fields: Sequence[str], required: Sequence[str]) -> dict[str, Any]:
-    """One line as an object that has the `required` of the `fields` and no others."""
+    """One line as an object that has the `required` of the `fields` and no others; null is as if left out."""
     try:
         content = json.loads(text, object_pairs_hook=lambda pairs: _once_each(pairs, where))
     except (ValueError, RecursionError) as error:
@@ -34,6 +34,7 @@ def parse_object(text: str, where: str, fields: Sequence[str], required: Sequenc
     if not isinstance(content, dict):
         raise DataError(f"{where}: a {type(content).__name__}, expected an object with {', '.join(required)}.")
     check_fields(content, where, fields)
+    content = {name: value for name, value in content.items() if value is not None}
     for name in required:
         if name not in content:
             raise DataError(f"{where}: has no {name}. Expected {', '.join(required)}.")

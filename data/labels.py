@@ -4,6 +4,7 @@ The damage class stands in the post label only; pre and post list the same build
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -23,6 +24,8 @@ Phase = Literal["pre", "post"]
 
 _LARGEST_NUMBER = 1e30  # fits into float32
 _LARGEST_COORDINATE = 1e7  # px
+_BUILDING = "building"  # the one `feature_type` of xBD
+_Key = tuple[str, int]  # a uid, and how many polygons of it stand before this one
 _POLYGONAL = [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
 
 
@@ -45,27 +48,34 @@ class Label:
     sensor: Mapping[str, str | float | None]  # the fields of SENSOR, unchanged
     capture_date: date | None
     disaster_type: str | None
+    image_name: str | None  # of the image that was labelled
+    size_px: tuple[float, float] | None  # (width, height) of that image
+    original_px: tuple[float, float] | None  # the same before xBD brought it to its size
     repaired: int  # invalid polygons that were made valid
     dropped: int  # polygons without any area, even after repair
+    other: int  # polygons that are no buildings, left out
 
 
 def parse_label(content: bytes, path: Path, phase: Phase) -> Label:
     """Parse the bytes of a label file; `path` is named in errors."""
     document = _json_object(content, path)
     features = _field(document, "features", dict, path)
-    listed = _field(features, "xy", list, path, "features.")
-    lng_lat = _by_uid(features.get("lng_lat", []), path)
-    uids, polygons = _polygons(listed, path, "features.xy")
+    listed = _listed(features, "xy", path)
+    lng_lat = _by_uid(_listed(features, "lng_lat", path) if "lng_lat" in features else [], path)
+    keys, polygons = _polygons(listed, path, "features.xy")
     is_valid = shapely.is_valid(polygons)
-    buildings, points = [], []
-    for i, (uid, raw) in enumerate(zip(uids, polygons, strict=True)):
-        degrees = lng_lat.get(uid)
+    buildings, points, other = [], [], 0
+    for i, (key, raw) in enumerate(zip(keys, polygons, strict=True)):
+        degrees = lng_lat.get(key)
         if degrees is not None and (pair := _vertex_pairs(raw, degrees)) is not None:
             points.append(pair)
+        if not _is_building(listed[i]):
+            other += 1
+            continue
         subtype = _subtype(listed[i], path, f"features.xy[{i}]") if phase == "post" else None
         valid = raw if is_valid[i] else polygonal(shapely.make_valid(raw))
         if not valid.is_empty:
-            buildings.append(Building(uid, subtype, valid, degrees))
+            buildings.append(Building(key[0], subtype, valid, degrees))
     metadata = _field(document, "metadata", dict, path)
     return Label(
         buildings=tuple(buildings),
@@ -73,15 +83,19 @@ def parse_label(content: bytes, path: Path, phase: Phase) -> Label:
         sensor=_sensor(metadata, path),
         capture_date=_capture_date(metadata, path),
         disaster_type=_text(metadata, "disaster_type", path),
+        image_name=_text(metadata, "img_name", path),
+        size_px=_size(metadata, "width", "height", path),
+        original_px=_size(metadata, "original_width", "original_height", path),
         repaired=int(np.sum(~is_valid)),
-        dropped=len(listed) - len(buildings),
+        dropped=len(listed) - len(buildings) - other,
+        other=other,
     )
 
 
 def label_part(label: Label, part: Part) -> Label:
     """What of a large raster's label belongs to a part of it, in the part's pixels.
 
-    All buildings that reach into the part are in, those whose centre is elsewhere too. What was repaired or dropped is
+    All buildings that reach into the part are in, those whose centre is elsewhere too. What was repaired or left out is
     told of the first part alone, lest it be counted many times.
     """
     bounds = np.array([building.polygon.bounds for building in label.buildings]).reshape(-1, 4)
@@ -100,6 +114,7 @@ def label_part(label: Label, part: Part) -> Label:
         control_points=label.control_points - (*corner, 0, 0),
         repaired=label.repaired if part.number == 0 else 0,
         dropped=label.dropped if part.number == 0 else 0,
+        other=label.other if part.number == 0 else 0,
     )
 
 
@@ -130,6 +145,11 @@ def _field(parent: dict[str, Any], name: str, kind: type, path: Path, prefix: st
     return parent[name]
 
 
+def _listed(features: dict[str, Any], name: str, path: Path) -> list[Any]:
+    """A list of features; null is an empty one."""
+    return [] if features.get(name, ...) is None else _field(features, name, list, path, "features.")
+
+
 def _uid(feature: object, path: Path, where: str) -> str:
     uid = _properties(feature, path, where).get("uid")
     if not isinstance(uid, str) or not uid or not _is_unicode(uid):
@@ -144,6 +164,10 @@ def _properties(feature: object, path: Path, where: str) -> dict[str, Any]:
     return properties
 
 
+def _is_building(feature: dict[str, Any]) -> bool:
+    return feature["properties"].get("feature_type") in (None, "", _BUILDING)
+
+
 def _subtype(feature: object, path: Path, where: str) -> str:
     subtype = _properties(feature, path, where).get("subtype")
     if subtype is None:
@@ -155,9 +179,13 @@ def _subtype(feature: object, path: Path, where: str) -> str:
     return str(subtype)
 
 
-def _polygons(listed: list[Any], path: Path, name: str) -> tuple[list[str], NDArray[np.object_]]:
-    """The uids and the polygons of all features; parsed at once, one by one would take longer than all the rest."""
-    uids = [_uid(feature, path, f"{name}[{i}]") for i, feature in enumerate(listed)]
+def _polygons(listed: list[Any], path: Path, name: str) -> tuple[list[_Key], NDArray[np.object_]]:
+    """The keys and the polygons of all features; parsed at once, one by one would take longer than all the rest."""
+    keys, seen = [], Counter[str]()
+    for i, feature in enumerate(listed):
+        uid = _uid(feature, path, f"{name}[{i}]")
+        keys.append((uid, seen[uid]))
+        seen[uid] += 1
     wkts = [_wkt(feature, path, f"{name}[{i}]") for i, feature in enumerate(listed)]
     with np.errstate(invalid="ignore"):  # NaN is reported below, with its place
         polygons: NDArray[np.object_] = shapely.force_2d(shapely.from_wkt(np.array(wkts, object), on_invalid="ignore"))
@@ -167,7 +195,7 @@ def _polygons(listed: list[Any], path: Path, name: str) -> tuple[list[str], NDAr
     if not fine.all():
         i = int(fine.argmin())
         raise DataError(f"{path}: {name}[{i}].wkt is {shortened(wkts[i])}{_fault(wkts[i])}")
-    return uids, polygons
+    return keys, polygons
 
 
 def _wkt(feature: dict[str, Any], path: Path, where: str) -> str:
@@ -190,9 +218,7 @@ def _fault(wkt: str) -> str:
     return ": a coordinate is far outside any image."
 
 
-def _by_uid(listed: object, path: Path) -> dict[str, Polygon | MultiPolygon]:
-    if not isinstance(listed, list):
-        raise DataError(f"{path}: features.lng_lat is {shortened(listed)}, expected a list.")
+def _by_uid(listed: list[Any], path: Path) -> dict[_Key, Polygon | MultiPolygon]:
     return dict(zip(*_polygons(listed, path, "features.lng_lat"), strict=True))
 
 
@@ -222,6 +248,11 @@ def _number(metadata: dict[str, Any], name: str, path: Path) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST_NUMBER:
         raise DataError(f"{path}: metadata.{name} is {shortened(value)}, expected a finite number.")
     return float(value)
+
+
+def _size(metadata: dict[str, Any], width: str, height: str, path: Path) -> tuple[float, float] | None:
+    found = _number(metadata, width, path), _number(metadata, height, path)
+    return (found[0], found[1]) if found[0] and found[1] else None
 
 
 def _capture_date(metadata: dict[str, Any], path: Path) -> date | None:

@@ -63,22 +63,25 @@ def leak_pairs(leaks: Mapping[str, Any]) -> list[str]:
 
 
 def leak_note(manifest: Mapping[str, Any]) -> str:
-    """What is wrong and what mends it; "" if no place is known to stand in two splits."""
+    """What is wrong and what to do; "" if nothing speaks for a place in two splits."""
     leaks, build = manifest["leaks"], manifest["build"]
     scenes, patches = leaks["footprints_across_splits"]["pairs"], leaks["pictures_across_splits"]["patches"]
     if not scenes and not patches:
         return ""
     found = []
     if scenes:
-        found.append("1 pair of scenes shares ground" if scenes == 1 else f"{scenes:,} pairs of scenes share ground")
+        pairs = "1 pair of scenes shares ground" if scenes == 1 else f"{scenes:,} pairs of scenes share ground"
+        found.append(f"the same place stands in two splits: {pairs}. {_for_ground(build)}")
     if patches:
-        found.append(f"{patches:,} {'patch looks' if patches == 1 else 'patches look'} like one of another split")
-    return f"the same place stands in two splits: {', '.join(found)}. {_mend(build, bool(scenes))}"
+        look = "1 patch looks" if patches == 1 else f"{patches:,} patches look"
+        found.append(
+            f"{look} like one of another split. Look at them; if it is the same place, leave one of the two scenes out "
+            "of the source."
+        )
+    return " ".join(found)
 
 
-def _mend(build: Mapping[str, Any], by_footprint: bool) -> str:
-    if not by_footprint:
-        return "Look at them; if it is the same place, leave one of the two scenes out of the source."
+def _for_ground(build: Mapping[str, Any]) -> str:
     if build["split_by"] == "official":
         return "Official splits are kept as they are; --split-by scene or --split-by event keeps such scenes together."
     return "Name events that share ground in the same option, or let --split-by event choose (it keeps them together)."

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data.geo import MAX_RESIDUAL_PX
 from data.leaks import leak_report
+from data.look_alikes import SamePicture
+from data.pieces import Piece
 from data.quality_summary import QualityTally
+from data.release import Release
 from data.rows import SceneResult
 from data.schema import FEATURES
 from data.splits import SPLITS
@@ -31,10 +32,12 @@ class Tally:
         self.labels: dict[str, list[str]] = {"both": [], "post": [], "pre": [], "mask": [], "none": []}
         self.quarantine: list[dict[str, str]] = []
         self.location_sources = {"tile": 0, "raster": 0, "event": 0, "unknown": 0}
-        self.poor_georeference: list[str] = []
+        self.places_not_used: list[dict[str, str]] = []
+        self.mix_ups: list[dict[str, str]] = []
         self.residuals: dict[str, float] = {}  # of the scenes whose georeference is used
         self.digests: dict[str, str] = {}
-        self.margin = self.repaired = self.dropped = 0
+        self.margin = 0
+        self.polygons = {"repaired": 0, "dropped": 0, "no_building": 0}
         self.left_out: list[dict[str, str]] = []
         self.remarks: dict[tuple[str, str], None] = {}  # (scene id, remark); parts of one raster say the same once
         self.quality = QualityTally()
@@ -44,8 +47,8 @@ class Tally:
         """Note a scene that is not in the dataset."""
         self.quarantine.append({"scene_id": scene_id, "reason": reason})
 
-    def add(self, split: str, result: SceneResult) -> None:
-        """Add a scene, or its quarantine."""
+    def add(self, piece: Piece, result: SceneResult) -> None:
+        """Add a scene of a piece, or its quarantine."""
         self.digests |= result.digests
         scene = result.scene
         if result.quarantine:
@@ -55,22 +58,25 @@ class Tally:
         self.left_out += [{"patch_id": patch_id, "reason": reason} for patch_id, reason in result.left_out]
         if not result.rows:
             return
-        self.splits[scene.scene_id] = split
+        self.splits[scene.scene_id] = piece.split
         self.labels[scene.labels].append(scene.scene_id)
         self.location_sources[result.rows[0]["location_source"]] += 1
         self.margin += result.margin_buildings
-        self.repaired += result.repaired_polygons
-        self.dropped += result.dropped_polygons
-        if result.residual_px is not None and result.residual_px > MAX_RESIDUAL_PX:
-            self.poor_georeference.append(scene.scene_id)
+        self.polygons["repaired"] += result.repaired_polygons
+        self.polygons["dropped"] += result.dropped_polygons
+        self.polygons["no_building"] += result.other_polygons
+        if result.mix_up:
+            self.mix_ups.append({"scene_id": scene.scene_id, "reason": result.mix_up})
+        if result.place_fault:
+            self.places_not_used.append({"scene_id": scene.scene_id, "reason": result.place_fault})
         elif result.residual_px is not None:
             self.residuals[scene.scene_id] = result.residual_px
         entry = self.events.setdefault(scene.event, {"disaster_type": result.rows[0]["disaster_type"], "splits": {}})
-        part = entry["splits"].setdefault(split, _no_counts())
+        part = entry["splits"].setdefault(piece.split, _no_counts())
         part["scenes"] += 1
         for row in result.rows:
             self._add_row(part, row)
-            self.quality.add(split, row)
+            self.quality.add(piece.split, piece.file, row)
 
     def _add_row(self, part: dict[str, Any], row: dict[str, Any]) -> None:
         part["patches"] += 1
@@ -95,10 +101,15 @@ def describe(
     tally: Tally,
     settings: dict[str, Any],
     shards: list[dict[str, Any]],
-    unrecognised: Iterable[str],
+    release: Release,
     seen: Survey,
+    folder: Path,
 ) -> dict[str, Any]:
-    """The content of dataset.json. No dates and no output path: the same source gives the same bytes."""
+    """The content of dataset.json, of the shards in `folder`.
+
+    No dates and no output path: the same source gives the same bytes.
+    """
+    same = SamePicture(folder, seen.footprints, seen.overlaps)
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -115,18 +126,20 @@ def describe(
         "georeference": {
             "largest_residual_px": round(max(tally.residuals.values(), default=0.0), 4),
             "residuals_px": {scene_id: round(residual, 4) for scene_id, residual in sorted(tally.residuals.items())},
-            "not_used": sorted(tally.poor_georeference),
+            "not_used": sorted(tally.places_not_used, key=lambda entry: entry["scene_id"]),
         },
-        "polygons": {"repaired": tally.repaired, "dropped": tally.dropped},
+        "polygons": tally.polygons,
         "margin_buildings": tally.margin,
         "statistics": tally.quality.statistics(),
         "registration": tally.quality.registration(),
-        "near_duplicates": tally.quality.duplicates(),
-        "leaks": leak_report(tally.splits, seen.footprints, seen.overlaps, tally.quality.look_alikes()),
+        "near_duplicates": tally.quality.duplicates(same),
+        "leaks": leak_report(tally.splits, seen.footprints, seen.overlaps, tally.quality.look_alikes(same)),
         "left_out": sorted(tally.left_out, key=lambda entry: entry["patch_id"]),
         "remarks": [{"scene_id": scene_id, "remark": remark} for scene_id, remark in sorted(tally.remarks)],
         "quarantine": sorted(tally.quarantine, key=lambda entry: entry["scene_id"]),
-        "unrecognised_files": sorted(unrecognised),
+        "mix_ups": sorted(tally.mix_ups, key=lambda entry: entry["scene_id"]),
+        "scenes_in_two_splits": list(release.repeated),
+        "unrecognised_files": sorted(release.unrecognised),
         "shards": shards,
     }
 

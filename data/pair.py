@@ -1,5 +1,6 @@
 """All quality columns of the patches of one scene: what is shared is computed once."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,9 @@ from data.registration import (
 from data.tiles import Window, grid
 
 LEAST_WINDOW_PX = 256  # smaller patches are too small to register a scene by
+# A patch whose own estimate is farther than this from a confident scene has most likely matched something else.
+# Buildings lean with the view: two pixels are usual.
+LARGEST_CONTRADICTION_PX = 3.0
 NOT_MOVED = Shift(0.0, 0.0, 0.0)
 
 
@@ -104,19 +108,20 @@ def quality_columns(pair: Pair, window: Window) -> dict[str, Any]:
         "radiometric_gain": difference.gain,
         "radiometric_offset": difference.offset,
         "radiometric_gap": difference.gap,
-        "phash_pre": perceptual_hash(pre),
+        "phash_pre": perceptual_hash(pre, no_pre),
     }
 
 
 def _shift_columns(pair: Pair, window: Window) -> dict[str, Any]:
-    """The patch's own estimate where it is confident, else what is left of the scene's, else unknown."""
+    """The patch's own estimate if it is confident and no confident scene contradicts it, else the scene's, if any."""
     if window in pair.spectra:
         own = shift_of(pair.spectra[window], pair.step_px)
     else:
         own = estimate_shift(*_cut(pair.edges, window, pair.step_px), pair.step_px)
     scene = pair.shift
     left = Shift(scene.dy - pair.moved.dy, scene.dx - pair.moved.dx, scene.confidence)
-    if own.confident:
+    contradicts = left.confident and math.hypot(own.dy - left.dy, own.dx - left.dx) > LARGEST_CONTRADICTION_PX
+    if own.confident and not contradicts:
         best, source = own, "patch"
     elif left.confident:
         best, source = left, "scene"

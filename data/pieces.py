@@ -28,7 +28,16 @@ from data.storage import sha256, write_text
 SCENES_PER_SHARD = 64  # about 350 MB of xBD
 
 # What is read back of a finished shard: all but pictures, captions and polygons.
-COLUMNS = ["patch_id", "scene_id", "disaster_type", "location_source", "damage_mask.path", "counts", *QUALITY]
+COLUMNS = [
+    "patch_id",
+    "scene_id",
+    "disaster_type",
+    "location_source",
+    "damage_mask.path",
+    "counts",
+    "pre_sha256",
+    *QUALITY,
+]
 # Another version of these may encode, hash or fit differently.
 _LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "rasterio", "scipy", "shapely")
 
@@ -41,6 +50,11 @@ class Piece:
     name: str  # of the shard's file
     tasks: tuple[SceneTask, ...]
     key: str
+
+    @property
+    def file(self) -> str:
+        """The shard in the dataset's folder."""
+        return f"data/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class Outcome:
         """For dataset.json."""
         return {
             "split": self.piece.split,
-            "file": f"data/{self.piece.name}",
+            "file": self.piece.file,
             "rows": self.rows,
             "sha256": self.sha256,
         }

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from data.duplicates import Hashed, near_duplicates
+from data.duplicates import Hashed, Same, near_duplicates
 
 LISTED_DUPLICATES = 1000
 # Of these the manifest gives median, 95th percentile and maximum.
@@ -32,14 +32,15 @@ class QualityTally:
         self._scenes: dict[str, tuple[bool, bool]] = {}  # scene -> its shift is known, it was moved
         self._hashed: list[Hashed] = []
 
-    def add(self, split: str, row: dict[str, Any]) -> None:
-        """Add a patch."""
+    def add(self, split: str, file: str, row: dict[str, Any]) -> None:
+        """Add a patch that a shard holds."""
         for name in _SPREADS:
             self._values[name].append(row[name])
         self._shifts.append(math.hypot(*row["shift_px"]))
         self._sources[row["shift_source"] or "unknown"] += 1
         self._scenes[row["scene_id"]] = (not math.isnan(row["scene_shift_px"][0]), any(row["moved_px"]))
-        self._hashed.append(Hashed(row["patch_id"], row["scene_id"], split, row["phash_pre"]))
+        known = (row["patch_id"], row["scene_id"], split, row["phash_pre"], row["pre_sha256"], file)
+        self._hashed.append(Hashed(*known))
 
     def statistics(self) -> dict[str, dict[str, float]]:
         """How the numbers are spread over the patches that have them."""
@@ -53,14 +54,14 @@ class QualityTally:
             "scenes_moved": sum(moved for _, moved in self._scenes.values()),
         }
 
-    def duplicates(self) -> dict[str, Any]:
+    def duplicates(self, same: Same) -> dict[str, Any]:
         """Patches that show the same pre image as one of another scene."""
-        found = near_duplicates(self._hashed)
+        found = near_duplicates(self._hashed, same)
         return {"patches": len(found), "listed": found[:LISTED_DUPLICATES]}
 
-    def look_alikes(self) -> list[dict[str, str | int]]:
+    def look_alikes(self, same: Same) -> list[dict[str, str | int]]:
         """Patches that show the same pre image as one of another split."""
-        return near_duplicates(self._hashed, across_splits=True)
+        return near_duplicates(self._hashed, same, across_splits=True)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -95,6 +95,7 @@ class Release:
     scenes: tuple[SceneFiles, ...]  # sorted by scene id
     incomplete: tuple[tuple[str, str], ...]  # (scene id or line, why it cannot be used)
     unrecognised: tuple[str, ...]  # files whose names are not xView2 names, labels without images; printable
+    repeated: tuple[str, ...] = ()  # scenes in two split folders, and which of the two is used
 
 
 def find_release(source: Path) -> Release:
@@ -105,6 +106,7 @@ def find_release(source: Path) -> Release:
     scenes: dict[str, SceneFiles] = {}
     incomplete: list[tuple[str, str]] = []
     unrecognised: list[str] = []
+    repeated: list[str] = []
     for official_split, folder in _split_folders(source):
         phases, strange = _images_by_scene(_inside(folder, "images"))
         unrecognised += [f"{folder.name}/images/{name}" for name in strange]
@@ -114,7 +116,7 @@ def find_release(source: Path) -> Release:
                 incomplete.append((scene_id, reason))
             elif scene_id in scenes:
                 other = scenes[scene_id].official_split
-                incomplete.append((scene_id, f"the scene is in {other} and in {official_split}; {other} is used"))
+                repeated.append(f"{scene_id} (in {other}, which is used, and in {official_split})")
             else:
                 try:
                     scenes[scene_id] = _scene_files(folder, scene_id, images, official_split)
@@ -123,7 +125,7 @@ def find_release(source: Path) -> Release:
     if not scenes:
         raise DataError(f"no pre/post pairs in {source}: {LAYOUT}. Found: {_what_is_there(source, unrecognised)}.")
     ordered = tuple(scenes[scene_id] for scene_id in sorted(scenes))
-    return Release(scenes=ordered, incomplete=tuple(sorted(incomplete)), unrecognised=tuple(unrecognised))
+    return Release(ordered, tuple(sorted(incomplete)), tuple(unrecognised), tuple(sorted(repeated)))
 
 
 def _split_folders(source: Path) -> list[tuple[str, Path]]:

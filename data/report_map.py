@@ -26,10 +26,15 @@ class Box:
 
 
 def maps(rows: Iterable[Mapping[str, Any]]) -> str:
-    """All maps; rows are patches with COLUMNS, `event` and `split`. Patches without a transform are not drawn."""
+    """All maps; rows are patches with COLUMNS, `event` and `split`. Patches without a place on Earth are not drawn."""
     by_event: dict[str, dict[str, Box]] = defaultdict(dict)
     for row in rows:
-        if row["transform"]:
+        if (
+            row["transform"]
+            and abs(row["centre_lat"]) < 90
+            and abs(row["centre_lon"]) <= 180
+            and row["pixel_size_m"] > 0
+        ):
             _add(by_event[row["event"]], row)
     if not by_event:
         return '<p class="none">No scene has a place of its own.</p>'
@@ -87,7 +92,7 @@ def _event_map(number: int, event: str, boxes: list[Box]) -> str:
         f'y="{top + (hull.north - box.north) * per_lat * scale:.2f}" '
         f'width="{(box.east - box.west) * per_lon * scale:.2f}" '
         f'height="{(box.north - box.south) * per_lat * scale:.2f}" '
-        f'class="scene" style="fill:{SPLIT_COLOURS[box.split]};stroke:{SPLIT_COLOURS[box.split]}"/>'
+        f'class="scene" style="fill:{_colour(box)};stroke:{_colour(box)}"/>'
         for box in boxes
     )
     lon, lat = _middle(boxes)
@@ -96,6 +101,10 @@ def _event_map(number: int, event: str, boxes: list[Box]) -> str:
     note = f"{len(boxes):,} {plural} around {around}; north is up"
     heading = f"<h3>{number} {escape(event)}</h3><p>{note}</p>"
     return f'<figure>{heading}<svg viewBox="0 0 {WIDTH} {HEIGHT}">{shapes}{_scale_bar(scale)}</svg></figure>'
+
+
+def _colour(box: Box) -> str:
+    return SPLIT_COLOURS.get(box.split, "#667085")
 
 
 def _scale_bar(units_per_m: float) -> str:

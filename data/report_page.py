@@ -7,6 +7,7 @@ from data.caption_file import caption_notes
 from data.card import count_cells, event_totals
 from data.leaks import leak_note, leak_table
 from data.report_charts import legend, stacked_bar
+from data.summary import polygon_words, reasons
 
 STYLE = """
 :root { --ink: #1d2430; --soft: #667085; --line: #e4e7ec; --ground: #f6f7f9; --accent: #3b6ea8; }
@@ -61,7 +62,7 @@ def page(manifest: dict[str, Any], charts: list[str], maps: str, gallery: str) -
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>pre2post {escape(manifest['pre2post_version'])}, split by {escape(build['split_by'])}, "
-        f"seed {build['seed']}, fingerprint <code>{escape(manifest['fingerprint'][:12])}</code></p>",
+        f"seed {escape(str(build['seed']))}, fingerprint <code>{escape(manifest['fingerprint'][:12])}</code></p>",
         _figures(manifest),
         f"<h2>Splits</h2>{legend()}{_count_table(manifest['splits'])}",
         f"<h2>Events</h2>{_count_table(events, _where(manifest['events']))}",
@@ -111,9 +112,9 @@ def _leaks(manifest: dict[str, Any]) -> str:
         f"Checked by footprint: {leaks['scenes_with_footprint']:,} scenes, of which {leaks['overlapping_pairs']:,} "
         f"pairs share ground. By picture: all patches; {leaks['scenes_without_footprint']:,} scenes by picture only."
     )
-    found = leak_note(manifest) or "No place is known to stand in two splits."
+    found = leak_note(manifest) or "Nothing speaks for a place that stands in two splits."
     rows = [[escape(cell) for cell in cells] for cells in leak_table(leaks)]
-    table = _table(["this", "is the same place as", "known by"], rows, "text") if rows else ""
+    table = _table(["this", "shares its place with, or looks like", "known by"], rows, "text") if rows else ""
     return f"<h2>Leaks between splits</h2><p>{escape(found)}</p><p>{checked}</p>{table}"
 
 
@@ -134,7 +135,6 @@ def _left_out(manifest: dict[str, Any]) -> str:
             [escape(f"{entry[name]}") for name in ("patch_id", "split", "looks_like", "its_split")] for entry in twins
         ]
         parts.append(_table(["same picture", "split", "as", "split"], rows, "text"))
-    polygons = manifest["polygons"]
     facts = [
         ("quarantined", str(len(listed))),
         ("patches left out", f"{len(left_out):,}"),
@@ -144,7 +144,10 @@ def _left_out(manifest: dict[str, Any]) -> str:
         ("scenes with one label", _names(manifest["scenes_with_one_label"])),
         ("scenes per source of location", ", ".join(f"{k} {n:,}" for k, n in manifest["location_sources"].items())),
         ("buildings in the margin", f"{manifest['margin_buildings']:,}"),
-        ("polygons", f"{polygons['repaired']:,} repaired, {polygons['dropped']:,} without area dropped"),
+        ("polygons", polygon_words(manifest["polygons"])),
+        ("places not used", _names(reasons(manifest["georeference"]["not_used"]))),
+        ("pairs that may be mixed up", _names(reasons(manifest["mix_ups"]))),
+        ("scenes in two split folders", _names(manifest["scenes_in_two_splits"])),
         ("files not read", _names(manifest["unrecognised_files"])),
         *((what, _names(names)) for what, names in caption_notes(manifest.get("captions_file")).items()),
     ]
@@ -157,6 +160,6 @@ def _names(names: list[str]) -> str:
 
 
 def _table(heads: list[str], rows: list[list[str]], kind: str = "") -> str:
-    head = "".join(f"<th>{name}</th>" for name in heads) if any(heads) else ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads) if any(heads) else ""
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="card"><table class="{kind}"><tr>{head}</tr>{body}</table></div>'

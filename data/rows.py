@@ -15,12 +15,14 @@ from data.captions import captions
 from data.errors import DataError
 from data.events import describe_event
 from data.files import check_regular, read_file, unreadable
-from data.geo import MAX_RESIDUAL_PX, Location, locate, locate_raster, window_affine
+from data.geo import Location, locate, locate_raster, window_affine
 from data.history import check_older
 from data.history_columns import history_columns
 from data.images import encode_png
+from data.label_pair import check_sizes, read_labels, scene_georeference
 from data.labels import Building, Label, Phase
-from data.mask import damage_mask
+from data.likeness import mix_up
+from data.mask import MaskRule, damage_mask
 from data.pair import Pair, quality_columns, study_pair
 from data.raster import Bands
 from data.release import SceneFiles
@@ -28,7 +30,7 @@ from data.scene_images import SceneImages, read_scene, scene_place
 from data.schema import DAMAGE_VALUES, SENSOR
 from data.screening import Screening
 from data.storage import sha256
-from data.survey import EventSurvey, read_labels, scene_georeference
+from data.survey import EventSurvey
 from data.tiles import PatchBuilding, Window, grid, place_buildings
 
 Row = dict[str, Any]
@@ -46,6 +48,7 @@ class SceneTask:
     captions: CaptionOptions
     screening: Screening = field(default_factory=Screening)
     bands: Bands = (1, 2, 3)
+    mask_rule: MaskRule = "centre"
     history: bool = False  # whether rows have the columns HISTORY: they have if any scene of the dataset has images
 
 
@@ -62,7 +65,10 @@ class SceneResult:
     margin_buildings: int = 0  # counted by no patch
     repaired_polygons: int = 0
     dropped_polygons: int = 0
+    other_polygons: int = 0  # no buildings
     residual_px: float | None = None  # of the georeference
+    place_fault: str = ""  # why the georeference is not used
+    mix_up: str = ""  # why the two images may not be of one place at two dates
 
 
 @dataclass(frozen=True)
@@ -121,19 +127,24 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     if files.part:
         _digest_pixels(read, files, result)
     height, width, _ = read.images["pre"].shape
+    part = files.part
+    check_sizes(files, labels, *((part.raster_width, part.raster_height) if part else (width, height)))
     pair = study_pair(read.images, read.masked, task.size, task.screening.align)
+    result.mix_up = mix_up(pair.images["pre"], pair.images["post"], pair.nodata["pre"] | pair.nodata["post"])
     change = read.change
     fit = scene_georeference(labels)
-    result.residual_px = fit.residual_px if fit else None
+    if fit:
+        result.residual_px, result.place_fault = fit.residual_px, fit.fault
     result.repaired_polygons = sum(label.repaired for label in labels.values())
     result.dropped_polygons = sum(label.dropped for label in labels.values())
-    exact = fit is not None and fit.residual_px <= MAX_RESIDUAL_PX
+    result.other_polygons = sum(label.other for label in labels.values())
+    exact = fit is not None and not fit.fault
     told = (files.disaster_type, *(label.disaster_type for label in labels.values()), task.event.disaster_type)
     return _Scene(
         files=files,
         pair=pair,
         labels=labels,
-        mask=damage_mask(labels["post"].buildings, height, width) if "post" in labels else read.damage,
+        mask=damage_mask(labels["post"].buildings, height, width, task.mask_rule) if "post" in labels else read.damage,
         change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
         post_again=read.post_again,
         location=locate(fit.affine, width, height) if fit and exact else scene_place(files)[0] or task.event.location,

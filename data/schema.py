@@ -15,6 +15,8 @@ DAMAGE_VALUES = {
     "un-classified": 255,
 }
 
+WITH_MASK = ("both", "post", "mask")  # of the column `labels`: the patch has a damage mask
+
 # The seven numbers of `metadata_pre` and `metadata_post`, in this order, in natural units:
 # degrees east, degrees north, metres per pixel of this patch, cloud fraction 0..1, year, month 1..12, day 1..31.
 # An unknown number is NaN, never 0.

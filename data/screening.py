@@ -8,13 +8,15 @@ from data.errors import DataError
 
 WET = ("flooding", "tsunami")
 MAYBE_WATER = "It may be muddy water."
+# Of what captions and masks tell of a patch with more, hardly anything is to be seen.
+MAX_NODATA = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
 class Screening:
     """Limits on the quality columns; None = no limit. What cannot be measured is not held against a patch."""
 
-    max_nodata: float | None = None  # of `nodata_fraction`, 0..1
+    max_nodata: float = MAX_NODATA  # of `nodata_fraction`, 0..1
     max_shift: float | None = None  # px, of the length of `shift_px`
     max_cloud: float | None = None  # of the cloudier image, 0..1
     align: bool = False  # move post onto pre first
@@ -38,7 +40,7 @@ class Screening:
         cloud = columns[f"cloud_{phase}"]
         if nodata >= 1:
             return "no data anywhere in it, in one image or the other."
-        if self.max_nodata is not None and nodata > self.max_nodata:
+        if nodata > self.max_nodata:
             return f"no data in {nodata:.1%} of it, --max-nodata is {self.max_nodata:g}."
         if self.max_cloud is not None and cloud > self.max_cloud:
             told = f"cloud over {cloud:.1%} of the {phase} image, --max-cloud is {self.max_cloud:g}."

@@ -20,6 +20,7 @@ SPLITS = ("train", "validation", "test")
 
 _OFFICIAL = {"": "train", "train": "train", "tier1": "train", "tier3": "train", "hold": "validation", "test": "test"}
 _OFFICIAL["validation"] = "validation"  # in the words of a manifest
+LEAST_FOR_ALL = 3  # grounds that suffice for a train, a validation and a test split
 # split_by scene: shares of a scene's hash range.
 _TEST_SHARE, _VALIDATION_SHARE = 0.15, 0.05
 # split_by event: a split takes whole events until it holds the lower share, and none that passes the upper one.
@@ -100,9 +101,10 @@ def same_ground(events: Mapping[str, int], pairs: Sequence[tuple[str, str]]) -> 
 def split_events(
     scenes_per_event: Counter[str], labelled: set[str], seed: int, grounds: Mapping[str, str]
 ) -> dict[str, str]:
-    """Hold out whole grounds: about a sixth of the scenes to test, fewer to validation if 3 grounds remain.
+    """Hold out whole grounds: about a sixth of the scenes to test, and of 3 grounds or more fewer to validation.
 
-    Labelled events come first: a held-out event without known damage cannot be scored.
+    Labelled events come first: a held-out event without known damage cannot be scored. The test does not take all
+    grounds that are small enough to validate on.
     """
     sizes: Counter[str] = Counter()
     known = {grounds[event] for event in labelled}
@@ -114,11 +116,15 @@ def split_events(
             "Use --split-by scene, or add another event to the source."
         )
     order = sorted(sizes, key=lambda ground: (ground not in known, hash_fraction(ground, seed), ground))
-    split_of = dict.fromkeys(order, "train")
-    for split in ("test", "validation"):
-        remaining = [ground for ground in order if split_of[ground] == "train"]
-        if split == "test" or len(remaining) >= 3:
-            split_of |= dict.fromkeys(_take(remaining, sizes, *_EVENT_SHARES[split]), split)
+    test = _take(order, sizes, "test")
+    validation: list[str] = []
+    if len(order) >= LEAST_FOR_ALL:
+        most = _EVENT_SHARES["validation"][1] * sizes.total()
+        if all(sizes[ground] > most for ground in order if ground not in test):
+            reserved = min(reversed(order), key=lambda ground: sizes[ground])
+            test = _take([ground for ground in order if ground != reserved], sizes, "test")
+        validation = _take([ground for ground in order if ground not in test], sizes, "validation")
+    split_of = dict.fromkeys(order, "train") | dict.fromkeys(test, "test") | dict.fromkeys(validation, "validation")
     return {event: split_of[grounds[event]] for event in scenes_per_event}
 
 
@@ -136,8 +142,8 @@ def _by_hash(scene_id: str, seed: int) -> str:
     return "validation" if fraction < _TEST_SHARE + _VALIDATION_SHARE else "train"
 
 
-def _take(candidates: list[str], sizes: Counter[str], least: float, most: float) -> list[str]:
-    total, held = sizes.total(), 0
+def _take(candidates: list[str], sizes: Counter[str], split: str) -> list[str]:
+    (least, most), total, held = _EVENT_SHARES[split], sizes.total(), 0
     taken: list[str] = []
     for ground in candidates:
         if held < least * total and held + sizes[ground] <= most * total and len(taken) < len(candidates) - 1:

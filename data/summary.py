@@ -7,10 +7,19 @@ from typing import Any
 from data.caption_file import caption_notes
 from data.leaks import leak_note, leak_pairs
 from data.screening import MAYBE_WATER
+from data.splits import SPLITS
+
+# What to do about a split that has no patch.
+NO_SPLIT = {
+    "train": "there is nothing to train on. Take another --split-by, or add scenes that train.",
+    "validation": "train with another validation.split or with validation.every 0, or build with --split-by scene or "
+    "event, with --validation-events, or from a source with a hold folder.",
+    "test": "nothing is held out to evaluate on. Take another --split-by, or a source with a test folder.",
+}
 
 
-def summary(manifest: dict[str, Any], out: Path) -> str:
-    """The lines that `pre2post build` prints at its end."""
+def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
+    """The lines that `pre2post build` prints at its end; `report_fault` is why there is no report."""
     scenes = sum(part["scenes"] for part in manifest["splits"].values())
     patches = sum(part["patches"] for part in manifest["splits"].values())
     events = _count(len(manifest["events"]), "event")
@@ -22,7 +31,7 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
     notes = {
         "without labels": manifest["scenes_without_labels"],
         "with one label only": manifest["scenes_with_one_label"],
-        "whose xy and lng_lat disagree, located by their event": manifest["georeference"]["not_used"],
+        "whose lng_lat is not used, but the place of their event": reasons(manifest["georeference"]["not_used"]),
     }
     lines += [f"  {what}: {some(names)}" for what, names in caption_notes(manifest["captions_file"]).items()]
     lines += [f"  {_count(len(names), 'scene')} {what}: {some(names)}" for what, names in notes.items() if names]
@@ -37,7 +46,7 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
         lines.append(f"  earlier images: {found['images']:,} of {of}")
     polygons = manifest["polygons"]
     if any(polygons.values()):
-        lines.append(f"  polygons: {polygons['repaired']} repaired, {polygons['dropped']} without area dropped")
+        lines.append(f"  polygons: {polygon_words(polygons)}")
     if left_out := manifest["left_out"]:
         lines.append(f"  {_count(len(left_out), 'patch')} left out: {some([_why(entry) for entry in left_out])}")
         if wet := sum(entry["reason"].endswith(MAYBE_WATER) for entry in left_out):
@@ -45,6 +54,11 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
                 f"    {wet:,} of them for cloud over a flood or tsunami, whose muddy water passes for cloud: "
                 "look at them (dataset.json), or build such events without --max-cloud"
             )
+    lines += [f"  NO {split} split: {NO_SPLIT[split]}" for split in SPLITS if split not in manifest["splits"]]
+    if pairs := manifest["mix_ups"]:
+        lines.append(f"  look at {_count(len(pairs), 'pair')} that may be mixed up: {some(reasons(pairs))}")
+    if repeated := manifest["scenes_in_two_splits"]:
+        lines.append(f"  {_count(len(repeated), 'scene')} in two split folders, built once: {some(repeated)}")
     if twins := manifest["near_duplicates"]["listed"]:
         names = some([f"{entry['patch_id']} = {entry['looks_like']}" for entry in twins])
         lines.append(f"  {_count(len(twins), 'patch')} with the same picture as another scene: {names}")
@@ -55,7 +69,10 @@ def summary(manifest: dict[str, Any], out: Path) -> str:
     lines += [f"  {entry['scene_id']}: {entry['remark']}" for entry in remarks[:6]]
     lines += [f"  and {_count(len(remarks) - 6, 'remark')} more (dataset.json)"] if len(remarks) > 6 else []
     lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
-    return "\n".join([*lines, f"  look at {out / 'report.html'}"])
+    look = f"look at {out / 'report.html'}"
+    if report_fault:
+        look = f"NO report.html ({report_fault}); all else is whole. Try again: pre2post inspect --dataset {out}"
+    return "\n".join([*lines, f"  {look}"])
 
 
 def _exports(exports: dict[str, Any]) -> list[str]:
@@ -71,8 +88,19 @@ def _exports(exports: dict[str, Any]) -> list[str]:
     return lines
 
 
+def polygon_words(polygons: dict[str, int]) -> str:
+    """What became of the odd ones."""
+    words = f"{polygons['repaired']:,} repaired, {polygons['dropped']:,} without area left out"
+    return words + (f", {polygons['no_building']:,} that are no buildings left out" if polygons["no_building"] else "")
+
+
 def _why(entry: dict[str, str]) -> str:
     return f"{entry['patch_id']} ({entry['reason'].rstrip('.')})"
+
+
+def reasons(entries: Sequence[dict[str, str]]) -> list[str]:
+    """Scenes, each with what is said of it."""
+    return [f"{entry['scene_id']} ({entry['reason']})" for entry in entries]
 
 
 def some(names: Sequence[str]) -> str:

@@ -3,8 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 from shapely import Polygon
 from tqdm import tqdm
@@ -13,8 +11,8 @@ from data.errors import DataError
 from data.events import describe_event
 from data.files import read_file
 from data.footprints import Overlap, footprint, overlaps
-from data.geo import MAX_RESIDUAL_PX, UNKNOWN, Georeference, Location, fit_georeference, mean_location, pixel_size_m
-from data.labels import Label, Phase, label_part, parse_label
+from data.geo import UNKNOWN, Location, mean_location, pixel_size_m
+from data.label_pair import read_labels, scene_georeference
 from data.parallel import WorkerPool
 from data.release import SceneFiles
 from data.scene_images import scene_place
@@ -46,29 +44,6 @@ class Survey:
     overlaps: list[Overlap]  # scenes that share ground
 
 
-# A worker builds many parts of one large raster, one after the other.
-_parse = lru_cache(maxsize=2)(parse_label)
-
-
-def read_labels(scene: SceneFiles, contents: dict[Path, bytes]) -> dict[Phase, Label]:
-    """Parse the label files that the scene has."""
-    paths: dict[Phase, Path | None] = {"pre": scene.pre_label, "post": scene.post_label}
-    labels = {phase: _parse(contents[path], path, phase) for phase, path in paths.items() if path}
-    days = [labels[phase].capture_date for phase in ("pre", "post") if phase in labels]
-    if len(days) == 2 and days[0] and days[1] and days[1] < days[0]:
-        raise DataError(
-            f"{scene.post_label}: metadata.capture_date is {days[1]}, before that of the pre label ({days[0]}). "
-            "Are pre and post swapped?"
-        )
-    return {phase: label_part(label, scene.part) for phase, label in labels.items()} if scene.part else labels
-
-
-def scene_georeference(labels: dict[Phase, Label]) -> Georeference | None:
-    """The fit of the pre label, else of the post label: both images share one grid to about a pixel."""
-    fits = (fit_georeference(labels[phase].control_points) for phase in ("pre", "post") if phase in labels)
-    return next((fit for fit in fits if fit is not None), None)
-
-
 def survey_scene(scene: SceneFiles) -> SceneSurvey:
     """Read a scene's labels; one that cannot be read tells nothing here and is quarantined when it is built."""
     try:
@@ -79,7 +54,7 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
     told = (scene.disaster_type, *(label.disaster_type for label in labels.values()))
     disaster_type = next((word for word in told if word), None)
     fit = scene_georeference(labels)
-    if fit is not None and fit.residual_px <= MAX_RESIDUAL_PX:
+    if fit is not None and not fit.fault:
         points = next(label.control_points for label in labels.values() if len(label.control_points))
         lon, lat = points[:, 2:].mean(axis=0)
         location = Location("tile", float(lon), float(lat), pixel_size_m(fit.affine, lat), fit.affine)

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from data.pixels import resize_mask, resize_rgb
 from data.sampler import example_rng, view_of
-from data.schema import DAMAGE_VALUES
+from data.schema import DAMAGE_VALUES, WITH_MASK
 
 COLUMNS = ["pre", "post", "damage_mask"]
-LABELLED = ("both", "post", "mask")  # of the column labels: there is a damage mask
 UNKNOWN = DAMAGE_VALUES["un-classified"]
 KEPT_BYTES = 2 << 30  # of decoded images that are kept in memory
 
@@ -50,7 +49,7 @@ def real_source(rows: datasets.Dataset, side: int, name: str = "real") -> Source
         name: for tables.
     """
     facts = rows.select_columns(["scene_id", "labels"])[:]
-    labelled = [i for i, labels in enumerate(facts["labels"]) if labels in LABELLED]
+    labelled = [i for i, labels in enumerate(facts["labels"]) if labels in WITH_MASK]
     images = rows.select_columns(COLUMNS)
     readers = [partial(_read_row, images, position, side) for position in labelled]
     return Source(name, remembered(readers), [facts["scene_id"][i] for i in labelled], len(rows) - len(labelled))

@@ -18,7 +18,7 @@ def html_table(table: Table) -> str:
     )
     starts = {sum(len(names) for _, _, names in table.groups[:i]) for i in range(len(table.groups))}
     rows = "".join(
-        f'<tr class="{escape(key.split()[0])}"><th>{escape(name)}</th>'
+        f'<tr class="{escape(key.partition(" ")[0])}"><th>{escape(name)}</th>'
         f"{''.join(_cell(cell, first=i in starts) for i, cell in enumerate(cells))}</tr>"
         for key, name, cells in table.rows
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 from data.condition import shown_pixels, shown_sequence, too_short, undamaged
 from data.quality import nodata_mask
 from data.sampler import example_rng, view_of
+from data.schema import WITH_MASK
 from models.base import Base
 from models.text import longest, tokenize
 from train.cache import Entries, cache_latents, cache_text
@@ -290,7 +291,7 @@ def check_histories(stage: Stage, dataset: Dataset, images: int) -> None:
 
 def check_masks(dataset: Dataset) -> None:
     """Stop unless every patch has a damage mask to show."""
-    unlabelled = [row for row, labels in enumerate(dataset["labels"][:]) if labels not in ("both", "post")]
+    unlabelled = [row for row, labels in enumerate(dataset["labels"][:]) if labels not in WITH_MASK]
     if unlabelled:
         raise ConfigError(
             f"model.condition is pixels+mask, but {len(unlabelled)} patches have no damage mask, the first is "

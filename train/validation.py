@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from data.dataset import open_dataset
+from data.dataset import open_dataset, read_manifest
 from data.pixels import resize_rgb
 from data.regions import regions_of
 from data.sampler import view_of
 from data.similarity import Pixels
 from models.base import Base
 from models.denoiser import Denoiser
-from train.config import Config, ObjectiveConfig
+from train.config import Config, ConfigError, ObjectiveConfig
 from train.encode import Batch
 from train.examples import Examples, prepare_examples
 from train.monitors import loss_metrics
@@ -64,11 +64,19 @@ def open_held_out(config: Config, stages: Sequence[Stage]) -> list[Dataset]:
     """The split to measure on in every stage; empty if validation is off.
 
     Raises:
-        DataError: a dataset has no such split.
+        ConfigError: a dataset has no such split.
     """
     if not config.validation.every:
         return []
-    return [open_dataset(stage.dataset, config.validation.split, config.data.leave_out) for stage in stages]
+    split = config.validation.split
+    for stage in stages:
+        if split not in (there := read_manifest(stage.dataset)["splits"]):
+            raise ConfigError(
+                f"validation.split is {split!r}, but {stage.dataset} has only {', '.join(there)}. Name another in "
+                "validation.split, train without validation (validation.every: 0), or build the dataset with one: "
+                "pre2post build --split-by scene or event, or a source with a hold folder (docs/dataset.md)."
+            )
+    return [open_dataset(stage.dataset, split, config.data.leave_out) for stage in stages]
 
 
 def prepare_validation(

@@ -154,7 +154,7 @@ def test_captions(rows: dict[str, Any]) -> None:
 def test_manifest(manifest: dict[str, Any]) -> None:
     assert (manifest["format"], manifest["format_version"]) == ("pre2post-dataset", 1)
     options: dict[str, Any] = {"bands": "1,2,3", "moderate_from": 0.1, "severe_from": 0.4}
-    options |= {"max_nodata": None, "max_shift": None, "max_cloud": None, "align": False}
+    options |= {"mask_rule": "centre", "max_nodata": 0.75, "max_shift": None, "max_cloud": None, "align": False}
     assert manifest["build"] == {"source": "release", "size": 32, "split_by": "official", "seed": 0} | options
     assert manifest["captions_file"] is None
     assert manifest["splits"]["train"] == {
@@ -166,7 +166,7 @@ def test_manifest(manifest: dict[str, Any]) -> None:
     assert manifest["labels"] == {"both": 3, "post": 1, "pre": 0, "mask": 0, "none": 1}
     assert manifest["scenes_without_labels"] == [SCENE_IDS[2]]
     assert manifest["scenes_with_one_label"] == [SCENE_IDS[4]]
-    assert manifest["polygons"] == {"repaired": 2, "dropped": 0}  # the bow tie, pre and post
+    assert manifest["polygons"] == {"repaired": 2, "dropped": 0, "no_building": 0}  # the bow tie, pre and post
     assert manifest["location_sources"] == {"tile": 3, "raster": 0, "event": 2, "unknown": 0}
     assert manifest["quarantine"] == []
 

@@ -66,7 +66,7 @@ def test_captions_join_by_scene_and_by_patch(release: Path, tmp_path: Path, caps
         ({name: GOOD[name] for name in ("scene_id", "target", "text")}, r"line 2: has no style"),
         (GOOD | {"target": "after"}, r"line 2: target is 'after', expected 'pre' or 'post'"),
         (GOOD | {"text": " "}, r"line 2: text is ' ', expected a text"),
-        (GOOD | {"text": None}, r"line 2: text is None, expected a text"),
+        (GOOD | {"text": None}, r"line 2: has no text"),
     ],
 )
 def test_a_wrong_line_stops_before_anything_is_written(release: Path, tmp_path: Path, line: Any, message: str) -> None:
@@ -74,6 +74,26 @@ def test_a_wrong_line_stops_before_anything_is_written(release: Path, tmp_path: 
     with pytest.raises(DataError, match=message):
         build(source=release, out=tmp_path / "d", size=32, workers=1, captions=path)
     assert not (tmp_path / "d").exists()
+
+
+def test_null_is_as_if_left_out(tmp_path: Path) -> None:
+    lines = [GOOD | {"patch_id": None, "mirrored": None}, GOOD | {"text": "in the east", "mirrored": None}]
+    file = CaptionFile(write(tmp_path / "more.jsonl", lines))
+    assert [line.entry["mirrored"] for line in file.lines] == ["a town after a storm", None]
+
+
+def test_a_caption_of_a_large_raster_reaches_all_of_its_parts(tmp_path: Path) -> None:
+    lines = [{"scene_id": "strip", "style": "vlm", "target": "post", "text": text} for text in ("a", "the flood")]
+    file = CaptionFile(write(tmp_path / "more.jsonl", lines))
+    for part in ("strip_r000000_c000000", "strip_r000000_c001024"):
+        known = {"scene_id": part, "disaster_type": "wind"}
+        rows: list[dict[str, Any]] = [known | {"patch_id": f"{part}_0_{i}", "captions": []} for i in (0, 1)]
+        file.add_to("strip", rows)
+        file.count("strip", rows)
+        assert [[entry["text"] for entry in row["captions"]] for row in rows] == [["a", "the flood"]] * 2
+    outcome = file.outcome()
+    assert (outcome["joined"], outcome["unmatched"]) == (2, [])
+    assert outcome["other_disaster"] == [{"line": 2, "id": "strip"}]
 
 
 def test_files_that_hold_no_captions(release: Path, tmp_path: Path) -> None:
@@ -100,9 +120,10 @@ def test_rscc_is_read_as_it_is(tmp_path: Path, part: int, row: int, col: int) ->
     other = line | {"post_image": "ebd/EARTHQUAKE-TURKEY_000001_post_disaster.png"}
     file = CaptionFile(write(tmp_path / "rscc.jsonl", [line, other]))
     ids = [f"palu-tsunami_00000030_{y:04d}_{x:04d}_512" for y in (0, 512) for x in (0, 512)]
-    rows: list[dict[str, Any]] = [{"scene_id": "palu-tsunami_00000030", "patch_id": id_, "captions": []} for id_ in ids]
-    file.add_to(rows)
-    file.count(rows)
+    scene = {"scene_id": "palu-tsunami_00000030", "disaster_type": "tsunami"}
+    rows: list[dict[str, Any]] = [scene | {"patch_id": id_, "captions": []} for id_ in ids]
+    file.add_to(scene["scene_id"], rows)
+    file.count(scene["scene_id"], rows)
     wanted = {"style": "rscc", "target": "post", "text": "Roofs on the left are gone.", "mirrored": None}
     assert {row["patch_id"]: row["captions"] for row in rows if row["captions"]} == {
         f"palu-tsunami_00000030_{row:04d}_{col:04d}_512": [wanted]

@@ -1,10 +1,14 @@
 """Captions, word by word."""
 
+import re
+import statistics
 from dataclasses import replace
+from fractions import Fraction
+from itertools import product
 
 import pytest
 
-from data.caption_facts import CaptionFacts, CaptionOptions
+from data.caption_facts import CaptionFacts, CaptionOptions, House
 from data.caption_short import short_post_caption as post
 from data.caption_short import short_pre_caption as pre
 from data.captions import captions, diffusionsat_caption
@@ -135,3 +139,29 @@ def test_the_table_has_all_events_of_xbd() -> None:
     assert {event.disaster_type for event in EVENTS.values()} == {
         "wind", "flooding", "fire", "earthquake", "tsunami", "volcano",
     }  # fmt: skip
+
+
+MIXES = list(product(range(7), repeat=4))
+
+
+def test_severity_at_exactly_the_threshold() -> None:
+    """Every mix of up to six buildings a class, against fractions."""
+    weights = (Fraction(0), Fraction(1, 3), Fraction(2, 3), Fraction(1))
+    at_threshold = 0
+    for mix in MIXES[1:]:
+        ratio = sum(number * weight for number, weight in zip(mix, weights, strict=True)) / sum(mix)
+        word = "severe" if ratio >= Fraction(2, 5) else "moderate" if ratio >= Fraction(1, 10) else "slight"
+        found = damage_ratio(dict(zip(DAMAGE_VALUES, (*mix, 1), strict=True)))
+        assert found is not None and severity(found) == (word if ratio else "none"), mix
+        at_threshold += ratio in (Fraction(2, 5), Fraction(1, 10))
+    assert at_threshold > 30
+
+
+@pytest.mark.parametrize("areas", [[20, 24, 60, 64], [3, 1, 2], [10, 20]])
+def test_the_median_footprint_is_the_median(areas: list[int]) -> None:
+    houses = tuple(House(0.5, 0.5, 100.0 * area, "no-damage") for area in areas)
+    for variant in range(4):
+        patch = replace(DAMAGED, houses=houses, patch_id=str(variant), pixel_size_m=1.0)
+        for text in (entry["text"] for entry in captions(patch, CaptionOptions()) if entry["style"] == "long"):
+            measured = re.search(r"footprint measures about ([\d,]+) square", text)
+            assert measured and int(measured[1].replace(",", "")) == 100 * statistics.median(areas)

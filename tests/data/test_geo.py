@@ -62,6 +62,38 @@ def test_too_few_points_or_a_line_give_no_fit(pixels: list[tuple[float, float]])
     assert fit_georeference(points) is None
 
 
+SPREAD = [(3.0, 5.0), (900.0, 40.0), (512.0, 1000.0), (7.0, 800.0)]
+CALIFORNIA = Affine(4.5e-6, 0, -118.9, 0, -4.5e-6, 34.2)
+# What people have written into lng_lat: of (n, 4) points x, y, lon, lat.
+IMPOSSIBLE = {
+    "latitude first": (CALIFORNIA, lambda p: p[:, [0, 1, 3, 2]], "nowhere on Earth"),
+    "latitude first, in Italy": (NORTH_UP, lambda p: p[:, [0, 1, 3, 2]], "mirrored"),
+    "east for west": (CALIFORNIA, lambda p: p * (1, 1, -1, 1), "mirrored"),
+    "south for north": (CALIFORNIA, lambda p: p * (1, 1, 1, -1), "mirrored"),
+    "pixels": (CALIFORNIA, lambda p: p[:, [0, 1, 0, 1]], "nowhere on Earth"),
+    "few pixels": (CALIFORNIA, lambda p: p[:, [0, 1, 0, 1]] * (1, 1, 0.05, 0.05), "mirrored"),
+    "metres of a map": (CALIFORNIA, lambda p: p[:, [0, 1, 0, 1]] * (1, 1, 0.5, -0.5) + (0, 0, 5e5, 3e6),
+        "nowhere on Earth"),
+    "metres from a corner": (CALIFORNIA, lambda p: p[:, [0, 1, 0, 1]] * (1, 1, 0.05, -0.05), "are these degrees"),
+    "another scene's": (CALIFORNIA, lambda p: np.hstack([p[:, :2], p[[1, 0, 2, 3], 2:]]), "disagree by up to"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+def test_an_impossible_place_is_a_fault(kind: str) -> None:
+    affine, spoil, message = IMPOSSIBLE[kind]
+    fit = fit_georeference(spoil(control_points(affine, SPREAD)))
+    assert fit is not None and message in fit.fault
+
+
+@given(st.floats(-180, 179.9), st.floats(-80, 80), st.floats(0.05, 50), st.floats(-180, 180))
+def test_a_place_on_earth_is_none_however_it_is_turned(lon: float, lat: float, size_m: float, turn: float) -> None:
+    per_lon, per_lat = metres_per_degree(lat)
+    upright = Affine(size_m / per_lon, 0, lon, 0, -size_m / per_lat, lat)
+    fit = fit_georeference(control_points(upright @ Affine.rotation(turn), [(0, 0), (90, 9), (50, 100), (7, 80)]))
+    assert fit is None or fit.fault == "" or abs(lon) > 179
+
+
 @pytest.mark.parametrize(
     ("lat", "lon_m", "lat_m"), [(0, 111_319.49, 110_574.28), (45, 78_846.81, 111_131.75), (60, 55_800.0, 111_412.24)]
 )

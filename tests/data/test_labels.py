@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shapely
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from data.errors import DataError
 from data.labels import parse_label
 from data.schema import DAMAGE_VALUES
-from tests.data.tiny_release import MICHAEL_0, TESTVILLE_0, label, square
+from tests.data.tiny_release import MICHAEL_0, ORIGIN, STEP, TESTVILLE_0, label, square
 
 PATH = Path("x_00000000_post_disaster.json")
 
@@ -68,6 +69,35 @@ def test_lng_lat_may_be_missing() -> None:
     document = label(MICHAEL_0, "post")
     del document["features"]["lng_lat"]
     assert parse_label(as_bytes(document), PATH, "post").control_points.shape == (0, 4)
+
+
+def test_what_is_no_building_is_left_out_and_counted() -> None:
+    document = label(MICHAEL_0, "post")
+    road = {"feature_type": "road", "uid": "r"}
+    for system in ("xy", "lng_lat"):
+        document["features"][system].insert(1, document["features"][system][0] | {"properties": road})
+        document["features"][system][2]["properties"]["feature_type"] = None
+    parsed = parse_label(as_bytes(document), PATH, "post")
+    assert [building.uid for building in parsed.buildings] == ["a", "b", "c", "d"]
+    assert (parsed.other, parsed.dropped) == (1, 0)
+
+
+def test_two_polygons_of_one_uid_are_two_buildings_in_their_own_places() -> None:
+    document = label([square("a", "destroyed", 2, 2, 6, 6), square("a", "no-damage", 40, 40, 50, 60)], "post")
+    parsed = parse_label(as_bytes(document), PATH, "post")
+    assert [(building.subtype, building.polygon.area) for building in parsed.buildings] == [
+        ("destroyed", 16), ("no-damage", 200)
+    ]  # fmt: skip
+    expected = parsed.control_points[:, :2] * STEP + ORIGIN
+    assert np.allclose(parsed.control_points[:, 2:], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("system", ["xy", "lng_lat"])
+def test_null_is_an_empty_list(system: str) -> None:
+    document = label([square("a", "destroyed", 2, 2, 6, 6)], "post")
+    document["features"][system] = None
+    parsed = parse_label(as_bytes(document), PATH, "post")
+    assert len(parsed.buildings) == (system == "lng_lat") and len(parsed.control_points) == 0
 
 
 def _set(document: Any, path: list[Any], value: object) -> None:

@@ -89,8 +89,8 @@ def test_a_look_alike_in_another_split_is_not_hidden_by_one_in_the_same() -> Non
         Hashed("b_0", "b", "train", "0000000000000038"),
         Hashed("c_0", "c", "test", "0000000000000000"),
     ]
-    assert [entry["looks_like"] for entry in near_duplicates(patches)] == ["a_0"]
-    (found,) = near_duplicates(patches, across_splits=True)
+    assert [entry["looks_like"] for entry in near_duplicates(patches, lambda *_: True)] == ["a_0"]
+    (found,) = near_duplicates(patches, lambda *_: True, across_splits=True)
     assert (found["patch_id"], found["looks_like"]) == ("c_0", "b_0")
 
 

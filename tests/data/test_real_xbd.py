@@ -18,8 +18,12 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import from_gcps, xy
 
 from data.geo import fit_georeference
+from data.label_pair import read_labels
 from data.labels import Phase, parse_label
+from data.likeness import mix_up
+from data.mask import damage_mask
 from data.release import find_release
+from data.rows import PHASES
 from data.schema import DAMAGE_VALUES
 
 pytestmark = pytest.mark.real
@@ -51,7 +55,7 @@ def test_scenes_without_labels_are_named(real_dataset: Path) -> None:
         "palu-tsunami_00000136",
     ]
     assert manifest["quarantine"] == []
-    assert manifest["polygons"] == {"repaired": 1, "dropped": 0}  # hurricane-michael_00000255, pre
+    assert manifest["polygons"] == {"repaired": 1, "dropped": 0, "no_building": 0}  # hurricane-michael_00000255, pre
 
 
 def test_damage_counts_equal_the_files(xbd: Path, rows: list[dict[str, Any]]) -> None:
@@ -80,6 +84,39 @@ def test_masks_agree_with_the_official_targets(xbd: Path, rows: list[dict[str, A
         both = np.logical_and(mask > 0, target > 0)
         assert both.sum() / np.logical_or(mask > 0, target > 0).sum() >= 0.85, path.name
         assert (mask[both] == target[both]).mean() > 0.99, path.name
+
+
+def test_masks_by_the_official_rule_equal_the_official_targets(xbd: Path) -> None:
+    """Pixel for pixel; un-classified buildings, 255 here, are background there."""
+    targets = sorted(xbd.glob("*/targets/*_post_disaster_target.png"))
+    for path in targets:
+        label = path.parents[1] / "labels" / path.name.replace("_target.png", ".json")
+        mask = damage_mask(parse_label(label.read_bytes(), label, "post").buildings, 1024, 1024, "xview2")
+        assert np.array_equal(np.where(mask == 255, 0, mask), np.asarray(Image.open(path))), path.name
+    assert len(targets) == 6
+
+
+def test_polygons_of_1025_px_lie_on_those_of_pre(xbd: Path) -> None:
+    """Both labels of a scene lead from its pixels to the same ground, also where one was made on 1025 px."""
+    checked = Counter[float | None]()
+    for scene in find_release(xbd).scenes:
+        if scene.labels == "both":
+            labels = read_labels(scene, {path: path.read_bytes() for path in scene.label_files()})
+            pre, post = (fit_georeference(labels[phase].control_points) for phase in PHASES)
+            if pre and post:
+                assert (~pre.affine * post.affine) * (1024, 1024) == pytest.approx((1024, 1024), abs=0.01)
+                checked[labels["post"].original_px[0] if labels["post"].original_px else None] += 1
+    assert checked[1025] == 2 and checked[1024] > 15
+
+
+def test_pairs_of_one_place_are_alike_and_others_are_not(xbd: Path) -> None:
+    """Every real pair; and every pre beside the post of the next scene in the list."""
+    scenes = find_release(xbd).scenes
+    images = [[np.asarray(Image.open(path)) for path in (scene.pre_image, scene.post_image)] for scene in scenes]
+    nodata = np.zeros(images[0][0].shape[:2], bool)
+    assert [mix_up(pre, post, nodata) for pre, post in images] == [""] * 31
+    swapped = [mix_up(images[i][0], images[i - 1][1], nodata) for i in range(31)]
+    assert sum("another place" in reason for reason in swapped) >= 30
 
 
 def test_stock_datasets_opens_it(real_dataset: Path, tmp_path: Path) -> None:

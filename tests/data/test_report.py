@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from data.build import build
 from data.errors import DataError
 from data.report import inspect
 from data.report_charts import histogram, stacked_bar
 from data.report_gallery import choose
+from data.report_page import page
 
 VOID = {"meta", "img", "br", "rect", "line"}
 
@@ -64,6 +66,50 @@ def test_words_from_files_are_escaped(tiny_dataset: Path, tmp_path: Path) -> Non
     inspect(copy)
     text = (copy / "report.html").read_text()
     assert "<script" not in text and "&lt;script&gt;" in text
+
+
+def test_every_word_of_a_foreign_dataset_is_escaped(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Every text in dataset.json, values and names alike, that the page can show."""
+    mark = '<img src=q onerror="1">'
+    manifest = json.loads((tiny_dataset / "dataset.json").read_text())
+    build = {
+        name: mark if name in ("source", "seed", "split_by", "size") else value
+        for name, value in manifest["build"].items()
+    }
+    named = [{"scene_id": mark, "reason": mark}]
+    twin = {"patch_id": mark, "split": mark, "looks_like": mark, "its_split": mark, "bits": 0}
+    ground = {"scene_id": mark, "split": mark, "overlaps": mark, "its_split": mark, "share": 0.5}
+    foreign = manifest | {"build": build, "pre2post_version": mark, "fingerprint": mark, "quarantine": named}
+    foreign |= {
+        "mix_ups": named,
+        "scenes_in_two_splits": [mark],
+        "unrecognised_files": [mark],
+        "scenes_without_labels": [mark],
+    }
+    foreign |= {"scenes_with_one_label": [mark], "left_out": [{"patch_id": mark, "reason": mark}]}
+    foreign |= {"georeference": {"not_used": named}, "location_sources": {mark: 1}}
+    foreign |= {"near_duplicates": {"patches": 1, "listed": [twin]}}
+    leaks = {"footprints_across_splits": {"pairs": 1, "listed": [ground]}}
+    foreign |= {"leaks": manifest["leaks"] | leaks | {"pictures_across_splits": {"patches": 1, "listed": [twin]}}}
+    for name in ("splits", "events"):
+        foreign[name] = {mark: next(iter(manifest[name].values()))}
+    html = page(foreign, [histogram(mark, mark, [], 0, 1)], "", "")
+    assert "<img" not in html and html.count("&lt;img") > 25
+
+
+def test_a_page_that_fails_does_not_lose_the_build(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> str:
+        raise ZeroDivisionError("a map without ground")
+
+    monkeypatch.setattr("data.report.maps", fail)
+    build(source=release, out=tmp_path / "d", size=32, workers=1)
+    assert (tmp_path / "d" / "dataset.json").is_file() and not (tmp_path / "d" / "report.html").exists()
+    assert (
+        "NO report.html (ZeroDivisionError: a map without ground); all else is whole. Try again: pre2post inspect"
+        in (capsys.readouterr().out)
+    )
 
 
 def test_inspect_of_another_folder(tmp_path: Path) -> None:

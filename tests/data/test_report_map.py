@@ -45,6 +45,13 @@ def test_patches_of_a_scene_are_one_box() -> None:
     assert width / height == pytest.approx(2, rel=0.01)
 
 
+@pytest.mark.parametrize(("lon", "lat"), [(34.2, -118.9), (0.0, 90.0), (500.0, 500.0), (float("nan"), 0.0)])
+def test_places_that_are_nowhere_are_not_drawn(lon: float, lat: float) -> None:
+    assert "No scene has a place" in maps([patch("a", "e", lon, lat)])
+    assert "No scene has a place" in maps([patch("a", "e", 0, 0) | {"pixel_size_m": 0.0}])
+    assert len(rectangles(maps([patch("a", "e", lon, lat), patch("b", "e", 0, 0, "a split of theirs")]))) == 1
+
+
 def test_without_any_place() -> None:
     assert "No scene has a place" in maps([patch("a", "e", 0, 0) | {"transform": []}])
 

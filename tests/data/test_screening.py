@@ -213,10 +213,11 @@ def test_a_limit_that_makes_no_sense(limits: dict[str, float], message: str) -> 
 
 def test_what_cannot_be_measured_is_no_reason() -> None:
     columns = {"nodata_fraction": 0.9, "shift_px": [math.nan] * 2, "cloud_pre": math.nan, "cloud_post": math.nan}
-    assert Screening(max_shift=0, max_cloud=0).reason(columns) == ""
+    assert Screening(max_nodata=1, max_shift=0, max_cloud=0).reason(columns) == ""
+    assert Screening().reason(columns) == "no data in 90.0% of it, --max-nodata is 0.75."  # the default
     nothing = "no data anywhere in it, in one image or the other."
-    assert Screening().reason(columns | {"nodata_fraction": 1.0}) == nothing
-    assert Screening(max_cloud=0.5).reason(columns | {"cloud_pre": 0.6}) == (
+    assert Screening(max_nodata=1).reason(columns | {"nodata_fraction": 1.0}) == nothing
+    assert Screening(max_nodata=1, max_cloud=0.5).reason(columns | {"cloud_pre": 0.6}) == (
         "cloud over 60.0% of the pre image, --max-cloud is 0.5."
     )
 

@@ -74,12 +74,16 @@ def test_train_and_test_always_get_an_event(sizes: dict[str, int], seed: int) ->
         return
     splits = split_events(Counter(sizes), set(sizes), seed, same_ground(sizes, []))
     assert set(splits) == set(sizes)
-    assert {"train", "test"} <= set(splits.values())
-    assert ("validation" in splits.values()) == (_grounds(splits, "train", "validation") >= 3)
+    grounds = {event.replace("woolsey", "socal") for event in splits}
+    assert set(splits.values()) == ({"train", "test"} if len(grounds) == 2 else {"train", "test", "validation"})
 
 
-def _grounds(splits: dict[str, str], *names: str) -> int:
-    return len({event.replace("woolsey", "socal") for event, split in splits.items() if split in names})
+@pytest.mark.parametrize("seed", range(4))
+def test_the_test_leaves_a_small_event_to_validate_on(seed: int) -> None:
+    """Both small ones would be a ninth of the scenes, and then one half would have to validate the other."""
+    splits = split_events(Counter(a=9, b=7, c=1, d=1), set("abcd"), seed, {name: name for name in "abcd"})
+    held_out = {splits["c"], splits["d"]}
+    assert (splits["a"], splits["b"], held_out) == ("train", "train", {"test", "validation"})
 
 
 @pytest.mark.parametrize("seed", range(5))
