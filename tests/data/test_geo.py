@@ -1,10 +1,11 @@
 """The affine fit and what follows from it."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_too_few_points_or_a_line_give_no_fit(pixels: list[tuple[float, float]])
 SPREAD = [(3.0, 5.0), (900.0, 40.0), (512.0, 1000.0), (7.0, 800.0)]
 CALIFORNIA = Affine(4.5e-6, 0, -118.9, 0, -4.5e-6, 34.2)
 # What people have written into lng_lat: of (n, 4) points x, y, lon, lat.
-IMPOSSIBLE = {
+IMPOSSIBLE: dict[str, tuple[Affine, Callable[[np.ndarray], np.ndarray], str]] = {
     "latitude first": (CALIFORNIA, lambda p: p[:, [0, 1, 3, 2]], "nowhere on Earth"),
     "latitude first, in Italy": (NORTH_UP, lambda p: p[:, [0, 1, 3, 2]], "mirrored"),
     "east for west": (CALIFORNIA, lambda p: p * (1, 1, -1, 1), "mirrored"),
