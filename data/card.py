@@ -12,6 +12,12 @@ Made from xBD (Gupta et al. 2019, [arXiv:1911.09296](https://arxiv.org/abs/1911.
 derived data under the same licence."""
 OTHER_NOTE = "The licence of the source applies to this dataset too."
 
+MASK_RULES = {
+    "centre": "a pixel belongs to the building that holds its centre. For scores beside published ones build with "
+    "`--mask-rule xview2`.",
+    "xview2": "as the official targets are painted, corners rounded and outlines included.",
+}
+
 COLUMNS = """\
 | column | what |
 |---|---|
@@ -46,6 +52,7 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
     """Write README.md for the dataset described by `manifest`."""
     from_xbd = any(event in EVENTS for event in manifest["events"])
     build = manifest["build"]
+    rule = MASK_RULES[build["mask_rule"]]
     parts = [
         _front_matter(manifest["splits"], from_xbd),
         f"# Pre- and post-disaster patches of {build['size']} x {build['size']} px",
@@ -58,6 +65,7 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
         _count_table("split", manifest["splits"]),
         "## Events",
         _count_table("event", event_totals(manifest["events"])),
+        f"Damage masks (`--mask-rule {build['mask_rule']}`): {rule}",
         f"## Columns\n\n{COLUMNS}{HISTORY if 'history' in manifest else ''}",
     ]
     (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.geo import Georeference, fit_georeference
@@ -16,6 +17,8 @@ from data.release import IMAGE_NAME, SceneFiles
 # xBD has brought images of 1025 px to 1024 and left the polygons in pixels of the former. Sizes that differ by more
 # have another reason, and nothing tells in which pixels the polygons are.
 _LARGEST_STRETCH = 1.01
+# Both labels of a scene of xBD place its pixels to 0.03 px alike; 100 px are no mistake of a survey, but another place.
+_LARGEST_GAP_PX = 100
 
 
 def read_labels(scene: SceneFiles, contents: Mapping[Path, bytes]) -> dict[Phase, Label]:
@@ -39,6 +42,11 @@ def read_labels(scene: SceneFiles, contents: Mapping[Path, bytes]) -> dict[Phase
         raise DataError(
             f"{scene.post_label}: no building of it is in the pre label, neither by uid nor by place. Is it the label "
             "of another scene? Give each image its own."
+        )
+    if len(labels) == 2 and (gap := _gap_px(labels["pre"], labels["post"])) > _LARGEST_GAP_PX:
+        raise DataError(
+            f"{scene.post_label}: its lng_lat places the scene {gap:,.0f} px from where the pre label does. Is it the "
+            "label of another scene? Give each image its own."
         )
     return {phase: label_part(label, scene.part) for phase, label in labels.items()} if scene.part else labels
 
@@ -80,10 +88,8 @@ def _delivered(label: Label, pre: Label | None) -> Label:
     size, original = label.size_px, label.original_px
     if not size or not original or size == original:
         return label
-    fits = [fit_georeference(one.control_points) for one in (pre, label) if one]
-    if len(fits) == 2 and fits[0] and fits[1] and not fits[0].fault and not fits[1].fault:
-        of_pre, own = (np.reshape(fit.affine, (3, 3)) for fit in fits if fit)
-        onto = np.linalg.solve(of_pre, own)  # pixels of the label to pixels of pre
+    if pre and (found := _onto(pre, label)) is not None:
+        onto = found
     elif max(max(a / b, b / a) for a, b in zip(size, original, strict=True)) <= _LARGEST_STRETCH:
         onto = np.diag([size[0] / original[0], size[1] / original[1], 1])
     else:
@@ -107,6 +113,24 @@ def _check_image(label: Label, path: Path | None, phase: Phase, image: Path) -> 
             f"{path}: metadata.img_name is {label.image_name}, but it lies beside {image.name}. Is it the label of "
             "another image? Give each image its own."
         )
+
+
+def _onto(pre: Label, post: Label) -> NDArray[np.float64] | None:
+    """(3, 3): pixels of the post label to pixels of pre that show the same ground; None if either tells no place."""
+    fits = [fit for label in (pre, post) if (fit := fit_georeference(label.control_points)) and not fit.fault]
+    if len(fits) < 2:
+        return None
+    of_pre, of_post = (np.reshape(fit.affine, (3, 3)) for fit in fits)
+    return np.asarray(np.linalg.solve(of_pre, of_post), np.float64)
+
+
+def _gap_px(pre: Label, post: Label) -> float:
+    """How far apart both labels place the same pixels, at the least; 0 if either tells no place."""
+    if (onto := _onto(pre, post)) is None:
+        return 0.0
+    pixels = post.control_points[:, :2]
+    moved = pixels @ onto[:2, :2].T + onto[:2, 2]
+    return float(np.linalg.norm(moved - pixels, axis=1).min())
 
 
 def _strangers(pre: Label, post: Label) -> bool:

@@ -32,8 +32,8 @@ class Tally:
         self.labels: dict[str, list[str]] = {"both": [], "post": [], "pre": [], "mask": [], "none": []}
         self.quarantine: list[dict[str, str]] = []
         self.location_sources = {"tile": 0, "raster": 0, "event": 0, "unknown": 0}
-        self.places_not_used: list[dict[str, str]] = []
-        self.mix_ups: list[dict[str, str]] = []
+        self.places_not_used: list[str] = []
+        self.mix_ups: list[str] = []
         self.residuals: dict[str, float] = {}  # of the scenes whose georeference is used
         self.digests: dict[str, str] = {}
         self.margin = 0
@@ -66,9 +66,9 @@ class Tally:
         self.polygons["dropped"] += result.dropped_polygons
         self.polygons["no_building"] += result.other_polygons
         if result.mix_up:
-            self.mix_ups.append({"scene_id": scene.scene_id, "reason": result.mix_up})
+            self.mix_ups.append(f"{scene.scene_id} ({result.mix_up})")
         if result.place_fault:
-            self.places_not_used.append({"scene_id": scene.scene_id, "reason": result.place_fault})
+            self.places_not_used.append(f"{scene.scene_id} ({result.place_fault})")
         elif result.residual_px is not None:
             self.residuals[scene.scene_id] = result.residual_px
         entry = self.events.setdefault(scene.event, {"disaster_type": result.rows[0]["disaster_type"], "splits": {}})
@@ -126,7 +126,7 @@ def describe(
         "georeference": {
             "largest_residual_px": round(max(tally.residuals.values(), default=0.0), 4),
             "residuals_px": {scene_id: round(residual, 4) for scene_id, residual in sorted(tally.residuals.items())},
-            "not_used": sorted(tally.places_not_used, key=lambda entry: entry["scene_id"]),
+            "not_used": sorted(tally.places_not_used),
         },
         "polygons": tally.polygons,
         "margin_buildings": tally.margin,
@@ -137,7 +137,7 @@ def describe(
         "left_out": sorted(tally.left_out, key=lambda entry: entry["patch_id"]),
         "remarks": [{"scene_id": scene_id, "remark": remark} for scene_id, remark in sorted(tally.remarks)],
         "quarantine": sorted(tally.quarantine, key=lambda entry: entry["scene_id"]),
-        "mix_ups": sorted(tally.mix_ups, key=lambda entry: entry["scene_id"]),
+        "mix_ups": sorted(tally.mix_ups),
         "scenes_in_two_splits": list(release.repeated),
         "unrecognised_files": sorted(release.unrecognised),
         "shards": shards,

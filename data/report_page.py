@@ -7,7 +7,7 @@ from data.caption_file import caption_notes
 from data.card import count_cells, event_totals
 from data.leaks import leak_note, leak_table
 from data.report_charts import legend, stacked_bar
-from data.summary import polygon_words, reasons
+from data.summary import polygon_words
 
 STYLE = """
 :root { --ink: #1d2430; --soft: #667085; --line: #e4e7ec; --ground: #f6f7f9; --accent: #3b6ea8; }
@@ -145,9 +145,9 @@ def _left_out(manifest: dict[str, Any]) -> str:
         ("scenes per source of location", ", ".join(f"{k} {n:,}" for k, n in manifest["location_sources"].items())),
         ("buildings in the margin", f"{manifest['margin_buildings']:,}"),
         ("polygons", polygon_words(manifest["polygons"])),
-        ("places not used", _names(reasons(manifest["georeference"]["not_used"]))),
-        ("pairs that may be mixed up", _names(reasons(manifest["mix_ups"]))),
-        ("scenes in two split folders", _names(manifest["scenes_in_two_splits"])),
+        ("places not used", _names(manifest["georeference"]["not_used"])),
+        ("pairs that may be mixed up", _names(manifest.get("mix_ups", []))),
+        ("scenes in two split folders", _names(manifest.get("scenes_in_two_splits", []))),
         ("files not read", _names(manifest["unrecognised_files"])),
         *((what, _names(names)) for what, names in caption_notes(manifest.get("captions_file")).items()),
     ]

@@ -31,7 +31,7 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
     notes = {
         "without labels": manifest["scenes_without_labels"],
         "with one label only": manifest["scenes_with_one_label"],
-        "whose lng_lat is not used, but the place of their event": reasons(manifest["georeference"]["not_used"]),
+        "whose lng_lat is not used, but the place of their event": manifest["georeference"]["not_used"],
     }
     lines += [f"  {what}: {some(names)}" for what, names in caption_notes(manifest["captions_file"]).items()]
     lines += [f"  {_count(len(names), 'scene')} {what}: {some(names)}" for what, names in notes.items() if names]
@@ -56,7 +56,7 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
             )
     lines += [f"  NO {split} split: {NO_SPLIT[split]}" for split in SPLITS if split not in manifest["splits"]]
     if pairs := manifest["mix_ups"]:
-        lines.append(f"  look at {_count(len(pairs), 'pair')} that may be mixed up: {some(reasons(pairs))}")
+        lines.append(f"  look at {_count(len(pairs), 'pair')} that may be mixed up: {some(pairs)}")
     if repeated := manifest["scenes_in_two_splits"]:
         lines.append(f"  {_count(len(repeated), 'scene')} in two split folders, built once: {some(repeated)}")
     if twins := manifest["near_duplicates"]["listed"]:
@@ -91,16 +91,12 @@ def _exports(exports: dict[str, Any]) -> list[str]:
 def polygon_words(polygons: dict[str, int]) -> str:
     """What became of the odd ones."""
     words = f"{polygons['repaired']:,} repaired, {polygons['dropped']:,} without area left out"
-    return words + (f", {polygons['no_building']:,} that are no buildings left out" if polygons["no_building"] else "")
+    other = polygons.get("no_building", 0)  # older datasets do not say
+    return f"{words}, {other:,} that are no buildings left out" if other else words
 
 
 def _why(entry: dict[str, str]) -> str:
     return f"{entry['patch_id']} ({entry['reason'].rstrip('.')})"
-
-
-def reasons(entries: Sequence[dict[str, str]]) -> list[str]:
-    """Scenes, each with what is said of it."""
-    return [f"{entry['scene_id']} ({entry['reason']})" for entry in entries]
 
 
 def some(names: Sequence[str]) -> str:

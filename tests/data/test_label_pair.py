@@ -44,11 +44,11 @@ def read(documents: dict[str, dict[str, Any]], files: SceneFiles | None = None) 
     return read_labels(files or scene(), contents)
 
 
-def assert_on(found: Any, shapes: Sequence[Shape]) -> None:
+def assert_on(found: Any, shapes: Sequence[Shape], west: float = ORIGIN[0]) -> None:
     for building, (_, _, corners) in zip(found.buildings, shapes, strict=True):
         assert shapely.hausdorff_distance(building.polygon, shapely.Polygon(corners)) < 1e-6
     for x, y, lon, lat in found.control_points:
-        assert (x, y) == pytest.approx(((lon - ORIGIN[0]) / STEP[0], (lat - ORIGIN[1]) / STEP[1]), abs=1e-5)
+        assert (x, y) == pytest.approx(((lon - west) / STEP[0], (lat - ORIGIN[1]) / STEP[1]), abs=1e-5)
 
 
 def test_polygons_of_1025_px_come_down_to_1024() -> None:
@@ -98,6 +98,17 @@ def test_a_post_label_of_other_buildings_elsewhere_is_refused() -> None:
         read({"pre": label(HOUSES, "pre"), "post": label(others, "post")})
     drawn_anew = [("new", "destroyed", HOUSES[0][2])]
     assert len(read({"pre": label(HOUSES, "pre"), "post": label(drawn_anew, "post")})["post"].buildings) == 1
+
+
+def test_a_post_label_of_another_place_is_refused() -> None:
+    """The same names of buildings, 0.001 degrees further east: 200 px."""
+    post = label(HOUSES, "post", origin=(ORIGIN[0] + 0.001, ORIGIN[1]))
+    with pytest.raises(
+        DataError, match=r"post.json: its lng_lat places the scene 200 px from where the pre label does"
+    ):
+        read({"pre": label(HOUSES, "pre"), "post": post})
+    near = label(HOUSES, "post", origin=(ORIGIN[0] + 0.0001, ORIGIN[1]))
+    assert_on(read({"pre": label(HOUSES, "pre"), "post": near})["post"], HOUSES, ORIGIN[0] + 0.0001)
 
 
 def test_a_label_of_another_size_is_refused() -> None:

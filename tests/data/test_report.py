@@ -81,13 +81,13 @@ def test_every_word_of_a_foreign_dataset_is_escaped(tiny_dataset: Path, tmp_path
     ground = {"scene_id": mark, "split": mark, "overlaps": mark, "its_split": mark, "share": 0.5}
     foreign = manifest | {"build": build, "pre2post_version": mark, "fingerprint": mark, "quarantine": named}
     foreign |= {
-        "mix_ups": named,
+        "mix_ups": [mark],
         "scenes_in_two_splits": [mark],
         "unrecognised_files": [mark],
         "scenes_without_labels": [mark],
     }
     foreign |= {"scenes_with_one_label": [mark], "left_out": [{"patch_id": mark, "reason": mark}]}
-    foreign |= {"georeference": {"not_used": named}, "location_sources": {mark: 1}}
+    foreign |= {"georeference": {"not_used": [mark]}, "location_sources": {mark: 1}}
     foreign |= {"near_duplicates": {"patches": 1, "listed": [twin]}}
     leaks = {"footprints_across_splits": {"pairs": 1, "listed": [ground]}}
     foreign |= {"leaks": manifest["leaks"] | leaks | {"pictures_across_splits": {"patches": 1, "listed": [twin]}}}
