@@ -104,7 +104,7 @@ def test_polygons_of_1025_px_lie_on_those_of_pre(xbd: Path) -> None:
             labels = read_labels(scene, {path: path.read_bytes() for path in scene.label_files()})
             pre, post = (fit_georeference(labels[phase].control_points) for phase in PHASES)
             if pre and post:
-                assert (~pre.affine * post.affine) * (1024, 1024) == pytest.approx((1024, 1024), abs=0.01)
+                assert (~pre.affine @ post.affine) @ (1024, 1024) == pytest.approx((1024, 1024), abs=0.01)
                 checked[labels["post"].original_px[0] if labels["post"].original_px else None] += 1
     assert checked[1025] == 2 and checked[1024] > 15
 
