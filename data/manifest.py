@@ -33,7 +33,6 @@ class Tally:
         self.quarantine: list[dict[str, str]] = []
         self.location_sources = {"tile": 0, "raster": 0, "event": 0, "unknown": 0}
         self.places_not_used: list[str] = []
-        self.mix_ups: list[str] = []
         self.residuals: dict[str, float] = {}  # of the scenes whose georeference is used
         self.digests: dict[str, str] = {}
         self.margin = 0
@@ -65,8 +64,6 @@ class Tally:
         self.polygons["repaired"] += result.repaired_polygons
         self.polygons["dropped"] += result.dropped_polygons
         self.polygons["no_building"] += result.other_polygons
-        if result.mix_up:
-            self.mix_ups.append(f"{scene.scene_id} ({result.mix_up})")
         if result.place_fault:
             self.places_not_used.append(f"{scene.scene_id} ({result.place_fault})")
         elif result.residual_px is not None:
@@ -137,7 +134,6 @@ def describe(
         "left_out": sorted(tally.left_out, key=lambda entry: entry["patch_id"]),
         "remarks": [{"scene_id": scene_id, "remark": remark} for scene_id, remark in sorted(tally.remarks)],
         "quarantine": sorted(tally.quarantine, key=lambda entry: entry["scene_id"]),
-        "mix_ups": sorted(tally.mix_ups),
         "scenes_in_two_splits": list(release.repeated),
         "unrecognised_files": sorted(release.unrecognised),
         "shards": shards,

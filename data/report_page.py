@@ -146,7 +146,6 @@ def _left_out(manifest: dict[str, Any]) -> str:
         ("buildings in the margin", f"{manifest['margin_buildings']:,}"),
         ("polygons", polygon_words(manifest["polygons"])),
         ("places not used", _names(manifest["georeference"]["not_used"])),
-        ("pairs that may be mixed up", _names(manifest.get("mix_ups", []))),
         ("scenes in two split folders", _names(manifest.get("scenes_in_two_splits", []))),
         ("files not read", _names(manifest["unrecognised_files"])),
         *((what, _names(names)) for what, names in caption_notes(manifest.get("captions_file")).items()),

@@ -68,7 +68,6 @@ class SceneResult:
     other_polygons: int = 0  # no buildings
     residual_px: float | None = None  # of the georeference
     place_fault: str = ""  # why the georeference is not used
-    mix_up: str = ""  # why the two images may not be of one place at two dates
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,8 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     part = files.part
     check_sizes(files, labels, *((part.raster_width, part.raster_height) if part else (width, height)))
     pair = study_pair(read.images, read.masked, task.size, task.screening.align)
-    result.mix_up = mix_up(pair.images["pre"], pair.images["post"], pair.nodata["pre"] | pair.nodata["post"])
+    if doubt := mix_up(pair.images["pre"], pair.images["post"], pair.nodata["pre"] | pair.nodata["post"]):
+        result.remarks.append(doubt)
     change = read.change
     fit = scene_georeference(labels)
     if fit:

@@ -55,8 +55,6 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
                 "look at them (dataset.json), or build such events without --max-cloud"
             )
     lines += [f"  NO {split} split: {NO_SPLIT[split]}" for split in SPLITS if split not in manifest["splits"]]
-    if pairs := manifest["mix_ups"]:
-        lines.append(f"  look at {_count(len(pairs), 'pair')} that may be mixed up: {some(pairs)}")
     if repeated := manifest["scenes_in_two_splits"]:
         lines.append(f"  {_count(len(repeated), 'scene')} in two split folders, built once: {some(repeated)}")
     if twins := manifest["near_duplicates"]["listed"]:

@@ -1,11 +1,11 @@
 """The affine fit and what follows from it."""
 
 import math
-from collections.abc import Callable
-from pathlib import Path
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest

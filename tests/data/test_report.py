@@ -81,7 +81,7 @@ def test_every_word_of_a_foreign_dataset_is_escaped(tiny_dataset: Path, tmp_path
     ground = {"scene_id": mark, "split": mark, "overlaps": mark, "its_split": mark, "share": 0.5}
     foreign = manifest | {"build": build, "pre2post_version": mark, "fingerprint": mark, "quarantine": named}
     foreign |= {
-        "mix_ups": [mark],
+        "remarks": [{"scene_id": mark, "remark": mark}],
         "scenes_in_two_splits": [mark],
         "unrecognised_files": [mark],
         "scenes_without_labels": [mark],

@@ -62,7 +62,7 @@ def test_pairs_that_do_not_lie_on_each_other_are_named(tmp_path: Path, capsys: p
     lines = []
     for seed, (name, place) in enumerate(posts.items()):
         write_tif(tmp_path / f"{name}_pre.tif", noise(32, 32, seed=seed))
-        write_tif(tmp_path / f"{name}_post.tif", noise(32, 32, seed=seed), **place)
+        write_tif(tmp_path / f"{name}_post.tif", noise(32, 32, seed=seed) // 2 + 40, **place)
         lines.append({"pre": f"{name}_pre.tif", "post": f"{name}_post.tif", "event": "ida", "scene_id": name})
     manifest = tmp_path / "pairs.jsonl"
     manifest.write_text("\n".join(map(json.dumps, lines)))
