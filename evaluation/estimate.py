@@ -40,12 +40,12 @@ def weighted_mean(values: Floats, weights: Floats, clusters: Sequence[str]) -> E
     1997, section 3.8). The mean is a ratio of sums over clusters, in every draw as in the data.
 
     Args:
-        values: (patches, samples); NaN where a patch has none.
+        values: (patches, samples); NaN where there is none. A patch counts by the samples that have a value.
         weights: (patches,): pixels for a pooled mean, else 1.
         clusters: (patches,): the scene of each, or whatever else is independent of the others.
     """
-    counted = ~np.isnan(values).any(axis=1) & (weights > 0)
-    values, weights = values[counted].mean(axis=1), weights[counted].astype(np.float64)
+    counted = ~np.isnan(values).all(axis=1) & (weights > 0)
+    values, weights = np.nanmean(values[counted], axis=1), weights[counted].astype(np.float64)
     if not len(values):
         return Estimate(math.nan)
     groups, number = numbered([name for name, counts in zip(clusters, counted, strict=True) if counts])
@@ -87,7 +87,7 @@ def draws(clusters: int, seed: int = SEED) -> Floats:
 
 
 def best_sample(values: Floats, *, lowest: bool) -> Floats:
-    """(patches, 1): of each patch its best sample, as one who knows the truth would choose it."""
+    """(patches, 1): of each patch its best sample, as one who knows the truth would choose it; NaN without any."""
     if not values.size:
         return values[:, :1]
-    return np.asarray((values.min if lowest else values.max)(axis=1, keepdims=True))
+    return np.asarray((np.fmin if lowest else np.fmax).reduce(values, axis=1, keepdims=True))

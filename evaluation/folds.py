@@ -29,13 +29,7 @@ def gather(results: Mapping[str, Path]) -> Evaluation:
     Args:
         results: name of a fold -> folder of its evaluation.
     """
-    contents = {name: json.loads((folder / RESULTS).read_text()) for name, folder in results.items()}
-    for name, content in contents.items():
-        if content["format"] != FORMAT:
-            raise EvaluationError(
-                f"{results[name] / RESULTS}: format {content['format']}, this pre2post reads {FORMAT}. Delete that "
-                "folder and run the same command again: the training is kept, and only measured anew."
-            )
+    contents = {name: read_results(folder) for name, folder in results.items()}
     names = [field.name for field in fields(PatchResult)]
     patches = [
         PatchResult(**{field: _with_nan(patch[field]) for field in names})
@@ -51,6 +45,21 @@ def gather(results: Mapping[str, Path]) -> Evaluation:
     checkpoints = {name: content["checkpoint"] for name, content in contents.items()}
     folds = {patch["event"]: name for name, content in contents.items() for patch in content["per_patch"]}
     return Evaluation({"folds": checkpoints}, patches, absent=absent, folds=folds)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """results.json of an evaluation.
+
+    Raises:
+        EvaluationError: it was written by an earlier pre2post.
+    """
+    content: dict[str, Any] = json.loads((folder / RESULTS).read_text())
+    if content["format"] != FORMAT:
+        raise EvaluationError(
+            f"{folder / RESULTS}: format {content['format']}, this pre2post reads {FORMAT}. Delete that folder and run "
+            "the same command again: the training is kept, and only measured anew."
+        )
+    return content
 
 
 def macro(evaluation: Evaluation, row: str, region: str, metric: str) -> Estimate:

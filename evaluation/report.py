@@ -41,7 +41,7 @@ REGIONS_IN_WORDS = {
 }
 METRICS_IN_WORDS = {
     "mse": "Mean squared difference of pixel values from 0 to 1, pooled over all pixels. Lower is better.",
-    "psnr": "The same in decibels, mean over patches. Higher is better.",
+    "psnr": "The same in decibels, mean over patches (identical pixels count as 100). Higher is better.",
     "ssim": "Structural similarity: edges and textures in the same places. 1 is identical; mean over patches.",
     "lpips_vgg": "Distance of the images as a network trained on photographs sees them. Lower is better.",
     "lpips_alex": "The same by a smaller network.",

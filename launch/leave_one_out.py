@@ -17,7 +17,7 @@ from data.errors import DataError
 from data.events import check_events
 from data.splits import same_ground
 from data.storage import locked
-from evaluation.folds import gather, write_folds
+from evaluation.folds import gather, read_results, write_folds
 from evaluation.output import RESULTS
 from evaluation.results import BEST
 from generate.sampling import PUBLISHED, Sampling
@@ -125,7 +125,7 @@ def _check_finished(fold: Path, config: Config, wanted: Mapping[str, Any], metho
     """Stop if a finished fold was made by another experiment."""
     old = yaml.safe_load((fold / "run" / CONFIG).read_text())
     changed = [name for name in changed_settings(old, as_plain(config)) if not name.startswith(FREE)]
-    results = json.loads((fold / "results" / RESULTS).read_text())
+    results = read_results(fold / "results")
     changed += [name for name, value in wanted.items() if results[name] != value]
     measured = {row.removesuffix(BEST) for row in (*results["rows"], *results["rows_without_images"])}
     changed += ["methods"] * (measured != {name.strip() for name in methods.split(",")})

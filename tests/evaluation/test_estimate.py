@@ -2,12 +2,15 @@
 
 import itertools
 import math
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
-from evaluation.estimate import DRAWS, best_sample, draws, interval, weighted_mean
+from evaluation.estimate import DRAWS, Estimate, best_sample, draws, interval, weighted_mean
 
 NAN = math.nan
 
@@ -29,6 +32,35 @@ def test_samples_are_averaged_first() -> None:
     """Two seeds of one patch are one patch."""
     found = weighted_mean(np.array([[1.0, 3.0]]), np.ones(1), alone(1))
     assert (found.value, found.patches) == (2.0, 1)
+
+
+def test_a_sample_without_a_value_leaves_the_others() -> None:
+    """An image of which a network says NaN is left out, not its whole patch; so too in the best of several."""
+    values = np.array([[1.0, NAN], [NAN, NAN], [2.0, 6.0]])
+    found = weighted_mean(values, np.ones(3), alone(3))
+    assert (found.value, found.patches) == (2.5, 2)
+    assert best_sample(values, lowest=False)[[0, 2], 0].tolist() == [1.0, 6.0]
+    assert math.isnan(best_sample(values, lowest=False)[1, 0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcdefg"), st.floats(0, 1), st.integers(0, 9)), min_size=1), st.randoms())
+def test_the_order_of_patches_does_not_matter(patches: list[tuple[str, float, int]], random: Random) -> None:
+    """Value, interval and number of scenes, against a loop over patches."""
+
+    def of(patches: list[tuple[str, float, int]]) -> Estimate:
+        scenes, values, weights = zip(*patches, strict=True)
+        return weighted_mean(np.array(values)[:, None], np.array(weights), scenes)
+
+    found, mixed = of(patches), of(random.sample(patches, len(patches)))
+    counted = [patch for patch in patches if patch[2]]
+    assert (found.patches, found.clusters) == (len(counted), len({scene for scene, _, _ in counted}))
+    if counted:
+        mean = sum(value * weight for _, value, weight in counted) / sum(weight for *_, weight in counted)
+        assert found.value == pytest.approx(mean, abs=1e-12)
+    for name in ("value", "low", "high"):
+        assert getattr(mixed, name) == pytest.approx(getattr(found, name), abs=1e-12, nan_ok=True)
+    assert (not math.isnan(found.low)) is (found.clusters >= 5)
 
 
 def test_nothing_to_measure() -> None:

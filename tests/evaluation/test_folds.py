@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evaluation.errors import EvaluationError
 from evaluation.folds import gather, write_folds
 from evaluation.run import evaluate
 from generate.sampling import Sampling
@@ -53,6 +54,14 @@ def test_gathered(folder: Path) -> None:
     (line,) = (line for line in printed.splitlines() if line.startswith("mean over events "))
     assert len(line.split()) == 3 + 6  # inside and outside by three methods
     assert (folder / "leave-one-out.tex").read_text().count("\\begin{table}") == 4
+
+
+def test_a_fold_of_an_older_format_is_refused(folder: Path, tmp_path: Path) -> None:
+    """It does not say which scene a patch is of."""
+    content = json.loads((folder / "a" / "results.json").read_text())
+    (tmp_path / "results.json").write_text(json.dumps(content | {"format": 2}))
+    with pytest.raises(EvaluationError, match=r"results\.json: format 2, this pre2post reads 3. Delete that folder"):
+        gather({"a": tmp_path})
 
 
 def test_a_row_that_one_fold_lacks_is_named(folder: Path, tmp_path: Path) -> None:
