@@ -124,7 +124,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def _trained_on(state: dict[str, Any]) -> dict[str, Any]:
-    data = state["config"].get("data", {})
+    data = dict(dict(state["config"]).get("data", {}))
     return {
         "datasets": str(state["dataset_fingerprint"]).split("+"),  # one a stage
         "split": str(data.get("split", "train")),
