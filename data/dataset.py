@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from data.errors import DataError
+from data.errors import DataError, fault
 from data.events import check_events
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
 from data.names import check_event_names, check_names
@@ -32,7 +32,14 @@ def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> dat
     for file in files:
         if not Path(file).is_file():
             raise DataError(f"{file} is missing, though {FILE_NAME} lists it. Copy the dataset again, or rebuild it.")
-    dataset = datasets.load_dataset("parquet", data_files={split: [glob.escape(file) for file in files]}, split=split)
+    escaped = {split: [glob.escape(file) for file in files]}
+    try:
+        dataset = datasets.load_dataset("parquet", data_files=escaped, split=split)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: could not be opened through the cache of datasets in {datasets.config.HF_DATASETS_CACHE} "
+            f"({fault(error)}) Another HF_HOME or HF_DATASETS_CACHE moves it."
+        ) from error
     assert isinstance(dataset, datasets.Dataset)
     check_names(dataset.data.table, f"{folder}, split {split}")
     if not leave_out:

@@ -1,7 +1,6 @@
 """`dataset.json`: what a built dataset was made from, what is in it, and what was left out and why."""
 
 import hashlib
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from data.release import Release
 from data.rows import SceneResult
 from data.schema import FEATURES
 from data.splits import SPLITS
+from data.strict_json import as_json
 from data.survey import Survey
 
 FORMAT = "pre2post-dataset"
@@ -142,7 +142,7 @@ def describe(
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """Write dataset.json."""
-    (folder / FILE_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / FILE_NAME).write_text(as_json(content, 2), encoding="utf-8")
 
 
 def _no_counts() -> dict[str, Any]:

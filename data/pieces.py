@@ -24,6 +24,7 @@ from data.rows import Row, SceneResult, SceneTask, build_scene
 from data.schema import QUALITY
 from data.shards import write_shard
 from data.storage import sha256, write_text
+from data.strict_json import as_json
 
 SCENES_PER_SHARD = 64  # about 350 MB of xBD
 
@@ -142,7 +143,7 @@ def _build(work: Path, piece: Piece, results: Iterable[SceneResult], finish: Cal
     shard = work / "dataset" / "data" / piece.name
     count = write_shard(shard, rows(), work / f"{piece.name}.tmp")
     record = {"key": piece.key, "rows": count, "sha256": sha256(shard) if count else "", "scenes": scenes}
-    write_text(_record_path(work, piece), json.dumps(record))
+    write_text(_record_path(work, piece), as_json(record, None))
 
 
 def read_piece(work: Path, piece: Piece) -> Outcome:

@@ -1,6 +1,5 @@
 """Scenes as files: the writer of the simulated release, in the layout and the label schema of xView2."""
 
-import json
 import uuid
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from data.simulated_disaster import SUBTYPES, UNCLASSIFIED
 from data.simulated_events import Event
 from data.simulated_history import EarlierLook
 from data.simulated_paint import PIXEL_SIZE_M, polygon_at
+from data.strict_json import as_json
 
 FOLDERS = ("images", "labels", "targets", "change")
 AGAIN = "again"  # folder of the second post images
@@ -54,7 +54,7 @@ def write_scene(folder: Path, scene: Scene) -> None:
         Image.fromarray(image).save(split / "images" / f"{stem}.png", compress_level=3)
         target = _target(scene, phase)
         Image.fromarray(target).save(split / "targets" / f"{stem}_target.png")
-        (split / "labels" / f"{stem}.json").write_text(json.dumps(_label(scene, phase)))
+        (split / "labels" / f"{stem}.json").write_text(as_json(_label(scene, phase), None), encoding="utf-8")
     Image.fromarray(scene.change).save(split / "change" / f"{scene.stem}_change.png")
     if scene.post_again is not None:
         path = split / AGAIN / f"{scene.stem}_post_again.png"
@@ -65,7 +65,7 @@ def write_scene(folder: Path, scene: Scene) -> None:
         Image.fromarray(look.image).save(split / "history" / name, compress_level=3)
         looks.append({"image": name, "date": look.date, "cloud_cover": round(look.cloud_cover, 4)})
     if looks:
-        (split / "history" / f"{scene.stem}_history.json").write_text(json.dumps(looks, indent=1))
+        (split / "history" / f"{scene.stem}_history.json").write_text(as_json(looks), encoding="utf-8")
 
 
 def _target(scene: Scene, phase: str) -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ first polygon of `features.lng_lat`; a patch without polygons has no place for i
 """
 
 import io
-import json
 import tarfile
 from typing import Any
 
@@ -22,6 +21,7 @@ from data.geo import WGS84
 from data.labels import Phase
 from data.schema import DAMAGE_VALUES
 from data.shards import Copied, Copy, read_rows
+from data.strict_json import as_json
 
 FOLDER = "webdataset"
 COLUMNS = ["patch_id", "event", "disaster_type", "labels", "pre", "post", "sensor_pre", "sensor_post", "buildings"]
@@ -57,7 +57,7 @@ def write_tar(copy: Copy) -> Copied:
 def sample(row: dict[str, Any]) -> dict[str, bytes]:
     """The four files of a patch by their extension."""
     files = {f"{phase}-input.npy": _npy(row[phase]["bytes"]) for phase in ("pre", "post")}
-    files |= {f"{phase}-metadata.json": json.dumps(label(row, phase)).encode() for phase in ("pre", "post")}
+    files |= {f"{phase}-metadata.json": as_json(label(row, phase), None).encode() for phase in ("pre", "post")}
     return files
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from data.disk import look
 from data.errors import fault
 from data.storage import locked, whole_folder
+from data.strict_json import as_json
 from evaluation.damage_examples import Pair
 from evaluation.damage_network import SIDE_MULTIPLE, DamageNetwork, classify
 from evaluation.damage_score import Counts, count
@@ -121,7 +122,7 @@ def save_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> N
     with whole_folder(out, {WEIGHTS, CARD}.__contains__) as partial:
         save_file({name: weight.contiguous() for name, weight in model.network.state_dict().items()}, partial / WEIGHTS)
         card = {"format": FORMAT, "format_version": 1, **asdict(model.card), **facts}
-        (partial / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        (partial / CARD).write_text(as_json(card), encoding="utf-8")
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from data.storage import write_text
+from data.strict_json import as_json
 from evaluation.cells import AREAS, Cell, Table, damage_table, group_table, marked_columns, pixel_table
 from evaluation.columns import PIXEL_COLUMNS
 from evaluation.errors import EvaluationError
 from evaluation.estimate import Estimate, weighted_mean
-from evaluation.json_file import FORMAT, as_json
+from evaluation.json_file import FORMAT
 from evaluation.latex import latex_table
 from evaluation.output import RESULTS
 from evaluation.results import Evaluation, PatchResult, named_rows

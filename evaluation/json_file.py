@@ -1,12 +1,11 @@
 """`results.json`: every number, per patch and in summary; one that does not exist is null."""
 
-import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from data.storage import write_text
+from data.strict_json import as_json
 from evaluation.damage_fidelity import fidelity
 from evaluation.output import RESULTS
 from evaluation.results import Evaluation, Summary
@@ -42,20 +41,5 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
     write_text(folder / RESULTS, as_json(content))
 
 
-def as_json(content: dict[str, Any]) -> str:
-    """Dataclasses as objects, NaN as null."""
-    return json.dumps(_jsonable(content), indent=1, ensure_ascii=False) + "\n"
-
-
 def _plain(summary: dict[str, Summary]) -> dict[str, Any]:
     return {row: {region: dict(of) for region, of in regions.items()} for row, regions in summary.items()}
-
-
-def _jsonable(value: Any) -> Any:  # noqa: ANN401  # JSON
-    if hasattr(value, "__dataclass_fields__"):
-        value = asdict(value)
-    if isinstance(value, dict):
-        return {key: _jsonable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_jsonable(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -12,10 +12,10 @@ from typing import Any
 from PIL import Image
 
 from data.storage import write_text
+from data.strict_json import as_json
 from evaluation.building_gauge import Gauge
 from evaluation.change_detector import Detector, Pixels
 from evaluation.estimate import FEWEST_CLUSTERS, Estimate
-from evaluation.json_file import as_json
 from evaluation.output import REPORT, RESULTS, image_file
 from evaluation.prompt_answers import Answer
 from evaluation.prompt_charts import COLOURS, curve, legend, rose

@@ -16,6 +16,7 @@ from data.dataset import fingerprint, open_dataset
 from data.disk import look
 from data.sampler import view_of
 from data.storage import locked, write_text
+from data.strict_json import as_json
 from evaluation.damage_examples import Source, footprints_only, of_scenes, real_source
 from evaluation.damage_model import DamageCard, score_pairs
 from evaluation.damage_score import Counts, official, summed
@@ -115,7 +116,7 @@ def usefulness(
                     path.parent.mkdir(parents=True, exist_ok=True)
                     scored = {name: float(value) for name, value in official(found.sum(axis=0)).items()}
                     result = {"settings": settings, "last_loss": loss, "scores": scored, "counts": found.tolist()}
-                    write_text(path, json.dumps(result, indent=1) + "\n")
+                    write_text(path, as_json(result))
                 scores.append(Score(arm, count, seed, found))
         text = usefulness_tables(scores)
         write_text(out / TABLE, text)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from data.storage import entries, partial_name, sha256, whole, write_text
+from data.strict_json import as_json
 from generate.errors import GenerateError
 from generate.processes import everyone, from_main, wait_for_everyone
 
@@ -75,7 +76,7 @@ class ImageFolder:
             write(partial)
             line = {**self._wanted[file], "file": file, "sha256": sha256(partial)}
             # Listed first: stopped in between, the list names a file that is not there, and it is made again.
-            self._part.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._part.write(as_json(line, None))
             self._part.flush()
 
 

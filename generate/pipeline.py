@@ -45,6 +45,11 @@ PARTS = {  # what was trained -> the folders it must have
     "controlnet+lora": [CONTROLNET, LORA],
     "lora+concat": [LORA, CONV_IN],
 }
+WORDS = {  # that a state.json may hold
+    "trained": tuple(PARTS),
+    "condition": ("pixels", "latents", "pixels+mask"),
+    "direction": ("future", "past", "both"),
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{folder / STATE}: field {error} is missing or not of its type. Expected a checkpoint written by "
             "pre2post's trainer; use another checkpoint of the run."
         ) from None
+    for field, known in WORDS.items():
+        if (word := getattr(checkpoint, field)) not in known:
+            raise CheckpointError(
+                f"{folder / STATE}: {field} is {word!r}; this pre2post knows {', '.join(known)}. Use the one that "
+                "trained it, or another checkpoint of the run."
+            )
     missing = [part for part in PARTS[checkpoint.trained] if not (checkpoint.weights / part).is_dir()]
     if missing:
         raise CheckpointError(

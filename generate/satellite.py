@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from data.disk import look
 from data.storage import locked, whole, write_text
+from data.strict_json import as_json
 from generate.errors import GenerateError
 from generate.pipeline import as_pixels, check_finite
 from generate.progress import progress, step_reporter
@@ -52,7 +53,7 @@ def satellite(*, requests: Path, base: str, out: Path, half_precision: bool = Fa
             for item in wanted:
                 _make(pipeline, item, out / item.output, bar)
                 made.append({**vars(item), "base": base})
-                write_text(out / MADE, json.dumps(made, indent=1, allow_nan=False) + "\n")
+                write_text(out / MADE, as_json(made))
                 bar.update()
     print(f"{len(wanted)} image{'s' * (len(wanted) != 1)} in {out}")
 

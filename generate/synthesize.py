@@ -4,7 +4,6 @@ On a laptop: `pre2post synthesize --checkpoint runs/mask --dataset d256 --out sy
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from data.invented_damage import invented_damage
 from data.pixels import resize_mask, resize_rgb
 from data.sampler import example_rng
 from data.storage import entries, partial_name, whole, write_text
+from data.strict_json import as_json
 from generate.errors import GenerateError
 from generate.items import Item, captions_of, spread
 from generate.make import Task, make_images, tasks_of
@@ -108,7 +108,7 @@ def synthesize(
             **trained.described(),
             "trained_on": trained.trained_on,
         }
-        write_text(out / CARD, json.dumps(card, indent=1) + "\n")  # last: all is there
+        write_text(out / CARD, as_json(card))  # last: all is there
         print(f"{len(tasks)} pairs in {out}; {len(positions) - len(items)} patches without footprints left out")
 
 

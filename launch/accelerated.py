@@ -1,9 +1,10 @@
 """Start a module of ours under `accelerate launch` and wait for it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from models.threads import usable_cores
 
 
 def launch(module: str, *arguments: str, config_file: Path | None = None) -> None:
@@ -18,7 +19,7 @@ def launch(module: str, *arguments: str, config_file: Path | None = None) -> Non
     else:
         command += ["--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         # accelerate's own default of one thread per process would leave the other cores idle.
-        command += ["--num_cpu_threads_per_process", str(os.cpu_count() or 1)]
+        command += ["--num_cpu_threads_per_process", str(usable_cores())]
     status = subprocess.run([*command, "-m", module, *arguments], check=False).returncode
     if status:
         sys.exit(status)

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from data.disk import look
 from data.errors import DataError
 from data.geo import check_proj
+from models.threads import usable_cores
 
 State = Literal["ok", "note", "mend"]
 
@@ -134,7 +135,7 @@ def attention() -> Iterator[Finding]:
 
 def threads() -> Iterator[Finding]:
     """Threads of one process against the cores it may use."""
-    cores, used = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    cores, used = usable_cores(), torch.get_num_threads()
     text = f"{used} per process, {cores} cores"
     if not torch.cuda.is_available() and used < cores:
         yield Finding(

@@ -76,7 +76,12 @@ def read_state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
     if not path.is_file():
         raise CheckpointError(f"{folder}: not a checkpoint, it has no {STATE}. Expected a folder like step-00001000.")
-    state: dict[str, Any] = json.loads(path.read_text())
+    try:
+        state = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not valid JSON ({error}). Use another checkpoint of the run.") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: a {type(state).__name__}, not an object. Use another checkpoint of the run.")
     return state
 
 

@@ -38,7 +38,7 @@ def controlnet_from_unet(
     widths = [min(width, unet.config.block_out_channels[0]) for width in CONDITIONING_CHANNELS[:stages]]
     if latents:
         widths, settings = widths[-1:], settings | {"conditioning_channels": unet.config.in_channels}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return kind.from_unet(unet, conditioning_embedding_out_channels=tuple(widths), **settings).float()
 

@@ -27,7 +27,7 @@ def add_lora(unet: UNet2DConditionModel, *, rank: int, alpha: int, targets: Sequ
         ValueError: no layer of the UNet has such a name.
     """
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet.add_adapter(config, adapter_name=ADAPTER)
     for name, weight in unet.named_parameters():

@@ -8,13 +8,18 @@ import torch
 THREADS = "OMP_NUM_THREADS"
 
 
+def usable_cores() -> int:
+    """The cores that this process may run on; macOS tells only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def set_threads() -> str:
     """Give this process its share of the cores if its launcher left it with one; says what it has.
 
     `accelerate launch` and torchrun set OMP_NUM_THREADS to 1 when the user has not set it. That is right beside GPUs;
     without them it leaves cores idle.
     """
-    cores, processes = len(os.sched_getaffinity(0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    cores, processes = usable_cores(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     by_launcher = _one_by_launcher()
     if by_launcher and not torch.cuda.is_available():
         torch.set_num_threads(max(1, cores // processes))

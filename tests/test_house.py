@@ -73,3 +73,31 @@ def test_nothing_is_unpickled(path: Path) -> None:
         assert found == ["torch.load(path, map_location='cpu', weights_only=True)"]
     else:
         assert not found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_random_state_is_kept_of_named_devices(path: Path) -> None:
+    """Without names torch keeps that of every GPU, and warns where there are several."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    kept = [call for call in calls if ast.unparse(call.func).endswith("fork_rng")]
+    assert all(word.arg == "devices" for call in kept for word in call.keywords) and all(call.keywords for call in kept)
+
+
+def test_what_macos_lacks_is_asked_for_in_two_places_only() -> None:
+    """`models` may not import `data`, so each has its own."""
+    asking = [path for path in FILES if "sched_getaffinity" in path.read_text()]
+    assert [str(path.relative_to(ROOT)) for path in asking] == ["data/parallel.py", "models/threads.py"]
+
+
+def test_json_is_written_by_strict_json() -> None:
+    """It knows no NaN; elsewhere JSON is made where no number can be one: hashes, options, keys, config files."""
+    dumping = {str(path.relative_to(ROOT)) for path in FILES if "json.dump" in path.read_text()}
+    assert dumping == {
+        "data/schema.py",
+        "data/strict_json.py",
+        "generate/batch_file.py",
+        "launch/leave_one_out.py",
+        "models/checkpoint.py",  # is given what `finite` has looked through
+        "models/convert.py",
+        "train/packs.py",
+    }

@@ -114,3 +114,12 @@ def test_datasets_3_knows_the_types_of_all_columns(tiny_dataset: Path) -> None:
         types = set(re.findall('"_type": "([A-Za-z]+)"', json.dumps(told)))
         assert types == {"Value", "Image", "Sequence"}
         assert Features.from_arrow_schema(schema) == {**FEATURES, **(HISTORY if "history" in told else {})}
+
+
+def test_a_cache_of_datasets_that_cannot_be_written_is_named(
+    tmp_path: Path, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "file/cache"))
+    with pytest.raises(DataError, match=r"cache of datasets in .*file/cache .*not a folder.*HF_HOME"):
+        open_dataset(tiny_dataset, "train")

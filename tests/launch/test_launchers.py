@@ -20,7 +20,7 @@ ROOM = Path(__file__).parents[2] / "launch"
 
 SRUN = """#!/usr/bin/env bash
 # Four tasks on two nodes, as `srun` starts them; the highest status is the step's.
-while [[ $1 == --* ]]; do shift; done
+while [[ $1 == --* ]]; do echo "$1" >> srun.log; shift; done
 worst=0
 for task in 0 1 2 3; do
     SLURM_PROCID=$task SLURM_LOCALID=$((task % 2)) "$@"
@@ -53,13 +53,13 @@ def cluster(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def submit(cluster: Path, training_status: int) -> int:
+def submit(cluster: Path, training_status: int, cores: str = "6") -> int:
     job = {
         "SLURM_JOB_ID": "123456",
         "SLURM_JOB_NODELIST": "node-[a-b]",
         "SLURM_NTASKS": "4",
         "SLURM_NTASKS_PER_NODE": "2",
-        "SLURM_CPUS_PER_TASK": "6",
+        "SLURM_CPUS_PER_TASK": cores,
         "TRAINING_STATUS": str(training_status),
         "PATH": f"{cluster / 'bin'}:{os.environ['PATH']}",
     }
@@ -73,6 +73,13 @@ def test_slurm_starts_one_process_per_task(cluster: Path) -> None:
     shared = ["4", "node-a", "23456", "6", "2", "-m", "train", "--config", "a file.yaml"]
     assert started == [[rank, local, *shared] for rank, local in zip("0123", "0101", strict=True)]
     assert not (cluster / "scontrol.log").exists()
+
+
+@pytest.mark.parametrize(("cores", "said"), [("6", ["--cpus-per-task=6"]), ("", [])])
+def test_srun_is_told_the_cores_of_a_task(cluster: Path, cores: str, said: list[str]) -> None:
+    """From Slurm 22.05 to 23.02 it does not read SLURM_CPUS_PER_TASK; where that is not set, its own default holds."""
+    submit(cluster, 0, cores)
+    assert [word for word in (cluster / "srun.log").read_text().split() if "cpus" in word] == said
 
 
 @pytest.mark.parametrize(("status", "requeued"), [(75, "requeue 123456\n"), (2, "")])

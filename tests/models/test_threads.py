@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from models.threads import usable_cores
+
 REPOSITORY = Path(__file__).parents[2]
 LAUNCHER = r"""
 import os, subprocess, sys
@@ -35,3 +37,9 @@ def test_a_launcher_s_one_thread_becomes_a_share_of_the_cores(asked: str | None,
     command = [sys.executable, "-c", LAUNCHER, str(processes)]
     result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == said
+
+
+def test_a_system_that_does_not_tell_which_cores_gives_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As macOS, whose `os` has no `sched_getaffinity`."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == os.cpu_count()
