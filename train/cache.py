@@ -1,37 +1,32 @@
 """What the frozen VAE and text encoder say of the data, computed once: on disk, memory-mapped ever after, or in memory.
 
-Chunks of entries lie in safetensors files named after a hash of what went in (image bytes or text, preprocessing,
-network weights), so any run that needs the same numbers finds them and no stale number can be read.
+Every entry has a key of its own, a hash of what went in (image bytes or token ids, preprocessing, network weights).
+Any run that needs the same numbers finds them, whatever else it needs, and no stale number can be read.
 """
 
-import hashlib
-import json
-import os
-import socket
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from models.base import Base
-from models.text import text_states
+from models.text import encode_text
+from train.errors import TrainingError
+from train.first_process import from_main
+from train.packs import Places, find, hashed, make_folder, open_pack, write_pack
 from train.views import Shown
 
-FORMAT = 2  # raise when the meaning of an entry changes
-CHUNK = 64  # entries per file
+FORMAT = 3  # raise when the meaning of an entry changes
+PACK = 64  # entries of a file at most
 ENCODE_BATCH = 8
-LEFTOVER_SECONDS = 3600
 
 Item = TypeVar("Item")
 
@@ -44,14 +39,15 @@ class Entries(Protocol):
 
 @dataclass(frozen=True)
 class FileCache:
-    """Entry i of every tensor, read from its chunk's file."""
+    """Entry i of every tensor, read from its pack."""
 
     files: list[Path]
+    places: Places
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The tensors of one entry, without the leading axis of the file."""
-        chunk, row = divmod(index, CHUNK)
-        file = _open(self.files[chunk])
+        number, row = self.places[index].tolist()
+        file = open_pack(self.files[number])
         return {name: file.get_slice(name)[row] for name in file.keys()}
 
 
@@ -64,11 +60,6 @@ class MemoryCache:
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """The tensors of one entry."""
         return {name: tensor[index] for name, tensor in self.tensors.items()}
-
-
-@lru_cache(maxsize=4096)  # a handle per chunk and process; each holds a memory map, no data
-def _open(path: Path) -> Any:  # noqa: ANN401 (safe_open has no public type)
-    return safe_open(path, framework="pt").__enter__()
 
 
 def cache_latents(
@@ -104,21 +95,23 @@ def cache_latents(
     )
 
 
-def cache_text(
-    accelerator: Accelerator, folder: Path | None, base: Base, texts: Sequence[str], chunks: int = 1
-) -> Entries:
-    """The text encoder's last hidden state `states` of every text, (chunks * 77, D) float32."""
+def cache_text(accelerator: Accelerator, folder: Path | None, base: Base, token_ids: Tensor) -> Entries:
+    """The text encoder's last hidden state `states` of every text, (chunks * 77, D) float32.
+
+    `token_ids`, (B, chunks, 77), are what is encoded and so what the key is made of: a tokenizer that says something
+    else finds nothing.
+    """
     text_hash = base.weights_hash("text_encoder")
 
-    def encoder() -> Callable[[list[str]], dict[str, Tensor]]:
-        tokenizer, text_encoder = base.load_tokenizer(), base.load_text_encoder().to(accelerator.device)
-        return lambda batch: {"states": text_states(tokenizer, text_encoder, batch, chunks)}
+    def encoder() -> Callable[[list[Tensor]], dict[str, Tensor]]:
+        text_encoder = base.load_text_encoder().to(accelerator.device)
+        return lambda batch: {"states": encode_text(text_encoder, torch.stack(batch).to(accelerator.device))}
 
     return _fill(
         accelerator,
         folder and folder / "text",
-        texts,
-        key_of=lambda text: [text, chunks, text_hash],
+        list(token_ids),
+        key_of=lambda ids: [ids.tolist(), text_hash],
         load_encoder=encoder,
         description="encode captions",
     )
@@ -140,54 +133,44 @@ def _fill(
     load_encoder: Callable[[], Callable[[list[Item]], dict[str, Tensor]]],
     description: str,
 ) -> Entries:
-    """Encode the chunks that are not there yet, each by one process; networks are loaded only if there are any."""
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    bar = partial(tqdm, desc=description, unit="chunk", mininterval=1, disable=not accelerator.is_main_process)
+    """Encode the entries that are not there yet, each by one process; networks are loaded only if there are any."""
+    bar = partial(tqdm, desc=description, unit="pack", mininterval=1, disable=not accelerator.is_main_process)
     if folder is None:  # every process has a memory of its own
-        encode = load_encoder()
-        return MemoryCache(_joined([_encode_chunk(encode, chunk) for chunk in bar(chunks)]))
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{_hash([FORMAT, *(key_of(item) for item in chunk)])}.safetensors" for chunk in chunks]
-    if accelerator.is_main_process:
-        _remove_leftovers(folder)
-    missing = [pair for pair in zip(files, chunks, strict=True) if not _is_whole(pair[0], len(pair[1]))]
-    accelerator.wait_for_everyone()  # all have looked before anyone writes
-    if mine := missing[accelerator.process_index :: accelerator.num_processes]:
-        encode = load_encoder()
-        for path, chunk in bar(mine):
-            # Another run may be filling the same cache at this moment: no two write one file, the last one stays.
-            unfinished = path.with_suffix(f".partial-{socket.gethostname()}-{os.getpid()}")
-            save_file(_encode_chunk(encode, chunk), unfinished)
-            unfinished.rename(path)
-    accelerator.wait_for_everyone()
-    return FileCache(files)
+        return MemoryCache(_encode(load_encoder(), bar(_cut(items, ENCODE_BATCH))))
+    keys = [hashed([FORMAT, *key_of(item)]) for item in items]
+    # Another run may be filling the same folder: if every process looked by itself, each might miss something else.
+    files, places = from_main(accelerator, lambda: find(folder, keys))
+    if missing := _missing(places, keys):
+        from_main(accelerator, lambda: make_folder(folder))
+        packs = _cut(missing, PACK)[accelerator.process_index :: accelerator.num_processes]
+        encode = load_encoder() if packs else None
+        for pack in bar(packs):
+            assert encode is not None
+            tensors = _encode(encode, _cut([items[i] for i in pack], ENCODE_BATCH))
+            write_pack(folder, [keys[i] for i in pack], tensors)
+        accelerator.wait_for_everyone()
+        files, places = from_main(accelerator, lambda: find(folder, keys))
+        if missing := _missing(places, keys):
+            raise TrainingError(
+                f"{folder}: {len(missing)} entries vanished while others were encoded. Let nothing delete files in "
+                "there, then run the same command again."
+            )
+    return FileCache(files, places)
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """What killed processes left; a living one takes seconds for a file, not hours."""
-    for unfinished in folder.glob("*.partial-*"):
-        with suppress(FileNotFoundError):  # a living one has just finished it
-            if time.time() - unfinished.stat().st_mtime > LEFTOVER_SECONDS:
-                unfinished.unlink()
+def _cut(items: Sequence[Item], size: int) -> list[list[Item]]:
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
-def _encode_chunk(encode: Callable[[list[Item]], dict[str, Tensor]], chunk: Sequence[Item]) -> dict[str, Tensor]:
-    return _joined([encode(list(chunk[start : start + ENCODE_BATCH])) for start in range(0, len(chunk), ENCODE_BATCH)])
+def _missing(places: Places, keys: list[str]) -> list[int]:
+    """Entries that are nowhere; of equal ones the first."""
+    first = {keys[i]: i for i in reversed(np.flatnonzero(places[:, 0] < 0).tolist())}
+    return sorted(first.values())
 
 
-def _joined(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Batches one after the other, on the CPU."""
-    return {name: torch.cat([batch[name].cpu() for batch in batches]).contiguous() for name in batches[0]}
-
-
-def _is_whole(path: Path, entries: int) -> bool:
-    """Whether a chunk is there and holds as many entries as it should; a broken one is encoded again."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return all(file.get_slice(name).get_shape()[0] == entries for name in file.keys())
-    except (OSError, SafetensorError):
-        return False
-
-
-def _hash(value: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]
+def _encode(
+    encode: Callable[[list[Item]], dict[str, Tensor]], batches: "Sequence[list[Item]] | tqdm[list[Item]]"
+) -> dict[str, Tensor]:
+    """All batches one after the other, on the CPU."""
+    encoded = [{name: x.cpu() for name, x in encode(batch).items()} for batch in batches]
+    return {name: torch.cat([batch[name] for batch in encoded]).contiguous() for name in encoded[0]}

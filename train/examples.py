@@ -191,12 +191,13 @@ def prepare_examples(
     ]
     folder = config.run.cache if config.run.cache_in == "disk" else None
     latents: Entries | None = None
+    token_ids = tokenize(tokenizer, texts, data.text_chunks)
     if config.run.cache_in == "off":
-        text: Entries = TokenIds(tokenize(tokenizer, texts, data.text_chunks))
+        text: Entries = TokenIds(token_ids)
     else:
         shown = images_of(dataset, kinds, recipe.resolution)
         latents = cache_latents(accelerator, folder, base, shown, resolution=recipe.resolution)
-        text = cache_text(accelerator, folder, base, texts, data.text_chunks)
+        text = cache_text(accelerator, folder, base, token_ids)
     return Examples(
         images=dataset.select_columns(columns_shown(recipe, views, encoded=latents is not None)),
         views=views,
