@@ -169,7 +169,7 @@ def _open(folder: Path, wanted: Mapping[str, Made], overwrite: bool) -> set[str]
 
 def _join_parts(folder: Path) -> None:
     lines = sorted(lines_of(folder).values(), key=lambda line: (line["seed"], line["file"]))
-    write_text(folder / MANIFEST, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_text(folder / MANIFEST, "".join(as_json(line, None) for line in lines))
     for path in folder.glob("manifest-*.jsonl"):
         if _PART.fullmatch(path.name):
             path.unlink()

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import NoReturn
 
+import torch
+
 from data.errors import DataError, fault, plain
 from models.base import BaseError
 from models.checkpoint import CheckpointError
@@ -30,6 +32,13 @@ def main() -> int:
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return stopped.status
+    except torch.OutOfMemoryError as error:  # in the loop, `train.memory` knows what would fit
+        print(
+            f"error: out of memory, not in a training step ({first_sentence(error)}). The checkpoints are where they "
+            "were. Lower train.micro_batch or validation.images, or use a larger device.",
+            file=sys.stderr,
+        )
+        return 2
     except RuntimeError as error:
         if not is_lost(error):
             raise

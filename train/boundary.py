@@ -1,19 +1,19 @@
 """What happens between two optimizer steps: validation, checkpoints, a stop."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from diffusers import DDPMScheduler
 
 from data.storage import locked
 from models.checkpoint import mark_best, step_folder
 from train.config import Config
 from train.encode import Batch
+from train.first_process import from_main
 from train.interrupt import Agreement
 from train.metrics_log import MetricsLog
 from train.retention import delete_old, lowest_loss
@@ -21,8 +21,6 @@ from train.run_folder import read_metrics
 from train.stages import Stage, stage_at
 from train.state import TrainState
 from train.validation import ValidationSet, validate
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -82,20 +80,6 @@ def validation_is_missing(config: Config, step: int) -> bool:
     )
 
 
-def from_main(accelerator: Accelerator, look: Callable[[], Found]) -> Found:
-    """What the first process found, told to all; so is the error it met."""
-    outcome: list[Any] = [None, None]
-    if accelerator.is_main_process:
-        try:
-            outcome[0] = look()
-        except ValueError as error:  # the user's mistakes are all ValueErrors
-            outcome[1] = error
-    found, mistake = broadcast_object_list(outcome)
-    if mistake is not None:
-        raise mistake
-    return found  # type: ignore[no-any-return]
-
-
 def _look(run: Run, agreement: Agreement) -> dict[str, float] | None:
     """Measure the averaged weights, if there are any, as generation will use them; None if a stop broke it off."""
     run.log.check_finite(run.state.step)
@@ -135,16 +119,19 @@ def _save(run: Run, metrics: dict[str, float] | None, best: bool) -> None:
     """Write a checkpoint, then delete the old ones that no rule keeps."""
     settings, state = run.config.run, run.state
     run.log.check_finite(state.step)
-    main, checkpoints = run.accelerator.is_main_process, settings.out / "checkpoints"
+    checkpoints = settings.out / "checkpoints"
     folder = step_folder(checkpoints, state.step)
-    loss = metrics["validation_loss"] if metrics else None
-    with writing(settings.out) if main else nullcontext():
-        state.save(folder, run.descriptions[run.stage] | {"validation_loss": loss}, main=main)
-        if main and best:
-            mark_best(folder)
-        if main:
+    description = run.descriptions[run.stage] | {"validation_loss": metrics["validation_loss"] if metrics else None}
+    save = state.saving(folder, description, main=run.accelerator.is_main_process)
+
+    def write() -> None:
+        with writing(settings.out):
+            save()
+            if best:
+                mark_best(folder)
             delete_old(checkpoints, state.step, keep_last=settings.keep_last, keep_every=settings.keep_every)
-    run.accelerator.wait_for_everyone()
+
+    from_main(run.accelerator, write)
 
 
 def writing(out: Path) -> AbstractContextManager[None]:

@@ -177,7 +177,10 @@ class RunConfig:
     out: Path
     """Run folder: config.yaml, metrics.jsonl, checkpoints/, tracker files."""
     resume: str = "latest"
-    """`latest` goes on from the newest valid checkpoint in `out`, if any; or a checkpoint folder; or `never`."""
+    """`latest` goes on from the newest valid checkpoint in `out`, if any; a checkpoint folder starts an empty `out`, in
+    which newer ones then go on; or `never`."""
+    go_back: bool = False
+    """Begin again at the checkpoint that `resume` names, though `out` has newer ones; these are kept, set aside."""
     resume_allow: list[str] = field(default_factory=list)
     """Settings that may differ from the checkpoint's though they change the experiment, e.g. [train.learning_rate]."""
     log_every: int = 20

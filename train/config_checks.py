@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import math
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -57,7 +58,8 @@ def check_config(config: "Config") -> None:
     Raises:
         ConfigError: naming every setting that does not fit.
     """
-    rules = [*_data_rules(config), *_model_rules(config), *_train_rules(config), *_run_rules(config)]
+    kinds = (_number_rules, _data_rules, _model_rules, _train_rules, _run_rules)
+    rules = [rule for kind in kinds for rule in kind(config)]
     if problems := [message for holds, message in rules if not holds]:
         raise ConfigError("\n".join(problems))
 
@@ -68,15 +70,16 @@ def check_batches(train: "TrainConfig", num_processes: int) -> None:
     Raises:
         ConfigError: one does not; names the nearest batch that does.
     """
-    global_batch, micro_batch, name = train.global_batch, train.micro_batch, "train.global_batch"
+    batches = {"global_batch": (train.global_batch, "train.global_batch"), "micro_batch": (train.micro_batch, "")}
     for number, stage in enumerate([None, *train.curriculum]):
-        if stage is not None:
-            global_batch, micro_batch = stage.global_batch or global_batch, stage.micro_batch or micro_batch
-            name = f"global_batch of train.curriculum[{number - 1}]"
+        for name in batches if stage else ():
+            if value := getattr(stage, name):
+                batches[name] = value, f"{name} of train.curriculum[{number - 1}]"
+        (global_batch, setting), (micro_batch, _) = batches.values()
         unit = num_processes * micro_batch
         if global_batch % unit:
             raise ConfigError(
-                f"{name} is {global_batch}; it must be a multiple of {num_processes} process(es) x "
+                f"{setting} is {global_batch}; it must be a multiple of {num_processes} process(es) x "
                 f"micro_batch {micro_batch}. The nearest is {max(1, round(global_batch / unit)) * unit}."
             )
 
@@ -183,8 +186,20 @@ def _train_rules(config: "Config") -> Rules:
         before = stage.from_step
 
 
+def _number_rules(config: "Config") -> Rules:
+    for group in ("data", "model", "objective", "train"):
+        for name, value in vars(getattr(config, group)).items():
+            for number in value.values() if isinstance(value, dict) else [value]:
+                finite = not isinstance(number, float) or math.isfinite(number)
+                yield finite, f"{group}.{name} is {value}; expected a finite number."
+
+
 def _run_rules(config: "Config") -> Rules:
     run, validation = config.run, config.validation
+    yield (
+        not run.go_back or run.resume not in ("latest", "never"),
+        f"run.go_back is true, but run.resume is {run.resume}. Name the checkpoint to go back to: --run.resume FOLDER.",
+    )
     for name in ("log_every", "save_every"):
         yield getattr(run, name) >= 1, f"run.{name} is {getattr(run, name)}; it must be at least 1."
     for name in ("examples", "timesteps", "sampling_steps"):

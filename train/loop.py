@@ -17,10 +17,11 @@ from data.sampler import OrdinalBatches, view_of
 from models import load_base
 from models.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.threads import set_threads
-from train.boundary import Run, at_boundary, from_main, validation_is_missing
+from train.boundary import Run, at_boundary, validation_is_missing
 from train.config import Config, check_batches
 from train.encode import Batch, encoder_of, unchanged
 from train.examples import Examples, patch_px_of, prepare_examples
+from train.first_process import from_main
 from train.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
 from train.lost_peer import noticing_losses
 from train.memory import out_of_memory
@@ -28,7 +29,8 @@ from train.metrics_log import BAR_FORMAT, MetricsLog
 from train.networks import build_denoiser, noise_schedule, optimizer_of
 from train.objective import denoising_loss
 from train.replicas import is_sharded, join, shard, sharding_of, whole, without_sync
-from train.run_folder import check_same_experiment, describe, find_start, open_run_folder
+from train.resume import check_same_experiment, find_start
+from train.run_folder import describe, open_run_folder
 from train.schedules import ema_decay, learning_rate
 from train.self_test import check_equal
 from train.stages import Stage, stage_at, stages_of
@@ -76,10 +78,8 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     if step == config.train.steps and not missed:
         accelerator.print(f"{start}: already at step {step}. Raise train.steps to train longer.")
         return 0
-    if accelerator.is_main_process:
-        open_run_folder(config, step)
-    open_trackers(accelerator, config)
-    accelerator.wait_for_everyone()
+    run_id = from_main(accelerator, lambda: open_run_folder(config, step))
+    from_main(accelerator, lambda: open_trackers(accelerator, config, run_id))
 
     # Data: everything the frozen encoders say is computed once and they are let go; without a cache they stay.
     examples = [
@@ -104,8 +104,8 @@ def _train(config: Config, interrupt: Interrupt) -> int:
         scale_loss=config.train.precision == "fp16",
     )
     if start:
-        state.load(start, step)
-        accelerator.print(f"going on from {start}")
+        anew = state.load(start, step)
+        accelerator.print(f"going on from {start}{'; anew: ' + ', '.join(anew) if anew else ''}")
         if not sharding:
             check_equal(accelerator, state.weights, "weights from the checkpoint")
     run = Run(
@@ -224,14 +224,14 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool)
             ordinals, batch = next(batches)
         fits = True
         try:
-            batch = run.encode(batch)
             with nullcontext() if micro_step == accumulation - 1 else without_sync(denoiser):
                 losses, plain = losses_of(run, denoiser, batch)
                 state.scaler.scale(losses.sum() / per_process).backward()
         except torch.OutOfMemoryError:
             fits = False  # what the error holds on to is free again outside of this block
         if not fits:
-            raise out_of_memory(state, accelerator.device, stage.micro_batch, partial(first_losses, run, batch))
+            trial = partial(first_losses, run, batch)
+            raise out_of_memory(state, accelerator.device, stage, run.config.model, trial)
         run.log.add(ordinals, losses, plain, batch["fingerprint"])
     if first and not is_sharded(state.weights):
         check_equal(accelerator, gradients_of(state.weights), f"gradients of step {state.step + 1}")
@@ -255,7 +255,7 @@ def gradients_of(weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
 
 def losses_of(run: Run, denoiser: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Per example, weighted and plain; see `denoising_loss`."""
-    return denoising_loss(denoiser, run.schedule, batch, min_snr_gamma=run.config.objective.min_snr_gamma)
+    return denoising_loss(denoiser, run.schedule, run.encode(batch), min_snr_gamma=run.config.objective.min_snr_gamma)
 
 
 def first_losses(run: Run, batch: Batch, count: int) -> Tensor:

@@ -76,5 +76,5 @@ def _save(run: Run) -> str:
         return ""
     with writing(run.config.run.out):
         if fault_of(folder) is not None:
-            state.save(folder, run.descriptions[run.stage] | {"validation_loss": None})
+            state.saving(folder, run.descriptions[run.stage] | {"validation_loss": None})()
     return f"Saved {folder}."

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from train.config import ModelConfig
 from train.errors import TrainingError
 from train.replicas import is_sharded
+from train.stages import Stage
 from train.state import TrainState
 
 
@@ -20,36 +22,40 @@ def bytes_of(tensors: Sequence[torch.Tensor]) -> int:
 
 
 def out_of_memory(
-    state: TrainState, device: torch.device, micro_batch: int, losses_of: Callable[[int], torch.Tensor]
+    state: TrainState,
+    device: torch.device,
+    stage: Stage,
+    model: ModelConfig,
+    losses_of: Callable[[int], torch.Tensor],
 ) -> TrainingError:
     """The error to raise, after trying which smaller micro-batch goes through.
 
     Args:
         state: its gradients are left alone.
         device: that was too small.
-        micro_batch: that did not fit.
+        stage: whose micro-batch did not fit.
+        model: what of it is recomputed already.
         losses_of: the losses of the first so many examples of the batch that did not fit.
     """
+    setting, lighter = stage.micro_batch_setting, _lighter(model)
     if is_sharded(state.weights):  # a pass on one process alone would wait for the others
-        return TrainingError(
-            f"out of memory: train.micro_batch {micro_batch} does not fit into {device}. Lower it, or set "
-            "model.gradient_checkpointing true; then run the same command again."
-        )
-    fitting = next((size for size in smaller(micro_batch) if _fits(state, device, size, losses_of)), None)
-    if fitting:
-        mend = (
-            f"Tried just now: train.micro_batch {fitting} does; the result stays the same. Or set "
-            "model.gradient_checkpointing true."
-        )
+        fix = f"Lower it{f', or set {lighter}' if lighter else ''}."
+    elif fitting := next((size for size in smaller(stage.micro_batch) if _fits(state, device, size, losses_of)), None):
+        fix = f"Tried just now: {setting} {fitting} does; the result stays the same."
+        fix += f" Or set {lighter}." if lighter else ""
     else:
-        mend = (
-            "Not even one example does. Set model.gradient_checkpointing true, train.precision bf16 or a lower "
-            "data.resolution, or use a larger device."
-        )
+        fix = f"Not even one example does. {f'Set {lighter}, or use' if lighter else 'Use'} a larger device."
+        fix += " With train.precision bf16 or a lower data.resolution it is another experiment, for a new run.out."
     return TrainingError(
-        f"out of memory: train.micro_batch {micro_batch} does not fit into {device}. {mend} Nothing since the last "
+        f"out of memory: {setting} {stage.micro_batch} does not fit into {device}. {fix} Nothing since the last "
         "checkpoint was saved; the same command with the new setting goes on from there."
     )
+
+
+def _lighter(model: ModelConfig) -> str:
+    """The setting that saves most activations, if it is not switched on; results stay the same."""
+    name = "gradient_checkpointing" if "controlnet" in model.trained else "base_checkpointing"
+    return "" if getattr(model, name) else f"model.{name} true"
 
 
 def smaller(micro_batch: int) -> list[int]:

@@ -1,8 +1,8 @@
 """What a run reports. Sums stay on the device between log points and are read only there (law 8)."""
 
-import json
 import math
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
+from data.strict_json import as_json
 from models.checkpoint import steps_in
 from train.errors import TrainingError
 from train.retention import is_complete
@@ -78,14 +79,15 @@ class MetricsLog:
         finite = all(bool(loss.isfinite().all()) for loss in losses)
         return finite and (self.gradients_may_overflow or all(bool(norm.isfinite()) for norm in norms))
 
-    def _read(self, step: int) -> tuple[float, float, float]:
+    def _read(self, step: int) -> dict[str, float]:
         """All losses and gradient norms since the last log point.
 
         Args:
             step: the one just done.
 
         Returns:
-            Mean loss over all processes, the same without weights, and the last gradient norm.
+            Mean loss over all processes, the same without weights, the last gradient norm; with fp16 how many steps
+            were skipped, because their gradients overflowed.
 
         Raises:
             TrainingError: one is not finite; named are the patches of the first step at fault.
@@ -97,47 +99,64 @@ class MetricsLog:
         mean, mean_plain, norm_sum = self.accelerator.reduce(read, "mean").tolist()
         if not math.isfinite(mean) or not (math.isfinite(norm_sum) or self.gradients_may_overflow):
             raise self._not_finite(step)
-        return mean, mean_plain, norms[-1].item()
+        found = {"loss": mean, "loss_plain": mean_plain, "grad_norm": norms[-1].item()}
+        return found | ({"skipped_steps": int((~norms.isfinite()).sum())} if self.gradients_may_overflow else {})
 
     def write(self, state: TrainState, bar: "tqdm[Any]") -> None:
         """Append a line to metrics.jsonl and to the trackers.
 
         Raises:
-            TrainingError: the numbers are not finite, or the file cannot be written.
+            TrainingError: the numbers are not finite, or every step was skipped, or the file cannot be written.
         """
-        loss, plain, grad_norm = self._read(state.step)
+        read = self._read(state.step)
         examples = sum(len(step.ordinals) for step in self.steps) * self.accelerator.num_processes
         seconds = time.perf_counter() - self.started
         metrics = {
             "step": state.step,
-            "loss": loss,
-            "loss_plain": plain,
+            **read,
             "learning_rate": state.optimizer.param_groups[0]["lr"],
-            "grad_norm": grad_norm,
             "examples_per_second": examples / seconds,
             "data_wait": self.waited / seconds,  # share of the time, 0..1
             "peak_memory_gb": peak_memory_gb(self.accelerator.device),
             # Equal for equal examples, noise and timesteps, whatever the number of processes, workers, micro-batches.
             "fingerprint": f"{self.accelerator.reduce(self.fingerprint_sum, 'sum').item():x}",
         }
+        if self.gradients_may_overflow:
+            metrics["loss_scale"] = state.scaler.get_scale()
         self.append(metrics)
         bar.set_postfix_str(
-            f"loss {loss:.4f}, {metrics['examples_per_second']:.1f} examples/s, {metrics['data_wait']:.0%} data wait"
+            f"loss {read['loss']:.4f}, {metrics['examples_per_second']:.1f} examples/s, "
+            f"{metrics['data_wait']:.0%} data wait"
         )
+        self._check_scale(metrics, ended=state.step == bar.total)
         self._reset()
+
+    def _check_scale(self, metrics: dict[str, Any], ended: bool) -> None:
+        """Stop if no step since the last log point changed the weights, and a smaller loss scale will not help.
+
+        Every skipped step halves the scale: a few at the start, until it fits, are as it should be.
+        """
+        steps = len(self.steps) - 1  # the last entry is the step to come
+        if metrics.get("skipped_steps") == steps and (ended or metrics["loss_scale"] < 1):
+            raise TrainingError(
+                f"step {metrics['step']}: the gradients of the last {steps} steps overflowed float16, down to a loss "
+                f"scale of {metrics['loss_scale']:g}, so none of them changed the weights. {self.last_good()} Set "
+                "train.precision bf16 or fp32, in a new run.out or with --run.resume_allow='[train.precision]'."
+            )
 
     def append(self, metrics: dict[str, Any]) -> None:
         """One line of metrics.jsonl; its floats also go to the trackers."""
         if self.accelerator.is_main_process:
             try:
                 with (self.out / METRICS).open("a") as file:
-                    file.write(json.dumps(metrics) + "\n")
+                    file.write(as_json(metrics, None))
             except OSError as error:
                 raise TrainingError(
                     f"{self.out / METRICS}: could not be written ({error.strerror}). {self.last_good()} Free some "
                     "space or mend the folder's permissions, then run the same command again."
                 ) from error
-        numbers = {name: value for name, value in metrics.items() if isinstance(value, float)}
+        numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
+        del numbers["step"]
         self.accelerator.log(numbers, step=metrics["step"])
 
     def restart_clock(self) -> None:
@@ -190,4 +209,5 @@ def peak_memory_gb(device: torch.device) -> float:
     """The most that tensors ever took of the GPU, or this process of the machine's memory, since it began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB, macOS in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

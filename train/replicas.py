@@ -104,6 +104,16 @@ def without_sync(denoiser: nn.Module) -> Iterator[None]:
         yield
 
 
+def reshard(denoiser: nn.Module) -> None:
+    """Let go of whole weights that a forward pass has left, as with `fsdp_reshard_after_forward: false`.
+
+    Called when the shares have changed: the next pass gathers them anew.
+    """
+    for module in denoiser.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def is_sharded(weights: Mapping[str, Tensor]) -> bool:
     """Whether this process has only its share."""
     return any(isinstance(weight, DTensor) for weight in weights.values())

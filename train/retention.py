@@ -2,10 +2,11 @@
 
 import json
 import math
+from itertools import count
 from pathlib import Path
 
 from data.storage import pointed, remove_folder
-from models.checkpoint import BEST, MANIFEST, is_ours, read_state, steps_in
+from models.checkpoint import BEST, MANIFEST, CheckpointError, is_ours, mark_best, read_state, steps_in
 
 
 def delete_old(checkpoints: Path, step: int, *, keep_last: int, keep_every: int) -> None:
@@ -28,12 +29,29 @@ def delete_old(checkpoints: Path, step: int, *, keep_last: int, keep_every: int)
             remove_folder(folder, is_ours)
 
 
+def set_aside(checkpoints: Path, step: int) -> None:
+    """Move checkpoints of later steps out of the way of a run that goes back, into a folder `set-aside-N`."""
+    later = [folder for folder in steps_in(checkpoints) if step_of(folder) > step]
+    if not later:
+        return
+    aside = next(path for n in count(1) if not (path := checkpoints / f"set-aside-{n}").exists())
+    aside.mkdir()
+    for folder in later:
+        folder.rename(aside / folder.name)
+    measured = [(loss, folder) for folder in steps_in(checkpoints) if (loss := _loss_of(folder)) < math.inf]
+    if measured:
+        mark_best(min(measured)[1])
+    else:
+        (checkpoints / BEST).unlink(missing_ok=True)  # it points at one of them, if at any
+    print(f"{len(later)} later checkpoints are kept in {aside}.")
+
+
 def is_complete(folder: Path) -> bool:
     """Whether every file is there at its length: quicker than reading all of it as `fault_of` does."""
     try:
         files = json.loads((folder / MANIFEST).read_bytes())
         return all((folder / name).stat().st_size == entry["bytes"] for name, entry in files.items())
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # missing, or not what was written there
         return False
 
 
@@ -44,5 +62,12 @@ def step_of(folder: Path) -> int:
 
 def lowest_loss(checkpoints: Path, before: int) -> float:
     """The lowest validation loss among the checkpoints of earlier steps; infinite if none has one."""
-    earlier = (folder for folder in steps_in(checkpoints) if step_of(folder) < before and is_complete(folder))
-    return min((read_state(folder).get("validation_loss") or math.inf for folder in earlier), default=math.inf)
+    return min((_loss_of(folder) for folder in steps_in(checkpoints) if step_of(folder) < before), default=math.inf)
+
+
+def _loss_of(folder: Path) -> float:
+    """Infinite for a checkpoint that is broken or was not measured."""
+    try:
+        return (read_state(folder).get("validation_loss") if is_complete(folder) else None) or math.inf
+    except CheckpointError:
+        return math.inf

@@ -4,129 +4,75 @@ import json
 import platform
 import subprocess
 import sys
+import uuid
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data.disk import look
-from data.errors import DataError
-from data.storage import entries, write_text
-from models.checkpoint import CheckpointError, newest_valid, read_state, resolve_checkpoint
-from train.config import Config, ConfigError, DataConfig, RunConfig, as_plain, changed_settings, save_config
+from data.storage import write_text
+from data.strict_json import as_json
+from train.config import Config, ConfigError, as_plain, save_config
+from train.retention import set_aside
 
 CONFIG = "config.yaml"
+FACTS = "run.json"
 METRICS = "metrics.jsonl"
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "safetensors", "numpy")
 
-# What a resumed run may set anew without changing the meaning of the steps already done. Dataset and base are
-# compared by content, not by name; for `train.steps` see `_changed_past`.
-FREE_ON_RESUME = (
-    "run.",
-    "validation.",
-    "train.steps",
-    "train.micro_batch",
-    "model.gradient_checkpointing",
-    "model.base_checkpointing",
-    "model.attention",
-    "model.channels_last",
-    "model.compile",
-    "data.dataset",
-    "model.base",
-)
 
+def open_run_folder(config: Config, step: int) -> str:
+    """Write config.yaml and run.json; metrics of steps that will be done again are dropped.
 
-def find_start(config: Config) -> Path | None:
-    """The checkpoint to go on from, or None for a fresh run.
-
-    Raises:
-        ConfigError: the folder is not empty and holds no run, or cannot be written; `never` where a run is.
-        CheckpointError: the checkpoint that was named is missing or damaged.
+    Returns:
+        The run's own name, the same at every start.
     """
-    out, resume = config.run.out, config.run.resume
-    _check_disk(out)
-    has_run = (out / CONFIG).is_file()
-    if out.exists() and not has_run and entries(out):
-        raise ConfigError(f"run.out is {out}: it is not empty and holds no run. Choose a new folder.")
-    if resume == "never" and has_run:
-        raise ConfigError(f"run.out is {out}: there is a run in it already. Choose a new folder, or run.resume latest.")
-    if resume in ("latest", "never"):
-        return newest_valid(out / "checkpoints")
-    return resolve_checkpoint(Path(resume))
-
-
-def check_same_experiment(start: Path, config: Config, *, base_hash: str, dataset_fingerprint: str) -> int:
-    """The step of a checkpoint, if going on from it with this config means the same experiment; prints what differs.
-
-    Raises:
-        CheckpointError: naming every setting that changes the meaning and is not in `run.resume_allow`.
-    """
-    state = read_state(start)
-    changes = {
-        name: f"{name} was {old!r} and is now {new!r}"
-        for name, (old, new) in changed_settings(_with_defaults(state["config"]), as_plain(config)).items()
-    }
-    refused = {name: change for name, change in changes.items() if not name.startswith(FREE_ON_RESUME)}
-    if _changed_past(state, config):
-        refused["train.steps"] = changes["train.steps"] + ", while the learning rate already decays towards the old end"
-    if state["base"]["unet_sha256"] != base_hash:
-        old = state["base"]["name"]
-        refused["model.base"] = f"model.base was {old} and is now another network, {config.model.base}"
-    if state["dataset_fingerprint"] != dataset_fingerprint:
-        refused["data.dataset"] = "data.dataset has other contents than before"
-    refused = {name: change for name, change in refused.items() if name not in config.run.resume_allow}
-    if refused:
-        raise CheckpointError(
-            f"{start}: this is another experiment: {'; '.join(refused.values())}. Set these back to resume, choose a "
-            f"new run.out, or allow them: --run.resume_allow='[{','.join(refused)}]'."
-        )
-    if state["step"] > config.train.steps:
-        raise CheckpointError(f"{start}: is past train.steps {config.train.steps}. Raise train.steps to go on.")
-    for change in changes.values():
-        print(f"resume: {change}.")
-    return int(state["step"])
-
-
-def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A config as saved; settings that were not there yet stand at their default, which is what was done then."""
-    defaults = as_plain(Config(data=DataConfig(dataset=Path()), run=RunConfig(out=Path())))
-    return {group: defaults.get(group, {}) | config.get(group, {}) for group in defaults | config}
-
-
-def _changed_past(state: dict[str, Any], config: Config) -> bool:
-    """Whether another `train.steps` means another learning rate for steps done: the decay counts from the end."""
-    old_steps, new_steps, decay_steps = state["config"]["train"]["steps"], config.train.steps, config.train.decay_steps
-    last_done = state["step"] - 1
-    return old_steps != new_steps and decay_steps > 0 and last_done > min(old_steps, new_steps) - decay_steps
-
-
-def _check_disk(out: Path) -> None:
-    """Stop before anything is computed that could not be saved; nothing is made if the folder is not there yet."""
-    try:
-        disk = look(out)
-    except DataError as error:
-        raise ConfigError(f"run.out is {out}, which cannot be written to. {error}") from error
-    for lack in disk.lacks():
-        print(f"note: the disk of {disk.place} {lack}.")
-
-
-def open_run_folder(config: Config, step: int) -> None:
-    """Write config.yaml and run.json; metrics of steps that will be done again are dropped."""
     out = config.run.out
+    kept = [line for line in read_metrics(out) if line["step"] <= step]
     out.mkdir(parents=True, exist_ok=True)
+    if config.run.go_back:
+        set_aside(out / "checkpoints", step)
     save_config(config, out / CONFIG)
-    facts = {"command": sys.argv, "versions": versions(), "commit": commit()}
-    write_text(out / "run.json", json.dumps(facts, indent=1) + "\n")
-    metrics = out / METRICS
-    if metrics.is_file():
-        kept = [line for line in read_metrics(out) if line["step"] <= step]
-        write_text(metrics, "".join(f"{json.dumps(line)}\n" for line in kept))
+    run_id = _run_id(out / FACTS)
+    facts = {"id": run_id, "command": sys.argv, "versions": versions(), "commit": commit()}
+    write_text(out / FACTS, as_json(facts))
+    if (out / METRICS).is_file():
+        write_text(out / METRICS, "".join(as_json(line, None) for line in kept))
+    return run_id
+
+
+def _run_id(facts: Path) -> str:
+    """The one in run.json; a new one where there is none."""
+    try:
+        return str(json.loads(facts.read_bytes())["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return uuid.uuid4().hex[:8]
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last one that a crash cut short does not count."""
+    """The lines of metrics.jsonl; what a crash left at its end, half a line or zeros, does not count.
+
+    Raises:
+        ConfigError: something else stands between the lines.
+    """
     path = out / METRICS
-    text = path.read_text() if path.is_file() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # behind the last break is half a line
+    found = [_metrics_of(line) for line in lines]
+    while found and found[-1] is None:
+        found.pop()
+    if None in found:
+        raise ConfigError(
+            f"{path}: line {found.index(None) + 1} is no line of metrics, an object with its step. Take it out, or "
+            "move the file away; the checkpoints do not need it."
+        )
+    return [line for line in found if line is not None]
+
+
+def _metrics_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and isinstance(content.get("step"), int) else None
 
 
 def describe(

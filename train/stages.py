@@ -17,6 +17,7 @@ class Stage:
     resolution: int | None  # px; None = as the dataset was built
     global_batch: int
     micro_batch: int
+    micro_batch_setting: str  # that says so
 
     def ordinal(self, step: int) -> int:
         """The first example of a step of this stage."""
@@ -28,8 +29,9 @@ def stages_of(config: Config) -> list[Stage]:
     data, train = config.data, config.train
     starts = [0, *(stage.from_step for stage in train.curriculum)]
     ends = [*starts[1:], train.steps]
-    stages = [Stage(0, ends[0], 0, data.dataset, data.resolution, train.global_batch, train.micro_batch)]
-    for first, last, change in zip(starts[1:], ends[1:], train.curriculum, strict=True):
+    batches = train.global_batch, train.micro_batch, "train.micro_batch"
+    stages = [Stage(0, ends[0], 0, data.dataset, data.resolution, *batches)]
+    for number, (first, last, change) in enumerate(zip(starts[1:], ends[1:], train.curriculum, strict=True)):
         before = stages[-1]
         stages.append(
             Stage(
@@ -40,6 +42,9 @@ def stages_of(config: Config) -> list[Stage]:
                 resolution=change.resolution or before.resolution,
                 global_batch=change.global_batch or before.global_batch,
                 micro_batch=change.micro_batch or before.micro_batch,
+                micro_batch_setting=f"micro_batch of train.curriculum[{number}]"
+                if change.micro_batch
+                else before.micro_batch_setting,
             )
         )
     return stages

@@ -1,6 +1,6 @@
 """What a run must carry from one process to the next: weights, moments, average, step. Everything else is derived."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from data.strict_json import finite
 from models.checkpoint import CheckpointError, read_state, write_checkpoint
 from models.denoiser import Denoiser
 from models.trained import load_trained, save_trained
-from train.replicas import copy_into, gathered, local
+from train.replicas import copy_into, gathered, local, reshard
 
 OPTIMIZER = "optimizer.safetensors"
 
@@ -56,18 +57,18 @@ class TrainState:
             kept = mine.clone()
             mine.copy_(other)
             other.copy_(kept)
+        reshard(self.denoiser)
 
-    def save(self, folder: Path, description: dict[str, Any], *, main: bool = True) -> None:
-        """Write a whole checkpoint; see `models.checkpoint`. If weights are sharded, every process must call this.
+    def saving(self, folder: Path, description: dict[str, Any], *, main: bool = True) -> Callable[[], None]:
+        """What writes a whole checkpoint; see `models.checkpoint`. Where weights are sharded, every process calls this.
 
         Args:
             folder: checkpoints/step-*.
             description: for state.json, beside the step.
-            main: whether this is the process that writes.
+            main: whether this is the process that writes; the others hold nothing to write.
         """
         weights, ema, moments = (gathered(part, keep=main) for part in (self.weights, self.ema, self._moments()))
-        if not main:
-            return
+        state = {"format": 2, "step": self.step, "loss_scaler": self.scaler.state_dict(), **description}
 
         def write_files(partial: Path) -> None:
             save_trained(partial, self.denoiser, weights)
@@ -75,19 +76,40 @@ class TrainState:
                 save_trained(partial / "ema", self.denoiser, ema)
             save_file({name: moment.contiguous() for name, moment in moments.items()}, partial / OPTIMIZER)
 
-        state = {"format": 2, "step": self.step, "loss_scaler": self.scaler.state_dict(), **description}
-        write_checkpoint(folder, state, write_files)
+        return lambda: write_checkpoint(folder, finite(state), write_files)
 
-    def load(self, folder: Path, step: int) -> None:
-        """Go back to what `save` wrote.
+    def load(self, folder: Path, step: int) -> list[str]:
+        """Go back to what was saved.
+
+        Returns:
+            What is not in the checkpoint, because it was trained with other settings, and so starts anew.
 
         Raises:
-            CheckpointError: the files belong to another network.
+            CheckpointError: the weights belong to another network.
         """
+        anew = []
         _copy_into(self.weights, self._trained_in(folder), folder)
-        if self.ema:
+        if self.ema and (folder / "ema").is_dir():
             _copy_into(self.ema, self._trained_in(folder / "ema"), folder)
-        for name, moment in load_file(folder / OPTIMIZER).items():
+        elif self.ema:  # the average starts at the weights
+            for name, average in self.ema.items():
+                local(average).copy_(local(self.weights[name].detach()))
+            anew.append("the average")
+        if not self._load_moments(load_file(folder / OPTIMIZER)):
+            anew.append("the optimizer's moments")
+        scale = read_state(folder)["loss_scaler"]
+        if self.scaler.is_enabled() and scale:
+            self.scaler.load_state_dict(scale)
+        elif self.scaler.is_enabled():
+            anew.append("the loss scale")
+        self.step = step
+        return anew
+
+    def _load_moments(self, moments: dict[str, Tensor]) -> bool:
+        """False if they are those of another optimizer."""
+        if isinstance(self.optimizer, torch.optim.AdamW) != any(name.endswith(".exp_avg") for name in moments):
+            return False
+        for name, moment in moments.items():
             parameter, _, key = name.rpartition(".")
             weight = self.weights[parameter]
             if key == "step" and moment.dtype == torch.int64:
@@ -98,9 +120,7 @@ class TrainState:
             else:
                 value = moment.to(weight.device, copy=True)  # not the file's memory map
             self.optimizer.state[weight][key] = value
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(read_state(folder)["loss_scaler"])
-        self.step = step
+        return True
 
     def _trained_in(self, folder: Path) -> dict[str, Tensor]:
         frozen = {name for name, weight in self.denoiser.named_parameters() if not weight.requires_grad}
@@ -136,6 +156,9 @@ def new_state(denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, keep_ema:
 
 def _copy_into(weights: dict[str, Tensor] | dict[str, nn.Parameter], saved: dict[str, Tensor], folder: Path) -> None:
     if weights.keys() != saved.keys() or any(weights[name].shape != saved[name].shape for name in saved):
-        raise CheckpointError(f"{folder}: its weights do not fit this base. Resume with the base it was trained on.")
+        raise CheckpointError(
+            f"{folder}: its weights are not those of the network that this config makes. Set `model` to what it was "
+            "trained with (config.yaml of its run), or train anew in a new run.out."
+        )
     for name, weight in weights.items():
         copy_into(weight, saved[name])

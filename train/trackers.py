@@ -11,8 +11,10 @@ from train.config import Config, ConfigError, as_plain
 PROJECT = "pre2post"
 
 
-def open_trackers(accelerator: Accelerator, config: Config) -> None:
+def open_trackers(accelerator: Accelerator, config: Config, run_id: str) -> None:
     """Start what `run.trackers` names, in the run folder, with all settings as hyperparameters.
+
+    `run_id` is the run folder's own: wandb goes on with the run of that name, if there is one.
 
     Raises:
         ConfigError: one cannot be started; for wandb without a network that is said.
@@ -23,7 +25,9 @@ def open_trackers(accelerator: Accelerator, config: Config) -> None:
         for group, values in as_plain(config).items()
         for name, value in values.items()
     }
-    wandb: dict[str, Any] = {"dir": str(out), "name": out.name, "group": out.name}
+    wandb: dict[str, Any] = {
+        "dir": str(out), "name": out.name, "group": out.name, "id": run_id, "resume": "allow",
+    }  # fmt: skip
     try:
         accelerator.init_trackers(PROJECT, config=settings, init_kwargs={"wandb": wandb})
     except Exception as error:  # every tracker raises kinds of its own

@@ -1,9 +1,8 @@
 """What a validation says of its images: numbers for the metrics, a contact sheet and scores per patch on disk."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 
 from data.similarity import Mask, Pixels, Score, score, summarise
 from data.storage import sweep, whole_folder
+from data.strict_json import as_json
 from train.contact_sheet import contact_sheet
 from train.monitors import colour_drift, drift_metrics
 
@@ -58,10 +58,6 @@ def write_report(validation: Path, step: int, measured: Sequence[Measured]) -> N
     sweep(validation, r"step-\d+", _FILES.__contains__)
     with whole_folder(validation / f"step-{step:08d}", _FILES.__contains__) as folder:
         Image.fromarray(sheet).save(folder / IMAGES)
-        scores = [{"patch_id": one.patch_id, **{area: _plain(one.scores[area]) for area in AREAS}} for one in measured]
-        (folder / SCORES).write_text(json.dumps(scores, indent=1) + "\n")
+        scores = [{"patch_id": one.patch_id, **{area: one.scores[area] for area in AREAS}} for one in measured]
+        (folder / SCORES).write_text(as_json(scores), encoding="utf-8")
     return sheet
-
-
-def _plain(one: Score) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in asdict(one).items()}

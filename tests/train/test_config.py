@@ -9,7 +9,16 @@ from typing import get_type_hints
 import pytest
 import yaml
 
-from train.config import Config, ConfigError, StageConfig, as_plain, changed_settings, parse_config, save_config
+from train.config import (
+    Config,
+    ConfigError,
+    StageConfig,
+    as_plain,
+    changed_settings,
+    check_batches,
+    parse_config,
+    save_config,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = sorted(set((REPOSITORY / "configs").glob("*.yaml")) - {REPOSITORY / "configs/tiny_base.yaml"})
@@ -130,3 +139,22 @@ def test_a_misspelt_key_in_the_file_is_named(tmp_path: Path) -> None:
 def test_changed_settings_have_dotted_names() -> None:
     one, other = (as_plain(parse_config([*REQUIRED, f"--train.seed={seed}"])) for seed in (0, 4))
     assert changed_settings(one, other) == {"train.seed": (0, 4)}
+
+
+@pytest.mark.parametrize(
+    "word", ["train.learning_rate=.inf", "objective.min_snr_gamma=.nan", "data.caption_styles={short: .inf}"]
+)
+def test_no_number_is_infinite(word: str) -> None:
+    with pytest.raises(ConfigError, match=f"{word.partition('=')[0]} is .*; expected a finite number"):
+        parse_config([*REQUIRED, f"--{word}"])
+
+
+def test_going_back_names_where_to() -> None:
+    with pytest.raises(ConfigError, match=r"run.go_back is true, but run.resume is latest. Name the checkpoint"):
+        parse_config([*REQUIRED, "--run.go_back=true"])
+
+
+def test_a_batch_that_does_not_split_is_named_where_it_was_set() -> None:
+    train = parse_config([*REQUIRED, "--train.curriculum=[{from_step: 1, micro_batch: 3}]"]).train
+    with pytest.raises(ConfigError, match=r"^train.global_batch is 32; .* micro_batch 3. The nearest is 33"):
+        check_batches(train, 1)

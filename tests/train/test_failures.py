@@ -1,38 +1,29 @@
 """What can go wrong in a run: clear words, and nothing lost."""
 
-import resource
+import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from data.dataset import open_dataset
 from data.sampler import view_of
 from models.checkpoint import CheckpointError, fault_of, newest_valid
-from tests.train.conftest import Arguments, run
+from tests.train.conftest import Arguments, files_no_larger_than, run
+from train.cache import encode_images
 from train.config import ConfigError
 from train.errors import TrainingError
 from train.objective import denoising_loss
 from train.schedules import learning_rate
 
+STAGE = "--train.curriculum=[{from_step: 1, micro_batch: 4}]"
+
 
 def checkpoints(out: Path) -> list[str]:
     return sorted(path.name for path in (out / "checkpoints").iterdir())
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """The operating system refuses to write more, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_takes_no_more_leaves_the_older_checkpoint(tmp_path: Path, arguments: Arguments) -> None:
@@ -89,10 +80,24 @@ def test_a_loss_that_is_no_number_names_its_patches_and_is_never_saved(
     assert checkpoints(tmp_path / "run") == ["step-00000002"]
 
 
-@pytest.mark.parametrize(("fitting", "mend"), [(1, "train.micro_batch 1 does"), (0, "Not even one example does")])
+GRADIENTS = "Set model.gradient_checkpointing true"
+
+
+@pytest.mark.parametrize(
+    ("fitting", "options", "said"),
+    [
+        (1, [], r"train.micro_batch 4 .* train.micro_batch 1 does; .* Or s.t model.gradient_checkpointing true"),
+        (0, [], rf"train.micro_batch 4 .*Not even one example does. {GRADIENTS}, or use a larger device"),
+        (0, ["--model.gradient_checkpointing=true"], "Not even one example does. Use a larger device"),
+        (0, ["--model.trained=lora"], "Set model.base_checkpointing true, or use a larger device"),
+        (2, [STAGE], r"micro_batch of train.curriculum\[0\] 4 does not fit.* of train.curriculum\[0\] 2 does"),
+    ],
+)
 def test_too_little_memory_says_what_would_fit(
-    arguments: Arguments, monkeypatch: pytest.MonkeyPatch, fitting: int, mend: str
+    arguments: Arguments, monkeypatch: pytest.MonkeyPatch, fitting: int, options: list[str], said: str
 ) -> None:
+    """In the words of the setting that decides, and of those that are not switched on already."""
+
     def too_large(
         denoiser: Any, schedule: Any, batch: dict[str, torch.Tensor], **settings: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,8 +106,76 @@ def test_too_little_memory_says_what_would_fit(
         return denoising_loss(denoiser, schedule, batch, **settings)
 
     monkeypatch.setattr("train.loop.denoising_loss", too_large)
-    with pytest.raises(TrainingError, match=f"train.micro_batch 4 does not fit into cpu.*{mend}"):
-        run(arguments("run", "--train.micro_batch=4"))
+    size = 2 if STAGE in options else 4
+    with pytest.raises(TrainingError, match=said):
+        run(arguments("run", f"--train.micro_batch={size}", *options))
+
+
+def test_too_little_memory_for_the_frozen_encoders_says_so(
+    arguments: Arguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a cache they work in every step, before anything is trained."""
+
+    def too_large(vae: AutoencoderKL, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return encode_images(vae, pixels)
+
+    monkeypatch.setattr("train.encode.encode_images", too_large)
+    with pytest.raises(TrainingError, match=r"train.micro_batch 4 does not fit into cpu.* train.micro_batch 2 does"):
+        run(arguments("run", "--train.micro_batch=4", "--run.cache_in=off"))
+
+
+def overflowing(monkeypatch: pytest.MonkeyPatch, micro_batches: int) -> None:
+    """The gradients of the first micro-batches are infinite, their losses are as ever."""
+    calls: list[None] = []
+
+    def spoilt(*parts: Any, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        losses, plain = denoising_loss(*parts, **settings)
+        calls.append(None)
+        steep = (losses - losses.detach()).sqrt()  # 0, of which the derivative is infinite
+        return losses + steep if len(calls) <= micro_batches else losses, plain
+
+    monkeypatch.setattr("train.loop.denoising_loss", spoilt)
+
+
+def strict(out: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, by a reader that knows no NaN."""
+
+    def refuse(word: str) -> NoReturn:
+        raise AssertionError(f"{word} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_skipped_steps_are_counted_and_the_run_goes_on(
+    tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start the loss scale is too large: each step that overflows halves it (docs of torch.amp.GradScaler)."""
+    overflowing(monkeypatch, 2 * 2)  # two micro-batches a step
+    assert run(arguments("run", "--train.precision=fp16", "--train.steps=3")) == 0
+    lines = strict(tmp_path / "run")
+    assert [line["skipped_steps"] for line in lines] == [1, 1, 0]
+    assert [line["loss_scale"] for line in lines] == [2**15, 2**14, 2**14]
+    assert [line["grad_norm"] is None for line in lines] == [True, True, False]
+
+
+@pytest.mark.parametrize(("steps", "log_every", "ended"), [(4, 2, 4), (40, 9, 18)])
+def test_a_run_that_never_takes_a_step_stops(
+    tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch, steps: int, log_every: int, ended: int
+) -> None:
+    """At its end, or when 2^16 has been halved below 1, which takes 17 steps; nothing is saved."""
+    overflowing(monkeypatch, 1000)
+    options = [
+        f"--train.steps={steps}",
+        f"--run.log_every={log_every}",
+        "--run.save_every=100",
+        "--train.micro_batch=4",
+    ]
+    with pytest.raises(TrainingError, match=rf"step {ended}: the gradients of the last {log_every} steps overflowed"):
+        run(arguments("run", "--train.precision=fp16", *options))
+    assert [line["skipped_steps"] for line in strict(tmp_path / "run")] == [log_every] * 2
+    assert not (tmp_path / "run/checkpoints").exists()
 
 
 def damage(path: Path, how: str) -> None:

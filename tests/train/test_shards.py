@@ -28,10 +28,12 @@ def shapes(out: Path, step: int) -> dict[str, list[tuple[str, str, list[int]]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("trained", "offload"), [("controlnet", "false"), ("controlnet+lora", "true")], ids=["controlnet", "lora, offload"]
+    ("trained", "offload", "reshard"),
+    [("controlnet", "false", "false"), ("controlnet+lora", "true", "true")],
+    ids=["controlnet, whole between passes", "lora, offload"],
 )
 def test_sharded_equals_whole_and_each_goes_on_from_the_other(
-    tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch, trained: str, offload: str
+    tmp_path: Path, arguments: Arguments, monkeypatch: pytest.MonkeyPatch, trained: str, offload: str, reshard: str
 ) -> None:
     options = [*OPTIONS, f"--model.trained={trained}"]
     run(arguments("whole", *options))
@@ -39,6 +41,7 @@ def test_sharded_equals_whole_and_each_goes_on_from_the_other(
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "2")
     monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", offload)
+    monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", reshard)
     monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "true")  # accelerate's default
     # Without a cache on disk every process encodes the texts itself.
     begun = arguments("begun sharded", "--train.steps=3", "--run.cache_in=memory", *options)

@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.dataset import open_dataset
 from models.checkpoint import step_folder
 from tests.train.conftest import Arguments, run
-from train.config import ConfigError, DataConfig, ValidationConfig
+from train.config import ConfigError, DataConfig, ValidationConfig, parse_config
+from train.run_folder import open_run_folder
 from train.start_card import _validation
 
 VALIDATED = [
@@ -56,6 +57,11 @@ def test_the_trackers_get_what_metrics_jsonl_has(
     assert [image.step for image in events.Images("validation")] == [2]
     wandb.teardown()  # as at the end of a process: until then its own process may not have written everything
     (offline,) = (tmp_path / "run/wandb").glob("offline-run-*/*.wandb")
+    first = json.loads((tmp_path / "run/run.json").read_text())["id"]
+    assert offline.name == f"run-{first}.wandb"  # by which a start after a requeue goes on with it
+    assert (
+        open_run_folder(parse_config(arguments("run")), 2) == first != open_run_folder(parse_config(arguments("x")), 0)
+    )
     recorded = offline.read_bytes()
     assert b"validation_loss" in recorded and b"train.learning_rate" in recorded
 

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from models.denoiser import Denoiser
 from tests.train.conftest import run
 from train.errors import TrainingError
+from train.first_process import from_main
 from train.self_test import check_equal
 
 
@@ -25,6 +26,14 @@ def main() -> None:
             check_equal(accelerator, equal | {name: equal[name] + odd * 2**-7}, "weights")
         except TrainingError as error:
             said.append(str(error))
+
+    def full() -> None:
+        raise OSError(28, "No space left on device", "run.json")
+
+    try:
+        from_main(accelerator, full)
+    except (OSError, TrainingError) as error:
+        said.append(f"{type(error).__name__}: {error}")
 
     def not_joined(accelerator: Accelerator, denoiser: Denoiser) -> Denoiser:
         return denoiser

@@ -1,6 +1,5 @@
 """The base as a plain diffusers folder in float16, with its README and measurements; pictures made from captions."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from data.storage import whole_folder
+from data.strict_json import as_json
 from train.run_folder import read_metrics
 from train.tiny.quality import write_sheet
 
@@ -77,7 +77,7 @@ def write_base(run: Path, pipeline: StableDiffusionPipeline) -> None:
     )
     with whole_folder(run / "base", is_base_file) as partial:
         pipeline_of(vae, text_encoder, pipeline.tokenizer, unet, pipeline.scheduler).save_pretrained(partial)
-        (partial / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
+        (partial / "quality.json").write_text(as_json(quality), encoding="utf-8")
         weights = sum(path.stat().st_size for path in partial.rglob("*.safetensors"))
         (partial / "README.md").write_text(readme(pipeline, quality, weights / 1e6))
 

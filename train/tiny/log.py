@@ -1,6 +1,5 @@
 """metrics.jsonl of a stage."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from data.storage import write_text
+from data.strict_json import as_json
 from train.errors import TrainingError
 from train.run_folder import METRICS, read_metrics
 from train.tiny.config import StageConfig
@@ -64,7 +64,7 @@ class Log:
         step, path = self.state.step, self.out / METRICS
         try:
             with path.open("a") as file:
-                file.write(json.dumps({"step": step, "samples": step * self.settings.batch, **metrics}) + "\n")
+                file.write(as_json({"step": step, "samples": step * self.settings.batch, **metrics}, None))
         except OSError as error:
             raise TrainingError(
                 f"{path}: could not be written ({error.strerror}). Free some space or fix the folder's permissions, "
@@ -75,4 +75,4 @@ class Log:
 def drop_later_metrics(out: Path, step: int) -> None:
     """Metrics of steps that will be done again are dropped."""
     kept = [line for line in read_metrics(out) if line["step"] <= step]
-    write_text(out / METRICS, "".join(f"{json.dumps(line)}\n" for line in kept))
+    write_text(out / METRICS, "".join(as_json(line, None) for line in kept))

@@ -1,6 +1,5 @@
 """Both stages of the tiny base, one after the other."""
 
-import json
 import sys
 from copy import deepcopy
 
@@ -9,6 +8,7 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
 from data.storage import sha256, whole_folder, write_text
+from data.strict_json import as_json
 from models.checkpoint import newest_valid
 from models.freed_memory import keep_freed_memory
 from models.tiny_networks import tiny_tokenizer
@@ -80,7 +80,7 @@ def open_run_folder(config: TinyConfig) -> None:
         out.mkdir(parents=True, exist_ok=True)
         save_config(config, out / CONFIG)
         facts = {"command": sys.argv, "versions": versions(), "commit": commit()}
-        write_text(out / "run.json", json.dumps(facts, indent=1) + "\n")
+        write_text(out / "run.json", as_json(facts))
     except OSError as error:
         raise ConfigError(f"run.out is {out}: it cannot be written ({error.strerror}). Choose another.") from error
 
