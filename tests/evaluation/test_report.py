@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from evaluation.cells import Table
 from evaluation.report_gallery import DRAWN, WORST, choose_random, choose_worst, outline
+from evaluation.report_tables import html_table
 from evaluation.results import PatchResult
 
 
@@ -60,3 +62,9 @@ def test_the_mean_of_its_samples_decides() -> None:
     spread[1] = {**spread[1], "inside": {"pixels": 10.0, "mse": 0.35}}
     patches[1] = replace(patches[1], scores={**patches[1].scores, "generated": spread})
     assert [patch.position for patch in choose_worst(patches)] == [0, 1]
+
+
+def test_an_event_of_blanks_has_its_row() -> None:
+    table = Table("t", [("whole", "", [])], [(" ", " <b>", []), ("", "", []), ("generated 1", "x", [])])
+    html = html_table(table)
+    assert html.count("<tr class=") == 4 and '<tr class="generated">' in html and "<b>" not in html

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from datasets import Dataset
 from diffusers import DDPMScheduler, StableDiffusionControlNetPipeline
 from PIL import Image
 from torch import nn
@@ -18,13 +19,14 @@ from models.checkpoint import step_folder
 from models.denoiser import Denoiser
 from tests.train.conftest import Arguments, run
 from tests.train.test_resume import assert_same_run
-from train.config import Config, parse_config
+from train.config import Config, ConfigError, parse_config
 from train.encode import unchanged
+from train.examples import check_masks
 from train.networks import build_denoiser
 from train.objective import denoising_loss, predict
 from train.sampling import decode, sample
 from train.stages import stages_of
-from train.validation import ValidationSet, prepare_validation, validate
+from train.validation import ValidationSet, open_held_out, prepare_validation, validate
 
 VALIDATED = [
     "--validation.every=3",
@@ -199,3 +201,17 @@ def test_a_lora_alone_has_no_control_gap(tmp_path: Path, arguments: Arguments) -
     run(arguments("run", *VALIDATED, "--model.trained=lora", "--train.steps=3"))
     (line,) = validations(tmp_path / "run")
     assert "psnr_outside" in line and not [name for name in line if name.startswith("control_gap")]
+
+
+def test_a_dataset_without_the_split_names_every_way_out(tmp_path: Path, arguments: Arguments) -> None:
+    config = parse_config(arguments("run", *VALIDATED, "--validation.split=val"))
+    with pytest.raises(
+        ConfigError, match=r"has only train, validation, test.*validation\.split.*every: 0.*pre2post build"
+    ):
+        open_held_out(config, stages_of(config))
+
+
+def test_masks_of_a_manifest_are_damage_masks() -> None:
+    check_masks(Dataset.from_dict({"labels": ["mask", "post", "both"], "patch_id": ["a", "b", "c"]}))
+    with pytest.raises(ConfigError, match="2 patches have no damage mask, the first is b"):
+        check_masks(Dataset.from_dict({"labels": ["mask", "pre", "none"], "patch_id": ["a", "b", "c"]}))
