@@ -1,6 +1,5 @@
 """Evaluations of several folds, each with an event that its training never saw, gathered into one."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -8,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
 
+from data.documents import read_document
 from data.storage import write_text
 from data.strict_json import as_json
 from evaluation.cells import AREAS, Cell, Table, damage_table, group_table, marked_columns, pixel_table
@@ -22,6 +24,35 @@ from evaluation.results import Evaluation, PatchResult, named_rows
 from evaluation.table import against_copying, aligned, interval_sentence
 
 NAME = "leave-one-out"
+
+
+class Written(TypedDict):
+    """What results.json of every format says."""
+
+    format: int
+
+
+class Patch(TypedDict):
+    """A `PatchResult`; what was not measured is null."""
+
+    patch_id: str
+    event: str
+    disaster_type: str
+    position: int
+    seeds: list[int]
+    prompt: str
+    scores: dict[str, list[dict[str, dict[str, float | None]]]]
+
+
+class Results(TypedDict):
+    """What is read of results.json, and whatever else it holds."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    checkpoint: str
+    rows: dict[str, str]
+    rows_without_images: dict[str, str]
+    per_patch: list[Patch]
 
 
 def gather(results: Mapping[str, Path]) -> Evaluation:
@@ -52,15 +83,14 @@ def read_results(folder: Path) -> dict[str, Any]:
     """results.json of an evaluation.
 
     Raises:
-        EvaluationError: it was written by an earlier pre2post.
+        EvaluationError: it is broken, or was written by an earlier pre2post.
     """
-    content: dict[str, Any] = json.loads((folder / RESULTS).read_text())
-    if content["format"] != FORMAT:
-        raise EvaluationError(
-            f"{folder / RESULTS}: format {content['format']}, this pre2post reads {FORMAT}. Delete that folder and run "
-            "the same command again: the training is kept, and only measured anew."
-        )
-    return content
+    path = folder / RESULTS
+    fix = "Delete that folder and run the same command again: the training is kept, and only measured anew."
+    found = read_document(path, TypeAdapter(Written), fix, EvaluationError)["format"]
+    if found != FORMAT:
+        raise EvaluationError(f"{path}: format {found}, this pre2post reads {FORMAT}. {fix}")
+    return dict(read_document(path, TypeAdapter(Results), fix, EvaluationError))
 
 
 def macro(evaluation: Evaluation, row: str, region: str, metric: str) -> Estimate:

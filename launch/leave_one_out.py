@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 from data.dataset import fingerprint, open_dataset
 from data.disk import look
@@ -123,10 +124,14 @@ def _as_options(values: Mapping[str, Any]) -> list[str]:
 
 def _check_finished(fold: Path, config: Config, wanted: Mapping[str, Any], methods: str) -> None:
     """Stop if a finished fold was made by another experiment."""
-    old = yaml.safe_load((fold / "run" / CONFIG).read_text())
+    path = fold / "run" / CONFIG
+    try:
+        old = TypeAdapter(dict[str, dict[str, Any]]).validate_python(yaml.safe_load(path.read_bytes()))
+    except (yaml.YAMLError, ValueError) as error:
+        raise DataError(f"{path}: is not the config of a run. Delete {fold}, or name another --out.") from error
     changed = [name for name in changed_settings(old, as_plain(config)) if not name.startswith(FREE)]
     results = read_results(fold / "results")
-    changed += [name for name, value in wanted.items() if results[name] != value]
+    changed += [name for name, value in wanted.items() if results.get(name) != value]
     measured = {row.removesuffix(BEST) for row in (*results["rows"], *results["rows_without_images"])}
     changed += ["methods"] * (measured != {name.strip() for name in methods.split(",")})
     if changed:

@@ -64,6 +64,20 @@ def test_a_fold_of_an_older_format_is_refused(folder: Path, tmp_path: Path) -> N
         gather({"a": tmp_path})
 
 
+@pytest.mark.parametrize("how", ["cut", "list", "no patches", "a patch without scores"])
+def test_results_that_are_broken_are_named(folder: Path, tmp_path: Path, how: str) -> None:
+    text = (folder / "a" / "results.json").read_text()
+    content = json.loads(text)
+    if how == "no patches":
+        del content["per_patch"]
+    elif how == "a patch without scores":
+        del content["per_patch"][0]["scores"]
+    spoilt = {"cut": text[:100], "list": "[]"}.get(how, json.dumps(content))
+    (tmp_path / "results.json").write_text(spoilt)
+    with pytest.raises(EvaluationError, match=r"results\.json: .*Delete that folder and run the same command again"):
+        gather({"a": tmp_path})
+
+
 def test_a_row_that_one_fold_lacks_is_named(folder: Path, tmp_path: Path) -> None:
     """It has no numbers of all events, so none."""
     for name in FOLDS:
