@@ -22,7 +22,7 @@ from typing import IO
 from data.errors import DataError
 from data.errors import fault as fault  # for `models`, which may import this module only
 
-LOCK = ".lock"
+LOCK = ".pre2post.lock"  # a name that no user's file has: it is removed in the end
 _LEFT_BY_NFS = ".nfs"  # beginning of the names of files that were deleted while someone held them open
 _NOT_FLUSHED = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # data is lost; all else means: this disk cannot flush that
 

@@ -16,6 +16,7 @@ import data.pieces
 from data.build import build
 from data.errors import DataError
 from data.rows import build_scene
+from data.storage import LOCK
 from tests.data.conftest import REPOSITORY
 from tests.data.test_build_errors import THIS_CODE, assert_group_ends
 from tests.data.tiny_release import SCENE_IDS
@@ -133,11 +134,11 @@ def test_strict_stops_at_a_piece_of_an_earlier_run_too(
 def test_two_builds_into_one_folder(release: Path, tmp_path: Path) -> None:
     work = tmp_path / ".d.partial"
     work.mkdir()
-    with (work / ".lock").open("a") as file:
+    with (work / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(DataError, match=r"/d: another command is writing to it at this moment. Wait until it ends"):
             build(source=release, out=tmp_path / "d", size=32, workers=1)
-        assert [path.name for path in work.iterdir()] == [".lock"]
+        assert [path.name for path in work.iterdir()] == [LOCK]
     build(source=release, out=tmp_path / "d", size=32, workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "release"]
 

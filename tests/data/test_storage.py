@@ -176,11 +176,13 @@ def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path: Path) -> None:
             pass
     assert not (tmp_path / "a/out").exists()  # it was not there before, and nothing came to be in it
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/.lock").touch()  # of a process that was killed
+    (tmp_path / "out" / storage.LOCK).touch()  # of a process that was killed
+    (tmp_path / "out/.lock").write_text("a user's")
     with storage.locked(tmp_path / "out"):
-        assert storage.entries(tmp_path / "out") == []
+        assert storage.entries(tmp_path / "out") == [tmp_path / "out/.lock"]
         (tmp_path / "out/image").touch()
-    assert os.listdir(tmp_path / "out") == ["image"]
+    assert sorted(os.listdir(tmp_path / "out")) == [".lock", "image"]
+    assert (tmp_path / "out/.lock").read_text() == "a user's"
     assert held_by_another(tmp_path / "out") == ""
 
 
