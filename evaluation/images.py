@@ -77,6 +77,6 @@ def make_rows(
 
 def _open_instruct(name: str | None) -> tuple[Base | None, dict[str, str]]:
     try:
-        return (load_base(name) if name else None), {}
+        return (load_base(name, instruct=True) if name else None), {}
     except BaseError as error:
         return None, {"instruct": str(error)}

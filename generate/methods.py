@@ -65,8 +65,8 @@ def misfit(
         return f"it starts from a partly noised image, for which {sampling.steps} step is too few"
     if method in INVERTING:
         return _not_invertible(items, parts, sampling)
-    if method == "instruct":
-        return _not_instructible(instruct_parts)
+    if method == "instruct" and instruct_parts is None:
+        return "its weights were not named (--instruct-pix2pix FOLDER, e.g. timbrooks/instruct-pix2pix of the hub)"
     return None
 
 
@@ -78,16 +78,4 @@ def _not_invertible(items: Sequence[Item], parts: Base, sampling: Sampling) -> s
         return f"{parts.name} predicts {kind}; DDIM runs backwards with {', '.join(INVERTIBLE)} only"
     if any(item.source_prompt is None for item in items):
         return "it must be told what the pre image shows, but some patches have no such caption of this style"
-    return None
-
-
-def _not_instructible(parts: Base | None) -> str | None:
-    if parts is None:
-        return "its weights were not named (--instruct-pix2pix FOLDER, e.g. timbrooks/instruct-pix2pix of the hub)"
-    latents, takes = (parts.config(part)[name] for part, name in (("vae", "latent_channels"), ("unet", "in_channels")))
-    if takes != 2 * latents:
-        return (
-            f"{parts.name} is no InstructPix2Pix model: its UNet takes {takes} channels, not the {2 * latents} of two "
-            "images' latents"
-        )
     return None

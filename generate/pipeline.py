@@ -32,6 +32,7 @@ from models.checkpoint import MANIFEST, STATE, CheckpointError, read_state, reso
 from models.denoiser import PRE_CONV, has_lora, widen_conv_in
 from models.encodes_pixels import EncodesPixels, take_pixels
 from models.frozen import frozen
+from models.lora import FILE as LORA_FILE
 from models.sat_controlnet_3d import SatControlNet3D
 from models.text import text_states
 from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
@@ -155,19 +156,20 @@ def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:
         BaseError: the one that was named cannot be loaded.
     """
     try:
-        base = load_base(name or checkpoint.base)
+        # Whoever wrote the checkpoint does not decide what is downloaded here.
+        base = load_base(name or checkpoint.base, download=name is not None)
     except BaseError as error:
         if name is not None:
             raise
         raise CheckpointError(
-            f"{checkpoint.folder}: its base is not where the training found it. {error} If it lies elsewhere now, name "
-            "it with --base."
+            f"{checkpoint.folder}: its base is not where the training found it. {error} If it lies elsewhere now or is "
+            f"to be downloaded, name it with --base; {checkpoint.base!r:.80} is what the checkpoint says."
         ) from error
-    found = base.weights_hash("unet")
-    if found != checkpoint.unet_sha256:
+    if not base.has_hash("unet", checkpoint.unet_sha256):
         raise CheckpointError(
             f"{checkpoint.folder}: trained on base {checkpoint.base} (UNet sha256 {checkpoint.unet_sha256[:12]}), but "
-            f"{base.name} is another one (UNet sha256 {found[:12]}). Name the base of the training with --base."
+            f"{base.name} is another one (UNet sha256 {base.weights_hash('unet')[:12]}). Name the base of the training "
+            "with --base."
         )
     return base
 
@@ -192,7 +194,7 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
     else:
         pipeline = StableDiffusionPipeline(**networks)
     if LORA in PARTS[checkpoint.trained]:
-        pipeline.load_lora_weights(checkpoint.weights / LORA)
+        pipeline.load_lora_weights(checkpoint.weights / LORA, weight_name=LORA_FILE)  # else offline some refuse
         frozen(pipeline.unet)  # peft puts the file's memory maps into the network
     return ready(pipeline, checkpoint.text_chunks)
 

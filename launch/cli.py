@@ -114,7 +114,7 @@ def run(command: Callable[..., None], prog: str, argv: list[str]) -> None:
 def user_errors() -> tuple[type[Exception], ...]:
     """The error classes of the rooms that the command imported."""
     rooms = {
-        "models.base": "BaseError",
+        "models.errors": "BaseError",
         "models.checkpoint": "CheckpointError",
         "models.metadata": "MetadataError",
         "models.sat_conditions": "ConditionError",

@@ -1,7 +1,8 @@
 """Networks: the frozen base and what is trained beside it. Knows nothing of xBD files."""
 
-from models.base import Base, BaseError, load_base
+from models.base import Base, load_base
 from models.controlnet import controlnet_from_unet, load_controlnet
+from models.errors import BaseError
 from models.metadata import MetadataError
 
 __all__ = ["Base", "BaseError", "MetadataError", "controlnet_from_unet", "load_base", "load_controlnet"]

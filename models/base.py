@@ -5,7 +5,6 @@ Its parts are loaded one by one, so that a trainer with a filled cache never hol
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,45 +15,60 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     DDPMScheduler,
-    DiffusionPipeline,
     DPMSolverMultistepScheduler,
     SchedulerMixin,
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from data.storage import sha256
+from models.base_config import TextEncoderConfig, check_config, read_config, read_json, single_file_advice
+from models.errors import BaseError
 from models.frozen import frozen
+from models.hub import from_hub
 from models.sat_unet import SatUNet
+from models.text import open_tokenizer
+from models.weight_files import canonical, find_layout, is_weight, shapes_in, tensors_sha256, weight_files
 
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
-PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
 
-# Solvers of the reverse process, by the names of their papers.
-SAMPLERS = {"ddim": DDIMScheduler, "unipc": UniPCMultistepScheduler, "dpm++": DPMSolverMultistepScheduler}
+# Solvers of the reverse process, by the names of their papers, and what they are given whatever a base's file says.
+SAMPLERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
+    "ddim": (DDIMScheduler, {"clip_sample": False}),  # latents are no pixels in [-1, 1]
+    "unipc": (UniPCMultistepScheduler, {}),
+    "dpm++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
+}
+# What the files of Stable Diffusion say, for a file that does not: those of other solvers lack these fields.
+DDIM_ABSENT = {"steps_offset": 1, "set_alpha_to_one": False}
 
 
-class BaseError(ValueError):
-    """A base folder that cannot be used; the message names the file and the mend."""
-
-
-def load_base(path_or_id: str | Path) -> "Base":
-    """Open a Stable Diffusion 1.x/2.x base, or a DiffusionSat one.
+def load_base(path_or_id: str | Path, *, download: bool = True, instruct: bool = False) -> "Base":
+    """Open a Stable Diffusion 1.x/2.x base, or a DiffusionSat one; everything but the weights themselves is checked.
 
     Args:
         path_or_id: a diffusers folder, a hub id, or `tiny` for the base that ships with the project.
+        download: whether the hub may be asked; if not, only what was downloaded before is found.
+        instruct: an InstructPix2Pix model is wanted instead.
 
     Raises:
-        BaseError: the folder lacks a part, or the hub has no such id or cannot be reached.
+        BaseError: the folder lacks a part, is of another kind, or its weights, tokenizer and config files do not fit
+            each other; or the hub has no such id or cannot be reached.
     """
     name = str(path_or_id)
     folder = TINY if name == "tiny" else Path(name)
+    if folder.is_file():
+        raise BaseError(f"{name}: not a folder. {single_file_advice(folder)}")
     if not folder.is_dir():
-        folder = _download(name)
-    _check_complete(folder)
-    return Base(name, folder)
+        folder = from_hub(name, download=download, instruct=instruct)
+    check_config(folder, instruct=instruct)
+    base = Base(name, folder)
+    base.load_tokenizer()
+    base.load_noise_schedule()
+    for part in WEIGHTED_PARTS:
+        base.check_weights(part)
+    return base
 
 
 @dataclass(frozen=True)
@@ -66,24 +80,24 @@ class Base:
 
     def load_vae(self, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
         """The image autoencoder: (B, 3, H, W) in [-1, 1] <-> (B, C, H/8, W/8)."""
-        return frozen(AutoencoderKL.from_pretrained(self.folder, subfolder="vae", torch_dtype=dtype))
+        return self._load("vae", torch_dtype=dtype)
 
     def load_text_encoder(self, dtype: torch.dtype = torch.float32) -> CLIPTextModel:
         """The text encoder: (B, 77) token ids -> last hidden state (B, 77, cross_attention_dim)."""
-        return frozen(CLIPTextModel.from_pretrained(self.folder, subfolder="text_encoder", dtype=dtype))
+        return self._load("text_encoder", dtype=dtype)
 
     def load_tokenizer(self) -> CLIPTokenizer:
         """The tokenizer of the text encoder."""
-        return CLIPTokenizer.from_pretrained(self.folder, subfolder="tokenizer")
+        text = read_config(self.folder, "text_encoder", TextEncoderConfig)
+        return open_tokenizer(self.folder / "tokenizer", text.vocab_size, text.max_position_embeddings)
 
     def load_unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
         """The denoiser; a SatUNet, which is told metadata, if its config says so."""
-        kind = SatUNet if self.config("unet").get("use_metadata") else UNet2DConditionModel
-        return frozen(kind.from_pretrained(self.folder, subfolder="unet", torch_dtype=dtype))
+        return self._load("unet", torch_dtype=dtype)
 
     def load_noise_schedule(self) -> DDPMScheduler:
         """The forward process: alphas and prediction type, for training."""
-        return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler")
+        return self._scheduler(DDPMScheduler)
 
     def load_sampler(self, name: str = "ddim", zero_terminal_snr: bool = False) -> SchedulerMixin:
         """The reverse process for generation: one of SAMPLERS on the base's own noise schedule, or on the rescaled one.
@@ -91,10 +105,13 @@ class Base:
         `zero_terminal_snr`: the training rescaled it to end in pure noise, and sampling starts at its last step (Lin et
         al., "Common diffusion noise schedules and sample steps are flawed", 2024, section 3.3).
         """
-        sampler = SAMPLERS[name].from_pretrained(self.folder, subfolder="scheduler")
-        if not zero_terminal_snr:
-            return sampler
-        return SAMPLERS[name].from_config(sampler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+        kind, settings = SAMPLERS[name]
+        if kind is DDIMScheduler:
+            saved = read_json(self.folder / "scheduler" / "scheduler_config.json")
+            settings = settings | {field: value for field, value in DDIM_ABSENT.items() if field not in saved}
+        if zero_terminal_snr:
+            settings = settings | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return self._scheduler(kind, **settings)
 
     @cached_property
     def resolution(self) -> int:
@@ -109,44 +126,61 @@ class Base:
 
     def config(self, part: str) -> dict[str, Any]:
         """The config file of one part, as on disk."""
-        config: dict[str, Any] = json.loads((self.folder / part / "config.json").read_text())
-        return config
+        return read_json(self.folder / part / "config.json")
 
     def weights_hash(self, part: str) -> str:
-        """SHA-256 over one part's config and weight files: what caches and checkpoints are tied to."""
+        """What caches and checkpoints are tied to: the hash of a part's tensors, however its files lie."""
+        return tensors_sha256(weight_files(self.folder / part))
+
+    def has_hash(self, part: str, noted: str) -> bool:
+        """Whether a part is the one whose hash was noted: by `weights_hash`, or over files as it was done before."""
+        return noted == self.weights_hash(part) or noted == self._files_hash(part)
+
+    def check_weights(self, part: str) -> None:
+        """Stop unless the weight files of a part hold every tensor of its network, in its shape; none is read."""
+        with torch.device("meta"):
+            try:
+                network = _from_config(self._kind(part), self.config(part))
+            except Exception as error:  # the libraries raise whatever an impossible setting leads to
+                raise self._unfit(part, error) from error
+        found = shapes_in(weight_files(self.folder / part))
+        for name, tensor in network.state_dict().items():
+            shape = found.get(canonical(name))
+            if is_weight(name) and shape != tuple(tensor.shape):
+                raise self._unfit(part, f"{name} should be of shape {tuple(tensor.shape)}, and is {shape or 'missing'}")
+
+    def _scheduler(self, kind: type[SchedulerMixin], **settings: Any) -> Any:  # noqa: ANN401 (of that kind)
+        path = self.folder / "scheduler" / "scheduler_config.json"
+        try:
+            return kind.from_config(read_json(path), **settings)
+        except Exception as error:  # as above
+            raise BaseError(f"{path}: no noise schedule of {kind.__name__} ({error}). Copy it again.") from error
+
+    def _load(self, part: str, **precision: torch.dtype) -> Any:  # noqa: ANN401 (the network of the part)
+        layout = find_layout([path.name for path in (self.folder / part).iterdir()])
+        settings: dict[str, Any] = {"use_safetensors": True, "variant": layout and layout.variant, **precision}
+        try:
+            return frozen(self._kind(part).from_pretrained(self.folder, subfolder=part, **settings))
+        except Exception as error:  # as above
+            raise self._unfit(part, error) from error
+
+    def _kind(self, part: str) -> Any:  # noqa: ANN401 (a class of a library)
+        if part == "unet":
+            return SatUNet if self.config("unet").get("use_metadata") else UNet2DConditionModel
+        return {"vae": AutoencoderKL, "text_encoder": CLIPTextModel}[part]
+
+    def _files_hash(self, part: str) -> str:
+        """As `weights_hash` was: over config and weight files, so that a copy saved otherwise was another network."""
         digest = hashlib.sha256()
         for path in [self.folder / part / "config.json", *sorted((self.folder / part).glob("*.safetensors"))]:
             digest.update(sha256(path).encode())
         return digest.hexdigest()
 
-
-def _download(name: str) -> Path:
-    try:
-        return Path(DiffusionPipeline.download(name, use_safetensors=True))
-    except Exception as error:  # the hub client raises many kinds; all mean the same to the user
-        raise BaseError(
-            f"{name}: neither a folder here nor a base that the Hugging Face hub gives "
-            f"({type(error).__name__}: {error}). Check the spelling, or download it where there is a network "
-            "and pass the folder."
-        ) from error
-
-
-def _check_complete(folder: Path) -> None:
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
-    if missing:
-        raise BaseError(
-            f"{folder}: not a complete diffusers folder, it lacks {', '.join(f'{part}/' for part in missing)}. "
-            "Copy the whole folder again, or name another --model.base."
+    def _unfit(self, part: str, reason: object) -> BaseError:
+        return BaseError(
+            f"{self.folder / part}: the weights do not fit config.json ({reason}). Copy the whole folder again."
         )
-    for part in WEIGHTED_PARTS:
-        if not (folder / part / "config.json").is_file():
-            raise BaseError(f"{folder / part}: config.json is missing. Copy the whole diffusers folder again.")
-        if not list((folder / part).glob("*.safetensors")):
-            has_bin = list((folder / part).glob("*.bin"))
-            mend = (
-                "Only .bin weights are there; nothing is unpickled here. Make a clean folder of it: "
-                f"pre2post convert --source {folder} --out {folder}-clean"
-                if has_bin
-                else "Copy the whole diffusers folder again."
-            )
-            raise BaseError(f"{folder / part}: no .safetensors weights. {mend}")
+
+
+def _from_config(kind: Any, config: dict[str, Any]) -> Any:  # noqa: ANN401 (a class of a library, and its network)
+    return kind(CLIPTextConfig(**config)) if kind is CLIPTextModel else kind.from_config(config)

@@ -45,7 +45,7 @@ def controlnet_from_unet(
 
 def load_controlnet(folder: Path, dtype: torch.dtype = torch.float32) -> ControlNetModel:
     """Load a plain diffusers ControlNet folder, with or without metadata, frozen."""
-    return frozen(controlnet_class(folder).from_pretrained(folder, torch_dtype=dtype))
+    return frozen(controlnet_class(folder).from_pretrained(folder, torch_dtype=dtype, use_safetensors=True))
 
 
 def controlnet_class(folder: Path) -> type[ControlNetModel]:

@@ -11,21 +11,24 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, SchedulerMixin, UNet2DConditionModel
+from diffusers.schedulers import KarrasDiffusionSchedulers
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
-from models.base import BaseError
+from models.base_config import read_json, single_file_advice
 from models.controlnet import controlnet_class
-from models.foreign_weights import read_weights
+from models.errors import BaseError
 from models.sat_controlnet import modern_names
 from models.sat_multi_controlnet import sibling_folders
 from models.sat_pipeline import SatPipeline
 from models.sat_unet import SatUNet
+from models.text import open_tokenizer
+from models.weight_files import is_weight, read_weights
 
-TEXT_FILES = ("*.json", "*.txt", "*.model")  # what a tokenizer or scheduler consists of
+SCHEDULERS = [kind.name for kind in KarrasDiffusionSchedulers]
 
 
 def convert(
@@ -56,6 +59,8 @@ def convert(
             name: _load(name, folder, partial / "work" / name)
             for name, folder in tqdm(folders.items(), desc="convert", unit="part")
         }
+        text = loaded["text_encoder"].config
+        loaded["tokenizer"] = open_tokenizer(loaded["tokenizer"], text.vocab_size, text.max_position_embeddings)
         if resolution is not None:
             cell = 1 << (len(loaded["vae"].config.block_out_channels) - 1)
             loaded["unet"].register_to_config(sample_size=resolution // cell)
@@ -73,6 +78,8 @@ def convert(
 
 def _parts(source: Path, unet: str, controlnet: str | None) -> dict[str, Path]:
     """Where each part lies; a missing one is named."""
+    if source.is_file():
+        raise BaseError(f"{source}: not a folder. {single_file_advice(source)}")
     parts = {name: source / name for name in ("vae", "text_encoder", "tokenizer", "scheduler")} | {
         "unet": source / unet
     }
@@ -87,21 +94,17 @@ def _parts(source: Path, unet: str, controlnet: str | None) -> dict[str, Path]:
 
 
 def _load(name: str, folder: Path, work: Path) -> Any:  # noqa: ANN401 (a network, tokenizer or scheduler)
-    """One part, read through clean files in `work`."""
+    """One part, a network through clean files in `work`; the tokenizer must wait for the text encoder."""
+    if name == "tokenizer":
+        return folder
+    if name == "scheduler":
+        return _scheduler(folder / "scheduler_config.json")
     work.mkdir(parents=True)
-    if name in ("tokenizer", "scheduler"):
-        for path in (path for pattern in TEXT_FILES for path in folder.glob(pattern)):
-            shutil.copyfile(path, work / path.name)
-        if name == "tokenizer":
-            return CLIPTokenizer.from_pretrained(work)
-        kind = getattr(diffusers, DDIMScheduler.load_config(work)["_class_name"])
-        return kind.from_pretrained(work)
-    config = _config(folder)
+    config = read_json(folder / "config.json")
     weights = read_weights(folder)
     kind = _class_of(name, folder, config)
     if kind is CLIPTextModel:
-        # A buffer that older libraries saved; it counts 0..76.
-        weights = {key: value for key, value in weights.items() if not key.endswith("position_ids")}
+        weights = {key: value for key, value in weights.items() if is_weight(key)}
         save_file(weights, work / "model.safetensors", metadata={"format": "pt"})
     else:
         known = inspect.signature(kind.__init__).parameters
@@ -133,15 +136,13 @@ def _class_of(name: str, folder: Path, config: dict[str, Any]) -> Any:  # noqa: 
     return {"vae": AutoencoderKL, "text_encoder": CLIPTextModel}[name]
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise BaseError(f"{path} is missing. Copy the whole released folder again.") from None
-    except json.JSONDecodeError as error:
-        raise BaseError(f"{path}: not JSON ({error}). Copy it again.") from None
-    return config
+def _scheduler(path: Path) -> SchedulerMixin:
+    """The scheduler that a file names, if it is one of those that diffusers exchanges for each other."""
+    config = read_json(path)
+    name = str(config.get("_class_name"))
+    if name not in SCHEDULERS:
+        raise BaseError(f"{path}: _class_name is {name!r:.60}; expected one of {', '.join(SCHEDULERS)}.")
+    return getattr(diffusers, name).from_config(config)
 
 
 def _dtype(weights: dict[str, Tensor]) -> torch.dtype:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import convert_state_dict_to_kohya
 from peft import LoraConfig
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 FILE = "pytorch_lora_weights.safetensors"  # what `load_lora_weights` looks for
+KOHYA = "kohya.safetensors"  # the same update for tools that are not built on diffusers
 ADAPTER = "default"
 
 
@@ -36,10 +38,18 @@ def add_lora(unet: UNet2DConditionModel, *, rank: int, alpha: int, targets: Sequ
 
 
 def save_lora(folder: Path, unet: UNet2DConditionModel, weights: Mapping[str, Tensor]) -> None:
-    """Write a folder for `pipeline.load_lora_weights`; `weights` by their names in the UNet."""
+    """Write a folder for `pipeline.load_lora_weights`; `weights` by their names in the UNet.
+
+    diffusers reads alpha in its file's header and takes no file with other tensors than the factors. ComfyUI, web UIs
+    and kohya's scripts look for a tensor `LAYER.alpha`, and without it take alpha for the rank: KOHYA is for them.
+    """
     metadata = unet.peft_config[ADAPTER].to_dict()
     layers = {name.replace(f".{ADAPTER}.weight", ".weight"): weight for name, weight in weights.items()}
     StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=metadata)
+    rank, alpha = metadata["r"], metadata["lora_alpha"]
+    kohya = convert_state_dict_to_kohya({f"unet.{name}": weight for name, weight in layers.items()})
+    kohya |= {name: torch.tensor(float(alpha)) for name in kohya if name.endswith(".alpha")}
+    save_file(kohya, folder / KOHYA, metadata={"ss_network_dim": str(rank), "ss_network_alpha": str(alpha)})
 
 
 def load_lora(folder: Path) -> dict[str, Tensor]:

@@ -6,10 +6,35 @@ of them. Captions of fewer pieces are filled up with empty ones.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
+
+from models.errors import BaseError
+
+
+def open_tokenizer(folder: Path, vocabulary: int, positions: int) -> CLIPTokenizer:
+    """The tokenizer of a text encoder that knows `vocabulary` tokens and reads `positions` of them.
+
+    Raises:
+        BaseError: it knows fewer or more. Without its files transformers makes one of three tokens, without a word, to
+            which all captions are the same.
+    """
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers raises whatever a damaged file leads to
+        raise BaseError(f"{folder}: no tokenizer that can be read ({error}). Copy the whole folder again.") from error
+    if len(tokenizer) != vocabulary:
+        raise BaseError(
+            f"{folder}: the tokenizer knows {len(tokenizer)} tokens, but the text encoder's vocab_size is "
+            f"{vocabulary}. Its files are missing (tokenizer.json, or vocab.json and merges.txt), or of another base. "
+            "Copy the whole folder again."
+        )
+    # Where the tokenizer's config says nothing, its limit is a number without meaning.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    return tokenizer
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int = 1) -> Tensor:

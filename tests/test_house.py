@@ -69,7 +69,7 @@ def test_nothing_is_unpickled(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     unpickling = {"pickle.load", "pickle.loads", "torch.load", "torch.save"}
     found = [ast.unparse(call) for call in calls if ast.unparse(call.func) in unpickling]
-    if path == ROOT / "models/foreign_weights.py":
+    if path == ROOT / "models/weight_files.py":
         assert found == ["torch.load(path, map_location='cpu', weights_only=True)"]
     else:
         assert not found

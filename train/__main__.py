@@ -11,8 +11,8 @@ from typing import NoReturn
 import torch
 
 from data.errors import DataError, fault, plain
-from models.base import BaseError
 from models.checkpoint import CheckpointError
+from models.errors import BaseError
 from train.config import ConfigError, parse_config
 from train.errors import TrainingError
 from train.interrupt import Stopped, end_workers

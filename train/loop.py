@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
@@ -72,7 +73,8 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     held_out = open_held_out(config, stages)
     prints = [fingerprint(stage.dataset) for stage in stages]
     identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": "+".join(prints)}
-    step = from_main(accelerator, lambda: check_same_experiment(start, config, **identity)) if start else 0
+    same: dict[str, Any] = {"is_base": partial(base.has_hash, "unet"), "dataset_fingerprint": "+".join(prints)}
+    step = from_main(accelerator, lambda: check_same_experiment(start, config, **same)) if start else 0
     check_batches(config.train, accelerator.num_processes)
     missed = from_main(accelerator, lambda: validation_is_missing(config, step))
     if step == config.train.steps and not missed:

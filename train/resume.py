@@ -1,5 +1,6 @@
 """Which checkpoint a run starts from, and whether going on from it is the same experiment."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,16 @@ def _began_so(own: Path, run: RunConfig) -> bool:
     return (began["resume"], began["go_back"]) == (run.resume, run.go_back)
 
 
-def check_same_experiment(start: Path, config: Config, *, base_hash: str, dataset_fingerprint: str) -> int:
+def check_same_experiment(
+    start: Path, config: Config, *, is_base: Callable[[str], bool], dataset_fingerprint: str
+) -> int:
     """The step of a checkpoint, if going on from it with this config means the same experiment; prints what differs.
+
+    Args:
+        start: the checkpoint.
+        config: of the run that goes on.
+        is_base: whether the hash that a checkpoint noted is that of this run's base, see `Base.has_hash`.
+        dataset_fingerprint: of this run's datasets.
 
     Raises:
         CheckpointError: naming every setting that changes the meaning and is not in `run.resume_allow`; or those that
@@ -118,7 +127,7 @@ def check_same_experiment(start: Path, config: Config, *, base_hash: str, datase
         )
     if _changed_past(state, config):
         refused["train.steps"] = changes["train.steps"] + ", while the learning rate already decays towards the old end"
-    if state["base"]["unet_sha256"] != base_hash:
+    if not is_base(state["base"]["unet_sha256"]):
         old = state["base"]["name"]
         refused["model.base"] = f"model.base was {old} and is now another network, {config.model.base}"
     if state["dataset_fingerprint"] != dataset_fingerprint:

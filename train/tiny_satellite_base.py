@@ -136,12 +136,12 @@ def teach(start: Base, examples: Examples, steps: int, batch: int) -> SatUNet:
 
 
 def save(out: Path, start: Base, unet: SatUNet, command: str) -> None:
-    """A plain folder in float16 that `load_base` and `SatPipeline.from_pretrained` read."""
+    """A plain folder, in the types of the tiny base, that `load_base` and `SatPipeline.from_pretrained` read."""
     out.mkdir(parents=True)
     (out / "README.md").write_text(README.format(command=command))
     SatPipeline(
         vae=start.load_vae(torch.float16),
-        text_encoder=start.load_text_encoder(torch.float16),
+        text_encoder=start.load_text_encoder(),
         tokenizer=start.load_tokenizer(),
         unet=unet.half(),
         scheduler=start.load_sampler(),

@@ -63,7 +63,7 @@ def test_instruct_is_stock_instruct_pix2pix(micro_base: Path, tmp_path: Path) ->
     wide = UNet2DConditionModel.from_config(load_base(micro_base).config("unet") | {"in_channels": 8})
     wide.save_pretrained(tmp_path / "ip2p/unet")
     sampling = Sampling(steps=4, guidance_scale=3.0)
-    pipeline = load_instruct(load_base(tmp_path / "ip2p"), "ddim", 1)
+    pipeline = load_instruct(load_base(tmp_path / "ip2p", instruct=True), "ddim", 1)
     ours = METHODS["instruct"](pipeline, inputs(), sampling, lambda done: None)
     stock = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "ip2p", safety_checker=None)
     theirs = stock(

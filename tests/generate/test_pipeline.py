@@ -1,7 +1,10 @@
 """Generation is diffusers' own: same folders, same seed, same image."""
 
+import hashlib
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,13 @@ from data.storage import sha256
 from generate.errors import GenerateError
 from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
 from generate.sampling import Sampling
+from models import BaseError
 from models.checkpoint import CheckpointError
 from tests.generate.worlds import RESOLUTION, write_kind, write_micro_checkpoint
 from tests.worlds import write_micro_base
 
 STEPS = 4
+DOCS = Path(__file__).parents[2] / "docs/training.md"
 
 
 def generator(run: Path, scheduler: str = "ddim") -> StableDiffusionControlNetPipeline:
@@ -52,6 +57,31 @@ def test_equals_stock_diffusers_from_disk(run_folder: Path, micro_base: Path, gu
         generator=torch.Generator().manual_seed(7),
     ).images[0]  # fmt: skip
     assert np.array_equal(ours, np.asarray(theirs))
+
+
+def test_a_rescaled_schedule_in_stock_diffusers_is_the_recipe_of_the_docs(tmp_path: Path, micro_base: Path) -> None:
+    """docs/training.md says what the stock pipeline needs after `objective.zero_terminal_snr`; these lines are run."""
+    base = shutil.copytree(micro_base, tmp_path / "base")
+    path = base / "scheduler/scheduler_config.json"
+    plain = {"rescale_betas_zero_snr": False, "timestep_spacing": "leading"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | plain))
+    trained = replace(open_checkpoint(write_micro_checkpoint(tmp_path / "run", base)), zero_terminal_snr=True)
+    pre = noise_image(0)
+    ours = generate_images(load_generator(trained, open_base(trained)), [pre], [""], [7], Sampling(steps=STEPS))[0]
+    pipeline = StableDiffusionControlNetPipeline.from_pretrained(
+        base, controlnet=ControlNetModel.from_pretrained(trained.folder / "controlnet"), safety_checker=None
+    )
+    recipe = re.search(r"```python\n(.*?rescale_betas_zero_snr.*?)```", DOCS.read_text(), re.DOTALL)
+    assert recipe
+    without, seeds = pipeline.scheduler, torch.Generator()
+    exec(recipe[1], {"pipeline": pipeline})
+    images = {}
+    for name, scheduler in (("as trained", pipeline.scheduler), ("without", without)):
+        pipeline.scheduler = scheduler
+        made = pipeline("", Image.fromarray(pre), num_inference_steps=STEPS, guidance_scale=1.0,
+                        generator=seeds.manual_seed(7))  # fmt: skip
+        images[name] = np.asarray(made.images[0])
+    assert np.array_equal(ours, images["as trained"]) and not np.array_equal(ours, images["without"])
 
 
 def test_without_control_equals_the_base(run_folder: Path, micro_base: Path) -> None:
@@ -162,6 +192,35 @@ def test_base_has_moved(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"its base is not where the training found it.*--base"):
         open_base(trained)
     assert open_base(trained, str(moved)).folder == moved
+
+
+def test_a_checkpoint_does_not_decide_what_is_downloaded(
+    tmp_path: Path, micro_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub id in it is looked for in the cache alone; only what its user names with --base is asked for."""
+    trained = replace(open_checkpoint(write_micro_checkpoint(tmp_path / "run", micro_base)), base="stranger/any-model")
+    asked: list[str] = []
+
+    def hub(name: str) -> list[str]:
+        asked.append(name)
+        return []
+
+    monkeypatch.setattr("models.hub.list_repo_files", hub)
+    with pytest.raises(CheckpointError, match=r"in the cache of the Hugging Face hub.*--base.*stranger/any-model"):
+        open_base(trained)
+    assert not asked
+    with pytest.raises(BaseError):
+        open_base(trained, "stranger/any-model")
+    assert asked == ["stranger/any-model"]
+
+
+def test_a_checkpoint_of_before_knows_its_base(tmp_path: Path, micro_base: Path) -> None:
+    """Its hash was that of the hashes of config and weight files."""
+    files = [micro_base / "unet/config.json", micro_base / "unet/diffusion_pytorch_model.safetensors"]
+    noted = hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()
+    trained = open_checkpoint(write_micro_checkpoint(tmp_path / "run", micro_base))
+    assert noted != trained.unet_sha256
+    assert open_base(replace(trained, unet_sha256=noted)).folder == micro_base
 
 
 def test_damaged_checkpoint(tmp_path: Path, run_folder: Path) -> None:

@@ -13,12 +13,12 @@ from torch import Tensor
 from launch.cli import run
 from models import BaseError, load_base, load_controlnet
 from models.convert import convert
-from models.foreign_weights import read_weights
 from models.sat_controlnet import SatControlNet
 from models.sat_controlnet_3d import SatControlNet3D
 from models.sat_multi_controlnet import MultiSatControlNet
 from models.sat_pipeline import SatPipeline
 from models.sat_unet import SatUNet
+from models.weight_files import read_weights
 from tests.models.parity import seeded
 from tests.models.released import EMA, old_name, write_release
 

@@ -114,7 +114,7 @@ def check_resume(last: Path, arguments: Arguments, options: list[str]) -> None:
     (step_folder(out / "checkpoints", 8) / "MANIFEST.json").unlink()
     run(resumed)
     names = sorted(str(path.relative_to(last)) for path in last.rglob("*.safetensors"))
-    assert len(names) in (3, 5)  # weights and average of one or two parts, moments
+    assert len(names) in (3, 5, 7)  # weights and average of one or two parts, of a LoRA twice; moments
     for name in names:
         one, other = load_file(last / name), load_file(step_folder(out / "checkpoints", 8) / name)
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one), name

@@ -1,4 +1,4 @@
-"""The base as a plain diffusers folder in float16, with its README and measurements; pictures made from captions."""
+"""The base as a plain diffusers folder, with its README and measurements; pictures made from captions."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -68,15 +68,18 @@ def show_captions(
 
 
 def write_base(run: Path, pipeline: StableDiffusionPipeline) -> None:
-    """Replace `run/base` by the networks as they are, in float16."""
+    """Replace `run/base` by the networks as they are, in float16, and the small text encoder in float32.
+
+    Unless told otherwise, transformers loads a network in the type it was saved in, and diffusers in float32; a
+    pipeline works only if both are the same.
+    """
     quality = curves(run)
     # Copies: half precision is for the files only.
-    vae, text_encoder, unet = (
-        deepcopy(network).half().to(memory_format=torch.contiguous_format)
-        for network in (pipeline.vae, pipeline.text_encoder, pipeline.unet)
+    vae, unet = (
+        deepcopy(network).half().to(memory_format=torch.contiguous_format) for network in (pipeline.vae, pipeline.unet)
     )
     with whole_folder(run / "base", is_base_file) as partial:
-        pipeline_of(vae, text_encoder, pipeline.tokenizer, unet, pipeline.scheduler).save_pretrained(partial)
+        pipeline_of(vae, pipeline.text_encoder, pipeline.tokenizer, unet, pipeline.scheduler).save_pretrained(partial)
         (partial / "quality.json").write_text(as_json(quality), encoding="utf-8")
         weights = sum(path.stat().st_size for path in partial.rglob("*.safetensors"))
         (partial / "README.md").write_text(readme(pipeline, quality, weights / 1e6))

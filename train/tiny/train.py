@@ -102,7 +102,7 @@ def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
         standardise(vae, torch.cat(means))
         with whole_folder(folder, is_base_file) as partial:
             vae.save_pretrained(partial)
-    vae = AutoencoderKL.from_pretrained(folder).requires_grad_(False).eval()
+    vae = AutoencoderKL.from_pretrained(folder, use_safetensors=True).requires_grad_(False).eval()
     vae.register_to_config(_name_or_path="tiny")  # else a folder of this machine would be shipped
     return vae.to(memory_format=torch.channels_last), vae_hash
 

@@ -1,0 +1,5 @@
+"""Errors for the user."""
+
+
+class BaseError(ValueError):
+    """A base that cannot be used; the message names the file and the fix."""
