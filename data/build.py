@@ -25,7 +25,7 @@ from data.pieces import Piece, build_pieces, plan, read_piece, unfinished
 from data.processes import Processes, join_processes
 from data.raster import parse_bands
 from data.release import Release, find_release
-from data.report import inspect
+from data.report import write_report
 from data.rows import SceneResult, SceneTask
 from data.screening import MAX_NODATA, Screening
 from data.severity import MODERATE_FROM, SEVERE_FROM
@@ -161,7 +161,7 @@ def build(
 def _report(dataset: Path) -> str:
     """Write the report, or say what went wrong: hours of building are worth more than a page about them."""
     try:
-        inspect(dataset)
+        write_report(dataset)
     except Exception as error:  # whatever a dataset may hold that the page was not made for
         return f"{type(error).__name__}: {error}"
     return ""

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.storage import flush, point, told
+from data.storage import PROBE, flush, point, told
 
 _PROBE_BYTES = 1 << 12  # a block
 
@@ -39,7 +39,7 @@ def look(folder: Path) -> Disk:
     """
     with told(folder):
         place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryDirectory(prefix=".pre2post-", dir=place, ignore_cleanup_errors=True) as probe:
+        with tempfile.TemporaryDirectory(prefix=PROBE, dir=place, ignore_cleanup_errors=True) as probe:
             file, link = Path(probe, "file"), Path(probe, "link")
             file.write_bytes(b"\0" * _PROBE_BYTES)
             flush(file)

@@ -29,8 +29,14 @@ def inspect(dataset: Path) -> None:
     Args:
         dataset: The folder that `pre2post build` wrote.
     """
-    manifest = read_manifest(dataset)
+    read_manifest(dataset)
     look(dataset)  # before the work of some minutes
+    write_report(dataset)
+
+
+def write_report(dataset: Path) -> None:
+    """The same for a dataset that is being built."""
+    manifest = read_manifest(dataset)
     rows = [row for shard in manifest["shards"] for row in _read(dataset, shard)]
     html = page(manifest, _charts(rows), maps(rows), gallery(dataset, choose(rows)))
     write_text(dataset / "report.html", html)

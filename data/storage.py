@@ -23,7 +23,8 @@ from data.errors import DataError
 from data.errors import fault as fault  # for `models`, which may import this module only
 
 LOCK = ".pre2post.lock"  # a name that no user's file has: it is removed in the end
-_LEFT_BY_NFS = ".nfs"  # beginning of the names of files that were deleted while someone held them open
+PROBE = ".pre2post-"  # beginning of the names that data/disk.py tries a disk with
+_NO_CONTENT = (".nfs", PROBE, LOCK)  # NFS calls files so that were deleted while someone held them open
 _NOT_FLUSHED = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # data is lost; all else means: this disk cannot flush that
 
 
@@ -173,7 +174,7 @@ def remove_folder(folder: Path, ours: Callable[[str], bool]) -> bool:
 
 def foreign(folder: Path, ours: Callable[[str], bool]) -> list[str]:
     """Names in a folder, and in those below, that are not ours, sorted; see `whole_folder`."""
-    inside = (path for path in folder.rglob("*") if not path.name.startswith(_LEFT_BY_NFS))
+    inside = (path for path in folder.rglob("*") if not path.name.startswith(_NO_CONTENT))
     return sorted(name for path in inside if not ours(name := path.relative_to(folder).as_posix()))
 
 
@@ -209,8 +210,8 @@ def flush(path: Path) -> bool:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, but for our lock and what a network file system leaves of deleted files."""
-    return sorted(path for path in folder.iterdir() if path.name != LOCK and not path.name.startswith(_LEFT_BY_NFS))
+    """What is in a folder, sorted, but for our lock, a killed look at the disk, and what NFS leaves."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(_NO_CONTENT))
 
 
 def point(link: Path, name: str) -> None:
