@@ -34,7 +34,7 @@ def write_geotiffs(copy: Copy) -> Copied:
 
 
 def _write(path: Path, png: bytes, row: dict[str, Any]) -> None:
-    pixels: NDArray[np.uint8] = np.atleast_3d(np.asarray(Image.open(io.BytesIO(png))))
+    pixels: NDArray[np.uint8] = np.atleast_3d(np.asarray(Image.open(io.BytesIO(png), formats=("PNG",))))
     height, width, bands = pixels.shape
     profile = {
         "driver": "GTiff",

@@ -88,13 +88,15 @@ def _dim(post: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _thumbnail(content: bytes) -> NDArray[np.uint8]:
-    image = Image.open(io.BytesIO(content)).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
+    image = _opened(content).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
 def _paint(post: NDArray[np.uint8], mask_content: bytes) -> NDArray[np.uint8]:
     """The mask's colours over a dim grey post image."""
-    image = Image.open(io.BytesIO(mask_content)).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.NEAREST)
+    image = Image.open(io.BytesIO(mask_content), formats=("PNG",)).resize(
+        (PICTURE_PX, PICTURE_PX), Image.Resampling.NEAREST
+    )
     mask, painted = np.asarray(image), _dim(post)
     for name, value in DAMAGE_VALUES.items():
         painted[mask == value] = _rgb(CLASS_COLOURS[name.replace("-", "_")])
@@ -109,3 +111,7 @@ def _data_uri(pixels: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _opened(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png), formats=("PNG",))

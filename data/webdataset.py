@@ -105,5 +105,5 @@ def _is_complete(row: dict[str, Any]) -> bool:
 
 def _npy(png: bytes) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, np.asarray(Image.open(io.BytesIO(png))), allow_pickle=False)
+    np.save(buffer, np.asarray(Image.open(io.BytesIO(png), formats=("PNG",))), allow_pickle=False)
     return buffer.getvalue()

@@ -60,7 +60,7 @@ def image_of(folder: Path, patch: Patch, method: str, sample: int = 0) -> Pixels
     if method == "again":
         assert patch.post_again is not None
         return patch.post_again
-    with Image.open(folder / image_file(patch.patch_id, method, sample)) as image:
+    with Image.open(folder / image_file(patch.patch_id, method, sample), formats=("PNG",)) as image:
         return np.asarray(image)
 
 

@@ -95,7 +95,7 @@ def cell_means(values: Floats) -> list[float]:
 def _image(folder: Path, prompt: Prompt, method: str, sample: int, pre: Pixels) -> Pixels:
     if method == "copy":
         return pre
-    with Image.open(folder / image_file(prompt.name, method, sample)) as image:
+    with Image.open(folder / image_file(prompt.name, method, sample), formats=("PNG",)) as image:
         return np.asarray(image)
 
 

@@ -209,7 +209,7 @@ def _pictures(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> li
         for method in ("generated", "base"):
             cells = [_cell(Image.fromarray(pre_of(position)), "pre")]
             for word in shown:
-                with Image.open(folder / image_file(prompts[word].name, method)) as image:
+                with Image.open(folder / image_file(prompts[word].name, method), formats=("PNG",)) as image:
                     cells.append(_cell(image, word))
             strips += f'<p>{METHODS[method]}</p><div class="strip">{"".join(cells)}</div>'
         first = prompts[shown[0]]

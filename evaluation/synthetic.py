@@ -90,5 +90,5 @@ def _reader(folder: Path, name: str, file: str) -> Callable[[], Pair]:
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         return np.array(image)

@@ -16,6 +16,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from data.geo import check_proj
+from data.raster import GDAL_ERRORS, alpha_is_mask, is_one_bit, open_quietly
 from data.schema import DAMAGE_VALUES
 from generate.errors import GenerateError
 from generate.pipeline import Pixels
@@ -48,14 +50,14 @@ def open_raster(path: Path) -> Iterator[DatasetReader]:
     if not path.is_file():
         raise GenerateError(f"{path}: no such file. Expected a PNG, JPEG or GeoTIFF image, or a built dataset.")
     with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_PAM_ENABLED=False):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of what is written meanwhile
         try:
-            source = rasterio.open(path)
-        except RasterioError as error:
+            source = open_quietly(path, FORMATS)
+        except GDAL_ERRORS as error:
             raise _unreadable(path, error) from None
         with source:
-            if source.driver not in FORMATS:
-                raise GenerateError(f"{path}: a file of format {source.driver}; expected PNG, JPEG or GeoTIFF.")
+            if source.driver == "GTiff":
+                check_proj()  # its coordinates are copied
             yield source
 
 
@@ -76,7 +78,7 @@ def writing_raster(path: Path) -> Iterator[None]:
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Look at an image file without decoding it.
+    """Look at an image file without decoding it, but for samples of its opacity.
 
     Raises:
         GenerateError: unreadable, or not 8-bit RGB; the message names the mend.
@@ -98,6 +100,12 @@ def read_header(path: Path) -> ImageHeader:
         elif source.count > 4 or (source.count == 4 and source.colorinterp[3] != ColorInterp.alpha):
             kind = f"{source.count} bands"
             mend = "Write red, green and blue only, in this order: gdal_translate -b 3 -b 2 -b 1 (or your order)."
+        elif source.count == 4 and not alpha_is_mask(source, path):
+            kind = "a fourth band that its file calls opacity but that holds many values"
+            mend = "Near infrared? Leave it out: gdal_translate -b 1 -b 2 -b 3."
+        elif (turn := source.tags().get("EXIF_Orientation", "1")) not in ("0", "1"):
+            kind = f"EXIF orientation {turn}, so that it lies turned or mirrored in its file"
+            mend = "Turn its pixels as it is shown: mogrify -auto-orient."
         if kind:
             raise GenerateError(f"{path}: an image with {kind}; expected 8-bit RGB. {mend}")
         header = ImageHeader(path, source.width, source.height, source.driver)
@@ -116,6 +124,8 @@ def check_mask(path: Path, image: ImageHeader) -> None:
         if (mask.count, mask.dtypes[0]) != (1, "uint8"):
             found = f"{mask.count} band{'s' * (mask.count > 1)} of {mask.dtypes[0]}"
             raise GenerateError(f"{path}: a mask with {found}; expected one of uint8 (8-bit grey).")
+        if is_one_bit(mask):
+            raise GenerateError(f"{path}: a mask of 1 bit, which cannot hold the classes 0 to 4. Write them in 8 bits.")
         if (mask.width, mask.height) != (image.width, image.height):
             raise GenerateError(
                 f"{path}: a mask of {mask.width} x {mask.height} px, but {image.path} has {image.width} x "

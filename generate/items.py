@@ -186,7 +186,7 @@ def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: 
         return paths | {f"{role}_sha256": sha256(file) for role, file in files.items()}
 
     def read() -> Pixels:
-        drawn = Image.open(mask) if mask else None
+        drawn = Image.open(mask, formats=("PNG", "JPEG", "TIFF")) if mask else None
         return shown_pixels(Image.fromarray(read_pixels(path)), drawn, side)
 
     if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):

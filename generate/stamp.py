@@ -34,6 +34,6 @@ def write_png(path: Path, pixels: Pixels, made: dict[str, Any]) -> None:
 
 def read_stamp(path: Path) -> dict[str, Any] | None:
     """What a PNG says of its making; None if it is not one of ours."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG",)) as image:
         found = image.info.get("PRE2POST")
     return json.loads(found) if found else None

@@ -64,6 +64,18 @@ def test_the_core_never_imports_an_extra(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_pictures_are_opened_as_named_formats_only(path: Path) -> None:
+    """GDAL and Pillow know a hundred, some of which read other files, fetch something or run PostScript."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    for call in calls:
+        given = {keyword.arg for keyword in call.keywords}
+        called = ast.unparse(call.func)
+        assert called != "Image.open" or "formats" in given, ast.unparse(call)
+        writes = len(call.args) > 1 and ast.unparse(call.args[1]) == "'w'"  # whose driver is in its profile
+        assert called not in ("rasterio.open", "DatasetReader") or writes or "driver" in given, ast.unparse(call)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_unpickled(path: Path) -> None:
     """But for foreign weights, whose pickles are searched for tensors only, by an explicit conversion."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from PIL import Image
 
 from generate.errors import GenerateError
-from generate.images import read_header, read_pixels
+from generate.images import check_mask, read_header, read_pixels
 
 SIDE = 16
 
@@ -80,3 +81,43 @@ def test_opacity_is_not_a_colour(tmp_path: Path) -> None:
     Image.new("RGBA", (SIDE, SIDE), (10, 20, 30, 0)).save(path)
     assert read_header(path).width == SIDE
     assert read_pixels(path)[0, 0].tolist() == [10, 20, 30]
+
+
+def test_near_infrared_that_is_called_opacity(tmp_path: Path) -> None:
+    """As GDAL calls the fourth band of 8 bits."""
+    path = raster(tmp_path, 4, "uint8")
+    assert read_header(path).width == SIDE  # the same value everywhere: a mask
+    with rasterio.open(path, "r+") as target:
+        target.write(np.arange(SIDE**2, dtype=np.uint8).reshape(SIDE, SIDE), 4)
+    with pytest.raises(GenerateError, match=r"bands\.tif: an image with a fourth band .* -b 1 -b 2 -b 3"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_that_lies_turned_in_its_file(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / "turned.jpg"
+    Image.new("RGB", (SIDE, SIDE)).save(path, exif=exif)
+    if orientation == 1:  # as it is
+        assert read_header(path).driver == "JPEG"
+    else:
+        with pytest.raises(GenerateError, match=rf"turned\.jpg: an image with EXIF orientation {orientation}"):
+            read_header(path)
+
+
+def test_no_other_format_hides_behind_a_name(tmp_path: Path) -> None:
+    """A VRT would read any file that it names."""
+    raster(tmp_path, 3, "uint8")
+    with rasterio.open(tmp_path / "bands.tif") as source:
+        rasterio.shutil.copy(source, tmp_path / "vrt.tif", driver="VRT")
+    Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "bitmap.png", format="BMP")
+    for name in ("vrt.tif", "bitmap.png"):
+        with pytest.raises(GenerateError, match=rf"{name}: cannot be read as an image"):
+            read_header(tmp_path / name)
+
+
+def test_a_mask_of_one_bit(tmp_path: Path) -> None:
+    Image.fromarray(np.eye(SIDE) > 0).save(tmp_path / "mask.png")
+    with pytest.raises(GenerateError, match=r"mask\.png: a mask of 1 bit"):
+        check_mask(tmp_path / "mask.png", read_header(pillow("RGB", "png", tmp_path)))
