@@ -7,7 +7,7 @@ Smallest run, CPU, a minute:  add --data.folder /tmp/tiny/data --run.out /tmp/ti
 
 import sys
 
-from data.errors import DataError, fault
+from data.errors import DataError, fault, plain
 from models.checkpoint import CheckpointError
 from train.config import ConfigError
 from train.errors import TrainingError
@@ -21,7 +21,7 @@ def main() -> int:
     try:
         return train_tiny(parse_config())
     except (ConfigError, DataError, CheckpointError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(error)}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
