@@ -20,7 +20,10 @@ from train.tiny.log import Log, drop_later_metrics
 from train.tiny.state import State, new_state
 
 FREE_ON_RESUME = ("run.", "validation.", "data.folder")
-STAGES = ("autoencoder", "denoiser")
+OF_THE_OTHER_STAGE = {
+    "autoencoder": ("denoiser.", "networks.unet_", "networks.text_", "networks.vocabulary", "data.caption_"),
+    "denoiser": ("autoencoder.", "networks.discriminator_"),
+}
 
 
 class Stage(Protocol):
@@ -152,7 +155,7 @@ def check_same_experiment(start: Path, stage: str, config: TinyConfig, identity:
     settings = plain[stage]
     if state["step"] > settings["steps"]:
         raise CheckpointError(f"{start}: is past {stage}.steps {settings['steps']}. Raise it to go on.")
-    free = [*FREE_ON_RESUME, *(f"{other}." for other in STAGES if other != stage)]
+    free = [*FREE_ON_RESUME, *OF_THE_OTHER_STAGE[stage]]
     # The rate decays towards the end: another end would mean another rate for steps done.
     if state["step"] <= min(state["config"][stage]["steps"], settings["steps"]) - settings["decay_steps"]:
         free.append(f"{stage}.steps")

@@ -115,7 +115,10 @@ def test_a_stop_in_a_look_is_heeded_at_once(
 def test_another_training_is_refused(tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
     only_first = ("--denoiser.steps=0", "--autoencoder.decay_steps=0")
     assert run(arguments("run", *only_first, "--autoencoder.steps=2")) == 0
-    changed = (*only_first, "--autoencoder.learning_rate=0.5", "--autoencoder.steps=3")
+    changed = (
+        *(*only_first, "--networks.unet_channels=[16, 32]", "--data.caption_dropout=0"),  # of the second stage
+        *("--autoencoder.learning_rate=0.5", "--autoencoder.steps=3"),
+    )
     with pytest.raises(CheckpointError, match=r"autoencoder\.learning_rate was 0.001 and is now 0.5") as error:
         run(arguments("run", *changed))
     assert "--run.resume_allow='[autoencoder.learning_rate]'" in str(error.value)
