@@ -39,4 +39,4 @@ class SamePicture:
 
     def _read(self, file: str, patch_id: str) -> Pixels:
         table = pq.read_table(self._folder / file, columns=["pre"], filters=[("patch_id", "=", patch_id)])
-        return np.asarray(Image.open(io.BytesIO(table["pre"][0].as_py()["bytes"])))
+        return np.asarray(Image.open(io.BytesIO(table["pre"][0].as_py()["bytes"]), formats=("PNG",)))
