@@ -1,8 +1,11 @@
 """Fixtures shared by all rooms."""
 
 import os
+import signal
 from pathlib import Path
 
+# A shell starts what it puts in the background with Ctrl-C ignored, and every process of the tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the hub; read when the hub client is imported
 
 import datasets
