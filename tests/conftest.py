@@ -4,8 +4,6 @@ import os
 import signal
 from pathlib import Path
 
-# A shell starts what it puts in the background with Ctrl-C ignored, and every process of the tests would inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the hub; read when the hub client is imported
 
 import datasets
@@ -14,6 +12,8 @@ from hypothesis import settings
 
 from tests.worlds import write_micro_base
 
+# A shell starts what it puts in the background with Ctrl-C ignored, and every process of the tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("untimed", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("untimed")
 
