@@ -160,9 +160,15 @@ class Base:
         layout = find_layout([path.name for path in (self.folder / part).iterdir()])
         settings: dict[str, Any] = {"use_safetensors": True, "variant": layout and layout.variant, **precision}
         try:
-            return frozen(self._kind(part).from_pretrained(self.folder, subfolder=part, **settings))
+            network, loading = self._kind(part).from_pretrained(
+                self.folder, subfolder=part, output_loading_info=True, **settings
+            )
         except Exception as error:  # as above
             raise self._unfit(part, error) from error
+        if missing := sorted(filter(is_weight, loading["missing_keys"])):
+            # The library has filled them with random numbers: it knows them by names that are not its own.
+            raise self._unfit(part, f"this version of its library does not find {missing[0]}")
+        return frozen(network)
 
     def _kind(self, part: str) -> Any:  # noqa: ANN401 (a class of a library)
         if part == "unet":
