@@ -1,15 +1,18 @@
-# make demo | make test | make lint | make bench: each works on a machine that has only Python >= 3.10, pip and make.
+# make demo | make test | make test-lowest | make lint | make bench: each works on a machine that has only Python >= 3.10, pip and make.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIGS ?= ../shared/base_configs/stable-diffusion-2-1 # config files of SD 2.1 in diffusers' layout, no weights
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-lowest lint bench
 
 demo: .venv/core
 	$(BIN)/pre2post demo
 
 test: .venv/dev # two files at a time, a thread each: more threads wait for each other
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-lowest: .venv-lowest/dev # the same tests with the lowest versions that pyproject.toml allows
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -31,4 +34,10 @@ bench: .venv/dev
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install -e '.[dev,eval]'
+	touch $@
+
+.venv-lowest/dev: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install uv
+	.venv-lowest/bin/uv pip install --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev,eval]'
 	touch $@

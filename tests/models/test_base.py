@@ -281,6 +281,17 @@ def test_damaged_weights_are_named_before_anything_is_loaded(
     assert said in str(raised.value) and path.name.partition(".index")[0].partition(".")[0] in str(raised.value)
 
 
+def test_weights_that_a_library_does_not_find_are_no_random_numbers(
+    micro_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some versions of transformers look for a text encoder's tensors under other names, and only warn."""
+    base = load_base(micro_base)
+    loading = {"missing_keys": {"embeddings.position_ids", "embeddings.token_embedding.weight"}}
+    monkeypatch.setattr(CLIPTextModel, "from_pretrained", lambda *_, **__: (None, loading))
+    with pytest.raises(BaseError, match=r"text_encoder: .*does not find embeddings\.token_embedding\.weight"):
+        base.load_text_encoder()
+
+
 def test_a_single_file_is_told_how_it_becomes_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "v1-5-pruned.safetensors"
     path.write_bytes(b"")
