@@ -5,6 +5,7 @@ the text speaks of directions `mirrored`, its wording for the mirrored view. RSC
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,7 +87,7 @@ class CaptionFile:
         return any(other_disaster(line.entry["text"] or "", kind) for kind in self._used[line.id])
 
 
-def caption_notes(outcome: dict[str, Any] | None) -> dict[str, list[str]]:
+def caption_notes(outcome: Mapping[str, Any] | None) -> dict[str, list[str]]:
     """What the summary and the report say of the file of captions, and of which lines."""
     if outcome is None:
         return {}
@@ -96,7 +97,9 @@ def caption_notes(outcome: dict[str, Any] | None) -> dict[str, list[str]]:
         f"captions of {file} that may exceed {CLIP_TOKENS} tokens": outcome["too_long"],
         f"captions of {file} with directions, or not in English, and no `mirrored`": outcome["not_for_mirrored_views"],
         f"captions of {file} that tell of damage in a pre image": outcome["damage_before"],
-        f"captions of {file} that tell of another disaster than the labels": outcome["other_disaster"],
+        f"captions of {file} that tell of another disaster than the labels": outcome.get(
+            "other_disaster", []
+        ),  # datasets of earlier versions do not say
     }
     found = {f"{what} ({len(lines):,})": lines for what, lines in notes.items() if lines}
     joined = {f"captions of {file} that joined": [f"{outcome['joined']:,} of {outcome['lines']:,}"]}

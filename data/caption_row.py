@@ -9,6 +9,7 @@ import shapely
 
 from data.caption_facts import CaptionFacts, House
 from data.events import describe_event
+from data.row_schema import polygons_of
 from data.schema import DAMAGE_VALUES
 
 _NAMES = {value: name for name, value in DAMAGE_VALUES.items()}
@@ -26,7 +27,7 @@ def facts_of_row(row: Mapping[str, Any]) -> CaptionFacts:
     """
     size = row["size"]
     inside = row["buildings"]
-    polygons = shapely.from_wkt([building["wkt"] for building in inside])
+    polygons = polygons_of(row)
     houses = tuple(
         _house(polygon, building["damage"], size)
         for polygon, building in zip(polygons, inside, strict=True)

@@ -1,5 +1,6 @@
 """The dataset card: tells `datasets.load_dataset` which files are data, and a person what they are looking at."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def _front_matter(splits: dict[str, Any], from_xbd: bool) -> str:
     return "\n".join([*lines, "---"])
 
 
-def event_totals(events: dict[str, Any]) -> dict[str, Any]:
+def event_totals(events: Mapping[str, Any]) -> dict[str, Any]:
     """The counts of every event over all splits."""
     totals = {}
     for event, entry in events.items():
@@ -91,7 +92,7 @@ def event_totals(events: dict[str, Any]) -> dict[str, Any]:
     return totals
 
 
-def count_cells(part: dict[str, Any]) -> list[str]:
+def count_cells(part: Mapping[str, Any]) -> list[str]:
     """Scenes, patches and buildings per class for a table; without any label a dash, not 0."""
     counts = [f"{number:,}" if part["labelled_patches"] else "-" for number in part["buildings"].values()]
     return [f"{part['scenes']:,}", f"{part['patches']:,}", *counts]

@@ -1,18 +1,23 @@
 """Open a built dataset."""
 
 import glob
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import datasets
+from pydantic import TypeAdapter
 
-from data.errors import DataError, fault
+from data.documents import read_document
+from data.errors import DataError, fault, shortened
 from data.events import check_events
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
+from data.manifest_schema import FORMAT_FIELDS, MANIFEST, Manifest
 from data.names import check_event_names, check_names
+from data.row_schema import ADVICE, check_rows, with_pictures
 from data.splits import same_ground
+
+M = TypeVar("M", bound=Manifest)
 
 
 def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> datasets.Dataset:
@@ -23,7 +28,7 @@ def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> dat
         split: of it.
         leave_out: events whose patches are left out, and with them those of events known to share their ground.
     """
-    manifest = read_manifest(folder)
+    manifest, where = read_manifest(folder), f"{folder}, split {split}"
     files = [str(folder / shard["file"]) for shard in manifest["shards"] if shard["split"] == split]
     if not files and split in manifest["splits"]:
         raise DataError(f"{folder}: split {split!r} is empty. Name another; it has {', '.join(manifest['splits'])}.")
@@ -35,13 +40,17 @@ def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> dat
     escaped = {split: [glob.escape(file) for file in files]}
     try:
         dataset = datasets.load_dataset("parquet", data_files=escaped, split=split)
-    except OSError as error:
-        raise DataError(
-            f"{folder}: could not be opened through the cache of datasets in {datasets.config.HF_DATASETS_CACHE} "
-            f"({fault(error)}) Another HF_HOME or HF_DATASETS_CACHE moves it."
-        ) from error
+    except Exception as error:  # a shard that is damaged leads to many kinds
+        if isinstance(error, OSError) and error.errno:
+            raise DataError(
+                f"{folder}: could not be opened through the cache of datasets in {datasets.config.HF_DATASETS_CACHE} "
+                f"({fault(error)}) Another HF_HOME or HF_DATASETS_CACHE moves it."
+            ) from error
+        raise DataError(f"{where}: its shards cannot be read ({error.__cause__ or error}). {ADVICE}") from error
     assert isinstance(dataset, datasets.Dataset)
-    check_names(dataset.data.table, f"{folder}, split {split}")
+    check_rows(dataset.data.table, where)
+    check_names(dataset.data.table, where)
+    dataset = with_pictures(dataset, where)
     if not leave_out:
         return dataset
     check_events(leave_out, manifest["events"], str(folder))
@@ -69,23 +78,26 @@ def fingerprint(folder: Path) -> str:
     return str(read_manifest(folder)["fingerprint"])
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """dataset.json, or say what `folder` is instead of a built dataset."""
+def read_manifest(folder: Path) -> Manifest:
+    """What dataset.json says for opening a split, or say what `folder` is instead of a built dataset."""
+    return described(folder, MANIFEST)
+
+
+def described(folder: Path, schema: TypeAdapter[M]) -> M:
+    """The same for what another schema needs."""
     if not folder.is_dir():
         raise DataError(f"dataset {folder} does not exist. Build it: pre2post build --source RELEASE --out {folder}")
     path = folder / FILE_NAME
     if not path.is_file():
         raise DataError(f"{folder} is not a built dataset: it has no {FILE_NAME}. Make one with pre2post build.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}). Copy the dataset again, or rebuild it.") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    written = read_document(path, FORMAT_FIELDS, ADVICE)
+    if written.get("format") != FORMAT:
         raise DataError(f"{path}: not written by pre2post build (no format {FORMAT!r}).")
-    if manifest.get("format_version") != FORMAT_VERSION:
+    if (version := written.get("format_version")) != FORMAT_VERSION:
         raise DataError(
-            f"{path}: format version {manifest.get('format_version')}, this pre2post reads {FORMAT_VERSION}. "
+            f"{path}: format version {shortened(version)}, this pre2post reads {FORMAT_VERSION}. "
             "Rebuild the dataset, or use the pre2post that built it."
         )
-    check_event_names(manifest.get("events", {}), str(path))
+    manifest = read_document(path, schema, ADVICE)
+    check_event_names(manifest["events"], str(path))
     return manifest

@@ -1,19 +1,24 @@
 """JSON files that others wrote or damaged: checked against a schema when they are opened, in bounded memory.
 
 A reader that gets its content from here may rely on every field and type of the schema. Whatever is wrong becomes one
-message: the file, the field, the value, what was expected, the fix.
+message: the file, the field, the value, what was expected, the fix. Fields that a schema does not name are left out.
 """
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from data.errors import DataError, shortened
 
-MAX_BYTES = 256 << 20  # dataset.json of all of xBD has 20 MB; a larger file is none of ours
+MAX_BYTES = 64 << 20  # dataset.json of all of xBD has 20 MB; a larger file is none of ours
+MOST_FAULTS = 1000  # of which the first is named; listing millions would take minutes
+LONGEST_FIELD = 80  # characters of a field's name that are shown as they are
+BOM = b"\xef\xbb\xbf"  # Windows editors begin a file with it
 
 T = TypeVar("T")
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def read_document(path: Path, schema: TypeAdapter[T], fix: str, error: type[ValueError] = DataError) -> T:
@@ -43,13 +48,17 @@ def parse_document(
     content: bytes | str, where: str, schema: TypeAdapter[T], fix: str, error: type[ValueError] = DataError
 ) -> T:
     """The same for JSON that is read already; `where` it stands begins the message."""
+    content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     try:
-        return schema.validate_json(content, strict=True)
+        return schema.validate_json(content.removeprefix(BOM), strict=True)
     except ValidationError as cause:
+        if (faults := cause.error_count()) > MOST_FAULTS:
+            raise error(f"{where}: {faults:,} values in it are not as they should be. {fix}") from None
         fault = cause.errors(include_url=False)[0]
     if fault["type"] == "json_invalid":
         raise error(f"{where}: not valid JSON ({fault['ctx']['error']}). {fix}")
     field = ".".join(map(str, fault["loc"])) or "the file"
+    field = field if field.isprintable() and len(field) <= LONGEST_FIELD else shortened(field)
     if fault["type"] == "missing":
         raise error(f"{where}: {field} is missing. {fix}")
     raise error(f"{where}: {field} is {shortened(fault['input'])}: {fault['msg'].lower()}. {fix}")

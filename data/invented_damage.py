@@ -15,6 +15,7 @@ from rasterio.features import rasterize
 from data.caption_facts import CaptionFacts
 from data.caption_short import short_post_caption
 from data.events import describe_event
+from data.row_schema import polygons_of
 from data.schema import DAMAGE_VALUES
 
 CLASSES = ("no-damage", "minor-damage", "major-damage", "destroyed")
@@ -49,7 +50,7 @@ def invented_damage(row: Mapping[str, Any], rng: np.random.Generator) -> tuple[N
     """
     if not row["buildings"]:
         return None
-    polygons = shapely.from_wkt([building["wkt"] for building in row["buildings"]])
+    polygons = polygons_of(row)
     centres = shapely.get_coordinates(shapely.centroid(polygons))
     names = invent_classes(centres, row["size"], rng)
     shapes = sorted(zip((DAMAGE_VALUES[name] for name in names), polygons, strict=True), key=lambda shape: shape[0])

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data.errors import DataError
+from data.errors import DataError, shortened
 from data.files import read_file
 
 
@@ -47,16 +47,16 @@ def check_fields(content: Iterable[str], where: str, fields: Sequence[str]) -> N
         if name not in fields:
             near = difflib.get_close_matches(name, fields, 1)
             hint = f"Did you mean {near[0]}?" if near else f"Expected {', '.join(fields)}."
-            raise DataError(f"{where}: no such field {name!r}. {hint}")
+            raise DataError(f"{where}: no such field {shortened(name)}. {hint}")
 
 
 def check_texts(content: dict[str, Any], where: str) -> dict[str, str]:
     """The object, if all its values are texts."""
     for name, value in content.items():
         if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: {name} is {value!r}, expected a text that is not empty.")
+            raise DataError(f"{where}: {name} is {shortened(value)}, expected a text that is not empty.")
         if any("\ud800" <= char <= "\udfff" for char in value):
-            raise DataError(f"{where}: {name} is {value!r}, which holds half a character. Save it as UTF-8.")
+            raise DataError(f"{where}: {name} is {shortened(value)}, which holds half a character. Save it as UTF-8.")
     return content
 
 
@@ -70,7 +70,7 @@ def parse_date(text: str, where: str, field: str) -> date:
 
 def stop(where: str, field: str, value: str, mend: str) -> NoReturn:
     """Name a wrong value and how to mend it."""
-    raise DataError(f"{where}: {field} is {value!r}: {mend}.")
+    raise DataError(f"{where}: {field} is {shortened(value)}: {mend}.")
 
 
 def _once_each(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:

@@ -6,16 +6,16 @@ On a laptop: `pre2post inspect d512`
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from data.dataset import read_manifest
+from data.dataset import described
 from data.disk import look
+from data.manifest_schema import DESCRIBED, Shard
 from data.report_charts import histogram
 from data.report_gallery import choose, gallery
 from data.report_map import COLUMNS as MAP_COLUMNS
 from data.report_map import maps
 from data.report_page import page
 from data.report_quality import quality_charts
+from data.row_schema import check_rows, opened
 from data.schema import DAMAGE_VALUES, QUALITY
 from data.severity import damage_ratio
 from data.storage import write_text
@@ -29,21 +29,24 @@ def inspect(dataset: Path) -> None:
     Args:
         dataset: The folder that `pre2post build` wrote.
     """
-    read_manifest(dataset)
+    described(dataset, DESCRIBED)
     look(dataset)  # before the work of some minutes
     write_report(dataset)
 
 
 def write_report(dataset: Path) -> None:
     """The same for a dataset that is being built."""
-    manifest = read_manifest(dataset)
+    manifest = described(dataset, DESCRIBED)
     rows = [row for shard in manifest["shards"] for row in _read(dataset, shard)]
     html = page(manifest, _charts(rows), maps(rows), gallery(dataset, choose(rows)))
     write_text(dataset / "report.html", html)
 
 
-def _read(folder: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(folder / shard["file"], columns=_COLUMNS).to_pylist()
+def _read(folder: Path, shard: Shard) -> list[dict[str, Any]]:
+    with opened(folder / shard["file"]) as file:
+        table = file.read(_COLUMNS)
+    check_rows(table, str(folder / shard["file"]), _COLUMNS)
+    rows: list[dict[str, Any]] = table.to_pylist()
     for row in rows:
         classes = {name: row["counts"][name.replace("-", "_")] or 0 for name in DAMAGE_VALUES}
         row["ratio"] = damage_ratio(classes)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
+from data.errors import DataError
 from data.report_charts import CLASS_COLOURS
+from data.row_schema import ADVICE, check_rows, opened, polygons_of
 from data.schema import DAMAGE_VALUES
 
 GALLERY_ROWS = 20
@@ -36,14 +37,24 @@ def gallery(folder: Path, chosen: list[dict[str, Any]]) -> str:
     wanted = {row["patch_id"]: row for row in chosen}
     pictures: dict[str, str] = {}
     for file in sorted({row["file"] for row in chosen}):
-        shard = pq.ParquetFile(folder / file)
-        for group in range(shard.num_row_groups):  # the pictures of a whole shard would take 350 MB
-            names = shard.read_row_group(group, ["patch_id"])["patch_id"].to_pylist()
-            if not wanted.keys().isdisjoint(names):
-                here = [i for i, name in enumerate(names) if name in wanted]
-                for full in shard.read_row_group(group, _IMAGES).take(here).to_pylist():
-                    pictures[full["patch_id"]] = _entry(full, wanted[full["patch_id"]]["split"])
+        with opened(folder / file) as shard:
+            for group in range(shard.num_row_groups):  # the pictures of a whole shard would take 350 MB
+                names = shard.read_row_group(group, ["patch_id"])["patch_id"].to_pylist()
+                if not wanted.keys().isdisjoint(names):
+                    here = shard.read_row_group(group, _IMAGES).take([i for i, n in enumerate(names) if n in wanted])
+                    check_rows(here, str(folder / file), _IMAGES)
+                    for full in here.to_pylist():
+                        pictures[full["patch_id"]] = _shown(full, wanted[full["patch_id"]]["split"], folder / file)
     return "".join(pictures[patch_id] for patch_id in wanted)
+
+
+def _shown(row: dict[str, Any], split: str, file: Path) -> str:
+    try:
+        return _entry(row, split)
+    except Exception as error:  # Pillow and shapely raise a dozen kinds for what is damaged
+        raise DataError(
+            f"{file}: a picture or polygon of patch {row['patch_id']} cannot be read ({error}). {ADVICE}"
+        ) from error
 
 
 def _entry(row: dict[str, Any], split: str) -> str:
@@ -71,9 +82,9 @@ def _polygons(row: dict[str, Any]) -> str:
     """The buildings as they are labelled, in the colours of their damage."""
     names = {value: name for name, value in DAMAGE_VALUES.items()}
     shapes = ""
-    for building in row["buildings"]:
+    for building, outline in zip(row["buildings"], polygons_of(row), strict=True):
         name = names[building["damage"]]
-        parts = shapely.get_parts(shapely.from_wkt(building["wkt"]))
+        parts = shapely.get_parts(outline)
         lines = [ring.coords for part in parts for ring in (part.exterior, *part.interiors)]
         path = "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in line[:-1]) + "Z" for line in lines if line)
         colour = CLASS_COLOURS[name.replace("-", "_")]
@@ -94,9 +105,7 @@ def _thumbnail(content: bytes) -> NDArray[np.uint8]:
 
 def _paint(post: NDArray[np.uint8], mask_content: bytes) -> NDArray[np.uint8]:
     """The mask's colours over a dim grey post image."""
-    image = Image.open(io.BytesIO(mask_content), formats=("PNG",)).resize(
-        (PICTURE_PX, PICTURE_PX), Image.Resampling.NEAREST
-    )
+    image = _opened(mask_content).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.NEAREST)
     mask, painted = np.asarray(image), _dim(post)
     for name, value in DAMAGE_VALUES.items():
         painted[mask == value] = _rgb(CLASS_COLOURS[name.replace("-", "_")])

@@ -1,5 +1,6 @@
 """The report as one HTML page: no scripts, nothing loaded from elsewhere."""
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -54,7 +55,7 @@ em { font-style: normal; font-weight: 500; font-size: 12px; color: var(--accent)
 """
 
 
-def page(manifest: dict[str, Any], charts: list[str], maps: str, gallery: str) -> str:
+def page(manifest: Mapping[str, Any], charts: list[str], maps: str, gallery: str) -> str:
     """The whole page."""
     build = manifest["build"]
     title = f"{build['source']}: {build['size']} px patches"
@@ -79,7 +80,7 @@ def page(manifest: dict[str, Any], charts: list[str], maps: str, gallery: str) -
     )
 
 
-def _figures(manifest: dict[str, Any]) -> str:
+def _figures(manifest: Mapping[str, Any]) -> str:
     parts = manifest["splits"].values()
     figures = [
         (sum(part["scenes"] for part in parts), "scenes"),
@@ -92,7 +93,7 @@ def _figures(manifest: dict[str, Any]) -> str:
     return f'<div class="figures">{"".join(f"<div><b>{n:,}</b><span>{what}</span></div>" for n, what in figures)}</div>'
 
 
-def _count_table(counts: dict[str, Any], notes: dict[str, str] | None = None) -> str:
+def _count_table(counts: Mapping[str, Any], notes: dict[str, str] | None = None) -> str:
     names = list(next(iter(counts.values()))["buildings"])
     heads = ["", *(["split"] if notes else []), "scenes", "patches", *(name.replace("_", "-") for name in names), ""]
     rows = []
@@ -102,11 +103,11 @@ def _count_table(counts: dict[str, Any], notes: dict[str, str] | None = None) ->
     return _table(heads, rows)
 
 
-def _where(events: dict[str, Any]) -> dict[str, str]:
+def _where(events: Mapping[str, Any]) -> dict[str, str]:
     return {event: ", ".join(entry["splits"]) for event, entry in events.items()}
 
 
-def _leaks(manifest: dict[str, Any]) -> str:
+def _leaks(manifest: Mapping[str, Any]) -> str:
     leaks = manifest["leaks"]
     checked = (
         f"Checked by footprint: {leaks['scenes_with_footprint']:,} scenes, of which {leaks['overlapping_pairs']:,} "
@@ -118,7 +119,7 @@ def _leaks(manifest: dict[str, Any]) -> str:
     return f"<h2>Leaks between splits</h2><p>{escape(found)}</p><p>{checked}</p>{table}"
 
 
-def _left_out(manifest: dict[str, Any]) -> str:
+def _left_out(manifest: Mapping[str, Any]) -> str:
     listed = [(entry["scene_id"], entry["reason"]) for entry in manifest["quarantine"]]
     parts = ["<h2>Left out and incomplete</h2>"]
     if listed:

@@ -13,6 +13,7 @@ from torch import Tensor
 from data.pixels import resize_mask, resize_rgb
 from data.sampler import example_rng, view_of
 from data.schema import DAMAGE_VALUES, WITH_MASK
+from evaluation.errors import EvaluationError
 
 COLUMNS = ["pre", "post", "damage_mask"]
 UNKNOWN = DAMAGE_VALUES["un-classified"]
@@ -83,6 +84,8 @@ def remembered(readers: Sequence[Callable[[], Pair]]) -> list[Callable[[], Pair]
 
 def _read_row(rows: datasets.Dataset, position: int, side: int) -> Pair:
     row = rows[position]
+    if row["damage_mask"] is None:
+        raise EvaluationError("a patch has labels, but no damage mask. Copy the dataset again, or rebuild it.")
     return Pair(resize_rgb(row["pre"], side), resize_rgb(row["post"], side), resize_mask(row["damage_mask"], side))
 
 

@@ -1,22 +1,24 @@
 """A damage model on disk and at work: `model.safetensors` and `model.json`, and classes for pairs of images."""
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typing_extensions import NotRequired, TypedDict
 
 from data.disk import look
+from data.documents import read_document
 from data.errors import fault
 from data.storage import locked, whole_folder
 from data.strict_json import as_json
@@ -25,12 +27,33 @@ from evaluation.damage_network import SIDE_MULTIPLE, DamageNetwork, classify
 from evaluation.damage_score import Counts, count
 from evaluation.errors import EvaluationError
 from generate.items import batched
+from generate.sampling import MOST_PX
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = "pre2post-damage-model"
 BATCH = 16  # pairs that are judged at once
 
 Pixels = NDArray[np.uint8]
+
+
+class TrainedOn(TypedDict, total=False):
+    """Which dataset pairs were taken from."""
+
+    dataset_fingerprint: str
+    split: str
+
+
+class Card(TrainedOn):
+    """model.json."""
+
+    format: Literal["pre2post-damage-model"]
+    width: Annotated[int, Field(ge=1, le=1024)]
+    resolution: Annotated[int, Field(ge=SIDE_MULTIPLE, le=MOST_PX, multiple_of=SIDE_MULTIPLE)]
+    patch_px: Annotated[int, Field(ge=1, le=1 << 14)]
+    synthetic: NotRequired[TrainedOn | None]
+
+
+CARDS = TypeAdapter(Card)
 
 
 @dataclass(frozen=True)
@@ -125,7 +148,7 @@ def save_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> N
         (partial / CARD).write_text(as_json(card), encoding="utf-8")
 
 
-def read_card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> Card:
     """model.json of a damage model.
 
     Raises:
@@ -137,13 +160,8 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"damage model {folder}: there is no {CARD} with {WEIGHTS}. Train one: pre2post damage-model "
             f"--dataset DATASET --out {folder}"
         )
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EvaluationError(f"{path}: not valid JSON ({error}). Copy the folder again, or train anew.") from None
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise EvaluationError(f"{path}: not written by pre2post damage-model (no format {FORMAT!r}).")
-    return card
+    fix = "Expected what pre2post damage-model writes: copy the folder again, or train anew."
+    return read_document(path, CARDS, fix, EvaluationError)
 
 
 def load_damage_model(folder: Path) -> DamageModel:
@@ -153,12 +171,12 @@ def load_damage_model(folder: Path) -> DamageModel:
         EvaluationError: the folder is no damage model, or its weights do not fit its card.
     """
     found = read_card(folder)
+    card = DamageCard(found["width"], found["resolution"], found["patch_px"])
+    network = DamageNetwork(card.width)
     try:
-        card = DamageCard(*(int(found[name]) for name in ("width", "resolution", "patch_px")))
-        network = DamageNetwork(card.width)
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        why = str(error).strip().splitlines()[0]
+    except Exception as error:  # the libraries raise many kinds
+        why = str(error).strip().partition("\n")[0]
         raise EvaluationError(f"damage model {folder}: its files do not fit ({why}). Copy it again.") from None
     return DamageModel(network, card)
 

@@ -32,7 +32,7 @@ def shown_by(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def seen_by_model(card: Mapping[str, Any], dataset: Path) -> set[str]:
     """The scenes of a dataset that a damage model was shown, in real pairs or in synthetic ones."""
-    parts = [part for part in (card, card.get("synthetic")) if part and "dataset_fingerprint" in part]
+    parts = [part for part in (card, card.get("synthetic")) if part and {"dataset_fingerprint", "split"} <= part.keys()]
     return {scene for part in parts for scene in trained_scenes(shown_by(part), dataset)}
 
 

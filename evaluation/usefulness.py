@@ -5,21 +5,23 @@
 docs/usefulness.md says what may be concluded from it.
 """
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, TypeAdapter
+from typing_extensions import NotRequired, TypedDict
 
 from data.dataset import fingerprint, open_dataset
 from data.disk import look
+from data.documents import Count, read_document
 from data.sampler import view_of
 from data.storage import locked, write_text
 from data.strict_json import as_json
 from evaluation.damage_examples import Source, footprints_only, of_scenes, real_source
 from evaluation.damage_model import DamageCard, score_pairs
-from evaluation.damage_score import Counts, official, summed
+from evaluation.damage_score import ERRORS, JUDGED, Counts, official, summed
 from evaluation.damage_training import DEFAULT, Training, described, labelled, train_damage_model
 from evaluation.errors import EvaluationError
 from evaluation.seen import check_unseen
@@ -28,7 +30,18 @@ from evaluation.usefulness_table import Score, usefulness_tables
 from generate.processes import join_processes
 
 TRAININGS, TABLE = "trainings", "usefulness.md"
+Triple = Annotated[list[Count], Field(min_length=len(ERRORS), max_length=len(ERRORS))]
+Scene = Annotated[list[Triple], Field(min_length=len(JUDGED), max_length=len(JUDGED))]
 
+
+class Result(TypedDict):
+    """What is read of the file of a training."""
+
+    settings: dict[str, Any]
+    counts: NotRequired[Annotated[list[Scene], Field(min_length=1)]]
+
+
+RESULTS = TypeAdapter(Result)
 
 # What a model is trained on; each part gives the same share of the pairs.
 ARMS = (
@@ -80,7 +93,7 @@ def usefulness(
     with locked(out):
         look(out)
         rows, card = open_dataset(dataset, split), read_synthetic(synthetic)
-        shape = DamageCard(training.width, int(card["resolution"]), int(card["patch_px"]))
+        shape = DamageCard(training.width, card["resolution"], card["patch_px"])
         real = labelled(real_source(rows, shape.resolution), f"{dataset}, split {split}")
         made = synthetic_source(synthetic, shape.resolution, int(rows[0]["size"]))
         fixed = {"synthetic": made, "footprints": footprints_only(made)}
@@ -139,7 +152,7 @@ def _finished(path: Path, settings: dict[str, Any]) -> Counts | None:
     """The counts of a training that was done before, scene by scene."""
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_document(path, RESULTS, "Delete it: that model is then trained again.", EvaluationError)
     if found["settings"] != settings or "counts" not in found:
         raise EvaluationError(
             f"{path} was trained from other data or in another way, or written before counts were kept for each test "

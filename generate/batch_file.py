@@ -12,9 +12,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from data.documents import parse_document, read_document
+from data.errors import DataError, shortened
+from data.jsonl import read_lines
 from generate.errors import GenerateError
 
 FIELDS = ("pre", "prompt", "name")
+LONGEST_TEXT = 1 << 16
+LIST, ENTRY = TypeAdapter(list[Any]), TypeAdapter(Any)
 NAME = re.compile(r"[^/\\\0.][^/\\\0]*")
 
 
@@ -38,26 +45,19 @@ def read_batch_file(path: Path, prompt: str | None) -> list[tuple[Path, str, str
 
 
 def _entries(path: Path) -> list[tuple[str, Any]]:
+    if path.suffix.lower() != ".jsonl":
+        fix = 'Expected a list of entries [{"pre": "a.png", "prompt": "..."}, ...].'
+        entries = read_document(path, LIST, fix, GenerateError)
+        return [(f"entry {number}", entry) for number, entry in enumerate(entries, start=1)]
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise GenerateError(f"{path}: no such file.") from None
-    except UnicodeDecodeError as error:
-        raise GenerateError(f"{path}: not a text file in UTF-8 ({error}).") from None
-    if path.suffix.lower() == ".jsonl":
-        lines = enumerate(text.splitlines(), start=1)
-        return [(f"line {number}", _parsed(path, f"line {number}", line)) for number, line in lines if line.strip()]
-    entries = _parsed(path, "the file", text)
-    if not isinstance(entries, list):
-        raise GenerateError(f"{path}: expected a list of entries [{{...}}, ...], found {type(entries).__name__}.")
-    return [(f"entry {number}", entry) for number, entry in enumerate(entries, start=1)]
-
-
-def _parsed(path: Path, where: str, text: str) -> Any:  # noqa: ANN401  # JSON
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise GenerateError(f"{path}: {where} is not JSON ({error}).") from None
+        lines = read_lines(path, "batch file")
+    except DataError as error:
+        raise GenerateError(str(error)) from None
+    fix = 'Expected an object {"pre": "a.png", "prompt": "..."} on each line.'
+    return [
+        (f"line {number}", parse_document(text, f"{path}: line {number}", ENTRY, fix, GenerateError))
+        for number, text in lines
+    ]
 
 
 def _entry(path: Path, where: str, entry: Any, prompt: str | None) -> tuple[Path, str, str]:  # noqa: ANN401  # JSON
@@ -67,9 +67,11 @@ def _entry(path: Path, where: str, entry: Any, prompt: str | None) -> tuple[Path
         if field not in FIELDS:
             near = get_close_matches(field, FIELDS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Expected {', '.join(FIELDS)}."
-            raise GenerateError(f"{path}: {where} has a field {field!r}.{hint}")
+            raise GenerateError(f"{path}: {where} has a field {shortened(field)}.{hint}")
         if not isinstance(value, str):
             raise GenerateError(f"{path}: {where}, field {field!r} is {json.dumps(value)[:60]}; expected a text.")
+        if len(value) > LONGEST_TEXT:
+            raise GenerateError(f"{path}: {where}, field {field!r} has more than {LONGEST_TEXT:,} characters.")
     if "pre" not in entry:
         raise GenerateError(f"{path}: {where} does not say which image: field 'pre' is missing.")
     text = entry.get("prompt", prompt)
@@ -78,5 +80,5 @@ def _entry(path: Path, where: str, entry: Any, prompt: str | None) -> tuple[Path
     pre = path.parent / entry["pre"]
     name = entry.get("name", pre.stem)
     if not NAME.fullmatch(name):
-        raise GenerateError(f"{path}: {where}, name {name!r} is no file name. Leave out / and a dot in front.")
+        raise GenerateError(f"{path}: {where}, name {shortened(name)} is no file name. Leave out / and a dot in front.")
     return pre, name, text

@@ -5,13 +5,17 @@ end of the run, puts the parts together. So an interrupted run loses nothing, wh
 deleted: one that is asked for again takes the place of the older one of its name, any other stays.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
+
+from data.documents import parse_document
+from data.files import read_file
 from data.storage import entries, partial_name, sha256, whole, write_text
 from data.strict_json import as_json
 from generate.errors import GenerateError
@@ -26,6 +30,24 @@ _NAME_BYTES = 255 - len("..raster.partial")  # that file systems allow a name, a
 NOT_COMPARED = ("file", "sha256", "checkpoint", "pre", "mask")
 
 Made = dict[str, Any]
+
+
+def _image(file: str) -> str:
+    if not re.fullmatch(_IMAGE, file):
+        raise ValueError("expected the name of an image")
+    return file
+
+
+class Line(TypedDict):
+    """What every line says, and whatever else it holds."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    file: Annotated[str, AfterValidator(_image)]
+    seed: int
+
+
+LINES = TypeAdapter(Line)
 
 
 class ImageFolder:
@@ -134,14 +156,11 @@ def lines_of(folder: Path) -> dict[str, Made]:
     for path in [folder / MANIFEST, *sorted(folder.glob("manifest-*.jsonl"))]:
         if not path.is_file():
             continue
-        try:
-            for text in path.read_text(encoding="utf-8").split("\n")[:-1]:  # a line that was cut short does not count
-                line = json.loads(text)
-                if not re.fullmatch(_IMAGE, line["file"]) or not isinstance(line["seed"], int):
-                    raise ValueError
-                found[line["file"]] = line
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise GenerateError(f"{path}: not a manifest of pre2post generate. Name another folder.") from None
+        # A line that was cut short does not count.
+        for number, text in enumerate(read_file(path, "manifest").split(b"\n")[:-1], start=1):
+            where = f"{path}: line {number}"
+            line = parse_document(text, where, LINES, "Is it of pre2post generate? Name another folder.", GenerateError)
+            found[line["file"]] = dict(line)
     return {file: line for file, line in found.items() if (folder / file).exists()}
 
 

@@ -28,11 +28,12 @@ from generate.errors import GenerateError
 from generate.metadata import Metadata, told
 from generate.sampling import Sampling
 from models import Base, BaseError, load_base, load_controlnet
-from models.checkpoint import MANIFEST, STATE, CheckpointError, read_state, resolve_checkpoint
+from models.checkpoint import MANIFEST, CheckpointError, State, resolve_checkpoint, trained_state, usable
 from models.denoiser import PRE_CONV, has_lora, widen_conv_in
 from models.encodes_pixels import EncodesPixels, take_pixels
 from models.frozen import frozen
 from models.lora import FILE as LORA_FILE
+from models.lora import check_lora
 from models.sat_controlnet_3d import SatControlNet3D
 from models.text import text_states
 from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
@@ -45,11 +46,6 @@ PARTS = {  # what was trained -> the folders it must have
     "lora": [LORA],
     "controlnet+lora": [CONTROLNET, LORA],
     "lora+concat": [LORA, CONV_IN],
-}
-WORDS = {  # that a state.json may hold
-    "trained": tuple(PARTS),
-    "condition": ("pixels", "latents", "pixels+mask"),
-    "direction": ("future", "past", "both"),
 }
 
 
@@ -94,39 +90,27 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Find and check what the user named: a run folder or one of its checkpoints.
 
     Raises:
-        CheckpointError: there is no intact checkpoint, or its state.json lacks a field.
+        CheckpointError: there is no intact checkpoint, or its state.json is not as a training writes it.
     """
     folder = resolve_checkpoint(path)
-    state = read_state(folder)
-    try:
-        checkpoint = Checkpoint(
-            folder=folder,
-            step=int(state["step"]),
-            base=str(state["base"]["name"]),
-            unet_sha256=str(state["base"]["unet_sha256"]),
-            resolution=int(state["resolution"]),
-            patch_px=state.get("patch_px"),
-            caption_style=str(state["caption_style"]),
-            trained=str(state["trained"]),
-            condition=str(state["condition"]),
-            direction=str(state["direction"]),
-            text_chunks=int(state["text_chunks"]),
-            zero_terminal_snr=bool(state["zero_terminal_snr"]),
-            metadata=state.get("metadata", "none") != "none",  # there was none at first
-            sequence=int(state.get("sequence", 1)),
-            trained_on=_trained_on(state),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder / STATE}: field {error} is missing or not of its type. Expected a checkpoint written by "
-            "pre2post's trainer; use another checkpoint of the run."
-        ) from None
-    for field, known in WORDS.items():
-        if (word := getattr(checkpoint, field)) not in known:
-            raise CheckpointError(
-                f"{folder / STATE}: {field} is {word!r}; this pre2post knows {', '.join(known)}. Use the one that "
-                "trained it, or another checkpoint of the run."
-            )
+    state = trained_state(folder)
+    checkpoint = Checkpoint(
+        folder=folder,
+        step=state["step"],
+        base=state["base"]["name"],
+        unet_sha256=state["base"]["unet_sha256"],
+        resolution=state["resolution"],
+        patch_px=state.get("patch_px"),
+        caption_style=state["caption_style"],
+        trained=state["trained"],
+        condition=state["condition"],
+        direction=state["direction"],
+        text_chunks=state["text_chunks"],
+        zero_terminal_snr=state["zero_terminal_snr"],
+        metadata=state.get("metadata", "none") != "none",
+        sequence=state.get("sequence", 1),
+        trained_on=_trained_on(state),
+    )
     missing = [part for part in PARTS[checkpoint.trained] if not (checkpoint.weights / part).is_dir()]
     if missing:
         raise CheckpointError(
@@ -135,12 +119,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _trained_on(state: dict[str, Any]) -> dict[str, Any]:
-    data = dict(dict(state["config"]).get("data", {}))
+def _trained_on(state: State) -> dict[str, Any]:
+    data = state["config"].get("data", {})
     return {
-        "datasets": str(state["dataset_fingerprint"]).split("+"),  # one a stage
-        "split": str(data.get("split", "train")),
-        "leave_out": list(data.get("leave_out", [])),
+        "datasets": state["dataset_fingerprint"].split("+"),  # one a stage
+        "split": data.get("split", "train"),
+        "leave_out": data.get("leave_out", []),
     }
 
 
@@ -181,8 +165,16 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
         checkpoint: what `open_checkpoint` found.
         parts: its base, from `open_base`.
         scheduler: one of `models.base.SAMPLERS`.
+
+    Raises:
+        CheckpointError: its weights are cut off, or of another network.
     """
     networks = base_networks(parts, scheduler, checkpoint.zero_terminal_snr)
+    with usable(checkpoint.weights):
+        return ready(_with_trained(checkpoint, networks), checkpoint.text_chunks)
+
+
+def _with_trained(checkpoint: Checkpoint, networks: dict[str, Any]) -> Pipeline:
     if CONTROLNET in PARTS[checkpoint.trained]:
         controlnet = load_controlnet(checkpoint.weights / CONTROLNET)
         if checkpoint.condition == "latents":
@@ -194,9 +186,10 @@ def load_generator(checkpoint: Checkpoint, parts: Base, scheduler: str = "ddim")
     else:
         pipeline = StableDiffusionPipeline(**networks)
     if LORA in PARTS[checkpoint.trained]:
+        check_lora(checkpoint.weights / LORA, pipeline.unet)
         pipeline.load_lora_weights(checkpoint.weights / LORA, weight_name=LORA_FILE)  # else offline some refuse
         frozen(pipeline.unet)  # peft puts the file's memory maps into the network
-    return ready(pipeline, checkpoint.text_chunks)
+    return pipeline
 
 
 def base_networks(parts: Base, scheduler: str, zero_terminal_snr: bool = False) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 On a laptop: `pre2post satellite --requests images.json --base tiny --out images`
 """
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from pydantic import ConfigDict, TypeAdapter
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from data.disk import look
+from data.documents import read_document
 from data.storage import locked, whole, write_text
 from data.strict_json import as_json
 from generate.errors import GenerateError
@@ -22,6 +25,17 @@ from models import load_base
 from models.sat_pipeline import SatPipeline
 
 MADE = "made.json"
+
+
+class Noted(TypedDict):
+    """An entry of it: a `SatelliteItem` and its base."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    output: str
+
+
+NOTED = TypeAdapter(list[Noted])
 
 
 def satellite(*, requests: Path, base: str, out: Path, half_precision: bool = False, overwrite: bool = False) -> None:
@@ -96,11 +110,9 @@ def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: "tqdm[Any
         Image.fromarray(as_pixels(images)[0]).save(file, format="PNG")
 
 
-def _earlier(path: Path, replaced: set[str]) -> list[dict[str, Any]]:
+def _earlier(path: Path, replaced: set[str]) -> list[Mapping[str, Any]]:
     """What earlier runs noted of the images that stay."""
     if not path.exists():
         return []
-    try:
-        return [entry for entry in json.loads(path.read_text()) if entry["output"] not in replaced]
-    except (ValueError, TypeError, KeyError):
-        raise GenerateError(f"{path}: not written by pre2post satellite. Name another folder with --out.") from None
+    fix = "It was not written by pre2post satellite. Name another folder with --out."
+    return [entry for entry in read_document(path, NOTED, fix, GenerateError) if entry["output"] not in replaced]

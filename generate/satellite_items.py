@@ -1,16 +1,20 @@
 """The file of `pre2post satellite`: a JSON list of images to make, each with settings of its own."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, TypeAdapter
+
+from data.documents import read_document
 from data.errors import shortened
+from generate.batch_file import LONGEST_TEXT
 from generate.errors import GenerateError
 from generate.output import check_names
 from generate.sampling import GUIDANCE_EXPECTED, LARGEST_SEED, MOST_GUIDANCE, MOST_PX, MOST_STEPS, is_side
 from models.metadata import MetadataError, natural_metadata
 
+ENTRIES = TypeAdapter(Annotated[list[Any], Field(min_length=1)])
 # field: its types, and its value where an entry has none; the first two must be there.
 FIELDS: dict[str, tuple[tuple[type, ...], Any]] = {
     "prompt": ((str,), None),
@@ -42,14 +46,8 @@ def read_items(path: Path) -> list[SatelliteItem]:
     Raises:
         GenerateError: names the file, the entry (counted from 0), the field and the mend.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GenerateError(f"{path}: no such file. Expected a JSON list of images to make.") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
-        raise GenerateError(f"{path}: not JSON ({error}). Expected a list of objects with prompt and output.") from None
-    if not isinstance(entries, list) or not entries:
-        raise GenerateError(f"{path}: expected a list of objects with prompt and output, and at least one.")
+    fix = "Expected a list of objects with prompt and output, and at least one."
+    entries = read_document(path, ENTRIES, fix, GenerateError)
     items = [_item(entry, f"{path}: entry {index}") for index, entry in enumerate(entries)]
     outputs = [item.output for item in items]
     if twice := sorted({name for name in outputs if outputs.count(name) > 1}):
@@ -59,9 +57,9 @@ def read_items(path: Path) -> list[SatelliteItem]:
 
 def _item(entry: Any, where: str) -> SatelliteItem:  # noqa: ANN401 (straight from JSON)
     if not isinstance(entry, dict):
-        raise GenerateError(f"{where} is {entry!r}. Expected an object with prompt and output.")
+        raise GenerateError(f"{where} is {shortened(entry)}. Expected an object with prompt and output.")
     if strangers := sorted(set(entry) - set(FIELDS)):
-        raise GenerateError(f"{where} has a field {strangers[0]!r}. Expected {', '.join(FIELDS)}.")
+        raise GenerateError(f"{where} has a field {shortened(strangers[0])}. Expected {', '.join(FIELDS)}.")
     values = {}
     for field, (types, default) in FIELDS.items():
         if field not in entry and default is None and field != "size":
@@ -69,12 +67,15 @@ def _item(entry: Any, where: str) -> SatelliteItem:  # noqa: ANN401 (straight fr
         value = values[field] = entry.get(field, default)
         if field in entry and (not isinstance(value, types) or isinstance(value, bool)):
             names = " or ".join(kind.__name__ for kind in types)
-            raise GenerateError(f"{where}: {field} is {value!r}. Expected {names}.")
+            raise GenerateError(f"{where}: {field} is {shortened(value)}. Expected {names}.")
     output = values["output"]
     if Path(output).name != output or not output.endswith(".png"):
-        raise GenerateError(f"{where}: output is {output!r}. Expected a file name ending in .png, without folders.")
+        raise GenerateError(
+            f"{where}: output is {shortened(output)}. Expected a file name ending in .png, without folders."
+        )
     check_names([output])
     for wrong, field, expected in (
+        (len(values["prompt"]) > LONGEST_TEXT, "prompt", f"at most {LONGEST_TEXT:,} characters"),
         (not 1 <= values["steps"] <= MOST_STEPS, "steps", f"1 to {MOST_STEPS}, usually 20 to 50"),
         (not 0 <= values["guidance"] <= MOST_GUIDANCE, "guidance", GUIDANCE_EXPECTED),
         (not 0 <= values["seed"] <= LARGEST_SEED, "seed", f"0 to {LARGEST_SEED:,}"),

@@ -29,7 +29,7 @@ from models.frozen import frozen
 from models.hub import from_hub
 from models.sat_unet import SatUNet
 from models.text import open_tokenizer
-from models.weight_files import canonical, find_layout, is_weight, shapes_in, tensors_sha256, weight_files
+from models.weight_files import find_layout, misfit, tensors_sha256, weight_files
 
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
 WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
@@ -143,11 +143,8 @@ class Base:
                 network = _from_config(self._kind(part), self.config(part))
             except Exception as error:  # the libraries raise whatever an impossible setting leads to
                 raise self._unfit(part, error) from error
-        found = shapes_in(weight_files(self.folder / part))
-        for name, tensor in network.state_dict().items():
-            shape = found.get(canonical(name))
-            if is_weight(name) and shape != tuple(tensor.shape):
-                raise self._unfit(part, f"{name} should be of shape {tuple(tensor.shape)}, and is {shape or 'missing'}")
+        if reason := misfit(network, weight_files(self.folder / part)):
+            raise self._unfit(part, reason)
 
     def _scheduler(self, kind: type[SchedulerMixin], **settings: Any) -> Any:  # noqa: ANN401 (of that kind)
         path = self.folder / "scheduler" / "scheduler_config.json"

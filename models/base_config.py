@@ -1,11 +1,11 @@
 """Whether a base is of a kind that can be trained on: asked of its config files alone, before any weight is read."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
+from data.documents import read_document
 from models.errors import BaseError
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
@@ -14,7 +14,9 @@ CONFIG_FILES = {part: "config.json" for part in ("vae", "text_encoder", "unet")}
 }
 EXPECTED = "Name a Stable Diffusion 1.x or 2.x base, a DiffusionSat one, or tiny."
 
-MAX_BYTES = 16 << 20  # the index of a network of a thousand tensors has 0.1 MB
+SETTINGS = TypeAdapter(dict[str, Any])
+DEPTHS = ("layers_per_block", "transformer_layers_per_block", "num_hidden_layers")
+MOST_LAYERS = 100  # Stable Diffusion 2.1: 2, 1 and 23
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -120,18 +122,18 @@ def read_config(folder: Path, part: str, kind: type[Config]) -> Config:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of at most MAX_BYTES."""
-    try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise BaseError(f"{path}: {size:,} bytes, expected at most {MAX_BYTES:,}. Copy it again.")
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BaseError(f"{path}: cannot be read ({error.strerror}). Copy the whole folder again.") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested without end
-        raise BaseError(f"{path}: not JSON ({error}). Copy it again.") from None
-    if not isinstance(content, dict):
-        raise BaseError(f"{path}: not a JSON object of settings. Copy it again.")
-    return content
+    """A JSON object of settings, of a network that can be built in a moment."""
+    settings = read_document(path, SETTINGS, "Copy the whole folder again.", BaseError)
+    for name in DEPTHS:
+        if _deepest(settings.get(name)) > MOST_LAYERS:
+            raise BaseError(f"{path}: {name} is above {MOST_LAYERS}. Copy the file again from where the base came.")
+    return settings
+
+
+def _deepest(layers: object) -> float:
+    if isinstance(layers, list):
+        return max(map(_deepest, layers), default=0)
+    return layers if isinstance(layers, int | float) else 0
 
 
 def single_file_advice(path: Path) -> str:

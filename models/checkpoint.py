@@ -13,15 +13,75 @@ Names that begin with a dot are being written or deleted; what a crash left of t
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import torch
+from pydantic import Field, TypeAdapter
+from typing_extensions import NotRequired, TypedDict
+
+from data.documents import Count, read_document
 from data.storage import fault, point, pointed, sha256, sweep, whole_folder
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
 BEST = "best"
+LONGEST_REASON = 300  # characters of what a library says
+ADVICE = "Use another checkpoint of the run."
+
+Side = Annotated[int, Field(ge=8, le=1 << 13, multiple_of=8)]
+
+
+class Listed(TypedDict):
+    """One file in MANIFEST.json."""
+
+    sha256: str
+    bytes: Count
+
+
+class SavedBase(TypedDict):
+    """The base that was trained on."""
+
+    name: Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]+$")]
+    unet_sha256: str
+
+
+class SavedData(TypedDict, total=False):
+    """Of `data` in the config: which patches of the datasets were trained on."""
+
+    split: str
+    leave_out: list[str]
+
+
+class SavedConfig(TypedDict, total=False):
+    """What generating looks at in the config."""
+
+    data: SavedData
+
+
+class State(TypedDict):
+    """What generating needs of state.json, as train/run_folder.py describes a run."""
+
+    step: Count
+    base: SavedBase
+    dataset_fingerprint: Annotated[str, Field(max_length=4096)]
+    resolution: Side
+    patch_px: NotRequired[Annotated[int, Field(ge=1, le=1 << 14)] | None]
+    caption_style: Annotated[str, Field(min_length=1, max_length=200)]
+    trained: Literal["controlnet", "lora", "controlnet+lora", "lora+concat"]
+    condition: Literal["pixels", "latents", "pixels+mask"]
+    metadata: NotRequired[str]  # there was none at first
+    direction: Literal["future", "past", "both"]
+    sequence: NotRequired[Annotated[int, Field(ge=1, le=64)]]
+    text_chunks: Annotated[int, Field(ge=1, le=64)]
+    zero_terminal_snr: bool
+    config: SavedConfig
+
+
+ANYTHING, STATES = TypeAdapter(dict[str, Any]), TypeAdapter(State)
+LISTED = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")], Listed])
 
 
 class CheckpointError(ValueError):
@@ -72,17 +132,45 @@ def mark_best(folder: Path) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """state.json of a checkpoint folder."""
+    """state.json of a checkpoint folder.
+
+    Raises:
+        CheckpointError: the folder is no checkpoint, or its state.json is no JSON object.
+    """
     path = folder / STATE
     if not path.is_file():
         raise CheckpointError(f"{folder}: not a checkpoint, it has no {STATE}. Expected a folder like step-00001000.")
+    return read_document(path, ANYTHING, ADVICE, CheckpointError)
+
+
+def trained_state(folder: Path) -> State:
+    """What generating needs of state.json.
+
+    Raises:
+        CheckpointError: naming the field that is not as a training writes it.
+    """
+    return read_document(folder / STATE, STATES, ADVICE, CheckpointError)
+
+
+def listed_files(folder: Path) -> dict[str, Listed]:
+    """MANIFEST.json of a checkpoint folder.
+
+    Raises:
+        CheckpointError: it is not as it was written.
+    """
+    return read_document(folder / MANIFEST, LISTED, ADVICE, CheckpointError)
+
+
+@contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """One message for whatever the libraries say of weights that are cut off, missing or of another network."""
     try:
-        state = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not valid JSON ({error}). Use another checkpoint of the run.") from None
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: a {type(state).__name__}, not an object. Use another checkpoint of the run.")
-    return state
+        yield
+    except (CheckpointError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # they raise whatever an impossible setting or tensor leads to
+        reason = str(error).strip().partition("\n")[0][:LONGEST_REASON] or type(error).__name__
+        raise CheckpointError(f"{folder}: its weights cannot be used ({reason}). {ADVICE}") from error
 
 
 def fault_of(folder: Path) -> str | None:
@@ -91,11 +179,14 @@ def fault_of(folder: Path) -> str | None:
     if not manifest.is_file():
         return f"{MANIFEST} is missing"
     try:
-        files = json.loads(manifest.read_bytes())
-    except ValueError:  # neither UTF-8 nor JSON
-        return f"{MANIFEST} is not JSON"
+        files = listed_files(folder)
+    except CheckpointError as error:
+        return str(error).removeprefix(f"{folder}/").removesuffix(f". {ADVICE}")
+    here = [path.relative_to(folder).as_posix() for path in _files(folder)]
+    if unlisted := [name for name in here if is_ours(name) and name not in files and name != MANIFEST]:
+        return f"{MANIFEST} does not list {unlisted[0]}"
     if STATE not in files:
-        return f"{MANIFEST} does not list {STATE}"
+        return f"{STATE} is missing"
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():

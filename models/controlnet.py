@@ -1,15 +1,17 @@
 """The zero-convolution ControlNet that reads the pre-event image: a new one, and one from a folder."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
+from models.base_config import read_json
+from models.errors import BaseError
 from models.frozen import frozen
 from models.sat_controlnet import SatControlNet
 from models.sat_controlnet_3d import SatControlNet3D
+from models.weight_files import misfit, weight_files
 
 # Widths of the conditioning embedding for Stable Diffusion (ControlNet, section 3.3); narrower bases get no wider ones.
 CONDITIONING_CHANNELS = (16, 32, 96, 256)
@@ -44,13 +46,28 @@ def controlnet_from_unet(
 
 
 def load_controlnet(folder: Path, dtype: torch.dtype = torch.float32) -> ControlNetModel:
-    """Load a plain diffusers ControlNet folder, with or without metadata, frozen."""
-    return frozen(controlnet_class(folder).from_pretrained(folder, torch_dtype=dtype, use_safetensors=True))
+    """Load a plain diffusers ControlNet folder, with or without metadata, frozen.
+
+    Raises:
+        BaseError: its config.json is none, or its weights are cut off or do not fit it.
+    """
+    kind, config = controlnet_class(folder), read_json(folder / "config.json")
+    try:
+        with torch.device("meta"):
+            network = kind.from_config(config)
+        reason: object = misfit(network, weight_files(folder))  # diffusers would fill up what is missing at random
+        if reason is None:
+            return frozen(kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True))
+    except BaseError:
+        raise
+    except Exception as error:  # the libraries raise whatever an impossible setting leads to
+        reason = error
+    raise BaseError(f"{folder}: the weights do not fit config.json ({reason}). Copy the whole folder again.")
 
 
 def controlnet_class(folder: Path) -> type[ControlNetModel]:
     """Which network a folder's config.json describes. DiffusionSat's 2D one is also called ControlNetModel there."""
-    config = json.loads((Path(folder) / "config.json").read_text())
+    config = read_json(Path(folder) / "config.json")
     kind: type[ControlNetModel] = ControlNetModel
     if "use_metadata" in config:
         kind = SatControlNet3D if "use_temporal_transformer" in config else SatControlNet

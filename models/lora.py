@@ -2,17 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import convert_state_dict_to_kohya
 from peft import LoraConfig
+from pydantic import Field, TypeAdapter
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typing_extensions import TypedDict
+
+from data.documents import parse_document
 
 FILE = "pytorch_lora_weights.safetensors"  # what `load_lora_weights` looks for
 KOHYA = "kohya.safetensors"  # the same update for tools that are not built on diffusers
 ADAPTER = "default"
+METADATA = "lora_adapter_metadata"  # in the file's header, as diffusers writes it
+Alpha = Annotated[float, Field(gt=0, le=1e6)]
+Settings = TypedDict("Settings", {"unet.r": int, "unet.lora_alpha": Alpha})
+SETTINGS = TypeAdapter(Settings)
 
 
 def add_lora(unet: UNet2DConditionModel, *, rank: int, alpha: int, targets: Sequence[str], seed: int) -> None:
@@ -56,3 +66,28 @@ def load_lora(folder: Path) -> dict[str, Tensor]:
     """What `save_lora` wrote, by the names in the UNet."""
     saved = load_file(folder / FILE)
     return {name.removeprefix("unet.").replace(".weight", f".{ADAPTER}.weight"): x for name, x in saved.items()}
+
+
+def check_lora(folder: Path, unet: UNet2DConditionModel) -> None:
+    """Stop unless every factor belongs to a layer of the UNet: diffusers leaves others out with a mere warning.
+
+    Raises:
+        ValueError: naming the factor, or what is wrong with rank and alpha.
+    """
+    with safe_open(folder / FILE, framework="pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+        told = (file.metadata() or {}).get(METADATA)
+    layers = dict(unet.named_modules())
+    ranks = set()
+    for name, shape in shapes.items():
+        layer, _, factor = name.removeprefix("unet.").removesuffix(".weight").rpartition(".")
+        down = factor == "lora_A"
+        other = name.replace("lora_A", "lora_B") if down else name.replace("lora_B", "lora_A")
+        weight = getattr(layers.get(layer), "weight", None)
+        if weight is None or other not in shapes or len(shape) != weight.ndim or shape[down] != weight.shape[down]:
+            raise ValueError(f"{FILE}: {name} of shape {shape} fits no layer of the base's UNet")
+        ranks.add(shape[not down])
+    if len(ranks) != 1:
+        raise ValueError(f"{FILE}: factors of ranks {sorted(ranks)}, expected one")
+    if told is not None and (rank := parse_document(told, FILE, SETTINGS, "", ValueError)["unet.r"]) not in ranks:
+        raise ValueError(f"{FILE}: its header says rank {rank}, but its factors are of rank {ranks.pop()}")

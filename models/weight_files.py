@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.base_config import read_json
 from models.errors import BaseError
@@ -104,6 +104,16 @@ def shapes_in(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
         with safe_open(path, framework="pt") as file:
             shapes |= {canonical(name): tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     return shapes
+
+
+def misfit(network: nn.Module, files: Sequence[Path]) -> str | None:
+    """The first tensor of a network that .safetensors files lack or hold in another shape; None if they fit it."""
+    found = shapes_in(files)
+    for name, tensor in network.state_dict().items():
+        shape = found.get(canonical(name))
+        if is_weight(name) and shape != tuple(tensor.shape):
+            return f"{name} should be of shape {tuple(tensor.shape)}, and is {shape or 'missing'}"
+    return None
 
 
 def canonical(name: str) -> str:

@@ -1,12 +1,11 @@
 """Which checkpoints stay: the newest, every so many steps, and the one that validated best."""
 
-import json
 import math
 from itertools import count
 from pathlib import Path
 
 from data.storage import pointed, remove_folder
-from models.checkpoint import BEST, MANIFEST, CheckpointError, is_ours, mark_best, read_state, steps_in
+from models.checkpoint import BEST, CheckpointError, is_ours, listed_files, mark_best, read_state, steps_in
 
 
 def delete_old(checkpoints: Path, step: int, *, keep_last: int, keep_every: int) -> None:
@@ -49,9 +48,8 @@ def set_aside(checkpoints: Path, step: int) -> None:
 def is_complete(folder: Path) -> bool:
     """Whether every file is there at its length: quicker than reading all of it as `fault_of` does."""
     try:
-        files = json.loads((folder / MANIFEST).read_bytes())
-        return all((folder / name).stat().st_size == entry["bytes"] for name, entry in files.items())
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # missing, or not what was written there
+        return all((folder / name).stat().st_size == entry["bytes"] for name, entry in listed_files(folder).items())
+    except (OSError, CheckpointError):
         return False
 
 
@@ -68,6 +66,7 @@ def lowest_loss(checkpoints: Path, before: int) -> float:
 def _loss_of(folder: Path) -> float:
     """Infinite for a checkpoint that is broken or was not measured."""
     try:
-        return (read_state(folder).get("validation_loss") if is_complete(folder) else None) or math.inf
+        loss = read_state(folder).get("validation_loss") if is_complete(folder) else None
+        return loss if isinstance(loss, float) and math.isfinite(loss) else math.inf
     except CheckpointError:
         return math.inf

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from data.strict_json import finite
-from models.checkpoint import CheckpointError, read_state, write_checkpoint
+from models.checkpoint import CheckpointError, read_state, usable, write_checkpoint
 from models.denoiser import Denoiser
 from models.trained import load_trained, save_trained
 from train.replicas import copy_into, gathered, local, reshard
@@ -87,6 +87,12 @@ class TrainState:
         Raises:
             CheckpointError: the weights belong to another network.
         """
+        with usable(folder):
+            anew = self._load(folder)
+        self.step = step
+        return anew
+
+    def _load(self, folder: Path) -> list[str]:
         anew = []
         _copy_into(self.weights, self._trained_in(folder), folder)
         if self.ema and (folder / "ema").is_dir():
@@ -102,7 +108,6 @@ class TrainState:
             self.scaler.load_state_dict(scale)
         elif self.scaler.is_enabled():
             anew.append("the loss scale")
-        self.step = step
         return anew
 
     def _load_moments(self, moments: dict[str, Tensor]) -> bool:
@@ -114,6 +119,8 @@ class TrainState:
             weight = self.weights[parameter]
             if key == "step" and moment.dtype == torch.int64:
                 value: Tensor | int = int(moment)  # bitsandbytes counts its steps in a plain number
+            elif key.startswith("exp_avg") and moment.shape != weight.shape:
+                raise ValueError(f"{OPTIMIZER}: {name} is of shape {list(moment.shape)}, expected {list(weight.shape)}")
             elif moment.shape == weight.shape and moment.dtype == weight.dtype:
                 value = torch.empty_like(weight)
                 copy_into(value, moment)

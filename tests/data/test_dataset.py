@@ -80,7 +80,7 @@ def test_another_folder(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", "not valid JSON"),
-        ("[]", "not written by pre2post build"),
+        ("[]", "the file is \\[\\]: input should be an object"),
         ('{"format": "other"}', "not written by pre2post build"),
         ('{"format": "pre2post-dataset", "format_version": 9}', "format version 9, this pre2post reads 1. Rebuild"),
     ],

@@ -262,7 +262,7 @@ def test_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="its files do not fit"):
         load_damage_model(tmp_path / "m")
     card.write_text("{}")
-    with pytest.raises(EvaluationError, match="not written by pre2post damage-model"):
+    with pytest.raises(EvaluationError, match=r"format is missing\. Expected what pre2post damage-model writes"):
         load_damage_model(tmp_path / "m")
     card.write_text("{")
     with pytest.raises(EvaluationError, match="not valid JSON"):

@@ -29,7 +29,7 @@ def test_json_and_jsonl_say_the_same(tmp_path: Path) -> None:
         ('{"prompt": "x"}', r"field 'pre' is missing"),
         ('{"pre": "a.png"}', r"has no 'prompt'.*--prompt"),
         ('"a.png"', r"expected an object"),
-        ("{", r"line 1 is not JSON"),
+        ("{", r"line 1: not valid JSON"),
         ("", r"no entries"),
         ('{"pre": "a.png", "prompt": "x"}\n{"pre": "b/a.png", "prompt": "x"}', r"would become a\. Give each a `name`"),
         ('{"pre": "a.png", "prompt": "x", "name": "../a"}', r"is no file name"),

@@ -242,5 +242,5 @@ def test_state_without_a_field(tmp_path: Path, micro_base: Path) -> None:
     path = folder / "state.json"
     manifest["state.json"] = {"sha256": sha256(path), "bytes": path.stat().st_size}
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match=r"state.json: field 'resolution' is missing"):
+    with pytest.raises(CheckpointError, match=r"state.json: resolution is missing"):
         open_checkpoint(folder)

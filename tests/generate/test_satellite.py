@@ -102,9 +102,9 @@ def test_what_an_entry_leaves_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ("[{", "items.json: not JSON"),
-        ({"prompt": "a"}, "expected a list of objects"),
-        ([], "expected a list of objects"),
+        ("[{", "items.json: not valid JSON"),
+        ({"prompt": "a"}, "Expected a list of objects"),
+        ([], "Expected a list of objects"),
         (["a"], "entry 0 is 'a'"),
         ([FIRST, {"output": "b.png"}], "entry 1 has no prompt"),
         ([FIRST | {"step": 3}], "has a field 'step'. Expected prompt, output"),

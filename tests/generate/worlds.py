@@ -1,5 +1,6 @@
 """A checkpoint with random weights and a dataset of four 64 px patches, for the tests of generate/ and evaluation/."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import List
 from diffusers import ControlNetModel
 from numpy.typing import NDArray
 from PIL import Image
@@ -14,7 +16,7 @@ from PIL import Image
 from data.condition import CHANNELS
 from data.images import encode_png
 from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
-from data.schema import SENSOR
+from data.schema import QUALITY, SENSOR
 from data.shards import write_shard
 from data.storage import sha256
 from models import controlnet_from_unet, load_base
@@ -116,7 +118,7 @@ def patch_row(index: int, **replaced: Any) -> dict[str, Any]:
     post, change = pre.copy(), np.zeros((PATCH_PX, PATCH_PX), np.uint8)
     post[16:40, 16:40] = [140, 100, 70]
     change[16:40, 16:40] = 255
-    row = {
+    row: dict[str, Any] = {
         "patch_id": f"{EVENTS[index % 4]}_{index:08d}_0000_0000_{PATCH_PX}",
         "scene_id": f"{EVENTS[index % 4]}_{index:08d}",
         "event": EVENTS[index % 4],
@@ -145,11 +147,19 @@ def patch_row(index: int, **replaced: Any) -> dict[str, Any]:
         "crs_wkt": "",
         "transform": [],
         "counts": {"no_damage": 0, "minor_damage": 0, "major_damage": 0, "destroyed": 1, "un_classified": 0},
+        **{name: _unknown(kind) for name, kind in QUALITY.items()},
         "nodata_fraction": 0.0,
         "shift_px": [0.0, 0.0],
         "buildings": [],
     }
+    row |= {f"{name}_sha256": hashlib.sha256(row[name]["bytes"]).hexdigest() for name in ("pre", "post")}
     return row | replaced
+
+
+def _unknown(kind: Any) -> Any:
+    if isinstance(kind, List):
+        return [math.nan] * kind.length
+    return "" if kind.dtype == "string" else math.nan
 
 
 def write_dataset(
@@ -166,6 +176,7 @@ def write_dataset(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "fingerprint": "f" * 64,
+        "events": {},
         "splits": {name: {"scenes": len(its_rows), "patches": len(its_rows)} for name, its_rows in splits.items()},
         "shards": described,
     }

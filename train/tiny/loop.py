@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
-from models.checkpoint import CheckpointError, newest_valid, read_state, step_folder
+from data.documents import Count, read_document
+from models.checkpoint import ADVICE, STATE, CheckpointError, newest_valid, step_folder
 from train.config import as_plain, changed_settings
 from train.interrupt import Interrupt
 from train.metrics_log import BAR_FORMAT
@@ -24,6 +27,17 @@ OF_THE_OTHER_STAGE = {
     "autoencoder": ("denoiser.", "networks.unet_", "networks.text_", "networks.vocabulary", "data.caption_"),
     "denoiser": ("autoencoder.", "networks.discriminator_"),
 }
+
+
+class Saved(TypedDict):
+    """What going on needs of a checkpoint's state.json."""
+
+    step: Count
+    config: dict[str, dict[str, Any]]
+    identity: dict[str, str]
+
+
+SAVED = TypeAdapter(Saved)
 
 
 class Stage(Protocol):
@@ -90,7 +104,7 @@ def resumed(stage: Stage, config: TinyConfig, identity: dict[str, str]) -> State
     out = config.run.out / stage.name
     state = new_state(stage.networks, stage.averaged, stage.settings)
     if start := newest_valid(out / "checkpoints"):
-        if read_state(start)["step"] != stage.settings.steps:  # what is finished stays as it is
+        if _saved(start)["step"] != stage.settings.steps:  # what is finished stays as it is
             check_same_experiment(start, stage.name, config, identity)
         state.load(start)
         print(f"{stage.name}: going on from {start}")
@@ -151,7 +165,7 @@ def check_same_experiment(start: Path, stage: str, config: TinyConfig, identity:
     Raises:
         CheckpointError: naming every setting that changes the meaning and is not in `run.resume_allow`.
     """
-    state, plain = read_state(start), as_plain(config)
+    state, plain = _saved(start), as_plain(config)
     settings = plain[stage]
     if state["step"] > settings["steps"]:
         raise CheckpointError(f"{start}: is past {stage}.steps {settings['steps']}. Raise it to go on.")
@@ -164,7 +178,7 @@ def check_same_experiment(start: Path, stage: str, config: TinyConfig, identity:
         for name, (old, new) in changed_settings(state["config"], plain).items()
     }
     for name, content in identity.items():
-        if state["identity"][name] != content:
+        if state["identity"].get(name) != content:
             refused.setdefault(name, f"{name} has other contents than before")
     for name in [name for name in refused if name.startswith(tuple(free)) or name in config.run.resume_allow]:
         print(f"resume: {refused.pop(name)}.")
@@ -173,3 +187,7 @@ def check_same_experiment(start: Path, stage: str, config: TinyConfig, identity:
             f"{start}: this is another training: {'; '.join(refused.values())}. Set these back to resume, choose a new "
             f"run.out, or allow them: --run.resume_allow='[{','.join(refused)}]'."
         )
+
+
+def _saved(folder: Path) -> Saved:
+    return read_document(folder / STATE, SAVED, ADVICE, CheckpointError)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, read_state, write_checkpoint
+from models.checkpoint import CheckpointError, read_state, usable, write_checkpoint
 from train.tiny.config import StageConfig
 
 WEIGHTS, AVERAGE, OPTIMIZER = "weights.safetensors", "ema.safetensors", "optimizer.safetensors"
@@ -78,6 +78,10 @@ class State:
         Raises:
             CheckpointError: the files belong to other networks.
         """
+        with usable(folder):
+            self._load(folder)
+
+    def _load(self, folder: Path) -> None:
         for file, ours in ((WEIGHTS, dict(self.weights)), (AVERAGE, self.average)):
             saved = load_file(folder / file)
             if {name: x.shape for name, x in saved.items()} != {name: x.shape for name, x in ours.items()}:
