@@ -66,7 +66,7 @@ def synthetic_source(folder: Path, side: int, patch_px: int) -> Source:
         )
     made = lines_of(folder / POST)
     for file, line in made.items():
-        if not re.fullmatch(SCENE, str(line.get("patch_id"))):
+        if not re.fullmatch(SCENE, str(line.get("patch_id", ""))):
             raise EvaluationError(f"{folder / POST}: {file} is listed without a patch that its label could be of.")
         mask = folder / MASKS / f"{line['patch_id']}.png"
         if not mask.is_file() or sha256(mask) != line.get("mask_sha256"):

@@ -29,7 +29,7 @@ from models.frozen import frozen
 from models.hub import from_hub
 from models.sat_unet import SatUNet
 from models.text import open_tokenizer
-from models.weight_files import find_layout, misfit, tensors_sha256, weight_files
+from models.weight_files import find_layout, is_weight, misfit, tensors_sha256, weight_files
 
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
 WEIGHTED_PARTS = ("vae", "text_encoder", "unet")

@@ -58,6 +58,27 @@ def test_damage_is_one_message(tmp_path: Path, content: bytes, said: str) -> Non
     assert str(path) in message and message.endswith("Copy it again.") and len(message) < 400 and "\n" not in message
 
 
+def test_a_mark_at_the_start_is_no_content(tmp_path: Path) -> None:
+    """As Windows editors write it."""
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps(GOOD), encoding="utf-8-sig")
+    assert read_document(path, CARD, "Copy it again.") == GOOD
+    assert parse_document(path.read_text(), "there", CARD, "Copy it again.") == GOOD
+
+
+def test_thousands_of_faults_are_one_message_at_once() -> None:
+    scores = ", ".join(f'"{i}": ""' for i in range(10_000))
+    with pytest.raises(DataError, match="there: 10,000 values in it are not as they should be"):
+        parse_document('{"name": "a", "width": 8, "scores": {' + scores + "}}", "there", CARD, "Copy it again.")
+
+
+def test_a_field_with_a_monstrous_name() -> None:
+    for name in ("x" * 100_000, "a\nb"):
+        with pytest.raises(DataError) as caught:
+            parse_document(json.dumps(GOOD | {"scores": {name: ""}}), "there", CARD, "Copy it again.")
+        assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_document(tmp_path, CARD, "Copy it again.")
