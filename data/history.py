@@ -7,6 +7,7 @@ Paths are relative to the file that holds the list.
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from data.errors import DataError, shortened
 from data.files import read_file
-from data.jsonl import check_fields, parse_date, stop
+from data.jsonl import LONGEST_PATH, check_fields, parse_date, stop
 
 _FIELDS = ("image", "date", "cloud_cover", "gsd")
 
@@ -63,8 +64,14 @@ def _image(entry: dict[str, object], folder: Path, where: str) -> EarlierImage:
     image, day = (entry.get(name) for name in ("image", "date"))
     if not isinstance(image, str) or not image or not isinstance(day, str):
         raise DataError(f"{where}: is {shortened(entry)}, expected at least image and date, both texts.")
-    if not (path := folder / image).is_file():
-        stop(where, "image", image, f"{path} does not exist. Paths are relative to the file that names it")
+    path = folder / image
+    if not os.path.isfile(path):  # false also for what can be no path
+        stop(
+            where,
+            "image",
+            image,
+            f"{str(path)[:LONGEST_PATH]} does not exist. Paths are relative to the file that names it",
+        )
     return EarlierImage(
         image=path,
         day=parse_date(day, where, "date"),

@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 from data.errors import DataError, shortened
 from data.files import read_file
 
+LONGEST_PATH = 300  # characters of one that a message shows
+LONGEST_TEXT = 1 << 16  # characters
+
 
 def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
     """The lines that are not blank, each with its number from 1; `what` the file is, for errors."""
@@ -55,6 +58,8 @@ def check_texts(content: dict[str, Any], where: str) -> dict[str, str]:
     for name, value in content.items():
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"{where}: {name} is {shortened(value)}, expected a text that is not empty.")
+        if len(value) > LONGEST_TEXT:
+            raise DataError(f"{where}: {name} has {len(value):,} characters, expected at most {LONGEST_TEXT:,}.")
         if any("\ud800" <= char <= "\udfff" for char in value):
             raise DataError(f"{where}: {name} is {shortened(value)}, which holds half a character. Save it as UTF-8.")
     return content

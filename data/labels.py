@@ -172,11 +172,11 @@ def _subtype(feature: object, path: Path, where: str) -> str:
     subtype = _properties(feature, path, where).get("subtype")
     if subtype is None:
         raise DataError(f"{path}: {where}.properties has no subtype. Is this a pre label saved as a post label?")
-    if subtype not in DAMAGE_VALUES:
+    if not isinstance(subtype, str) or subtype not in DAMAGE_VALUES:
         raise DataError(
             f"{path}: {where}.properties.subtype is {shortened(subtype)}, expected one of {list(DAMAGE_VALUES)}."
         )
-    return str(subtype)
+    return subtype
 
 
 def _polygons(listed: list[Any], path: Path, name: str) -> tuple[list[_Key], NDArray[np.object_]]:

@@ -6,6 +6,7 @@ Paths are relative to the manifest. A line with a mistake is left out and named;
 """
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from data.errors import DataError
 from data.events import CAUSES
 from data.history import parse_history
-from data.jsonl import check_texts, parse_date, parse_object, read_lines, stop
+from data.jsonl import LONGEST_PATH, check_texts, parse_date, parse_object, read_lines, stop
 from data.release import Release, SceneFiles
 
 REQUIRED = ("pre", "post", "event")
@@ -52,9 +53,9 @@ def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
     told = check_texts({name: value for name, value in content.items() if name != "history"}, where)
     files = {name: folder / told[name] for name in ("pre", "post", *LABELS, "post_again") if name in told}
     for name, path in files.items():
-        if not path.is_file():
-            state = "is a folder" if path.is_dir() else "does not exist"
-            stop(where, name, told[name], f"{path} {state}. Paths are relative to the manifest")
+        if not os.path.isfile(path):  # false also for what can be no path
+            state = "is a folder" if os.path.isdir(path) else "does not exist"
+            stop(where, name, told[name], f"{str(path)[:LONGEST_PATH]} {state}. Paths are relative to the manifest")
     if files["pre"].resolve() == files["post"].resolve():
         stop(where, "post", told["post"], "the same file as pre")
     if "mask" in told and ("pre_label" in told or "post_label" in told):

@@ -16,11 +16,10 @@ from pydantic import TypeAdapter
 
 from data.documents import parse_document, read_document
 from data.errors import DataError, shortened
-from data.jsonl import read_lines
+from data.jsonl import LONGEST_TEXT, read_lines
 from generate.errors import GenerateError
 
 FIELDS = ("pre", "prompt", "name")
-LONGEST_TEXT = 1 << 16
 LIST, ENTRY = TypeAdapter(list[Any]), TypeAdapter(Any)
 NAME = re.compile(r"[^/\\\0.][^/\\\0]*")
 

@@ -1,5 +1,6 @@
 """Image files of the user's: what they are, told from the header, and their pixels."""
 
+import os
 import struct
 import warnings
 import zlib
@@ -47,7 +48,7 @@ def open_raster(path: Path) -> Iterator[DatasetReader]:
     Raises:
         GenerateError: the file is not there or cannot be read as an image.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # false also for what can be no path
         raise GenerateError(f"{path}: no such file. Expected a PNG, JPEG or GeoTIFF image, or a built dataset.")
     with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_PAM_ENABLED=False):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of what is written meanwhile

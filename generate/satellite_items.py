@@ -8,12 +8,13 @@ from pydantic import Field, TypeAdapter
 
 from data.documents import read_document
 from data.errors import shortened
-from generate.batch_file import LONGEST_TEXT
+from data.jsonl import LONGEST_TEXT
 from generate.errors import GenerateError
 from generate.output import check_names
 from generate.sampling import GUIDANCE_EXPECTED, LARGEST_SEED, MOST_GUIDANCE, MOST_PX, MOST_STEPS, is_side
 from models.metadata import MetadataError, natural_metadata
 
+LONGEST_REASON = 300  # characters of what is shown of an error
 ENTRIES = TypeAdapter(Annotated[list[Any], Field(min_length=1)])
 # field: its types, and its value where an entry has none; the first two must be there.
 FIELDS: dict[str, tuple[tuple[type, ...], Any]] = {
@@ -85,7 +86,7 @@ def _item(entry: Any, where: str) -> SatelliteItem:  # noqa: ANN401 (straight fr
     try:
         natural_metadata(values["metadata"])
     except (MetadataError, TypeError, ValueError) as error:
-        raise GenerateError(f"{where}: {error}") from None
+        raise GenerateError(f"{where}: {str(error)[:LONGEST_REASON]}") from None
     return SatelliteItem(**values | {"size": _size(values["size"], where)})
 
 

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ ODD: tuple[Any, ...] = (
 )
 
 hostile = settings(
-    max_examples=40,
+    max_examples=int(os.environ.get("PRE2POST_DAMAGE", "40")),
+    derandomize="PRE2POST_DAMAGE" not in os.environ,  # the same damage everywhere; PRE2POST_DAMAGE=1000 looks for more
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large, HealthCheck.too_slow],
 )
 
