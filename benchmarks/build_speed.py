@@ -22,10 +22,10 @@ from jsonargparse import auto_cli
 from PIL import Image
 
 from data.build import build
-from data.images import encode_png
-from data.parallel import WorkerPool
-from data.release import SceneFiles, find_release
-from data.tiles import grid
+from data.imagery.encode import encode_png
+from data.patches.tiles import grid
+from data.sources.release import SceneFiles, find_release
+from data.workers import WorkerPool
 
 
 def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2) -> None:

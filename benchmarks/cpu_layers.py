@@ -1,4 +1,4 @@
-"""Convolutions of Stable Diffusion 2.1 at 256 px on the CPU: PyTorch's own beside models/cpu_layers.py.
+"""Convolutions of Stable Diffusion 2.1 at 256 px on the CPU: PyTorch's own beside models/cpu/layers.py.
 
 python -m benchmarks.cpu_layers --precision bf16
 """
@@ -11,7 +11,7 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor, nn
 
-from models.cpu_layers import use_cpu_layers
+from models.cpu.layers import use_cpu_layers
 from train.networks import DTYPES
 
 REPEATS = 4

@@ -17,16 +17,16 @@ from jsonargparse import auto_cli
 from PIL import Image
 
 from benchmarks.metadata_measures import Images, SizeEstimate, Trend, Values, fit_size, greenness, summer, trend
-from data.dataset import open_dataset
-from data.pixels import resize_rgb
+from data.dataset.open import open_dataset
+from data.imagery.pixels import resize_rgb
 from data.schema import METADATA_FIELDS
 from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
 from generate.sampling import Sampling
 from models import load_base
 from models.base import Base
-from models.sat_pipeline import SatPipeline
-from train.cache import encode_images
-from train.sampling import decode
+from models.diffusionsat.pipeline import SatPipeline
+from train.inputs.cache import encode_images
+from train.watching.sampling import decode
 
 PROMPT = "a fmow satellite image before being affected by a wind natural disaster"
 NORTH = {"lon": -91.62, "lat": 38.71, "gsd": 1.0, "year": 2016.0, "month": 7.0, "day": 15.0}

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from data.simulated_season import winter
+from data.simulation.season import winter
 
 Images = NDArray[np.uint8]  # (N, side, side, 3)
 Values = NDArray[np.float64]

@@ -6,7 +6,7 @@ python -m benchmarks.sat_parity          reads tests/parity and the folder in PR
 import torch
 
 from models import load_controlnet
-from models.sat_unet import SatUNet
+from models.diffusionsat.unet import SatUNet
 from tests.models.parity import ELSEWHERE, HERE, Case, difference
 
 CASES = ("satunet", "controlnet2d", "controlnet2d_condscale2", "controlnet3d_temporal")

@@ -23,8 +23,8 @@ from torch import nn
 
 from benchmarks.small_runs import REPOSITORY, TORCHRUN
 from models import load_base
-from train.cache import encode_images
 from train.config import ModelConfig, TrainConfig
+from train.inputs.cache import encode_images
 from train.networks import build_denoiser, optimizer_of
 
 SIDES_PX, BATCHES, UNSEEN = (64, 128, 192, 256), (1, 4), (160, 3)

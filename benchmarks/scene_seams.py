@@ -16,12 +16,12 @@ import numpy as np
 from jsonargparse import auto_cli
 from numpy.typing import NDArray
 
-from generate.images import read_header, read_pixels
+from generate.images.read import read_header, read_pixels
 from generate.pipeline import open_base, open_checkpoint
 from generate.run import generate
 from generate.sampling import Sampling
-from generate.scene import windowing
-from generate.windows import Grid
+from generate.scenes.scene import windowing
+from generate.scenes.windows import Grid
 
 
 @dataclass(frozen=True)

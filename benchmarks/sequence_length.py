@@ -20,20 +20,21 @@ from accelerate import Accelerator
 from torch.utils.data import default_collate
 
 from data.build import build
-from data.dataset import open_dataset
-from data.sampler import view_of
-from data.simulate import simulate
+from data.dataset.open import open_dataset
+from data.examples.sampler import view_of
+from data.simulation.simulate import simulate
 from evaluation.estimate import weighted_mean
 from generate.pipeline import open_checkpoint
 from models import load_base
 from models.trained import load_trained
-from train.config import Config, parse_config
+from train.config import Config
+from train.config_file import parse_config
 from train.loop import train
 from train.networks import build_denoiser, noise_schedule
 from train.objective import denoising_loss
-from train.run_folder import read_metrics
+from train.saving.run_folder import read_metrics
 from train.stages import stages_of
-from train.validation import SEED, prepare_validation
+from train.watching.validation import SEED, prepare_validation
 
 HISTORY = 4
 BATCH = 8

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data import simulated_capture
-from data.labels import Phase
-from data.quality import nodata_mask
-from data.registration import CONFIDENT, Edges, Shift, cross_spectrum, grey, shift_of, step_of, window_edges
-from data.release import Release, find_release
-from data.scene_images import read_scene
-from data.simulate import render_scene
+from data.quality.image import nodata_mask
+from data.quality.registration import CONFIDENT, Edges, Shift, cross_spectrum, grey, shift_of, step_of, window_edges
+from data.simulation import capture
+from data.simulation.simulate import render_scene
+from data.sources.labels import Phase
+from data.sources.release import Release, find_release
+from data.sources.scene_images import read_scene
 
 LARGEST_PX = 12.0  # shifts are drawn evenly from +- this, along each axis
 SIZES_PX = (1024, 512, 256)
@@ -38,7 +38,7 @@ def main() -> None:
     if options.release:
         show_unrelated(mismatched(find_release(options.release)))
         return
-    simulated_capture.SHIFTED_SHARE = 0.0  # otherwise a fifth of them is shifted already
+    capture.SHIFTED_SHARE = 0.0  # otherwise a fifth of them is shifted already
     pushed: dict[str, list[tuple[Shift, float]]] = defaultdict(list)
     unrelated: dict[str, list[float]] = defaultdict(list)
     previous: NDArray[np.uint8] | None = None

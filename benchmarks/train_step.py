@@ -19,7 +19,7 @@ from benchmarks.floor import matmul_rate, step_flops
 from benchmarks.results import RESULTS, write_section
 from benchmarks.watch import Watched, watch
 from data.build import build
-from data.simulate import simulate
+from data.simulation.simulate import simulate
 from models import load_base
 from models.base import Base
 from models.random_base import write_random_base

@@ -8,31 +8,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from data.caption_facts import CaptionOptions
-from data.caption_file import CaptionFile
-from data.card import write_card
-from data.destination import led_folder, resumable_folder
+from data.captions.facts import CaptionOptions
+from data.captions.file import CaptionFile
+from data.captions.severity import MODERATE_FROM, SEVERE_FROM
+from data.dataset.card import write_card
+from data.dataset.destination import led_folder, resumable_folder
+from data.dataset.exports import Format, export
+from data.dataset.manifest import Tally, describe, write_manifest
+from data.dataset.pieces import Piece, build_pieces, plan, read_piece, unfinished
+from data.dataset.processes import Processes, join_processes
+from data.dataset.rows import SceneResult, SceneTask
+from data.dataset.splits import SPLITS, SplitBy, SplitRule, assign_splits, event_names
+from data.dataset.summary import some, summary
 from data.errors import DataError
-from data.exports import Format, export
-from data.geo import check_proj
-from data.large import cut_large
-from data.leaks import leak_note, leak_pairs
-from data.manifest import Tally, describe, write_manifest
-from data.mask import MaskRule
-from data.pairs import find_pairs
-from data.parallel import WorkerPool, default_workers
-from data.pieces import Piece, build_pieces, plan, read_piece, unfinished
-from data.processes import Processes, join_processes
-from data.raster import parse_bands
-from data.release import Release, find_release
-from data.report import write_report
-from data.rows import SceneResult, SceneTask
-from data.screening import MAX_NODATA, Screening
-from data.severity import MODERATE_FROM, SEVERE_FROM
-from data.splits import SPLITS, SplitBy, SplitRule, assign_splits, event_names
-from data.summary import some, summary
-from data.survey import survey
-from data.tiles import check_size
+from data.imagery.geo import check_proj
+from data.imagery.raster import parse_bands
+from data.patches.mask import MaskRule
+from data.patches.tiles import check_size
+from data.quality.leaks import leak_note, leak_pairs
+from data.quality.screening import MAX_NODATA, Screening
+from data.report.inspect import write_report
+from data.sources.large import cut_large
+from data.sources.pairs import find_pairs
+from data.sources.release import Release, find_release
+from data.sources.survey import survey
+from data.workers import WorkerPool, default_workers
 
 
 def build(

@@ -10,7 +10,7 @@ from pathlib import Path
 from jsonargparse import auto_cli
 from PIL import Image
 
-from data.dataset import open_dataset
+from data.dataset.open import open_dataset
 
 DOCS = Path(__file__).parent
 PAIRS = (

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from data.regions import REGIONS
+from data.examples.regions import REGIONS
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ from typing_extensions import TypedDict
 from data.documents import read_document
 from data.storage import write_text
 from data.strict_json import as_json
-from evaluation.cells import AREAS, Cell, Table, damage_table, group_table, marked_columns, pixel_table
 from evaluation.columns import PIXEL_COLUMNS
 from evaluation.errors import EvaluationError
 from evaluation.estimate import Estimate, weighted_mean
-from evaluation.json_file import FORMAT
-from evaluation.latex import latex_table
 from evaluation.output import RESULTS
+from evaluation.report.cells import AREAS, Cell, Table, damage_table, group_table, marked_columns, pixel_table
+from evaluation.report.json import FORMAT
+from evaluation.report.latex import latex_table
+from evaluation.report.terminal import against_copying, aligned, interval_sentence
 from evaluation.results import Evaluation, PatchResult, named_rows
-from evaluation.table import against_copying, aligned, interval_sentence
 
 NAME = "leave-one-out"
 

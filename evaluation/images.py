@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.output import IMAGES, forget_results
-from generate.items import Item
+from generate.editing.methods import METHODS, load_networks, misfit, networks_of
+from generate.images.items import Item
 from generate.make import make_images, tasks_of
-from generate.methods import METHODS, load_networks, misfit, networks_of
 from generate.pipeline import Checkpoint, open_base
 from generate.processes import from_main
 from generate.prompts import check_prompts
 from generate.sampling import Sampling
-from generate.scene import windowing
+from generate.scenes.scene import windowing
 from models import Base, BaseError, load_base
 
 # Rows that are generated -> how; zero residuals leave the base's prediction as it is, so it needs no way of its own.

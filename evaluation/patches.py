@@ -6,10 +6,10 @@ from typing import Any
 
 import datasets
 
-from data.pixels import resize_mask, resize_rgb
-from data.regions import regions_of
-from data.similarity import Mask, Pixels
-from evaluation.damage import damage_regions
+from data.examples.regions import regions_of
+from data.examples.similarity import Mask, Pixels
+from data.imagery.pixels import resize_mask, resize_rgb
+from evaluation.damage_classes import damage_regions
 
 COLUMNS = ["patch_id", "scene_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
 AGAIN = "post_again"  # datasets built before there was one lack the column

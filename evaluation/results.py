@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.columns import METRICS, NETWORK_COLUMNS, PIXEL_COLUMNS
-from evaluation.damage import DAMAGE_REGIONS
+from evaluation.damage_classes import DAMAGE_REGIONS
 from evaluation.estimate import Estimate, Floats, best_sample, weighted_mean
 
 # What may be measured, and its name in tables.

@@ -10,25 +10,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from data.dataset import fingerprint, open_dataset
+from data.dataset.open import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
-from evaluation.damage_fidelity import check_scale, fidelity_notes
-from evaluation.damage_model import load_damage_model, read_card
+from evaluation.damage.fidelity import check_scale, fidelity_notes
+from evaluation.damage.model import load_damage_model, read_card
 from evaluation.errors import EvaluationError
 from evaluation.images import make_rows
-from evaluation.json_file import write_results
-from evaluation.judges import Judges, summon_judges
-from evaluation.latex import write_latex
-from evaluation.measure import measure
-from evaluation.networks import NETWORKS
+from evaluation.metrics.judges import Judges, summon_judges
+from evaluation.metrics.measure import measure
+from evaluation.metrics.networks import NETWORKS
 from evaluation.output import REPORT, check_out
 from evaluation.patches import patches_at, without_again
-from evaluation.prompt_study import study_prompts
-from evaluation.report import write_report
+from evaluation.prompts.study import study_prompts
+from evaluation.report.json import write_results
+from evaluation.report.latex import write_latex
+from evaluation.report.page import write_report
+from evaluation.report.terminal import render
 from evaluation.results import METHODS, OF_THE_DATASET, Evaluation, PatchResult, named_rows
 from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
-from evaluation.table import render
-from generate.items import patch_items
+from generate.images.items import patch_items
 from generate.pipeline import Checkpoint, open_checkpoint
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import PUBLISHED, Sampling

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.dataset import fingerprint, open_dataset
+from data.dataset.open import fingerprint, open_dataset
 from evaluation.errors import EvaluationError
 
 

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data.processes import Processes
+from data.dataset.processes import Processes
+from generate.editing.methods import INVERTING, METHODS
+from generate.images.items import Item, batched
 from generate.inputs import Inputs
-from generate.items import Item, batched
 from generate.metadata import UNKNOWN
-from generate.methods import INVERTING, METHODS
 from generate.output import ImageFolder, check_names
 from generate.pipeline import Pipeline, Pixels
 from generate.processes import ALONE, everyone, wait_for_everyone
 from generate.progress import progress, step_reporter
 from generate.sampling import Sampling
-from generate.scene import Windowing, generate_scene
+from generate.scenes.scene import Windowing, generate_scene
 from generate.stamp import write_png
 from generate.watermark import marked, tile_side
 

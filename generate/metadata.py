@@ -13,8 +13,8 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionInstructPix2PixPipeline
 from torch import Tensor, nn
 
-from models.metadata import METADATA_FIELDS, normalised_batch
-from models.metadata_embedding import takes_metadata
+from models.diffusionsat.embedding import takes_metadata
+from models.diffusionsat.metadata import METADATA_FIELDS, normalised_batch
 
 # Of the image to make and of the one that is shown, or of the images of a sequence: METADATA_FIELDS in natural units,
 # NaN = unknown.

@@ -30,15 +30,15 @@ from generate.sampling import Sampling
 from models import Base, BaseError, load_base, load_controlnet
 from models.checkpoint import MANIFEST, CheckpointError, State, resolve_checkpoint, trained_state, usable
 from models.denoiser import PRE_CONV, has_lora, widen_conv_in
+from models.diffusionsat.controlnet_3d import SatControlNet3D
 from models.encodes_pixels import EncodesPixels, take_pixels
 from models.frozen import frozen
 from models.lora import FILE as LORA_FILE
 from models.lora import check_lora
-from models.sat_controlnet_3d import SatControlNet3D
 from models.text import text_states
 from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
 
-Pixels = NDArray[np.uint8]  # (height, width, 3) RGB; with a damage mask 5 more channels, see data/condition.py
+Pixels = NDArray[np.uint8]  # (height, width, 3) RGB; with a damage mask 5 more channels, see data/examples/condition.py
 Pipeline: TypeAlias = DiffusionPipeline  # one of the three above
 
 PARTS = {  # what was trained -> the folders it must have

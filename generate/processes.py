@@ -17,12 +17,12 @@ from accelerate import PartialState
 from accelerate.utils import gather, pad_across_processes
 from torch import Tensor
 
+from data.dataset.processes import PATIENCE, Processes
 from data.disk import look
-from data.processes import PATIENCE, Processes
 from data.storage import locked
 from generate.errors import GenerateError
-from models.freed_memory import keep_freed_memory
-from models.threads import set_threads
+from models.cpu.freed_memory import keep_freed_memory
+from models.cpu.threads import set_threads
 
 PEER_TIMEOUT = timedelta(seconds=1800)  # the default of run.peer_timeout
 ALONE = Processes()

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from generate.errors import GenerateError
-from generate.items import Item, file_items, patch_items
+from generate.images.items import Item, file_items, patch_items
 from generate.make import make_images, tasks_of
 from generate.output import check_folder
 from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
@@ -16,7 +16,7 @@ from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
 from generate.scale import window_at
-from generate.scene import windowing
+from generate.scenes.scene import windowing
 
 
 def generate(

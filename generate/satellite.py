@@ -22,7 +22,7 @@ from generate.pipeline import as_pixels, check_finite
 from generate.progress import progress, step_reporter
 from generate.satellite_items import SatelliteItem, read_items
 from models import load_base
-from models.sat_pipeline import SatPipeline
+from models.diffusionsat.pipeline import SatPipeline
 
 MADE = "made.json"
 

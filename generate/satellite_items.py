@@ -12,7 +12,7 @@ from data.jsonl import LONGEST_TEXT
 from generate.errors import GenerateError
 from generate.output import check_names
 from generate.sampling import GUIDANCE_EXPECTED, LARGEST_SEED, MOST_GUIDANCE, MOST_PX, MOST_STEPS, is_side
-from models.metadata import MetadataError, natural_metadata
+from models.diffusionsat.metadata import MetadataError, natural_metadata
 
 LONGEST_REASON = 300  # characters of what is shown of an error
 ENTRIES = TypeAdapter(Annotated[list[Any], Field(min_length=1)])
@@ -34,7 +34,7 @@ class SatelliteItem:
 
     prompt: str
     output: str  # file name, .png
-    metadata: dict[str, float | None]  # natural units, see models/metadata.py
+    metadata: dict[str, float | None]  # natural units, see models/diffusionsat/metadata.py
     steps: int
     guidance: float
     size: tuple[int, int] | None  # (width, height) in px; None = the base's own

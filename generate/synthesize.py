@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from data.condition import shown_pixels
-from data.dataset import fingerprint, open_dataset
-from data.images import encode_png
-from data.invented_damage import invented_damage
-from data.pixels import resize_mask, resize_rgb
-from data.sampler import example_rng
+from data.dataset.open import fingerprint, open_dataset
+from data.examples.condition import shown_pixels
+from data.examples.invented_damage import invented_damage
+from data.examples.sampler import example_rng
+from data.imagery.encode import encode_png
+from data.imagery.pixels import resize_mask, resize_rgb
 from data.storage import entries, partial_name, whole, write_text
 from data.strict_json import as_json
 from generate.errors import GenerateError
-from generate.items import Item, captions_of, spread
+from generate.images.items import Item, captions_of, spread
 from generate.make import Task, make_images, tasks_of
 from generate.output import check_folder, check_same, lines_of
 from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
@@ -32,7 +32,7 @@ from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
 from generate.scale import note_scale
-from generate.scene import windowing
+from generate.scenes.scene import windowing
 
 POST, PRE, MASKS, CARD = "post", "pre", "masks", "synthetic.json"
 FORMAT = "pre2post-synthetic"

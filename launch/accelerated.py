@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from models.threads import usable_cores
+from models.cpu.threads import usable_cores
 
 
 def launch(module: str, *arguments: str, config_file: Path | None = None) -> None:

@@ -16,8 +16,11 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 # Subcommand -> where its function lives, and a line for `pre2post --help`. Imported only when chosen: torch is slow.
 COMMANDS = {
     "build": ("data.build:build", "turn an xView2 release into a dataset of patches"),
-    "inspect": ("data.report:inspect", "show what is in a dataset: report.html, with pictures"),
-    "simulate": ("data.simulate:simulate", "write an xView2-format release of procedural scenes with known truth"),
+    "inspect": ("data.report.inspect:inspect", "show what is in a dataset: report.html, with pictures"),
+    "simulate": (
+        "data.simulation.simulate:simulate",
+        "write an xView2-format release of procedural scenes with known truth",
+    ),
     "generate": ("generate.run:generate", "make post-event images with a trained ControlNet"),
     "satellite": (
         "generate.satellite:satellite",
@@ -28,9 +31,9 @@ COMMANDS = {
         "generate.synthesize:synthesize",
         "make pairs of invented damage, with labels, for a damage model",
     ),
-    "damage-model": ("evaluation.damage_training:damage_model", "train a model that finds buildings and their damage"),
+    "damage-model": ("evaluation.damage.training:damage_model", "train a model that finds buildings and their damage"),
     "usefulness": (
-        "evaluation.usefulness:usefulness",
+        "evaluation.damage.usefulness:usefulness",
         "do synthetic pairs help a damage model? trained on real, synthetic, both; tested on real",
     ),
     "leave-one-out": (
@@ -116,9 +119,9 @@ def user_errors() -> tuple[type[Exception], ...]:
     rooms = {
         "models.errors": "BaseError",
         "models.checkpoint": "CheckpointError",
-        "models.metadata": "MetadataError",
-        "models.sat_conditions": "ConditionError",
-        "train.config": "ConfigError",
+        "models.diffusionsat.metadata": "MetadataError",
+        "models.diffusionsat.conditions": "ConditionError",
+        "train.errors": "ConfigError",
         "generate.errors": "GenerateError",
         "evaluation.errors": "EvaluationError",
         "launch.doctor": "DoctorError",

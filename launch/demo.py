@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data.build import build
-from data.simulate import simulate
+from data.simulation.simulate import simulate
 from evaluation.run import evaluate
 from generate.sampling import Sampling
 from launch.accelerated import launch

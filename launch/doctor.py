@@ -17,8 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data.disk import look
 from data.errors import DataError
-from data.geo import check_proj
-from models.threads import usable_cores
+from data.imagery.geo import check_proj
+from models.cpu.threads import usable_cores
 
 State = Literal["ok", "note", "mend"]
 

@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from data.dataset import fingerprint, open_dataset
+from data.dataset.open import fingerprint, open_dataset
+from data.dataset.splits import same_ground
 from data.disk import look
 from data.errors import DataError
-from data.events import check_events
-from data.splits import same_ground
+from data.sources.events import check_events
 from data.storage import locked
 from evaluation.folds import gather, read_results, write_folds
 from evaluation.output import RESULTS
@@ -24,8 +24,9 @@ from evaluation.results import BEST
 from generate.sampling import PUBLISHED, Sampling
 from launch.accelerated import launch
 from launch.demo import headline
-from train.config import Config, as_plain, changed_settings, parse_config
-from train.run_folder import CONFIG
+from train.config import Config, as_plain, changed_settings
+from train.config_file import parse_config
+from train.saving.run_folder import CONFIG
 
 FREE = ("run.",)  # settings that change no result
 

@@ -15,7 +15,7 @@ import psutil
 from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from train.interrupt import EXIT_INTERRUPTED
+from train.processes.interrupt import EXIT_INTERRUPTED
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SHUTDOWN_SECONDS = "600"  # that the others may take to save when one process has died; torchrun's default is 30

@@ -2,7 +2,7 @@
 
 from models.base import Base, load_base
 from models.controlnet import controlnet_from_unet, load_controlnet
+from models.diffusionsat.metadata import MetadataError
 from models.errors import BaseError
-from models.metadata import MetadataError
 
 __all__ = ["Base", "BaseError", "MetadataError", "controlnet_from_unet", "load_base", "load_controlnet"]

@@ -24,10 +24,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from data.storage import sha256
 from models.base_config import TextEncoderConfig, check_config, read_config, read_json, single_file_advice
+from models.diffusionsat.unet import SatUNet
 from models.errors import BaseError
 from models.frozen import frozen
 from models.hub import from_hub
-from models.sat_unet import SatUNet
 from models.text import open_tokenizer
 from models.weight_files import find_layout, is_weight, misfit, tensors_sha256, weight_files
 

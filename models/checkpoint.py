@@ -62,7 +62,7 @@ class SavedConfig(TypedDict, total=False):
 
 
 class State(TypedDict):
-    """What generating needs of state.json, as train/run_folder.py describes a run."""
+    """What generating needs of state.json, as train/saving/run_folder.py describes a run."""
 
     step: Count
     base: SavedBase

@@ -7,10 +7,9 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 from models.base_config import read_json
+from models.diffusionsat.kind import controlnet_class
 from models.errors import BaseError
 from models.frozen import frozen
-from models.sat_controlnet import SatControlNet
-from models.sat_controlnet_3d import SatControlNet3D
 from models.weight_files import misfit, weight_files
 
 # Widths of the conditioning embedding for Stable Diffusion (ControlNet, section 3.3); narrower bases get no wider ones.
@@ -63,12 +62,3 @@ def load_controlnet(folder: Path, dtype: torch.dtype = torch.float32) -> Control
     except Exception as error:  # the libraries raise whatever an impossible setting leads to
         reason = error
     raise BaseError(f"{folder}: the weights do not fit config.json ({reason}). Copy the whole folder again.")
-
-
-def controlnet_class(folder: Path) -> type[ControlNetModel]:
-    """Which network a folder's config.json describes. DiffusionSat's 2D one is also called ControlNetModel there."""
-    config = read_json(Path(folder) / "config.json")
-    kind: type[ControlNetModel] = ControlNetModel
-    if "use_metadata" in config:
-        kind = SatControlNet3D if "use_temporal_transformer" in config else SatControlNet
-    return kind

@@ -19,12 +19,12 @@ from tqdm import tqdm
 from transformers import CLIPTextModel
 
 from models.base_config import read_json, single_file_advice
-from models.controlnet import controlnet_class
+from models.diffusionsat.controlnet import modern_names
+from models.diffusionsat.kind import controlnet_class
+from models.diffusionsat.multi_controlnet import sibling_folders
+from models.diffusionsat.pipeline import SatPipeline
+from models.diffusionsat.unet import SatUNet
 from models.errors import BaseError
-from models.sat_controlnet import modern_names
-from models.sat_multi_controlnet import sibling_folders
-from models.sat_pipeline import SatPipeline
-from models.sat_unet import SatUNet
 from models.text import open_tokenizer
 from models.weight_files import is_weight, read_weights
 

@@ -7,7 +7,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from models.metadata_embedding import takes_metadata
+from models.diffusionsat.embedding import takes_metadata
 
 PRE_CONV = "unet.conv_in.pre.weight"  # name of the weights that `concatenate_pre` adds
 
@@ -44,7 +44,8 @@ class Denoiser(nn.Module):
             states: (B, T, D) float32, of the text encoder.
             condition: what the ControlNet is shown, (B, K, H, W) in [0, 1], of a sequence K = 3 T, or (B, C, h, w)
                 latents; or the latents that are concatenated. Not looked at by a LoRA alone.
-            metadata: (B, 7) float32 of the image to make, for whichever network takes metadata; see models/metadata.py.
+            metadata: (B, 7) float32 of the image to make, for whichever network takes metadata; see
+                models/diffusionsat/metadata.py.
             cond_metadata: (B, 7) float32 of the image that is shown, for a ControlNet that takes them; (B, 7, T) of a
                 sequence.
 

@@ -1,6 +1,7 @@
 """The laws of the house that a machine can check."""
 
 import ast
+import graphlib
 import sys
 from pathlib import Path
 
@@ -15,6 +16,17 @@ MAY_IMPORT = {
     "evaluation": {"data", "models", "generate"},
     "launch": {"data", "models", "train", "generate", "evaluation"},
 }
+# The wings of a room, in their order: each imports those before it, those of one line nothing of each other. A module
+# beside the wings stands under all of them or on top of all of them.
+WINGS = {
+    "data": ["imagery", "sources", "patches", "quality captions", "dataset", "report", "simulation examples"],
+    "models": ["cpu", "diffusionsat", "tiny"],
+    "train": ["processes", "inputs", "saving", "watching", "tiny"],
+    "generate": ["images", "scenes", "editing"],
+    "evaluation": ["damage", "metrics", "prompts", "report"],
+    "launch": ["accelerate slurm"],
+}
+MOST_MODULES = 20  # in one folder
 READING = "data.documents"  # of JSON files that others wrote; of ours it imports nothing but errors either
 GROUND = "data.storage"  # file systems are the same in every room; it imports nothing but Python's own and errors
 FILES = [path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))]
@@ -48,6 +60,50 @@ def test_imports_point_one_way(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
     ours = rooms(imported(path) - {GROUND, READING}) & (set(MAY_IMPORT) | {"tests", "benchmarks"})
     assert ours <= MAY_IMPORT[room] | {room}
+
+
+def wing(module: str) -> str | None:
+    """Of `data.imagery.raster` imagery; None of what stands beside the wings."""
+    room, *rest = module.split(".")
+    known = " ".join(WINGS.get(room, [])).split()
+    return rest[0] if rest and rest[0] in known else None
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_every_folder_is_a_known_wing() -> None:
+    for room, lines in WINGS.items():
+        folders = {path.name for path in (ROOT / room).iterdir() if path.is_dir() and path.name != "__pycache__"}
+        assert folders == set(" ".join(lines).split()), room
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_wings_import_those_before_them(path: Path) -> None:
+    module, room = module_of(path), path.relative_to(ROOT).parts[0]
+    mine = wing(module)
+    order = {name: level for level, line in enumerate(WINGS[room]) for name in line.split()}
+    used = {wing(found) for found in imported(path) if found.split(".")[0] == room} - {None, mine}
+    assert mine is None or all(order[str(name)] < order[mine] for name in used)
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """So what stands beside the wings and imports one is imported by none; graphlib names the circle otherwise."""
+    modules = {module_of(path): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = imported(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        graph[module] = (found & set(modules)) - {module.rpartition(".")[0]}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_no_folder_is_a_wall() -> None:
+    for folder in {path.parent for path in FILES}:
+        assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MOST_MODULES, folder
 
 
 def test_the_ground_stands_on_nothing() -> None:
@@ -101,7 +157,7 @@ def test_random_state_is_kept_of_named_devices(path: Path) -> None:
 def test_what_macos_lacks_is_asked_for_in_two_places_only() -> None:
     """`models` may not import `data`, so each has its own."""
     asking = [path for path in FILES if "sched_getaffinity" in path.read_text()]
-    assert [str(path.relative_to(ROOT)) for path in asking] == ["data/parallel.py", "models/threads.py"]
+    assert [str(path.relative_to(ROOT)) for path in asking] == ["data/workers.py", "models/cpu/threads.py"]
 
 
 def test_json_is_written_by_strict_json() -> None:
@@ -110,9 +166,9 @@ def test_json_is_written_by_strict_json() -> None:
     assert dumping == {
         "data/schema.py",
         "data/strict_json.py",
-        "generate/batch_file.py",
+        "generate/images/batch_file.py",
         "launch/leave_one_out.py",
         "models/checkpoint.py",  # is given what `finite` has looked through
         "models/convert.py",
-        "train/packs.py",
+        "train/inputs/packs.py",
     }

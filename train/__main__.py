@@ -13,11 +13,11 @@ import torch
 from data.errors import DataError, fault, plain
 from models.checkpoint import CheckpointError
 from models.errors import BaseError
-from train.config import ConfigError, parse_config
-from train.errors import TrainingError
-from train.interrupt import Stopped, end_workers
+from train.config_file import parse_config
+from train.errors import ConfigError, TrainingError
 from train.loop import train
 from train.lost_peer import PeerLost, first_sentence, is_lost
+from train.processes.interrupt import Stopped, end_workers
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return stopped.status
-    except torch.OutOfMemoryError as error:  # in the loop, `train.memory` knows what would fit
+    except torch.OutOfMemoryError as error:  # in the loop, `train.watching.memory` knows what would fit
         print(
             f"error: out of memory, not in a training step ({first_sentence(error)}). The checkpoints are where they "
             "were. Lower train.micro_batch or validation.images, or use a larger device.",

@@ -12,15 +12,15 @@ from diffusers import DDPMScheduler
 from data.storage import locked
 from models.checkpoint import mark_best, step_folder
 from train.config import Config
-from train.encode import Batch
-from train.first_process import from_main
-from train.interrupt import Agreement
-from train.metrics_log import MetricsLog
-from train.retention import delete_old, lowest_loss
-from train.run_folder import read_metrics
+from train.inputs.encode import Batch
+from train.processes.first_process import from_main
+from train.processes.interrupt import Agreement
+from train.saving.retention import delete_old, lowest_loss
+from train.saving.run_folder import read_metrics
+from train.saving.state import TrainState
 from train.stages import Stage, stage_at
-from train.state import TrainState
-from train.validation import ValidationSet, validate
+from train.watching.metrics_log import MetricsLog
+from train.watching.validation import ValidationSet, validate
 
 
 @dataclass(frozen=True)

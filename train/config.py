@@ -1,24 +1,13 @@
 """One experiment: every setting that can differ between two runs, with its unit, its default and its meaning."""
 
 import dataclasses
-import re
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
 
-from data.home import at_home
 from data.storage import write_text
-from train.config_checks import ConfigError, check_batches, check_config, check_words
-
-__all__ = ["Config", "ConfigError", "check_batches", "parse_config"]
-Parsed = TypeVar("Parsed")
-
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,43 +204,6 @@ class Config:
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
     run: RunConfig
-
-
-def parse_config(argv: list[str] | None = None) -> Config:
-    """Read `--config FILE.yaml` and dotted overrides; see `parse_as`."""
-    return parse_as(
-        Config,
-        check_config,
-        prog="python -m train",
-        description="Train a ControlNet that turns pre-event patches into post-event ones. "
-        "Run the same command again to resume. Many GPUs: accelerate launch -m train --config FILE.",
-        argv=argv,
-    )
-
-
-def parse_as(
-    schema: type[Parsed], check: Callable[[Parsed], None], *, prog: str, description: str, argv: list[str] | None
-) -> Parsed:
-    """Read `--config FILE.yaml` and dotted overrides into a dataclass of dataclasses.
-
-    Raises:
-        ConfigError: naming every unknown key (and the nearest there is), every value of the wrong type; then every
-            value that does not fit the others, as `check` finds them.
-    """
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
-    parser.add_class_arguments(schema, as_group=False)
-    argv = sys.argv[1:] if argv is None else argv
-    argv = [re.sub(r"^(--config=)?~/", lambda found: f"{found[1] or ''}{Path.home()}/", word) for word in argv]
-    if not {"-h", "--help", "--print_config"} & set(argv):
-        check_words(schema, argv)
-    try:
-        parsed = parser.instantiate(parser.parse_args(argv))
-    except Exception as error:  # jsonargparse raises its own and YAML's errors; all are the user's to mend
-        raise ConfigError(str(error)) from error
-    config = schema(**{key: at_home(value) for key, value in vars(parsed).items() if key != "config"})
-    check(config)
-    return config
 
 
 def as_plain(config: object) -> dict[str, Any]:

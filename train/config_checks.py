@@ -5,54 +5,16 @@ import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any
 
-import yaml
-from jsonargparse import ArgumentParser
-
-if TYPE_CHECKING:
-    from train.config import Config, TrainConfig
+from train.config import Config, TrainConfig
+from train.errors import ConfigError
 
 DAMAGE_CLASSES = ("background", "no-damage", "minor-damage", "major-damage", "destroyed")  # mask values 0 to 4
 EXTRAS = {"adamw8bit": "bitsandbytes", "xformers": "xformers"}  # value of a setting -> the package it needs
 
 
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message names it and the mend."""
-
-
-def check_words(schema: type, argv: Sequence[str]) -> None:
-    """Unknown names and values of the wrong type, in config files and on the command line.
-
-    Args:
-        schema: dataclass of dataclasses.
-        argv: `--config FILE`, `--group.name VALUE`, in either spelling, with `=` or a space.
-
-    Raises:
-        ConfigError: naming every one, with the nearest setting there is.
-    """
-    types = {f"{group}.{name}": kind for group, part in get_type_hints(schema).items() for name, kind in _types(part)}
-    problems, given = [], set()
-    for key, value in _given(argv):
-        given.add(key)
-        # `--data.caption_styles.short 1` sets one entry of a mapping.
-        parent = key.rpartition(".")[0]
-        if key not in types and parent not in types:
-            problems.append(f"{key}: no such setting.{_nearest(key, types)}")
-        elif key in types and (fault := _fault(types[key], value)):
-            problems.append(f"{key}: {fault}")
-    for group, part in get_type_hints(schema).items():
-        for field in dataclasses.fields(part):
-            required = field.default is field.default_factory is dataclasses.MISSING
-            if required and f"{group}.{field.name}" not in given:
-                name = f"{group}.{field.name}"
-                problems.append(f"{name} is not set. Write it into the file, or --{name} VALUE.")
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
-def check_config(config: "Config") -> None:
+def check_config(config: Config) -> None:
     """Values and their combinations.
 
     Raises:
@@ -64,7 +26,7 @@ def check_config(config: "Config") -> None:
         raise ConfigError("\n".join(problems))
 
 
-def check_batches(train: "TrainConfig", num_processes: int) -> None:
+def check_batches(train: TrainConfig, num_processes: int) -> None:
     """Whether every global batch splits evenly over processes and micro-batches.
 
     Raises:
@@ -92,7 +54,7 @@ def is_installed(package: str) -> bool:
 Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
 
 
-def _data_rules(config: "Config") -> Rules:
+def _data_rules(config: Config) -> Rules:
     data = config.data
     yield (
         data.resolution is None or (data.resolution > 0 and data.resolution % 8 == 0),
@@ -108,7 +70,7 @@ def _data_rules(config: "Config") -> Rules:
         yield weight > 0, f"data.caption_styles.{style} is {weight}; a weight must be positive: leave the style out."
 
 
-def _sequence_rules(config: "Config") -> Rules:
+def _sequence_rules(config: Config) -> Rules:
     data, model = config.data, config.model
     yield data.sequence >= 1, f"data.sequence is {data.sequence}; it counts the pre image, so at least 1."
     if model.controlnet == "2d":
@@ -129,7 +91,7 @@ def _sequence_rules(config: "Config") -> Rules:
     )
 
 
-def _model_rules(config: "Config") -> Rules:
+def _model_rules(config: Config) -> Rules:
     model, objective = config.model, config.objective
     if "controlnet" not in model.trained:
         without = f"but model.trained is {model.trained}: there is no ControlNet"
@@ -155,11 +117,11 @@ def _model_rules(config: "Config") -> Rules:
         yield getattr(objective, name) >= 0, f"objective.{name} is {getattr(objective, name)}; 0 switches it off."
     for name, weight in objective.damage_weights.items():
         known = name in DAMAGE_CLASSES
-        yield known, f"objective.damage_weights.{name}: no such class.{_nearest(name, DAMAGE_CLASSES)}"
+        yield known, f"objective.damage_weights.{name}: no such class.{nearest(name, DAMAGE_CLASSES)}"
         yield weight >= 0, f"objective.damage_weights.{name} is {weight}; it must not be negative."
 
 
-def _train_rules(config: "Config") -> Rules:
+def _train_rules(config: Config) -> Rules:
     train = config.train
     for name in ("steps", "global_batch", "micro_batch"):
         yield getattr(train, name) >= 1, f"train.{name} is {getattr(train, name)}; it must be at least 1."
@@ -186,7 +148,7 @@ def _train_rules(config: "Config") -> Rules:
         before = stage.from_step
 
 
-def _number_rules(config: "Config") -> Rules:
+def _number_rules(config: Config) -> Rules:
     for group in ("data", "model", "objective", "train"):
         for name, value in vars(getattr(config, group)).items():
             for number in value.values() if isinstance(value, dict) else [value]:
@@ -194,7 +156,7 @@ def _number_rules(config: "Config") -> Rules:
                 yield finite, f"{group}.{name} is {value}; expected a finite number."
 
 
-def _run_rules(config: "Config") -> Rules:
+def _run_rules(config: Config) -> Rules:
     run, validation = config.run, config.validation
     yield (
         not run.go_back or run.resume not in ("latest", "never"),
@@ -217,61 +179,13 @@ def _run_rules(config: "Config") -> Rules:
         for setting in dataclasses.fields(getattr(config, group.name))
     ]
     for name in run.resume_allow:
-        yield name in names, f"run.resume_allow names {name}; there is no such setting.{_nearest(name, names)}"
+        yield name in names, f"run.resume_allow names {name}; there is no such setting.{nearest(name, names)}"
     yield run.peer_timeout >= 1, f"run.peer_timeout is {run.peer_timeout}; it must be at least 1 second."
     yield run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."
     yield run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."
 
 
-def _types(part: type) -> list[tuple[str, Any]]:
-    return list(get_type_hints(part).items())
-
-
-def _given(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Every setting in the files and on the command line; the values of the latter are strings."""
-    words = iter(argv)
-    for word in words:
-        if not word.startswith("--") or word in ("--help", "--print_config"):
-            continue
-        key, equals, value = word[2:].partition("=")
-        if key in ("help", "print_config"):
-            continue
-        value = value if equals else next(words, "")
-        if key == "config":
-            yield from _in_file(Path(value))
-        else:
-            yield key, value
-
-
-def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML file after --config.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({error}).") from None
-    for group, settings in (content or {}).items():
-        if isinstance(settings, dict):
-            yield from ((f"{group}.{name}", value) for name, value in settings.items())
-        else:
-            yield str(group), settings
-
-
-def _fault(kind: Any, value: Any) -> str:  # noqa: ANN401 (a type hint, and whatever the user wrote)
-    """What is wrong with a value, in one line; empty if it is of the type."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--value", type=kind)
-    try:
-        if isinstance(value, str):
-            parser.parse_args([f"--value={value}"])
-        else:
-            parser.parse_object({"value": value})
-    except Exception as error:  # jsonargparse raises several kinds; all say what it expected
-        return " ".join(str(error).replace('Parser key "value":', "").split())
-    return ""
-
-
-def _nearest(key: str, names: Iterator[str] | Sequence[str] | dict[str, Any]) -> str:
+def nearest(key: str, names: Iterator[str] | Sequence[str] | dict[str, Any]) -> str:
     """`Did you mean ...?`, if some name is near: by its full name, or by its last part alone."""
     full = {name.rpartition(".")[2]: name for name in names} | {name: name for name in names}
     for word in (key, key.rpartition(".")[2]):

@@ -1,4 +1,8 @@
-"""A run that must not go on."""
+"""What stops a run: before it starts, and on its way."""
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it and the mend."""
 
 
 class TrainingError(RuntimeError):

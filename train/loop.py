@@ -13,32 +13,33 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from data.dataset import fingerprint, open_dataset
-from data.sampler import OrdinalBatches, view_of
+from data.dataset.open import fingerprint, open_dataset
+from data.examples.sampler import OrdinalBatches, view_of
 from models import load_base
-from models.freed_memory import give_back_freed_memory, keep_freed_memory
-from models.threads import set_threads
+from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
+from models.cpu.threads import set_threads
 from train.boundary import Run, at_boundary, validation_is_missing
-from train.config import Config, check_batches
-from train.encode import Batch, encoder_of, unchanged
-from train.examples import Examples, patch_px_of, prepare_examples
-from train.first_process import from_main
-from train.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
+from train.config import Config
+from train.config_checks import check_batches
+from train.inputs.encode import Batch, encoder_of, unchanged
+from train.inputs.examples import Examples, patch_px_of, prepare_examples
 from train.lost_peer import noticing_losses
-from train.memory import out_of_memory
-from train.metrics_log import BAR_FORMAT, MetricsLog
 from train.networks import build_denoiser, noise_schedule, optimizer_of
 from train.objective import denoising_loss
-from train.replicas import is_sharded, join, shard, sharding_of, whole, without_sync
-from train.resume import check_same_experiment, find_start
-from train.run_folder import describe, open_run_folder
+from train.processes.first_process import from_main
+from train.processes.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
+from train.processes.replicas import is_sharded, join, shard, sharding_of, whole, without_sync
+from train.processes.self_test import check_equal
+from train.saving.resume import check_same_experiment, find_start
+from train.saving.run_folder import describe, open_run_folder
+from train.saving.state import new_state
 from train.schedules import ema_decay, learning_rate
-from train.self_test import check_equal
 from train.stages import Stage, stage_at, stages_of
 from train.start_card import start_card
-from train.state import new_state
-from train.trackers import open_trackers
-from train.validation import open_held_out, prepare_validation
+from train.watching.memory import out_of_memory
+from train.watching.metrics_log import BAR_FORMAT, MetricsLog
+from train.watching.trackers import open_trackers
+from train.watching.validation import open_held_out, prepare_validation
 
 MicroBatches = Iterator[tuple[list[int], Batch]]  # ordinals of the examples, and the examples
 

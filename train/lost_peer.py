@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from models.checkpoint import fault_of, step_folder
 from train.boundary import Run, writing
 from train.errors import TrainingError
-from train.interrupt import EXIT_INTERRUPTED
-from train.replicas import is_sharded
+from train.processes.interrupt import EXIT_INTERRUPTED
+from train.processes.replicas import is_sharded
 
 # What gloo, the store and NCCL say; they have no exception of their own for it.
 SIGNS = re.compile(

@@ -7,16 +7,17 @@ import torch
 from diffusers import ControlNetModel, DDPMScheduler, ModelMixin, UNet2DConditionModel
 from torch import nn
 
-from data.condition import CHANNELS
+from data.examples.condition import CHANNELS
 from models.base import Base
 from models.controlnet import controlnet_from_unet
-from models.cpu_layers import use_cpu_layers
+from models.cpu.layers import use_cpu_layers
 from models.denoiser import Denoiser, concatenate_pre
+from models.diffusionsat.controlnet import SatControlNet
+from models.diffusionsat.controlnet_3d import SatControlNet3D
 from models.lora import add_lora
-from models.sat_controlnet import SatControlNet
-from models.sat_controlnet_3d import SatControlNet3D
-from train.config import ConfigError, ModelConfig, TrainConfig
-from train.metadata import uses_metadata
+from train.config import ModelConfig, TrainConfig
+from train.errors import ConfigError
+from train.inputs.metadata import uses_metadata
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

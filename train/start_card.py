@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from train.boundary import Run
-from train.cache import FileCache
-from train.examples import Examples
-from train.memory import bytes_of, readable
-from train.replicas import is_sharded, local
+from train.inputs.cache import FileCache
+from train.inputs.examples import Examples
+from train.processes.replicas import is_sharded, local
 from train.stages import Stage
+from train.watching.memory import bytes_of, readable
 
 
 def start_card(run: Run, examples: Sequence[Examples], threads: str) -> str:

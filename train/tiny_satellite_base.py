@@ -21,15 +21,16 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from data.build import build
-from data.dataset import open_dataset
-from data.simulate import simulate
+from data.dataset.open import open_dataset
+from data.simulation.simulate import simulate
 from models.base import TINY, Base, load_base
 from models.denoiser import Denoiser
-from models.sat_pipeline import SatPipeline
-from models.sat_unet import SatUNet
+from models.diffusionsat.pipeline import SatPipeline
+from models.diffusionsat.unet import SatUNet
 from models.tiny_networks import RESOLUTION_PX
-from train.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
-from train.examples import Examples, prepare_examples
+from train.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
+from train.errors import ConfigError
+from train.inputs.examples import Examples, prepare_examples
 from train.objective import denoising_loss
 from train.stages import stages_of
 

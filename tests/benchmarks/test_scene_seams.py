@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.scene_seams import borders, seam
-from generate.windows import Grid
+from generate.scenes.windows import Grid
 
 
 def test_a_seam_is_seen() -> None:

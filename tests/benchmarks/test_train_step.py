@@ -13,13 +13,13 @@ from benchmarks.floor import step_flops
 from benchmarks.reference_loop import Pairs, load_networks, loss_of
 from benchmarks.results import write_section
 from benchmarks.train_step import SIZES, train_step
-from data.dataset import open_dataset
+from data.dataset.open import open_dataset
 from models import load_base
 from models.text import text_states
 from tests.data.conftest import tiny_dataset
-from train.cache import encode_images
 from train.config import ModelConfig
-from train.examples import sample
+from train.inputs.cache import encode_images
+from train.inputs.examples import sample
 from train.networks import build_denoiser, noise_schedule
 from train.objective import denoising_loss
 

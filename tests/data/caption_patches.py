@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import date
 
-from data.caption_facts import CaptionFacts, Capture, House
-from data.events import EVENTS
+from data.captions.facts import CaptionFacts, Capture, House
 from data.schema import DAMAGE_VALUES
+from data.sources.events import EVENTS
 
 Spot = tuple[float, float, str]  # x and y as shares of the patch, from west and north; damage
 

@@ -17,16 +17,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import data.pieces
+import data.dataset.pieces
 from data.build import build
-from data.rows import build_scene
+from data.dataset.rows import build_scene
 
 EVENTS = ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree")
 
 
 def main() -> None:
     release, folder, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    data.pieces.SCENES_PER_SHARD = 1
+    data.dataset.pieces.SCENES_PER_SHARD = 1
     count = folder / "count"
     forked(lambda: run(release, folder / "whole", overwrite=False, count=count))
     total = int(count.read_text())
@@ -98,7 +98,7 @@ def run(
             built.append(task.scene.scene_id)
             return build_scene(task)
 
-        vars(data.pieces)["build_scene"] = logged
+        vars(data.dataset.pieces)["build_scene"] = logged
     build(source=release, out=out, size=32, workers=1, overwrite=overwrite)
     if count is not None:
         count.write_text(str(changes))

@@ -208,7 +208,7 @@ def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def test_shards_hold_a_fixed_number_of_scenes(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.pieces.SCENES_PER_SHARD", 2)
+    monkeypatch.setattr("data.dataset.pieces.SCENES_PER_SHARD", 2)
     build(source=release, out=tmp_path / "d", size=32, workers=1)
     files = sorted((tmp_path / "d" / "data").glob("train-*"))
     assert [file.name for file in files] == ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]

@@ -16,8 +16,8 @@ from PIL import Image
 
 from data.build import build
 from data.errors import DataError
-from data.parallel import WorkerPool
-from data.report import inspect
+from data.report.inspect import inspect
+from data.workers import WorkerPool
 from tests.data.conftest import REPOSITORY
 from tests.data.tiny_release import SCENE_IDS
 from tests.disks import Disk
@@ -217,7 +217,7 @@ def test_an_interrupt_leaves_nothing(release: Path, tmp_path: Path, monkeypatch:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data.pieces.build_scene", interrupt)
+    monkeypatch.setattr("data.dataset.pieces.build_scene", interrupt)
     with pytest.raises(KeyboardInterrupt):
         attempt(release, tmp_path / "d")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]

@@ -8,9 +8,9 @@ import pytest
 
 from data.errors import DataError
 from data.files import read_file
-from data.history import read_history
+from data.imagery.raster import opened
 from data.jsonl import read_lines
-from data.raster import opened
+from data.sources.history import read_history
 
 
 @pytest.fixture(params=["pipe", "socket", "device", "folder"])

@@ -15,17 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.caption_file import CaptionFile
-from data.dataset import described, open_dataset, read_manifest
+from data.captions.file import CaptionFile
+from data.dataset.manifest_schema import DESCRIBED
+from data.dataset.open import described, open_dataset, read_manifest
 from data.errors import DataError
-from data.history import read_history
-from data.labels import parse_label
-from data.manifest_schema import DESCRIBED
-from data.pairs import find_pairs
-from data.report import inspect
-from data.report_page import page
+from data.report.inspect import inspect
+from data.report.page import page
 from data.row_schema import Picture, check_rows, opened, polygons_of
 from data.schema import FEATURES
+from data.sources.history import read_history
+from data.sources.labels import parse_label
+from data.sources.pairs import find_pairs
 from tests.damage import byte_damage, hostile, json_damage
 from tests.data.tiny_release import MICHAEL_0, label
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from data.dataset import open_dataset
+from data.dataset.open import open_dataset
 from data.errors import DataError
 from data.names import check_names
 from tests.generate.worlds import patch_row, write_dataset

@@ -17,14 +17,14 @@ from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.transform import from_gcps, xy
 
-from data.geo import fit_georeference
-from data.label_pair import read_labels
-from data.labels import Phase, parse_label
-from data.likeness import mix_up
-from data.mask import damage_mask
-from data.release import find_release
-from data.rows import PHASES
+from data.dataset.rows import PHASES
+from data.imagery.geo import fit_georeference
+from data.patches.mask import damage_mask
+from data.quality.likeness import mix_up
 from data.schema import DAMAGE_VALUES
+from data.sources.label_pair import read_labels
+from data.sources.labels import Phase, parse_label
+from data.sources.release import find_release
 
 pytestmark = pytest.mark.real
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-import data.pieces
+import data.dataset.pieces
 from data.build import build
+from data.dataset.rows import build_scene
 from data.errors import DataError
-from data.rows import build_scene
 from data.storage import LOCK
 from tests.data.conftest import REPOSITORY
 from tests.data.test_build_errors import THIS_CODE, assert_group_ends
@@ -38,14 +38,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         scenes.append(task.scene.scene_id)
         return real(task)
 
-    monkeypatch.setattr("data.pieces.build_scene", logged)
-    monkeypatch.setattr("data.pieces.SCENES_PER_SHARD", 1)
+    monkeypatch.setattr("data.dataset.pieces.build_scene", logged)
+    monkeypatch.setattr("data.dataset.pieces.SCENES_PER_SHARD", 1)
     yield scenes
 
 
 def interrupted(release: Path, out: Path, at: int, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
     """Build, and stop after `at` scenes."""
-    real, count = vars(data.pieces)["build_scene"], 0
+    real, count = vars(data.dataset.pieces)["build_scene"], 0
 
     def counting(task: Any) -> Any:
         nonlocal count
@@ -55,7 +55,7 @@ def interrupted(release: Path, out: Path, at: int, monkeypatch: pytest.MonkeyPat
         return real(task)
 
     with monkeypatch.context() as patch:
-        patch.setattr("data.pieces.build_scene", counting)
+        patch.setattr("data.dataset.pieces.build_scene", counting)
         with pytest.raises(KeyboardInterrupt):
             build(source=release, out=out, size=32, workers=1, **options)
 
@@ -158,9 +158,9 @@ def test_a_kill_between_the_two_moves_of_an_overwrite(release: Path, tmp_path: P
 def test_workers_end_with_a_killed_build(release: Path, tmp_path: Path) -> None:
     """Only the parent is killed; nobody else could end its workers."""
     code = (
-        "import sys, data.pieces\nfrom pathlib import Path\nfrom data.build import build\n"
+        "import sys, data.dataset.pieces\nfrom pathlib import Path\nfrom data.build import build\n"
         "if __name__ == '__main__':\n"
-        "    data.pieces.SCENES_PER_SHARD = 1\n"
+        "    data.dataset.pieces.SCENES_PER_SHARD = 1\n"
         "    build(source=Path(sys.argv[1]), out=Path(sys.argv[2]), size=32, workers=2)\n"
     )
     (tmp_path / "script.py").write_text(code)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.damage_examples import Pair, Source
+from evaluation.damage.examples import Pair, Source
 
 SIDE = 32
 COLOURS = {1: (130, 130, 130), 2: (220, 220, 60), 3: (60, 60, 230), 4: (230, 40, 40)}

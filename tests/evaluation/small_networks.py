@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
-from evaluation.networks import Features, ImagePair, ImageText, clip_of
+from evaluation.metrics.networks import Features, ImagePair, ImageText, clip_of
 from models.tiny_networks import tiny_tokenizer
 
 FEATURES = 5
@@ -81,4 +81,4 @@ def use_small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     loaders: dict[str, Callable[..., Any]] = {"load_lpips": lpips, "load_inception": inception, "load_clip": clip}
     for name, loader in loaders.items():
-        monkeypatch.setattr(f"evaluation.judges.{name}", loader)
+        monkeypatch.setattr(f"evaluation.metrics.judges.{name}", loader)

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data.errors import DataError
-from evaluation.damage_model import DamageCard, DamageModel, load_damage_model, save_damage_model
-from evaluation.damage_network import DamageNetwork
+from evaluation.damage.model import DamageCard, DamageModel, load_damage_model, save_damage_model
+from evaluation.damage.network import DamageNetwork
+from evaluation.damage.synthetic import seen_by_synthetic, synthetic_source
+from evaluation.damage.usefulness import _finished
 from evaluation.errors import EvaluationError
 from evaluation.folds import read_results
-from evaluation.synthetic import seen_by_synthetic, synthetic_source
-from evaluation.usefulness import _finished
 from generate.errors import GenerateError
 from tests.damage import byte_damage, hostile, json_damage
-from tests.evaluation.test_usefulness import write_synthetic
+from tests.evaluation.damage.test_usefulness import write_synthetic
 
 CARD = DamageCard(width=2, resolution=32, patch_px=64)
 FACTS = {"dataset_fingerprint": "f" * 64, "split": "train", "synthetic": {"dataset_fingerprint": "f", "split": "test"}}

@@ -14,9 +14,9 @@ from PIL import Image
 
 from data.errors import DataError
 from data.storage import locked
-from evaluation.distributions import frechet_distance
 from evaluation.errors import EvaluationError
-from evaluation.networks import NetworkAbsent
+from evaluation.metrics.distributions import frechet_distance
+from evaluation.metrics.networks import NetworkAbsent
 from evaluation.output import image_file
 from evaluation.run import evaluate
 from generate.errors import GenerateError
@@ -189,7 +189,7 @@ def test_an_absent_network_is_a_gap(
     def absent(_: object) -> None:
         raise NetworkAbsent("FID, KID and IS need weights that are not here")
 
-    monkeypatch.setattr("evaluation.judges.load_inception", absent)
+    monkeypatch.setattr("evaluation.metrics.judges.load_inception", absent)
     out = tmp_path / "out"
     evaluate(checkpoint=run_folder, dataset=dataset, out=out, sampling=Sampling(steps=1), limit=2)
     content = results(out)
@@ -204,7 +204,7 @@ def test_one_image_is_no_set_and_nan_is_named(
 ) -> None:
     """Neither stops the evaluation; both are said."""
     monkeypatch.setattr(
-        "evaluation.judges.load_lpips", lambda *_: lambda made, _: made.flatten(1).float().sum(1) * math.nan
+        "evaluation.metrics.judges.load_lpips", lambda *_: lambda made, _: made.flatten(1).float().sum(1) * math.nan
     )
     evaluate(checkpoint=run_folder, dataset=dataset, out=tmp_path / "out", sampling=Sampling(steps=1), limit=1)
     content = results(tmp_path / "out")
@@ -290,7 +290,7 @@ def test_an_interrupted_evaluation_goes_on(
         with pytest.raises(KeyboardInterrupt):
             evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
     assert [path.name for path in out.iterdir()] == ["images"]
-    monkeypatch.setattr("generate.methods.load_generator", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("generate.editing.methods.load_generator", lambda *_: pytest.fail("loaded"))
     evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
     assert capsys.readouterr().out.count("2 of 2 images are there already") == 2
     assert len(results(out)["per_patch"]) == 2

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from data.dataset import open_dataset
-from evaluation.damage_model import DamageCard, DamageModel, save_damage_model
-from evaluation.damage_network import DamageNetwork
-from evaluation.prompt_study import calibration_rows
+from data.dataset.open import open_dataset
+from evaluation.damage.model import DamageCard, DamageModel, save_damage_model
+from evaluation.damage.network import DamageNetwork
+from evaluation.prompts.study import calibration_rows
 from evaluation.run import evaluate
 from evaluation.seen import seen_by_model, trained_scenes
 from generate.pipeline import open_checkpoint

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from evaluation.estimate import weighted_mean
 from evaluation.folds import macro_less_than_copying
+from evaluation.report.terminal import interval_sentence, verdict
 from evaluation.results import Evaluation, PatchResult
-from evaluation.table import interval_sentence, verdict
 
 Floats = NDArray[np.float64]
 

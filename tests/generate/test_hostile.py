@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generate.batch_file import read_batch_file
 from generate.errors import GenerateError
-from generate.images import read_header, read_pixels
+from generate.images.batch_file import read_batch_file
+from generate.images.read import read_header, read_pixels
 from generate.output import lines_of
 from generate.pipeline import load_generator, open_base, open_checkpoint
 from generate.satellite import _earlier

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from data.dataset.processes import Processes
 from data.errors import DataError
-from data.processes import Processes
 from data.storage import locked
 from generate import processes
 from generate.errors import GenerateError

@@ -11,7 +11,7 @@ from PIL import Image
 from data.errors import DataError
 from data.storage import sha256
 from generate.errors import GenerateError
-from generate.items import batched, spread
+from generate.images.items import batched, spread
 from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
 from generate.sampling import Sampling

@@ -15,8 +15,8 @@ from generate.satellite import satellite
 from generate.satellite_items import SatelliteItem, read_items
 from launch.cli import run
 from models import MetadataError, load_base
-from models.sat_pipeline import SatPipeline
-from models.sat_unet import SatUNet
+from models.diffusionsat.pipeline import SatPipeline
+from models.diffusionsat.unet import SatUNet
 from tests.models.released import random_weights
 from tests.worlds import write_micro_base
 

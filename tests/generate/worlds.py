@@ -13,11 +13,11 @@ from diffusers import ControlNetModel
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.condition import CHANNELS
-from data.images import encode_png
-from data.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
+from data.dataset.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
+from data.dataset.shards import write_shard
+from data.examples.condition import CHANNELS
+from data.imagery.encode import encode_png
 from data.schema import QUALITY, SENSOR
-from data.shards import write_shard
 from data.storage import sha256
 from models import controlnet_from_unet, load_base
 from models.checkpoint import read_state, step_folder, write_checkpoint

@@ -84,7 +84,7 @@ def test_the_files_of_another_proj(
     def unknown(_: int) -> None:
         raise CRSError("no database context specified")
 
-    monkeypatch.setattr("data.geo.CRS", SimpleNamespace(from_epsg=unknown))
+    monkeypatch.setattr("data.imagery.geo.CRS", SimpleNamespace(from_epsg=unknown))
     monkeypatch.setenv("PROJ_LIB", "/opt/conda/share/proj")
     with pytest.raises(DoctorError, match="PROJ"):
         doctor(folder=tmp_path)

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy
 
 from launch.processes import status_of
 from train.config import TrainConfig
-from train.replicas import sharding_of
+from train.processes.replicas import sharding_of
 
 ROOM = Path(__file__).parents[2] / "launch"
 

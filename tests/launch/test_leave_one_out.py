@@ -9,12 +9,13 @@ import yaml
 
 from data.build import build
 from data.errors import DataError
-from data.events import SAME_GROUND
-from data.simulate import simulate
+from data.simulation.simulate import simulate
+from data.sources.events import SAME_GROUND
 from generate.sampling import Sampling
 from launch import accelerated, cli
 from launch.leave_one_out import folds_of, leave_one_out
-from train.config import ConfigError, parse_config
+from train.config_file import parse_config
+from train.errors import ConfigError
 from train.loop import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -8,9 +8,9 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
-from models.sat_controlnet import SatControlNet
-from models.sat_controlnet_3d import SatControlNet3D
-from models.sat_unet import SatUNet
+from models.diffusionsat.controlnet import SatControlNet
+from models.diffusionsat.controlnet_3d import SatControlNet3D
+from models.diffusionsat.unet import SatUNet
 from models.tiny_networks import tiny_text_encoder, tiny_tokenizer
 
 UNET = {

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from torch import Tensor
 from launch.cli import run
 from models import BaseError, load_base, load_controlnet
 from models.convert import convert
-from models.sat_controlnet import SatControlNet
-from models.sat_controlnet_3d import SatControlNet3D
-from models.sat_multi_controlnet import MultiSatControlNet
-from models.sat_pipeline import SatPipeline
-from models.sat_unet import SatUNet
+from models.diffusionsat.controlnet import SatControlNet
+from models.diffusionsat.controlnet_3d import SatControlNet3D
+from models.diffusionsat.multi_controlnet import MultiSatControlNet
+from models.diffusionsat.pipeline import SatPipeline
+from models.diffusionsat.unet import SatUNet
 from models.weight_files import read_weights
 from tests.models.parity import seeded
 from tests.models.released import EMA, old_name, write_release
@@ -53,6 +54,15 @@ def test_every_weight_is_as_it_was(release: Path, clean: Path) -> None:
             before, after = ({key.removeprefix("text_model."): v for key, v in w.items()} for w in (before, after))
         assert before.keys() == after.keys()
         assert all(torch.equal(before[key], after[key]) and after[key].dtype == torch.float16 for key in before)
+
+
+def test_a_folder_of_an_earlier_version_loads(clean: Path, tmp_path: Path) -> None:
+    """Its model_index.json names the modules of that time."""
+    folder = shutil.copytree(clean, tmp_path / "earlier")
+    index = folder / "model_index.json"
+    assert '"models.diffusionsat.unet"' in index.read_text()
+    index.write_text(index.read_text().replace('"models.diffusionsat.unet"', '"models.sat_unet"'))
+    assert isinstance(SatPipeline.from_pretrained(folder).unet, SatUNet)
 
 
 def test_the_clean_folder_is_a_base(clean: Path) -> None:

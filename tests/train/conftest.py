@@ -9,11 +9,11 @@ import pytest
 from accelerate.state import AcceleratorState, GradientState
 from diffusers import UNet2DConditionModel
 
-from models.cpu_layers import use_cpu_layers
+from models.cpu.layers import use_cpu_layers
 from tests.data.conftest import tiny_dataset
-from train.config import parse_config
+from train.config_file import parse_config
 from train.loop import train
-from train.run_folder import read_metrics
+from train.saving.run_folder import read_metrics
 
 __all__ = ["tiny_dataset"]
 Arguments = Callable[..., list[str]]

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 
 from models import load_base
-from train.cache import cache_text
+from train.inputs.cache import cache_text
 
 
 def numbered(count: int) -> torch.Tensor:
@@ -28,7 +28,7 @@ def main() -> None:
         wrote.append(path.name.split(".")[1])
         save_file(tensors, path, metadata)
 
-    with patch("train.packs.save_file", noting):
+    with patch("train.inputs.packs.save_file", noting):
         cache_text(accelerator, folder, load_base(base), numbered(number))
     (folder / f"wrote-{accelerator.process_index}").write_text(" ".join(wrote))
     accelerator.end_training()

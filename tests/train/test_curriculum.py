@@ -6,10 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data.sampler import OrdinalBatches
+from data.examples.sampler import OrdinalBatches
 from models.checkpoint import read_state, step_folder
 from tests.train.conftest import Arguments, fingerprints, losses, run
-from train.config import ConfigError, check_batches, parse_config
+from train.config_checks import check_batches
+from train.config_file import parse_config
+from train.errors import ConfigError
 from train.stages import stage_at, stages_of
 
 CURRICULUM = "[{from_step: 2, resolution: 16, global_batch: 6}, {from_step: 5, micro_batch: 3}]"

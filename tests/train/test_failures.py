@@ -9,13 +9,12 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from data.dataset import open_dataset
-from data.sampler import view_of
+from data.dataset.open import open_dataset
+from data.examples.sampler import view_of
 from models.checkpoint import CheckpointError, fault_of, newest_valid
 from tests.train.conftest import Arguments, files_no_larger_than, run
-from train.cache import encode_images
-from train.config import ConfigError
-from train.errors import TrainingError
+from train.errors import ConfigError, TrainingError
+from train.inputs.cache import encode_images
 from train.objective import denoising_loss
 from train.schedules import learning_rate
 
@@ -121,7 +120,7 @@ def test_too_little_memory_for_the_frozen_encoders_says_so(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return encode_images(vae, pixels)
 
-    monkeypatch.setattr("train.encode.encode_images", too_large)
+    monkeypatch.setattr("train.inputs.encode.encode_images", too_large)
     with pytest.raises(TrainingError, match=r"train.micro_batch 4 does not fit into cpu.* train.micro_batch 2 does"):
         run(arguments("run", "--train.micro_batch=4", "--run.cache_in=off"))
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from models.checkpoint import CheckpointError, newest_valid, step_folder
 from tests.damage import byte_damage, hostile, json_damage, seal
 from tests.models.test_hostile import STATE, write
-from train.config import ConfigError, parse_config
+from train.config_file import parse_config
+from train.errors import ConfigError
 from train.loop import train
-from train.retention import is_complete, lowest_loss
-from train.run_folder import read_metrics
+from train.saving.retention import is_complete, lowest_loss
+from train.saving.run_folder import read_metrics
 
 
 @pytest.fixture(scope="module")

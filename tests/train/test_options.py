@@ -11,7 +11,9 @@ from torch import nn
 from models import load_base
 from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.worlds import write_micro_base
-from train.config import ConfigError, ModelConfig, parse_config
+from train.config import ModelConfig
+from train.config_file import parse_config
+from train.errors import ConfigError
 from train.networks import build_denoiser, noise_schedule
 
 SHORT = ["--train.steps=3", "--train.warmup_steps=0"]

@@ -14,10 +14,12 @@ from safetensors.torch import load_file
 
 from models.checkpoint import CheckpointError, read_state, step_folder, write_checkpoint
 from tests.train.conftest import Arguments, run
-from train.config import Config, ConfigError, DataConfig, RunConfig, as_plain, parse_config
-from train.resume import check_same_experiment, find_start
-from train.retention import set_aside
-from train.run_folder import METRICS, describe, open_run_folder, read_metrics
+from train.config import Config, DataConfig, RunConfig, as_plain
+from train.config_file import parse_config
+from train.errors import ConfigError
+from train.saving.resume import check_same_experiment, find_start
+from train.saving.retention import set_aside
+from train.saving.run_folder import METRICS, describe, open_run_folder, read_metrics
 
 IDENTITY = {"base_hash": "b", "dataset_fingerprint": "d"}
 SAME: Any = {"is_base": "b".__eq__, "dataset_fingerprint": "d"}

@@ -10,11 +10,13 @@ import wandb
 from diffusers import ControlNetModel, UNet2DConditionModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.dataset import open_dataset
+from data.dataset.open import open_dataset
 from models.checkpoint import step_folder
 from tests.train.conftest import Arguments, run
-from train.config import ConfigError, DataConfig, ValidationConfig, parse_config
-from train.run_folder import open_run_folder
+from train.config import DataConfig, ValidationConfig
+from train.config_file import parse_config
+from train.errors import ConfigError
+from train.saving.run_folder import open_run_folder
 from train.start_card import _validation
 
 VALIDATED = [

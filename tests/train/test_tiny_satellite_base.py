@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models import load_base
-from models.metadata import METADATA_FIELDS
-from models.sat_pipeline import SatPipeline
-from models.sat_unet import SatUNet
-from train.config import ConfigError
+from models.diffusionsat.metadata import METADATA_FIELDS
+from models.diffusionsat.pipeline import SatPipeline
+from models.diffusionsat.unet import SatUNet
+from train.errors import ConfigError
 from train.tiny_satellite_base import train_tiny_satellite_base
 
 

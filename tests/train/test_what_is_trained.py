@@ -11,9 +11,9 @@ from diffusers import DDIMScheduler, StableDiffusionInstructPix2PixPipeline, Sta
 from PIL import Image
 from safetensors.torch import load_file
 
-from data.dataset import open_dataset
+from data.dataset.open import open_dataset
 from generate.errors import GenerateError
-from generate.items import shown_patch
+from generate.images.items import shown_patch
 from generate.pipeline import Checkpoint, Pipeline, generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
 from generate.sampling import Sampling

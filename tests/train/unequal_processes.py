@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from models.denoiser import Denoiser
 from tests.train.conftest import run
 from train.errors import TrainingError
-from train.first_process import from_main
-from train.self_test import check_equal
+from train.processes.first_process import from_main
+from train.processes.self_test import check_equal
 
 
 def main() -> None:

@@ -9,9 +9,8 @@ import sys
 
 from data.errors import DataError, fault, plain
 from models.checkpoint import CheckpointError
-from train.config import ConfigError
-from train.errors import TrainingError
-from train.interrupt import Stopped
+from train.errors import ConfigError, TrainingError
+from train.processes.interrupt import Stopped
 from train.tiny.config import parse_config
 from train.tiny.train import train_tiny
 

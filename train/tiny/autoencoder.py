@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data.sampler import example_rng, view_of
+from data.examples.sampler import example_rng, view_of
 from models.tiny_networks import tiny_vae
 from train.networks import DTYPES
 from train.tiny.config import AutoencoderConfig, TinyConfig

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from train.config import parse_as
-from train.config_checks import ConfigError
+from train.config_file import parse_as
+from train.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from data.sampler import example_rng, view_of
+from data.examples.sampler import example_rng, view_of
 from models.tiny_networks import tiny_noise_schedule, tiny_text_encoder, tiny_unet
 from train.networks import DTYPES
 from train.tiny.base_folder import pipeline_of, show_captions, write_base

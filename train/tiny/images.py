@@ -13,12 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data.build import build
-from data.dataset import fingerprint, open_dataset
-from data.pixels import resize_rgb
-from data.simulate import simulate
+from data.dataset.open import fingerprint, open_dataset
+from data.imagery.pixels import resize_rgb
+from data.simulation.simulate import simulate
 from data.storage import whole
+from train.inputs.views import Phase
 from train.tiny.config import DataConfig
-from train.views import Phase
 
 Kind = TypeVar("Kind", bound=np.generic)
 PHASES: tuple[Phase, Phase] = ("pre", "post")

@@ -12,10 +12,10 @@ from transformers import CLIPTokenizer
 
 from data.storage import whole
 from models.text import tokenize
+from train.inputs.views import captions_of_views, views_of
 from train.networks import DTYPES
 from train.tiny.config import TinyConfig
 from train.tiny.images import PHASES, Images, of_part, to_network
-from train.views import captions_of_views, views_of
 
 ENCODED_AT_ONCE = 16  # patches
 

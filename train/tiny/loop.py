@@ -13,14 +13,14 @@ from typing_extensions import TypedDict
 from data.documents import Count, read_document
 from models.checkpoint import ADVICE, STATE, CheckpointError, newest_valid, step_folder
 from train.config import as_plain, changed_settings
-from train.interrupt import Interrupt
-from train.metrics_log import BAR_FORMAT
-from train.retention import delete_old
-from train.run_folder import commit, read_metrics, versions
+from train.processes.interrupt import Interrupt
+from train.saving.retention import delete_old
+from train.saving.run_folder import commit, read_metrics, versions
 from train.schedules import ema_decay, learning_rate
 from train.tiny.config import StageConfig, TinyConfig
 from train.tiny.log import Log, drop_later_metrics
 from train.tiny.state import State, new_state
+from train.watching.metrics_log import BAR_FORMAT
 
 FREE_ON_RESUME = ("run.", "validation.", "data.folder")
 OF_THE_OTHER_STAGE = {

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from train.contact_sheet import contact_sheet
 from train.tiny.images import Images
+from train.watching.contact_sheet import contact_sheet
 
 BLOCKS_PX = (8, 32)  # a house; a quarter of the image
 BATCH = 16

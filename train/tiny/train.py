@@ -10,11 +10,12 @@ from transformers import CLIPTokenizer
 from data.storage import sha256, whole_folder, write_text
 from data.strict_json import as_json
 from models.checkpoint import newest_valid
-from models.freed_memory import keep_freed_memory
+from models.cpu.freed_memory import keep_freed_memory
 from models.tiny_networks import tiny_tokenizer
-from train.config import ConfigError, save_config
-from train.interrupt import EXIT_INTERRUPTED, Interrupt
-from train.run_folder import CONFIG, commit, versions
+from train.config import save_config
+from train.errors import ConfigError
+from train.processes.interrupt import EXIT_INTERRUPTED, Interrupt
+from train.saving.run_folder import CONFIG, commit, versions
 from train.tiny.autoencoder import AutoencoderStage, standardise
 from train.tiny.base_folder import is_base_file
 from train.tiny.config import TinyConfig

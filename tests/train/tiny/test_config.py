@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.tiny.conftest import CONFIG, Arguments
-from train.config import ConfigError
+from train.errors import ConfigError
 from train.tiny.__main__ import main
 from train.tiny.config import parse_config
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.caption_layout import COMPASS
-from data.dataset import open_dataset
+from data.captions.layout import COMPASS
+from data.dataset.open import open_dataset
 from models.tiny_networks import tiny_tokenizer, tiny_vae
 from tests.train.tiny.conftest import Arguments
 from train.tiny.autoencoder import AutoencoderStage, standardise

@@ -1,0 +1,1 @@
+"""Captions from labels in five styles, and captions from elsewhere."""

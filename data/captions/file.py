@@ -1,0 +1,146 @@
+"""Captions from elsewhere (a vision-language model, RSCC): a JSONL file that joins the built rows by scene or patch.
+
+One object per line: `scene_id` (all its patches) or `patch_id`, `style`, `target` ("pre" or "post"), `text`, and if
+the text speaks of directions `mirrored`, its wording for the mirrored view. RSCC's own files are read as they are.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from data.captions.length import CLIP_TOKENS, estimated_tokens
+from data.captions.meaning import has_side, other_disaster, tells_damage
+from data.errors import DataError
+from data.jsonl import parse_texts, read_lines
+from data.storage import sha256
+
+REQUIRED = ("style", "target", "text")
+FIELDS = ("scene_id", "patch_id", *REQUIRED, "mirrored")
+# RSCC (2025) numbers the 512 px quarters of a scene; its captions speak of both images, as one would of the second.
+RSCC_REQUIRED = ("pre_image", "post_image", "change_caption")
+RSCC_FIELDS = (*RSCC_REQUIRED, "model_id", "inference_type", "mask", "filename")
+RSCC_STYLE = "rscc"
+_RSCC_IMAGE = re.compile(r"(.+)_post_disaster_part([1-4])")
+_RSCC_CORNERS = {"1": "0000_0000", "2": "0000_0512", "3": "0512_0000", "4": "0512_0512"}  # row and column; 2 is right
+_UNLIMITED = "long"  # the one style that need not fit a text encoder
+
+
+@dataclass(frozen=True)
+class _Line:
+    number: int  # in the file, from 1
+    id: str
+    entry: dict[str, str | None]  # as in the `captions` column
+
+
+class CaptionFile:
+    """The lines of the file by the id they belong to, and what became of them."""
+
+    def __init__(self, path: Path) -> None:
+        """Read and check the whole file."""
+        self.name = path.name
+        texts = read_lines(path, "captions")
+        self.sha256 = sha256(path)
+        self.lines = [_parse(text, f"{path}, line {number}", number) for number, text in texts]
+        if not self.lines:
+            raise DataError(f"captions {path}: holds no caption. Expected a JSON object per line.")
+        self._by_id: dict[str, list[_Line]] = {}
+        for line in self.lines:
+            self._by_id.setdefault(line.id, []).append(line)
+        self._used: dict[str, set[str]] = {}  # id -> the disaster types of its patches
+
+    def add_to(self, whole_id: str, rows: list[dict[str, Any]]) -> None:
+        """Append to the rows of a scene the captions that belong to them, those of the scene first.
+
+        Args:
+            whole_id: the raster of which the scene is a part, else the scene.
+            rows: of the scene.
+        """
+        for row in rows:
+            for key in _ids(whole_id, row):
+                row["captions"] += [line.entry for line in self._by_id.get(key, [])]
+
+    def count(self, whole_id: str, rows: list[dict[str, Any]]) -> None:
+        """Note which captions belong to these rows, whether they were just added or in an earlier run."""
+        for row in rows:
+            for key in _ids(whole_id, row):
+                if key in self._by_id:
+                    self._used.setdefault(key, set()).add(row["disaster_type"])
+
+    def outcome(self) -> dict[str, Any]:
+        """What dataset.json says: how many joined, and by line and id those that call for a look."""
+        joined = [line for line in self.lines if line.id in self._used]
+        return {
+            "file": self.name,
+            "sha256": self.sha256,
+            "lines": len(self.lines),
+            "joined": len(joined),
+            "unmatched": [_name(line) for line in self.lines if line.id not in self._used],
+            "too_long": [_name(line) for line in joined if _too_long(line)],
+            "not_for_mirrored_views": [_name(line) for line in joined if line.entry["mirrored"] is None],
+            "damage_before": [_name(line) for line in joined if _tells_damage_before(line)],
+            "other_disaster": [_name(line) for line in joined if self._tells_other_disaster(line)],
+        }
+
+    def _tells_other_disaster(self, line: _Line) -> bool:
+        return any(other_disaster(line.entry["text"] or "", kind) for kind in self._used[line.id])
+
+
+def caption_notes(outcome: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """What the summary and the report say of the file of captions, and of which lines."""
+    if outcome is None:
+        return {}
+    file = outcome["file"]
+    notes = {
+        f"captions of {file} that found no patch": outcome["unmatched"],
+        f"captions of {file} that may exceed {CLIP_TOKENS} tokens": outcome["too_long"],
+        f"captions of {file} with directions, or not in English, and no `mirrored`": outcome["not_for_mirrored_views"],
+        f"captions of {file} that tell of damage in a pre image": outcome["damage_before"],
+        f"captions of {file} that tell of another disaster than the labels": outcome.get(
+            "other_disaster", []
+        ),  # datasets of earlier versions do not say
+    }
+    found = {f"{what} ({len(lines):,})": lines for what, lines in notes.items() if lines}
+    joined = {f"captions of {file} that joined": [f"{outcome['joined']:,} of {outcome['lines']:,}"]}
+    return joined | {what: [f"{line['id']} (line {line['line']})" for line in lines] for what, lines in found.items()}
+
+
+def _parse(text: str, where: str, number: int) -> _Line:
+    content = _from_rscc(text, where) if '"change_caption"' in text else parse_texts(text, where, FIELDS, REQUIRED)
+    if ("scene_id" in content) == ("patch_id" in content):
+        raise DataError(f"{where}: give either scene_id or patch_id, so that the caption finds its images.")
+    if content["target"] not in ("pre", "post"):
+        raise DataError(f"{where}: target is {content['target']!r}, expected 'pre' or 'post': the image described.")
+    entry: dict[str, str | None] = {name: content[name] for name in REQUIRED}
+    fits_both = None if has_side(content["text"]) else content["text"]
+    entry["mirrored"] = content.get("mirrored", fits_both)
+    return _Line(number, content.get("scene_id") or content["patch_id"], entry)
+
+
+def _ids(whole_id: str, row: dict[str, Any]) -> dict[str, None]:
+    """What a caption may name to reach the row, each once."""
+    return dict.fromkeys((whole_id, row["scene_id"], row["patch_id"]))
+
+
+def _from_rscc(text: str, where: str) -> dict[str, str]:
+    """The same line with our fields; an image that is no quarter of a scene keeps its name, and finds no patch."""
+    content = parse_texts(text, where, RSCC_FIELDS, RSCC_REQUIRED)
+    name = PurePosixPath(content["post_image"]).stem
+    quarter = _RSCC_IMAGE.fullmatch(name)
+    patch_id = f"{quarter[1]}_{_RSCC_CORNERS[quarter[2]]}_512" if quarter else name
+    return {"patch_id": patch_id, "style": RSCC_STYLE, "target": "post", "text": content["change_caption"]}
+
+
+def _too_long(line: _Line) -> bool:
+    style, text = line.entry["style"], line.entry["text"] or ""
+    parts = text.split("\n") if style == "chunks" else [text]
+    return style != _UNLIMITED and any(estimated_tokens(part) > CLIP_TOKENS for part in parts)
+
+
+def _tells_damage_before(line: _Line) -> bool:
+    return line.entry["target"] == "pre" and tells_damage(line.entry["text"] or "")
+
+
+def _name(line: _Line) -> dict[str, Any]:
+    return {"line": line.number, "id": line.id}

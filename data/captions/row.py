@@ -1,0 +1,56 @@
+"""The facts behind the captions of a built patch, read back from its row."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import shapely
+
+from data.captions.facts import CaptionFacts, House
+from data.row_schema import polygons_of
+from data.schema import DAMAGE_VALUES
+from data.sources.events import describe_event
+
+_NAMES = {value: name for name, value in DAMAGE_VALUES.items()}
+
+
+def facts_of_row(row: Mapping[str, Any]) -> CaptionFacts:
+    """What the builder knew of the patch, as far as the styles `short` and `placed` speak of it.
+
+    Args:
+        row: of a built dataset; its images are not looked at.
+
+    Returns:
+        The builder's own facts, but for buildings that the edge cuts: here they lie at the middle of the part that
+        shows. Latitude and captures are left out, which only the long styles mention.
+    """
+    size = row["size"]
+    inside = row["buildings"]
+    polygons = polygons_of(row)
+    houses = tuple(
+        _house(polygon, building["damage"], size)
+        for polygon, building in zip(polygons, inside, strict=True)
+        if building["counted"]
+    )
+    damages = [house.damage for house in houses]
+    told = row["labels"] in ("both", "post")
+    return CaptionFacts(
+        event=replace(describe_event(row["event"], row["disaster_type"]), disaster_type=row["disaster_type"]),
+        buildings=len(houses) if row["labels"] in ("both", "post", "pre") else None,
+        classes={name: damages.count(name) for name in DAMAGE_VALUES} if told else None,
+        only_cut=bool(inside) and not houses,
+        patch_id=row["patch_id"],
+        size_px=size,
+        pixel_size_m=row["pixel_size_m"],
+        houses=houses,
+        reaching_in=len(inside) - len(houses),
+        built_share=min(1.0, float(np.sum(shapely.area(polygons))) / size**2),
+    )
+
+
+def _house(polygon: shapely.Geometry, damage: int | None, size: int) -> House:
+    centre = polygon.centroid
+    # A bent building that is counted here may show no part: its centroid is unknown then and taken as the middle.
+    x, y = (centre.x / size, centre.y / size) if not polygon.is_empty else (0.5, 0.5)
+    return House(x, y, polygon.area, None if damage is None else _NAMES[damage])

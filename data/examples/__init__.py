@@ -1,0 +1,1 @@
+"""From rows to what a network is shown: which view, which condition, which pixels count."""

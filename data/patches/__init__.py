@@ -1,0 +1,1 @@
+"""A scene cut into patches: windows, polygons, damage masks."""

@@ -1,0 +1,126 @@
+"""The pictures of the report: pre, post and damage of a few patches, chosen without chance."""
+
+import base64
+import io
+from collections import defaultdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from PIL import Image
+
+from data.errors import DataError
+from data.report.charts import CLASS_COLOURS
+from data.row_schema import ADVICE, check_rows, opened, polygons_of
+from data.schema import DAMAGE_VALUES
+
+GALLERY_ROWS = 20
+PICTURE_PX = 256
+_IMAGES = ["patch_id", "size", "pre", "post", "damage_mask", "captions", "buildings"]
+
+
+def choose(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The most damaged patch of every event, then each event's next, until the gallery is full."""
+    by_event: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (-row["damaged"], -row["total"], row["patch_id"])):
+        by_event[row["event"]].append(row)
+    rank = {row["patch_id"]: i for members in by_event.values() for i, row in enumerate(members)}
+    ordered = sorted(rows, key=lambda row: (rank[row["patch_id"]], row["event"]))
+    return sorted(ordered[:GALLERY_ROWS], key=lambda row: (row["event"], rank[row["patch_id"]]))
+
+
+def gallery(folder: Path, chosen: list[dict[str, Any]]) -> str:
+    """The rows of pictures, read from the shards of a built dataset."""
+    wanted = {row["patch_id"]: row for row in chosen}
+    pictures: dict[str, str] = {}
+    for file in sorted({row["file"] for row in chosen}):
+        with opened(folder / file) as shard:
+            for group in range(shard.num_row_groups):  # the pictures of a whole shard would take 350 MB
+                names = shard.read_row_group(group, ["patch_id"])["patch_id"].to_pylist()
+                if not wanted.keys().isdisjoint(names):
+                    here = shard.read_row_group(group, _IMAGES).take([i for i, n in enumerate(names) if n in wanted])
+                    check_rows(here, str(folder / file), _IMAGES)
+                    for full in here.to_pylist():
+                        pictures[full["patch_id"]] = _shown(full, wanted[full["patch_id"]]["split"], folder / file)
+    return "".join(pictures[patch_id] for patch_id in wanted)
+
+
+def _shown(row: dict[str, Any], split: str, file: Path) -> str:
+    try:
+        return _entry(row, split)
+    except Exception as error:  # Pillow and shapely raise a dozen kinds for what is damaged
+        raise DataError(
+            f"{file}: a picture or polygon of patch {row['patch_id']} cannot be read ({error}). {ADVICE}"
+        ) from error
+
+
+def _entry(row: dict[str, Any], split: str) -> str:
+    pre, post = _thumbnail(row["pre"]["bytes"]), _thumbnail(row["post"]["bytes"])
+    cells = _image("pre", pre) + _image("post", post)
+    if any(building["damage"] for building in row["buildings"]):
+        cells += f'<div class="over">{_image("damage", _dim(post))}{_polygons(row)}</div>'
+    elif row["damage_mask"] is not None:
+        cells += _image("damage", _paint(post, row["damage_mask"]["bytes"]))
+    missing = '<div class="missing">no post label</div>' * (row["damage_mask"] is None)
+    texts = "".join(
+        f"<p><b>{escape(caption['target'])}</b> {escape(caption['text'])}</p>"
+        for caption in sorted(row["captions"], key=lambda caption: caption["target"] == "post")
+        if caption["style"] == "short"
+    )
+    name = f"<h3>{escape(row['patch_id'])} <em>{escape(split)}</em></h3>"
+    return f'<article><div class="trio">{cells}{missing}</div>{name}{texts}</article>'
+
+
+def _image(name: str, pixels: NDArray[np.uint8]) -> str:
+    return f'<img src="{_data_uri(pixels)}" alt="{name}" title="{name}">'
+
+
+def _polygons(row: dict[str, Any]) -> str:
+    """The buildings as they are labelled, in the colours of their damage."""
+    names = {value: name for name, value in DAMAGE_VALUES.items()}
+    shapes = ""
+    for building, outline in zip(row["buildings"], polygons_of(row), strict=True):
+        name = names[building["damage"]]
+        parts = shapely.get_parts(outline)
+        lines = [ring.coords for part in parts for ring in (part.exterior, *part.interiors)]
+        path = "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in line[:-1]) + "Z" for line in lines if line)
+        colour = CLASS_COLOURS[name.replace("-", "_")]
+        shapes += f'<path d="{path}" fill="{colour}" stroke="{colour}" fill-rule="evenodd"><title>{name}</title></path>'
+    return f'<svg viewBox="0 0 {row["size"]} {row["size"]}">{shapes}</svg>'
+
+
+def _dim(post: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey and dark, so that colours stand out."""
+    grey = 20 + 0.45 * post.mean(axis=2, keepdims=True)
+    return np.repeat(grey, 3, axis=2).astype(np.uint8)
+
+
+def _thumbnail(content: bytes) -> NDArray[np.uint8]:
+    image = _opened(content).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _paint(post: NDArray[np.uint8], mask_content: bytes) -> NDArray[np.uint8]:
+    """The mask's colours over a dim grey post image."""
+    image = _opened(mask_content).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.NEAREST)
+    mask, painted = np.asarray(image), _dim(post)
+    for name, value in DAMAGE_VALUES.items():
+        painted[mask == value] = _rgb(CLASS_COLOURS[name.replace("-", "_")])
+    return painted
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def _data_uri(pixels: NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _opened(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png), formats=("PNG",))

@@ -1,0 +1,72 @@
+"""`report.html` in a built dataset: what is in it, with pictures.
+
+On a laptop: `pre2post inspect d512`
+"""
+
+from pathlib import Path
+from typing import Any
+
+from data.captions.severity import damage_ratio
+from data.dataset.manifest_schema import DESCRIBED, Shard
+from data.dataset.open import described
+from data.disk import look
+from data.report.charts import histogram
+from data.report.gallery import choose, gallery
+from data.report.map import COLUMNS as MAP_COLUMNS
+from data.report.map import maps
+from data.report.page import page
+from data.report.quality import quality_charts
+from data.row_schema import check_rows, opened
+from data.schema import DAMAGE_VALUES, QUALITY
+from data.storage import write_text
+
+_COLUMNS = ["patch_id", "event", "counts", *MAP_COLUMNS, *QUALITY]
+
+
+def inspect(dataset: Path) -> None:
+    """Write report.html into a built dataset: counts, what was left out, distributions, pictures.
+
+    Args:
+        dataset: The folder that `pre2post build` wrote.
+    """
+    described(dataset, DESCRIBED)
+    look(dataset)  # before the work of some minutes
+    write_report(dataset)
+
+
+def write_report(dataset: Path) -> None:
+    """The same for a dataset that is being built."""
+    manifest = described(dataset, DESCRIBED)
+    rows = [row for shard in manifest["shards"] for row in _read(dataset, shard)]
+    html = page(manifest, _charts(rows), maps(rows), gallery(dataset, choose(rows)))
+    write_text(dataset / "report.html", html)
+
+
+def _read(folder: Path, shard: Shard) -> list[dict[str, Any]]:
+    with opened(folder / shard["file"]) as file:
+        table = file.read(_COLUMNS)
+    check_rows(table, str(folder / shard["file"]), _COLUMNS)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for row in rows:
+        classes = {name: row["counts"][name.replace("-", "_")] or 0 for name in DAMAGE_VALUES}
+        row["ratio"] = damage_ratio(classes)
+        row["total"] = sum(classes.values())
+        row["damaged"] = classes["minor-damage"] + 2 * classes["major-damage"] + 3 * classes["destroyed"]
+        row |= {"split": shard["split"], "file": shard["file"]}
+    return rows
+
+
+def _charts(rows: list[dict[str, Any]]) -> list[str]:
+    ratios = [row["ratio"] for row in rows if row["ratio"] is not None]
+    damaged = [ratio for ratio in ratios if ratio > 0]
+    return [
+        histogram(
+            "Mean damage of a patch",
+            f"0 intact, 1 all destroyed; {len(ratios) - len(damaged):,} of {len(ratios):,} patches with buildings "
+            "are at 0 and not drawn",
+            damaged,
+            0,
+            1,
+        ),
+        *quality_charts(rows),
+    ]

@@ -1,0 +1,104 @@
+"""Find the scenes that a manifest lists: any bi-temporal images of the user's, one pair per line of a JSONL file.
+
+    {"pre": "a/1.tif", "post": "b/1.tif", "event": "hurricane-ida", "disaster_type": "flooding"}
+
+Paths are relative to the manifest. A line with a mistake is left out and named; the others are built.
+"""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from data.errors import DataError
+from data.jsonl import LONGEST_PATH, check_texts, parse_date, parse_object, read_lines, stop
+from data.sources.events import CAUSES
+from data.sources.history import parse_history
+from data.sources.release import Release, SceneFiles
+
+REQUIRED = ("pre", "post", "event")
+LABELS = ("pre_label", "post_label", "mask")
+FIELDS = (*REQUIRED, "scene_id", "disaster_type", "pre_date", "post_date", *LABELS, "history", "post_again", "split")
+SPLIT_WORDS = ("train", "validation", "test")
+_SCENE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_EVENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def find_pairs(manifest: Path) -> Release:
+    """The scenes of a manifest, in the order of their ids."""
+    lines = read_lines(manifest, "manifest")
+    if not lines:
+        raise DataError(f"manifest {manifest}: holds no pair. Expected an object with {', '.join(REQUIRED)} per line.")
+    scenes: dict[str, SceneFiles] = {}
+    numbers: dict[str, int] = {}
+    mistakes: list[tuple[str, str]] = []
+    for number, text in lines:
+        where = f"{manifest}, line {number}"
+        try:
+            scene = _scene(parse_object(text, where, FIELDS, REQUIRED), manifest.parent, where)
+            if scene.scene_id in scenes:
+                mend = f"that of line {numbers[scene.scene_id]} too; give each its own"
+                stop(where, "scene_id", scene.scene_id, mend)
+        except DataError as error:
+            mistakes.append((f"{manifest.name}, line {number}", str(error)))
+        else:
+            scenes[scene.scene_id], numbers[scene.scene_id] = scene, number
+    if not scenes:
+        raise DataError(f"none of {len(lines)} lines of {manifest} could be used. The first: {mistakes[0][1]}")
+    return Release(tuple(scenes[name] for name in sorted(scenes)), tuple(mistakes), ())
+
+
+def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
+    told = check_texts({name: value for name, value in content.items() if name != "history"}, where)
+    files = {name: folder / told[name] for name in ("pre", "post", *LABELS, "post_again") if name in told}
+    for name, path in files.items():
+        if not os.path.isfile(path):  # false also for what can be no path
+            state = "is a folder" if os.path.isdir(path) else "does not exist"
+            stop(where, name, told[name], f"{str(path)[:LONGEST_PATH]} {state}. Paths are relative to the manifest")
+    if files["pre"].resolve() == files["post"].resolve():
+        stop(where, "post", told["post"], "the same file as pre")
+    if "mask" in told and ("pre_label" in told or "post_label" in told):
+        stop(where, "mask", told["mask"], "give label files or a mask, not both")
+    days = {name: parse_date(told[name], where, name) for name in ("pre_date", "post_date") if name in told}
+    if len(days) == 2 and days["post_date"] < days["pre_date"]:
+        mend = f"earlier than pre_date, {told['pre_date']}. Are pre and post swapped?"
+        stop(where, "post_date", told["post_date"], mend)
+    _check_words(told, where)
+    return SceneFiles(
+        scene_id=_scene_id(told, files["pre"], where),
+        event=told["event"],
+        official_split=told.get("split", ""),
+        pre_image=files["pre"],
+        post_image=files["post"],
+        pre_label=files.get("pre_label"),
+        post_label=files.get("post_label"),
+        change=None,
+        mask=files.get("mask"),
+        post_again=files.get("post_again"),
+        disaster_type=told.get("disaster_type", ""),
+        pre_date=days.get("pre_date"),
+        post_date=days.get("post_date"),
+        history=parse_history(content.get("history", []), folder, where),
+    )
+
+
+def _scene_id(told: dict[str, str], pre: Path, where: str) -> str:
+    """As told, else the name of the pre image."""
+    scene_id = told.get("scene_id", pre.stem)
+    if not _SCENE_ID.fullmatch(scene_id):
+        stop(where, "scene_id", scene_id, "expected letters, digits, '.', '_' and '-', at most 100")
+    return scene_id
+
+
+def _check_words(told: dict[str, str], where: str) -> None:
+    if not _EVENT.fullmatch(told["event"]):
+        mend = "expected lower-case letters, digits and hyphens, as in hurricane-ida"
+        stop(where, "event", told["event"], mend)
+    if told.get("split", "train") not in SPLIT_WORDS:
+        stop(where, "split", told["split"], f"expected {', '.join(SPLIT_WORDS)}")
+    kind = told.get("disaster_type", "fire")
+    if kind not in CAUSES and (near := difflib.get_close_matches(kind, CAUSES, 1)):
+        stop(where, "disaster_type", kind, f"did you mean {near[0]}?")
+    if not _EVENT.fullmatch(kind.replace(" ", "-")):
+        stop(where, "disaster_type", kind, f"expected {', '.join(CAUSES)}, or another plain word")

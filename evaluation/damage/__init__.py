@@ -1,0 +1,1 @@
+"""Damage models: training, the xView2 score, what synthetic pairs are worth."""

@@ -1,0 +1,177 @@
+"""Do synthetic pairs help? Damage models trained on real, synthetic and both, tested on real pairs.
+
+    pre2post usefulness --dataset d_ours --synthetic synthetic --out useful
+
+docs/usefulness.md says what may be concluded from it.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+from typing_extensions import NotRequired, TypedDict
+
+from data.dataset.open import fingerprint, open_dataset
+from data.disk import look
+from data.documents import Count, read_document
+from data.examples.sampler import view_of
+from data.storage import locked, write_text
+from data.strict_json import as_json
+from evaluation.damage.examples import Source, footprints_only, of_scenes, real_source
+from evaluation.damage.model import DamageCard, score_pairs
+from evaluation.damage.score import ERRORS, JUDGED, Counts, official, summed
+from evaluation.damage.synthetic import read_synthetic, seen_by_synthetic, synthetic_source
+from evaluation.damage.table import Score, usefulness_tables
+from evaluation.damage.training import DEFAULT, Training, described, labelled, train_damage_model
+from evaluation.errors import EvaluationError
+from evaluation.seen import check_unseen
+from generate.processes import join_processes
+
+TRAININGS, TABLE = "trainings", "usefulness.md"
+Triple = Annotated[list[Count], Field(min_length=len(ERRORS), max_length=len(ERRORS))]
+Scene = Annotated[list[Triple], Field(min_length=len(JUDGED), max_length=len(JUDGED))]
+
+
+class Result(TypedDict):
+    """What is read of the file of a training."""
+
+    settings: dict[str, Any]
+    counts: NotRequired[Annotated[list[Scene], Field(min_length=1)]]
+
+
+RESULTS = TypeAdapter(Result)
+
+# What a model is trained on; each part gives the same share of the pairs.
+ARMS = (
+    "real",
+    "real + footprints",
+    "real + synthetic",
+    "synthetic",
+    "others",
+    "real + others",
+)
+
+
+def usefulness(
+    *,
+    dataset: Path,
+    synthetic: Path,
+    out: Path,
+    others: Path | None = None,
+    scenes: str = "5,20,80",
+    seeds: str = "0,1,2,3,4",
+    split: str = "train",
+    test_split: str = "test",
+    training: Training = DEFAULT,
+) -> None:
+    """Measure what synthetic pairs are worth to a damage model when labelled scenes are scarce.
+
+    For every seed, draws some labelled scenes of the dataset (fewer scenes are part of more), trains models on them
+    alone, with synthetic pairs, and on synthetic pairs alone, and scores each as in the xView2 challenge on the real
+    pairs of the test split. `real + footprints` is also shown where buildings stand in the pre images of the synthetic
+    pairs, but no generated image: what is gained over it, the generated images have given. Every model takes the same
+    number of steps. Writes a result per model under `trainings/` and the table `usefulness.md`; run it again after an
+    interruption and only the models that are missing are trained.
+
+    Args:
+        dataset: A folder made by `pre2post build`: the events that are to be mapped.
+        synthetic: A folder made by `pre2post synthesize`, best of the same places.
+        out: The folder to write.
+        others: A built dataset of the labelled pairs that the ControlNet was trained on. Who has them can train on
+            them directly, so this is what the synthetic pairs must be better than.
+        scenes: How many labelled scenes, separated by commas.
+        seeds: Of the scenes drawn, of weights and of examples, separated by commas; at least 5 for an interval.
+        split: Where the labelled scenes are drawn from.
+        test_split: Where the models are tested, on scenes that nothing was trained on; at least 5 for an interval.
+        training: How they are trained.
+    """
+    if not join_processes().is_main_process:
+        return  # one process does it all
+    counts, draws = _numbers(scenes, "scenes"), _numbers(seeds, "seeds")
+    with locked(out):
+        look(out)
+        rows, card = open_dataset(dataset, split), read_synthetic(synthetic)
+        shape = DamageCard(training.width, card["resolution"], card["patch_px"])
+        real = labelled(real_source(rows, shape.resolution), f"{dataset}, split {split}")
+        made = synthetic_source(synthetic, shape.resolution, int(rows[0]["size"]))
+        fixed = {"synthetic": made, "footprints": footprints_only(made)}
+        if others is not None:
+            pairs = real_source(open_dataset(others, "train"), shape.resolution, "others")
+            fixed["others"] = labelled(pairs, f"{others}, split train")
+        test = labelled(real_source(open_dataset(dataset, test_split), shape.resolution, "test"), str(dataset))
+        _check_scenes(real, max(counts), f"{dataset}, split {split}")
+        seen: dict[str, Collection[str]] = {f"trained on (--split {split})": real.scenes}
+        seen |= seen_by_synthetic(synthetic, dataset)
+        if others is not None and fingerprint(others) == fingerprint(dataset):
+            seen[f"trained on (--others {others})"] = fixed["others"].scenes
+        check_unseen(test.scenes, f"{dataset}, --test-split {test_split}", seen)
+        for source in (real, *fixed.values(), test):
+            print(described(source))
+        settings = {
+            "dataset": [fingerprint(dataset), split, test_split],
+            "others": fingerprint(others) if others else None,
+            "synthetic": card,
+            **vars(training),
+        }
+        scores: list[Score] = []
+        for seed in draws:
+            for arm, count in planned(counts, fixed):
+                name = f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}"
+                path = out / TRAININGS / f"{name}.json"
+                found = _finished(path, settings)
+                if found is None:
+                    parts = fixed | {"real": of_scenes(real, drawn_scenes(real.scenes, count, seed))}
+                    sources = [parts[part] for part in arm.split(" + ")]
+                    model, loss = train_damage_model(sources, shape, training, seed, name)
+                    found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    scored = {name: float(value) for name, value in official(found.sum(axis=0)).items()}
+                    result = {"settings": settings, "last_loss": loss, "scores": scored, "counts": found.tolist()}
+                    write_text(path, as_json(result))
+                scores.append(Score(arm, count, seed, found))
+        text = usefulness_tables(scores)
+        write_text(out / TABLE, text)
+        print(text)
+
+
+def planned(counts: Sequence[int], parts: Collection[str]) -> list[tuple[str, int]]:
+    """Every arm with every number of labelled scenes; 0 where no labelled scene takes part."""
+    possible = [arm for arm in ARMS if all(part in ("real", *parts) for part in arm.split(" + "))]
+    return [(arm, count) for arm in possible for count in (counts if "real" in arm.split(" + ") else (0,))]
+
+
+def drawn_scenes(scenes: Sequence[str], count: int, seed: int) -> set[str]:
+    """So many scenes by lot; those of a smaller count are among those of a larger one."""
+    names = sorted(set(scenes))
+    return {names[view_of(seed, turn, len(names))] for turn in range(count)}
+
+
+def _finished(path: Path, settings: dict[str, Any]) -> Counts | None:
+    """The counts of a training that was done before, scene by scene."""
+    if not path.is_file():
+        return None
+    found = read_document(path, RESULTS, "Delete it: that model is then trained again.", EvaluationError)
+    if found["settings"] != settings or "counts" not in found:
+        raise EvaluationError(
+            f"{path} was trained from other data or in another way, or written before counts were kept for each test "
+            "scene. Name another folder with --out."
+        )
+    return np.array(found["counts"], np.int64)
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise EvaluationError(f"{option} is {text!r}; expected whole numbers separated by commas.") from None
+    if found[0] < (1 if option == "scenes" else 0):
+        raise EvaluationError(f"{option} is {text!r}; {found[0]} is too small.")
+    return found
+
+
+def _check_scenes(real: Source, most: int, where: str) -> None:
+    there = len(set(real.scenes))
+    if there < most:
+        raise EvaluationError(f"scenes: {most} are asked for, but {where} has {there} with damage labels.")

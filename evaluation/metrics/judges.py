@@ -1,0 +1,127 @@
+"""What networks say of images: per image at once, of sets at the end."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from data.examples.similarity import Pixels
+from evaluation.columns import SET_METRICS
+from evaluation.damage.model import DamageModel
+from evaluation.estimate import Estimate
+from evaluation.metrics.distributions import FEW_IMAGES, frechet_distance, inception_score, kernel_distance
+from evaluation.metrics.networks import (
+    Features,
+    ImagePair,
+    ImageText,
+    NetworkAbsent,
+    load_clip,
+    load_inception,
+    load_lpips,
+)
+from evaluation.results import REAL
+
+NOT_ASKED = "not asked for (--networks)"
+Key = tuple[str, int]  # method and sample
+
+
+@dataclass
+class Judges:
+    """The networks that are there, the reasons for those that are not, and the features seen so far."""
+
+    lpips: dict[str, ImagePair] = field(default_factory=dict)  # metric -> network
+    clip: ImageText | None = None
+    inception: Features | None = None
+    damage: DamageModel | None = None
+    gaps: dict[str, str] = field(default_factory=dict)  # metric -> why it cannot be measured
+    features: dict[Key, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    logits: dict[Key, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+
+    @torch.inference_mode()
+    def see(
+        self, key: Key, images: Sequence[Pixels], truth: Sequence[Pixels], captions: list[str]
+    ) -> list[dict[str, float]]:
+        """Judge a batch of images of one method and sample; remember their features.
+
+        Returns:
+            for each image its LPIPS against the truth and its CLIP-score, as far as there are networks.
+        """
+        made, real = _tensor(images), _tensor(truth)
+        columns = {metric: network(made, real) for metric, network in self.lpips.items() if key[0] != REAL}
+        if self.clip:
+            columns["clip"] = self.clip(made, captions)
+        if self.inception:
+            features, logits = self.inception(made)
+            self.features[key].append(features.cpu())
+            self.logits[key].append(logits.cpu())
+        values = {metric: column.float().cpu().tolist() for metric, column in columns.items()}
+        return [{metric: column[i] for metric, column in values.items()} for i in range(len(images))]
+
+    def sets(self, method: str) -> dict[str, Estimate]:
+        """FID, KID and IS of all images of a method; of several samples the mean, each being a set of its own."""
+        samples = sorted(sample for name, sample in self.features if name == method)
+        if not samples:
+            return {}
+        real = torch.cat(self.features[REAL, 0])
+        found: dict[str, list[float]] = defaultdict(list)
+        for sample in samples:
+            features = torch.cat(self.features[method, sample])
+            if method != REAL:
+                found["fid"].append(frechet_distance(real, features))
+                found["kid"].append(kernel_distance(real, features))
+            found["is"].append(inception_score(torch.cat(self.logits[method, sample])))
+        return {metric: Estimate(float(np.mean(values))) for metric, values in found.items()}
+
+    def explain(self, images: int) -> list[str]:
+        """Whether the sets are large enough for their metrics: adds gaps, returns notes."""
+        if self.inception is None:
+            return []
+        if images < 2:
+            self.gaps |= dict.fromkeys(
+                SET_METRICS, f"needs at least 2 images, better {FEW_IMAGES:,}; there is {images}"
+            )
+            return []
+        if images < FEW_IMAGES:
+            return [
+                f"FID, KID and IS of {images} images: FID is biased upwards below {FEW_IMAGES:,}; compare it only "
+                "within this table."
+            ]
+        return []
+
+
+def summon_judges(names: Sequence[str]) -> Judges:
+    """Load the networks that are asked for and can be had."""
+    device = PartialState().device
+    judges = Judges()
+    for net in ("vgg", "alex"):
+        metric = f"lpips_{net}"
+        _try(
+            judges,
+            names,
+            metric,
+            [metric],
+            lambda net=net, metric=metric: judges.lpips.update(  # type: ignore[misc]
+                {metric: load_lpips(net, device)}
+            ),
+        )
+    _try(judges, names, "inception", list(SET_METRICS), lambda: setattr(judges, "inception", load_inception(device)))
+    _try(judges, names, "clip", ["clip"], lambda: setattr(judges, "clip", load_clip(device)))
+    return judges
+
+
+def _try(judges: Judges, names: Sequence[str], network: str, metrics: list[str], load: Callable[[], None]) -> None:
+    if network not in names:
+        judges.gaps |= dict.fromkeys(metrics, NOT_ASKED)
+        return
+    try:
+        load()
+    except NetworkAbsent as absent:
+        judges.gaps |= dict.fromkeys(metrics, str(absent))
+
+
+def _tensor(images: Sequence[Pixels]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(PartialState().device)

@@ -1,0 +1,83 @@
+"""Measure the images of an evaluation, patch by patch, from their files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.examples.similarity import Pixels, score
+from evaluation.damage.fidelity import told_damage
+from evaluation.metrics.judges import Judges
+from evaluation.output import image_file
+from evaluation.patches import Patch
+from evaluation.results import OF_THE_DATASET, REAL, PatchResult, Values
+from generate.images.items import batched
+from generate.progress import progress
+
+BATCH = 8  # images that a network judges at once
+
+
+def measure(
+    folder: Path, patches: Iterator[Patch], total: int, methods: Sequence[str], seeds: list[list[int]], judges: Judges
+) -> list[PatchResult]:
+    """Score every image of every method and sample.
+
+    Args:
+        folder: of the evaluation; generated images are read from it.
+        patches: to measure.
+        total: their number.
+        methods: in the order of tables; those of OF_THE_DATASET have no files.
+        seeds: of the samples of each patch.
+        judges: the networks.
+    """
+    results: list[PatchResult] = []
+    with progress(total, "measure", "patch") as bar:
+        for batch in batched(patches, BATCH):
+            posts, captions = [patch.post for patch in batch], [patch.prompt for patch in batch]
+            scores: list[dict[str, list[Values]]] = [{method: [] for method in (*methods, REAL)} for _ in batch]
+            damage = told_damage(judges.damage, batch, posts)
+            for i, judged in enumerate(judges.see((REAL, 0), posts, posts, captions)):
+                scores[i][REAL].append({"whole": {"pixels": float(posts[0][..., 0].size), **judged}} | damage[i])
+            for method in methods:
+                for sample in range(1 if method in OF_THE_DATASET else len(seeds[0])):
+                    images = [image_of(folder, patch, method, sample) for patch in batch]
+                    opinions = judges.see((method, sample), images, posts, captions)
+                    damage = told_damage(judges.damage, batch, images)
+                    for i, patch in enumerate(batch):
+                        scores[i][method].append(_values(images[i], patch, opinions[i]) | damage[i])
+            for patch, found in zip(batch, scores, strict=True):
+                results.append(_result(patch, seeds[len(results)], found))
+            bar.update(len(batch))
+    return results
+
+
+def image_of(folder: Path, patch: Patch, method: str, sample: int = 0) -> Pixels:
+    """What a method shows of a patch: from the dataset, or from the folder of the evaluation."""
+    if method == "copy":
+        return patch.pre
+    if method == "again":
+        assert patch.post_again is not None
+        return patch.post_again
+    with Image.open(folder / image_file(patch.patch_id, method, sample), formats=("PNG",)) as image:
+        return np.asarray(image)
+
+
+def _values(image: Pixels, patch: Patch, judged: dict[str, float]) -> Values:
+    values: Values = {region: asdict(one) for region, one in score(image, patch.post, patch.regions).items()}
+    values["whole"] |= judged
+    return values
+
+
+def _result(patch: Patch, seeds: list[int], scores: dict[str, list[Values]]) -> PatchResult:
+    return PatchResult(
+        patch_id=patch.patch_id,
+        scene_id=patch.scene_id,
+        event=patch.event,
+        disaster_type=patch.disaster_type,
+        position=patch.position,
+        seeds=seeds,
+        prompt=patch.prompt,
+        scores=scores,
+    )

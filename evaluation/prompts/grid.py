@@ -1,0 +1,102 @@
+"""The prompts of the study: the caption of a patch with one fact replaced, made by the builder's own code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from data.captions.facts import CaptionFacts, CaptionOptions, House, layout_of
+from data.captions.layout import COMPASS, Layout
+from data.captions.row import facts_of_row
+from data.captions.styles import captions
+from data.schema import DAMAGE_VALUES
+
+NINE = (*COMPASS, "centre")
+BUILDINGS = {"one": 1, "few": 5, "many": 40}
+# Study -> its words, in the order in which the answer should rise where it is a number.
+STUDIES = {
+    "severity": ("none", "slight", "moderate", "severe"),
+    "position": (*NINE, "throughout"),
+    "count": tuple(BUILDINGS),
+}
+WORDS = tuple(word for words in STUDIES.values() for word in words)
+LEAST_BUILDINGS = 6  # of a patch, so that damage can be slight, and lie anywhere
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one image is asked for."""
+
+    position: int  # of the patch in the split
+    patch_id: str
+    word: str  # of WORDS
+    text: str
+
+    @property
+    def name(self) -> str:
+        """Of the image."""
+        return f"{self.patch_id}_{self.word}"
+
+
+def fits(facts: CaptionFacts) -> bool:
+    """Whether a patch can be asked everything: its buildings are labelled, enough, and lie all over it."""
+    return (
+        facts.classes is not None
+        and len(facts.houses) >= LEAST_BUILDINGS
+        and layout_of(facts).buildings == "throughout"
+    )
+
+
+def prompts_of(position: int, row: Mapping[str, Any], style: str) -> list[Prompt]:
+    """One prompt for each word.
+
+    Args:
+        position: of the patch in the split.
+        row: of the dataset; its images are not looked at.
+        style: of the captions, as in training.
+    """
+    facts = facts_of_row(row)
+    return [Prompt(position, row["patch_id"], word, reworded(facts, word, style)) for word in WORDS]
+
+
+def reworded(facts: CaptionFacts, word: str, style: str) -> str:
+    """The caption that the builder would give the post image of this patch if `word` were true of it."""
+    said, layout = _with_word(facts, word)
+    entries = captions(said, CaptionOptions(), layout)
+    return next(entry["text"] for entry in entries if (entry["style"], entry["target"]) == (style, "post"))
+
+
+def silent_studies(texts: Mapping[str, str]) -> dict[str, str]:
+    """Studies whose words all give the same prompt -> why they cannot be made."""
+    reason = "captions of this style do not say it"
+    return {name: reason for name, words in STUDIES.items() if len({texts[word] for word in words}) < len(words)}
+
+
+def _with_word(facts: CaptionFacts, word: str) -> tuple[CaptionFacts, Layout]:
+    total = len(facts.houses)
+    layout = replace(layout_of(facts), damage="", intact="")
+    if word in STUDIES["severity"]:
+        return _damaged(facts, *_damage(word, total)), layout
+    if word in STUDIES["position"]:
+        return _damaged(facts, 0, (total + 1) // 2), replace(layout, damage=word)
+    houses = (House(0.5, 0.5, facts.houses[0].area_px, "no-damage"),) * BUILDINGS[word]
+    layout = Layout("throughout", "", "", "single" if word == "one" else "scattered")
+    return _damaged(replace(facts, houses=houses), 0, 0), layout
+
+
+def _damage(severity: str, total: int) -> tuple[int, int]:
+    """How many of the buildings have minor damage and how many are destroyed; mean damage 0, 0.05, 0.25, 1."""
+    return {
+        "none": (0, 0),
+        "slight": (max(1, total // 6), 0),
+        "moderate": (0, max(1, round(total / 4))),
+        "severe": (0, total),
+    }[severity]
+
+
+def _damaged(facts: CaptionFacts, minor: int, destroyed: int) -> CaptionFacts:
+    """The same patch with so many of its buildings damaged; all others are intact."""
+    damages = ["minor-damage"] * minor + ["destroyed"] * destroyed
+    damages += ["no-damage"] * (len(facts.houses) - len(damages))
+    houses = tuple(replace(house, damage=damage) for house, damage in zip(facts.houses, damages, strict=True))
+    classes = {name: damages.count(name) for name in DAMAGE_VALUES}
+    return replace(facts, houses=houses, buildings=len(houses), classes=classes)

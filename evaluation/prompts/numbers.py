@@ -1,0 +1,146 @@
+"""How far prompts are followed: from single answers to numbers with intervals, beside what chance would give."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.captions.layout import COMPASS
+from evaluation.estimate import Estimate, weighted_mean
+from evaluation.prompts.answers import DIRECTIONS, Answer, turned_away
+from evaluation.prompts.grid import NINE, STUDIES
+
+Floats = NDArray[np.float64]
+CHANCE_OF_NINE = 100 / len(NINE)  # percent
+ByWord = dict[str, list[Answer]]  # word -> its answers, one for each sample
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number that says how far a study's words are followed."""
+
+    study: str
+    name: str
+    unit: str
+    digits: int
+    chance: float  # what an image that knows nothing of the prompt scores
+    of: Callable[[ByWord], Sequence[float]]  # the answers about one patch -> one value for each sample
+    lower_is_better: bool = False
+
+
+def _per_sample(score: Callable[[dict[str, Answer]], float]) -> Callable[[ByWord], list[float]]:
+    def scores(answers: ByWord) -> list[float]:
+        samples = range(len(next(iter(answers.values()))))
+        return [score({word: found[sample] for word, found in answers.items()}) for sample in samples]
+
+    return scores
+
+
+def in_order(values: Sequence[float]) -> float:
+    """Share of all pairs that rise, 0..1; equal ones count half."""
+    pairs = list(combinations(values, 2))
+    return sum(1.0 if low < high else 0.5 if low == high else 0.0 for low, high in pairs) / len(pairs)
+
+
+def _rising(field: str, words: Sequence[str]) -> Callable[[ByWord], list[float]]:
+    return _per_sample(lambda found: 100 * in_order([getattr(found[word], field) for word in words]))
+
+
+def _hits(found: dict[str, Answer], *, relative: bool) -> float:
+    """Percent of the nine words in whose cell the difference is largest.
+
+    Relative: each cell against its own mean over the nine words, so that a place where every word draws its damage
+    (the houses stand there) does not decide.
+    """
+    cells = np.array([found[word].cells for word in NINE])  # (word, cell)
+    sums = cells.sum(axis=1, keepdims=True)
+    shares = np.divide(cells, sums, out=np.zeros_like(cells), where=sums > 0)
+    if relative:
+        shares -= shares.sum(axis=0) / max(1, int((sums > 0).sum()))
+    shares[sums[:, 0] == 0] = 0  # an image in which nothing differs hits by chance
+    largest = shares == shares.max(axis=1, keepdims=True)
+    return 100 * float((largest.diagonal() / largest.sum(axis=1)).mean())  # equal cells share the hit
+
+
+def _angle(found: dict[str, Answer]) -> float:
+    """Mean angle between the word and the direction of the difference, degrees."""
+    return float(np.mean([turned_away(word, found[word].east, found[word].north) for word in COMPASS]))
+
+
+def _pull(found: dict[str, Answer]) -> float:
+    """Mean way of the middle of the difference towards the word, percent of the side; what all words share cancels."""
+    ways = [np.dot((found[word].east, found[word].north), DIRECTIONS[word]) for word in COMPASS]
+    return 100 * float(np.nan_to_num(ways).mean())
+
+
+MEASURES = {
+    "order": Measure("severity", "changed area rises", "% of pairs", 1, 50, _rising("changed", STUDIES["severity"])),
+    "order_beyond": Measure(
+        "severity", "difference from none rises", "% of pairs", 1, 50, _rising("beyond", STUDIES["severity"][1:])
+    ),
+    "hit": Measure("position", "hits", "%", 1, CHANCE_OF_NINE, _per_sample(partial(_hits, relative=False))),
+    "hit_relative": Measure(
+        "position", "hits, cell by cell", "%", 1, CHANCE_OF_NINE, _per_sample(partial(_hits, relative=True))
+    ),
+    "angle": Measure("position", "angle error", "degrees", 1, 90, _per_sample(_angle), lower_is_better=True),
+    "pull": Measure("position", "pull", "% of side", 2, 0, _per_sample(_pull)),
+    "count": Measure("count", "number rises", "% of pairs", 1, 50, _rising("buildings", STUDIES["count"])),
+}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The results of a study."""
+
+    scores: dict[str, dict[str, Estimate]]  # method -> key of MEASURES
+    advantage: dict[str, Estimate]  # key of MEASURES -> generated less base, patch by patch
+    curves: dict[str, dict[str, dict[str, Estimate]]]  # method -> field of an answer -> word
+
+
+def conclude(answers: Sequence[Answer], silent: Sequence[str], scenes: Mapping[int, str]) -> Numbers:
+    """Every number, with bootstrap intervals over scenes.
+
+    Args:
+        answers: of all methods, patches, words and samples.
+        silent: studies that cannot be made.
+        scenes: of the patch at each position.
+    """
+    keys = [key for key, measure in MEASURES.items() if measure.study not in silent]
+    grouped = _grouped(answers)
+    values = {
+        method: {key: np.array([MEASURES[key].of(found) for found in of.values()]) for key in keys}
+        for method, of in grouped.items()
+    }
+    both = {"generated", "base"} <= values.keys()
+    clusters = [scenes[position] for position in next(iter(grouped.values()))]
+
+    def mean(values: Floats) -> Estimate:
+        return weighted_mean(values, np.ones(len(values)), clusters)
+
+    return Numbers(
+        scores={method: {key: mean(found) for key, found in of.items()} for method, of in values.items()},
+        advantage={key: mean(values["generated"][key] - values["base"][key]) for key in keys} if both else {},
+        curves={method: _curves(list(of.values()), mean) for method, of in grouped.items()},
+    )
+
+
+def _grouped(answers: Sequence[Answer]) -> dict[str, dict[int, ByWord]]:
+    """Method -> position of the patch -> word -> samples."""
+    grouped: dict[str, dict[int, ByWord]] = {}
+    for answer in answers:
+        of = grouped.setdefault(answer.method, {}).setdefault(answer.position, {})
+        of.setdefault(answer.word, []).append(answer)
+    return grouped
+
+
+def _curves(patches: Sequence[ByWord], mean: Callable[[Floats], Estimate]) -> dict[str, dict[str, Estimate]]:
+    return {
+        field: {
+            word: mean(np.array([[getattr(answer, field) for answer in found[word]] for found in patches]))
+            for word in patches[0]
+        }
+        for field in ("changed", "beyond", "east", "north", "buildings")
+    }

@@ -1,0 +1,1 @@
+"""Tables, `results.json`, LaTeX and `report.html` of an evaluation."""

@@ -1,0 +1,174 @@
+"""`report.html`: one page with the tables, what they mean, and pictures. Nothing is loaded from elsewhere."""
+
+from collections.abc import Callable, Iterator
+from html import escape
+from pathlib import Path
+
+from data.storage import write_text
+from evaluation.columns import DAMAGE_METRICS, METRICS
+from evaluation.damage.fidelity import fidelity
+from evaluation.output import REPORT
+from evaluation.patches import Patch
+from evaluation.report.cells import all_tables, gap_sentences
+from evaluation.report.gallery import choose_random, choose_worst, gallery
+from evaluation.report.tables import html_table
+from evaluation.report.terminal import interval_sentence, verdict
+from evaluation.results import METHODS, Evaluation
+
+STYLE = Path(__file__).parents[1] / "report.css"
+
+METHODS_IN_WORDS = {
+    "generated": "The trained ControlNet shows the pre image to the base, which draws the post image of the caption.",
+    "copy": "The answer of one who says that nothing changes. Hard to beat outside the changed area, where it is "
+    "nearly true; the mark to beat inside it.",
+    "base": "The base draws from the same caption and the same start noise but never sees the pre image: "
+    "a plausible place, not this place.",
+    "sdedit": "The base alone: the pre image is noised three quarters of the way and denoised to the caption.",
+    "inpaint": "The base alone, allowed to redraw the buildings only; everything else is the pre image.",
+    "invert": "The base alone: the pre image is walked back to noise under its own caption, then forth under "
+    "the new one.",
+    "diffedit": "The same, but only where the base's predictions for the two captions differ may anything change.",
+    "instruct": "A model that was trained elsewhere to follow instructions; the caption is the instruction.",
+    "again": "Not an answer but the mark no answer can pass: another real image of the same aftermath, in other light.",
+}
+REGIONS_IN_WORDS = {
+    "whole": "Every pixel of the patch.",
+    "inside": "The changed area. Simulated data: pixels whose true change is at least a quarter of full. xBD: "
+    "buildings with minor or major damage or destroyed.",
+    "outside": "Simulated data: pixels that surely did not change. xBD: all but damaged buildings, though water, ash "
+    "or the season may have changed the ground. Un-classified buildings, pixels without data and what is "
+    "neither surely changed nor surely unchanged are left out of both areas.",
+}
+METRICS_IN_WORDS = {
+    "mse": "Mean squared difference of pixel values from 0 to 1, pooled over all pixels. Lower is better.",
+    "psnr": "The same in decibels, mean over patches (identical pixels count as 100). Higher is better.",
+    "ssim": "Structural similarity: edges and textures in the same places. 1 is identical; mean over patches.",
+    "lpips_vgg": "Distance of the images as a network trained on photographs sees them. Lower is better.",
+    "lpips_alex": "The same by a smaller network.",
+    "clip": "How well image and caption agree, 0 to 100, by a network that knows photographs of the web.",
+    "fid": "How far the set of images lies from the set of real ones, whichever belongs to which. Lower is better.",
+    "kid": "The same without the bias of small sets, times 1000.",
+    "score": "As in the xView2 challenge: 0.3 x localisation F1 + 0.7 x damage F1, of what a damage model trained on "
+    "labelled pairs tells of pre and post image. The row of the real post images shows what the model can tell at all.",
+    "localisation_f1": "Are buildings found? The model looks for them in the pre image, the same in every row.",
+    "damage_f1": "Harmonic mean of the F1 of the four classes, over building pixels: the worst class decides.",
+    "is": "How distinct and how varied the images of a set are; knows nothing of the real ones.",
+}
+
+
+def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Iterator[Patch]]) -> None:
+    """Write report.html beside the images of an evaluation.
+
+    Args:
+        folder: where images/ lies.
+        evaluation: what was measured.
+        load: gives the patches at some positions of the split, with the captions of a second list.
+    """
+    settings = evaluation.settings
+    worst = choose_worst(evaluation.patches)
+    random = choose_random(evaluation.patches, worst, settings["seed"])
+    title = _title(Path(settings["checkpoint"]), settings["step"])
+    body = [
+        f"<header><h1>{escape(title)}</h1>{_provenance(evaluation)}</header>",
+        f'<div class="verdict">{"".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(evaluation))}</div>',
+        _figures(evaluation),
+        '<input type="checkbox" id="outlines" checked>',
+        f'<div class="heading"><h2>Worst patches</h2><label for="outlines"></label></div>'
+        f"<p>Those whose image is farthest from the real one (MSE), {_where(evaluation)}. Pull the slider to the left "
+        "for the pre image, to the right for the real post image.</p>"
+        f'<div class="gallery">{gallery(folder, evaluation, worst, load)}</div>',
+    ]
+    if random:
+        body.append(
+            "<h2>Patches drawn by lot</h2><p>From all others, so that the worst do not stand for the rest.</p>"
+            f'<div class="gallery">{gallery(folder, evaluation, random, load)}</div>'
+        )
+    body += [_tables(evaluation), _in_words(evaluation)]
+    html = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
+        f"<body><main>\n{chr(10).join(body)}\n</main></body></html>\n"
+    )
+    write_text(folder / REPORT, html)
+
+
+def _tables(evaluation: Evaluation) -> str:
+    tables = "".join(f"<h2>{escape(table.title)}</h2>{html_table(table)}" for table in all_tables(evaluation))
+    remarks = [
+        *gap_sentences(evaluation),
+        *evaluation.notes,
+        interval_sentence(evaluation),
+    ]
+    return tables + f'<ul class="notes">{"".join(f"<li>{escape(remark)}</li>" for remark in remarks)}</ul>'
+
+
+def _title(checkpoint: Path, step: int) -> str:
+    in_run = checkpoint.parent.name == "checkpoints"
+    return (
+        f"Evaluation of {checkpoint.parents[1].name}, step {step:,}" if in_run else f"Evaluation of {checkpoint.name}"
+    )
+
+
+def _provenance(evaluation: Evaluation) -> str:
+    settings = evaluation.settings
+    facts = [
+        ("checkpoint", settings["checkpoint"]),
+        ("weights", f"{settings['weights']}, step {settings['step']:,}"),
+        ("base", settings["base"]),
+        ("dataset", f"{settings['dataset']}, split {settings['split']}"),
+        ("captions", settings["caption_style"]),
+        ("sampling", f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance_scale']:g}"),
+        ("seed", f"{settings['seed']}, {settings['samples']} per patch"),
+        ("images", f"{settings['size']} x {settings['size']} px"),
+    ]
+    return f"<dl>{''.join(f'<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>' for name, value in facts)}</dl>"
+
+
+def _figures(evaluation: Evaluation) -> str:
+    measured, total = len(evaluation.patches), evaluation.settings["split_patches"]
+    figures = [(f"{measured:,}", "patches measured" if measured == total else f"of {total:,} patches measured")]
+    if {"generated", "copy"} <= set(evaluation.methods):
+        figures += _against_copying(evaluation)
+    cells = "".join(f"<div><b>{big}</b><span>{what}</span></div>" for big, what in figures)
+    return f'<div class="figures">{cells}</div>'
+
+
+def _against_copying(evaluation: Evaluation) -> list[tuple[str, str]]:
+    figures = []
+    won, counted = evaluation.better_inside()
+    if counted:
+        figures.append((f"{won} of {counted}", "patches where generating beats copying inside the changed area"))
+    for region, where in (("inside", "inside the changed area"), ("outside", "outside of it")):
+        less = evaluation.less_than_copying(region)
+        copy = evaluation.estimate(evaluation.patches, "copy", region, "mse").value
+        if less.decided and copy > 0:
+            change = f"{less.value / copy:+.0%}".replace("-", "\N{MINUS SIGN}")
+            figures.append((change, f"squared error against copying, {where}"))
+    return figures
+
+
+def _in_words(evaluation: Evaluation) -> str:
+    groups = [
+        ("Rows", [(METHODS[key], METHODS_IN_WORDS[key]) for key in evaluation.methods]),
+        ("Columns", list(REGIONS_IN_WORDS.items())),
+        (
+            "Numbers",
+            [
+                (METRICS[key].name, text)
+                for key, text in METRICS_IN_WORDS.items()
+                if key not in evaluation.gaps and (key not in DAMAGE_METRICS or fidelity(evaluation))
+            ],
+        ),
+    ]
+    sections = ""
+    for head, entries in groups:
+        terms = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in entries)
+        sections += f"<section><h3>{head}</h3><dl>{terms}</dl></section>"
+    return f'<div class="words">{sections}</div>'
+
+
+def _where(evaluation: Evaluation) -> str:
+    first = evaluation.methods[0]
+    changed = any(patch.scores[first][0]["inside"]["pixels"] for patch in evaluation.patches)
+    return "inside the changed area" if changed else "over the whole patch"

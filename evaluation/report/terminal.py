@@ -1,0 +1,90 @@
+"""The results as plain text, for the terminal."""
+
+import math
+
+from evaluation.columns import number
+from evaluation.estimate import FEWEST_CLUSTERS, Estimate
+from evaluation.report.cells import Table, all_tables, gap_sentences
+from evaluation.results import Evaluation
+
+WHERE = {"inside": "Inside the changed area", "outside": "Outside of it"}
+
+
+def render(evaluation: Evaluation) -> str:
+    """Every table, what is missing and why, and what it means in one sentence each."""
+    lines: list[str] = []
+    for table in all_tables(evaluation):
+        lines += [table.title, *aligned(table), ""]
+    lines.append("* best of the fair rows; MSE, LPIPS, FID, KID: lower is better, others: higher")
+    return "\n".join([*lines, *gap_sentences(evaluation), *evaluation.notes, "", *verdict(evaluation)])
+
+
+def verdict(evaluation: Evaluation) -> list[str]:
+    """The answer to the question of the whole project, in words."""
+    return [
+        against_copying(region, evaluation.estimate(evaluation.patches, "copy", region, "mse"), less, evaluation.drawn)
+        for region, less in less_than_copying(evaluation).items()
+    ]
+
+
+def less_than_copying(evaluation: Evaluation) -> dict[str, Estimate]:
+    """Region -> paired difference of squared error; empty without one of the two rows."""
+    both = {"generated", "copy"} <= set(evaluation.methods)
+    return {region: evaluation.less_than_copying(region) for region in WHERE} if both else {}
+
+
+def interval_sentence(evaluation: Evaluation) -> str:
+    """What the intervals of the tables are, as they were made."""
+    over = {"scenes": "scenes", "events": "events (over the scenes of an event where one stands by itself)"}
+    return (
+        f"Intervals: 95 %, bootstrap over {over[evaluation.drawn]}, drawn whole with all their patches and samples. "
+        f"They say what other {evaluation.drawn} of the same kind would give. None of fewer than {FEWEST_CLUSTERS}, "
+        "nor of FID, KID and IS."
+    )
+
+
+def against_copying(region: str, copy: Estimate, less: Estimate, drawn: str) -> str:
+    """Whether generating is nearer to the truth than copying; no verdict unless the paired interval excludes 0.
+
+    Args:
+        region: a key of WHERE.
+        copy: squared error of the pre images.
+        less: that of the generated images less that of the pre images, paired.
+        drawn: what the interval resamples.
+    """
+    where = WHERE[region]
+    if math.isnan(less.value):
+        return f"{where}: nothing to measure in these patches."
+    if math.isnan(less.low):
+        return f"{where}: no verdict, an interval needs {FEWEST_CLUSTERS} {drawn} or more; here are {less.clusters}."
+    told = f"{number(less.value)} ({number(less.low)} to {number(less.high)}, 95 % over {less.clusters} {drawn})"
+    if not less.decided:
+        return f"{where}: no verdict, generated less copied squared error is {told}, which holds 0."
+    share = f"{abs(less.value / copy.value):.0%} " if copy.value else ""
+    more = "less" if less.value < 0 else "more"
+    return (
+        f"{where} the generated images have {share}{more} squared error than the pre images copied as they are: "
+        f"generated less copied is {told}."
+    )
+
+
+def aligned(table: Table) -> list[str]:
+    """Columns as wide as they need, under the names of their groups."""
+    heads = [table.lead, *(f"{column} " for _, _, columns in table.groups for column in columns)]
+    body = [[name, *(cell.text + ("*" if cell.best else " ") for cell in cells)] for _, name, cells in table.rows]
+    widths = [max(len(row[i]) for row in (heads, *body)) for i in range(len(heads))]
+    first = 1
+    over = " " * widths[0]
+    for name, note, columns in table.groups:
+        title = f"{name} ({note})" if note else name
+        last = first + len(columns)
+        # Room for the group's name.
+        widths[last - 1] += max(0, len(title) + 2 - sum(widths[first:last]) - 2 * (len(columns) - 1))
+        over += "  " + title.center(sum(widths[first:last]) + 2 * (len(columns) - 1))
+        first = last
+    lines = ["  ".join(_pad(row[i], width, i == 0) for i, width in enumerate(widths)) for row in (heads, *body)]
+    return [over.rstrip(), *(line.rstrip() for line in lines)]
+
+
+def _pad(cell: str, width: int, left: bool) -> str:
+    return cell.ljust(width) if left else cell.rjust(width)

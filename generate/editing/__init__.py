@@ -1,0 +1,1 @@
+"""Editing without training, as rows to compare with."""

@@ -1,0 +1,81 @@
+"""Ways to make a post image of a pre image, behind one interface, so that `evaluate` runs each by name."""
+
+from collections.abc import Callable, Sequence
+
+from generate.editing.diffedit import inpaint, instruct, load_editor, load_instruct, sdedit
+from generate.editing.inversion import MAP_STRENGTH, depth, diffedit, invert
+from generate.images.items import Item
+from generate.inputs import Inputs, Method
+from generate.pipeline import Checkpoint, Pipeline, Pixels, generate_images, load_generator
+from generate.sampling import Sampling
+from models import Base
+
+
+def controlnet(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
+    """The trained ControlNet; with control_scale 0 the base alone."""
+    return generate_images(
+        pipeline, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step, metadata=inputs.metadata
+    )
+
+
+METHODS: dict[str, Method] = {
+    "controlnet": controlnet,
+    "sdedit": sdedit,
+    "inpaint": inpaint,
+    "invert": invert,
+    "diffedit": diffedit,
+    "instruct": instruct,
+}
+INVERTING = ("invert", "diffedit")  # they are told what the pre image shows
+INVERTIBLE = ("epsilon", "sample", "v_prediction")  # what DDIMInverseScheduler understands
+
+
+def networks_of(method: str) -> str:
+    """What a method works with: the whole `checkpoint`, its `base` alone, or another model, `instruct`."""
+    return {"controlnet": "checkpoint", "instruct": "instruct"}.get(method, "base")
+
+
+def load_networks(
+    networks: str, trained: Checkpoint, parts: Base, instruct_parts: Base | None, scheduler: str
+) -> Pipeline:
+    """The pipeline of `networks_of`.
+
+    Args:
+        networks: checkpoint, base or instruct.
+        trained: the checkpoint; all read prompts of as many pieces.
+        parts: its base.
+        instruct_parts: the InstructPix2Pix model.
+        scheduler: one of `models.base.SAMPLERS`.
+    """
+    if networks == "checkpoint":
+        return load_generator(trained, parts, scheduler)
+    if networks == "instruct":
+        assert instruct_parts
+        return load_instruct(instruct_parts, scheduler, trained.text_chunks)
+    return load_editor(parts, scheduler, trained.text_chunks)
+
+
+def misfit(
+    method: str, items: Sequence[Item], parts: Base, instruct_parts: Base | None, sampling: Sampling
+) -> str | None:
+    """Why a method cannot work on this base and these items; None if it can. No weights are read for it."""
+    if method == "inpaint" and any(item.buildings is None or item.buildings() is None for item in items):
+        return "it redraws the buildings, but some patches have no damage mask that says where they are"
+    if method in ("sdedit", *INVERTING) and depth(sampling.steps, MAP_STRENGTH) < 1:
+        return f"it starts from a partly noised image, for which {sampling.steps} step is too few"
+    if method in INVERTING:
+        return _not_invertible(items, parts, sampling)
+    if method == "instruct" and instruct_parts is None:
+        return "its weights were not named (--instruct-pix2pix FOLDER, e.g. timbrooks/instruct-pix2pix of the hub)"
+    return None
+
+
+def _not_invertible(items: Sequence[Item], parts: Base, sampling: Sampling) -> str | None:
+    if sampling.scheduler != "ddim":
+        return f"it runs DDIM backwards, but the scheduler is {sampling.scheduler}"
+    kind = parts.load_sampler().config.prediction_type
+    if kind not in INVERTIBLE:
+        return f"{parts.name} predicts {kind}; DDIM runs backwards with {', '.join(INVERTIBLE)} only"
+    if any(item.source_prompt is None for item in items):
+        return "it must be told what the pre image shows, but some patches have no such caption of this style"
+    return None

@@ -1,0 +1,1 @@
+"""What to generate: image files, batch files, patches of a dataset."""

@@ -1,0 +1,225 @@
+"""What to generate: image files, a batch file of them, or the patches of a built dataset."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import datasets
+import numpy as np
+from PIL import Image
+
+from data.dataset.open import fingerprint, open_dataset, rows_of
+from data.examples.condition import newest, shown_metadata, shown_pixels, shown_sequence, too_short, undamaged
+from data.storage import sha256
+from generate.errors import GenerateError
+from generate.images.batch_file import read_batch_file
+from generate.images.read import ImageHeader, check_mask, read_header, read_pixels
+from generate.inputs import Mask
+from generate.metadata import Metadata
+from generate.pipeline import Checkpoint, Pixels
+from generate.scale import note_scale
+
+BATCH_FILES = (".json", ".jsonl")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One pre image and what to make of it."""
+
+    key: int  # place in the split or batch file: with the seed it decides the start noise
+    name: str  # patch_id, or the stem of the file
+    prompt: str
+    origin: Callable[[], dict[str, str]]  # what identifies the pre image, for the manifest
+    read: Callable[[], Pixels] | None  # the pre image as the network sees it; None for a scene
+    scene: ImageHeader | None = None  # an image to be gone over by windows
+    buildings: Callable[[], Mask | None] | None = None  # where they stand, as the network sees the pre image
+    source_prompt: str | None = None  # what the pre image shows, in the words of `prompt`
+    metadata: Metadata | None = None  # None = unknown
+
+
+def file_items(pre: Path, prompt: str | None, *, side: int, window: int, mask: Path | None = None) -> list[Item]:
+    """The items of one image file or of a batch file of them.
+
+    An image that fills one window exactly is generated at once, in a batch with others; any other by windows.
+
+    Args:
+        pre: a PNG, JPEG or GeoTIFF, or a .json or .jsonl file that names some.
+        prompt: what the new image shows; for entries of a batch file that say nothing themselves.
+        side: of the network's input, px.
+        window: pixels of an image that fill it along one side.
+        mask: damage mask that a single image is to show.
+
+    Raises:
+        GenerateError: an image that is missing or of another kind, an item without a prompt, two of one name.
+    """
+    if pre.suffix.lower() in BATCH_FILES:
+        if mask:
+            raise GenerateError(f"--mask is for a single image, but {pre} lists some. Generate them one by one.")
+        entries = read_batch_file(pre, prompt)
+        return [_file_item(key, path, name, text, side, window) for key, (path, name, text) in enumerate(entries)]
+    if prompt is None:
+        raise GenerateError(
+            f"{pre}: a single image has no caption. Say with --prompt what the new image shows, in the words the "
+            "checkpoint was trained with, e.g. --prompt 'a fmow satellite image after being affected by a flooding "
+            "natural disaster'."
+        )
+    return [_file_item(0, pre, pre.stem, prompt, side, window, mask)]
+
+
+def patch_items(
+    folder: Path,
+    split: str,
+    trained: Checkpoint,
+    *,
+    side: int,
+    limit: int | None,
+    events: Sequence[str] = (),
+    prompt: str | None = None,
+    style: str | None = None,
+) -> list[Item]:
+    """The items of some patches of a split; an item's key is its position in the whole split.
+
+    Args:
+        folder: a built dataset.
+        split: of it.
+        trained: the checkpoint: what it is shown, in which direction.
+        side: of the network's input, px.
+        limit: so many patches, evenly spread; None = all.
+        events: only patches of these; empty = of all.
+        prompt: for all patches; None = each patch's own caption of `style`.
+        style: of the captions; None = that of the training.
+
+    Raises:
+        DataError: there is no such split, or it is empty, or it has no such event.
+        GenerateError: a patch has no such caption.
+    """
+    rows = open_dataset(folder, split)
+    chosen = rows_of(rows, events)
+    positions = [chosen[place] for place in spread(len(chosen), limit)]
+    if short := too_short(rows, trained.sequence):
+        raise GenerateError(
+            f"{folder}: the checkpoint is shown {trained.sequence} images of before the event, but {len(short)} "
+            f"patches of split {split} have fewer, the first is {short[0]}. Build it from a source with histories."
+        )
+    note_scale(trained, side, rows["size"][:])
+    names = rows.select_columns(["patch_id"])
+    images, masks = (
+        rows.select_columns(["patch_id", "pre", "post", "damage_mask", *["history"] * (trained.sequence > 1)]),
+        rows.select_columns(["damage_mask"]),
+    )
+    source, target = ("post", "pre") if trained.direction == "past" else ("pre", "post")
+    history = ["metadata_history"] * (trained.sequence > 1)
+    numbers = rows.select_columns(["size", "metadata_pre", "metadata_post", *history])
+    style = style or trained.caption_style
+    prompts = captions_of(rows, positions, style, target) if prompt is None else [prompt] * len(positions)
+    captions = rows.select_columns(["captions"])
+    sources = [_find_caption(captions[position], style, source) for position in positions]
+    origin = {"dataset_fingerprint": fingerprint(folder)}
+    return [
+        Item(
+            key=position,
+            name=names[position]["patch_id"],
+            prompt=text,
+            origin=lambda: origin,
+            read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
+            buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
+            source_prompt=source_text,
+            metadata=_metadata(numbers[position], (target, source), trained.sequence, side)
+            if trained.metadata
+            else None,
+        )
+        for position, text, source_text in zip(positions, prompts, sources, strict=True)
+    ]
+
+
+def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
+    """What a checkpoint is shown of a patch: its pre image, its post image if it looks into the past, its mask."""
+    past = trained.direction == "past"
+    image, mask = row["post" if past else "pre"], None
+    if trained.sequence > 1:
+        return shown_sequence(row, trained.sequence, side)
+    if trained.condition == "pixels+mask" and "controlnet" in trained.trained:
+        if row["damage_mask"] is None:
+            raise GenerateError(
+                f"patch {row['patch_id']} has no damage mask, which the checkpoint was trained with "
+                "(model.condition pixels+mask). Take a dataset whose scenes all have labels."
+            )
+        mask = undamaged(row["damage_mask"]) if past else row["damage_mask"]
+    return shown_pixels(image, mask, side)
+
+
+def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str, target: str = "post") -> list[str]:
+    """The caption of one style of each patch's pre or post image; all are looked up before any image is made."""
+    rows = dataset.select_columns(["patch_id", "captions"])
+    return [_caption(rows[position], style, target) for position in positions]
+
+
+def spread(total: int, limit: int | None) -> list[int]:
+    """Positions of `limit` items evenly spread over `total`, first and last included; all without a limit."""
+    if limit is not None and limit < 1:
+        raise GenerateError(f"limit is {limit}; expected 1 or more, or leave it out to take all.")
+    if limit is None or limit >= total:
+        return list(range(total))
+    return [int(position) for position in np.linspace(0, total - 1, limit).round()]
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; the last may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: int, mask: Path | None = None) -> Item:
+    header = read_header(path)
+    files = {"pre": path}
+    if mask:
+        check_mask(mask, header)
+        header, files = replace(header, mask=mask), files | {"mask": mask}
+
+    def origin() -> dict[str, str]:
+        paths = {role: str(file) for role, file in files.items()}
+        return paths | {f"{role}_sha256": sha256(file) for role, file in files.items()}
+
+    def read() -> Pixels:
+        drawn = Image.open(mask, formats=("PNG", "JPEG", "TIFF")) if mask else None
+        return shown_pixels(Image.fromarray(read_pixels(path)), drawn, side)
+
+    if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):
+        return Item(key, name, prompt, origin, read=None, scene=header)
+    return Item(key, name, prompt, origin, read=read)
+
+
+def _metadata(row: dict[str, Any], phases: tuple[str, str], sequence: int, side: int) -> Metadata:
+    target, source = (shown_metadata(row[f"metadata_{phase}"], row["size"], side) for phase in phases)
+    if sequence == 1:
+        return target, source
+    earlier = newest(row["metadata_history"], sequence - 1)
+    return target, [source, *(shown_metadata(image, row["size"], side) for image in earlier)]
+
+
+def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:
+    """Where at least half of a pixel is building, of whatever damage: known before the disaster."""
+    if damage_mask is None:
+        return None
+    share = Image.fromarray((np.asarray(damage_mask) > 0).astype(np.float32))
+    return np.asarray(share.resize((side, side), Image.Resampling.BOX)) >= 0.5
+
+
+def _caption(row: dict[str, Any], style: str, target: str) -> str:
+    found = _find_caption(row, style, target)
+    if found is None:
+        styles = sorted({caption["style"] for caption in row["captions"] if caption["target"] == target})
+        raise GenerateError(
+            f"patch {row['patch_id']} has no caption of style {style!r} for its {target} image; it has "
+            f"{', '.join(styles) or 'none'}. Choose one of these, or give one prompt for all."
+        )
+    return found
+
+
+def _find_caption(row: dict[str, Any], style: str, target: str) -> str | None:
+    return next((one["text"] for one in row["captions"] if (one["style"], one["target"]) == (style, target)), None)

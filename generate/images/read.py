@@ -1,0 +1,192 @@
+"""Image files of the user's: what they are, told from the header, and their pixels."""
+
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, PhotometricInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from data.imagery.geo import check_proj
+from data.imagery.raster import GDAL_ERRORS, alpha_is_mask, is_one_bit, open_quietly
+from data.schema import DAMAGE_VALUES
+from generate.errors import GenerateError
+from generate.pipeline import Pixels
+
+FORMATS = ("PNG", "JPEG", "GTiff")
+READ_BYTES = 1 << 20
+MASK_ROWS = 512  # of a mask that are looked at at once
+MASK_VALUES = (0, *DAMAGE_VALUES.values())
+GDAL_CACHE_MB = 64  # GDAL's own default grows with the machine; windows are read once or from a small scratch file
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """An 8-bit RGB image, with or without opacity."""
+
+    path: Path
+    width: int
+    height: int
+    driver: str  # one of FORMATS
+    mask: Path | None = None  # its damage mask, from `check_mask`
+
+
+@contextmanager
+def open_raster(path: Path) -> Iterator[DatasetReader]:
+    """Open with rasterio, quietly where there is no georeference, leaving no .aux.xml files behind.
+
+    Raises:
+        GenerateError: the file is not there or cannot be read as an image.
+    """
+    if not os.path.isfile(path):  # false also for what can be no path
+        raise GenerateError(f"{path}: no such file. Expected a PNG, JPEG or GeoTIFF image, or a built dataset.")
+    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_PAM_ENABLED=False):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of what is written meanwhile
+        try:
+            source = open_quietly(path, FORMATS)
+        except GDAL_ERRORS as error:
+            raise _unreadable(path, error) from None
+        with source:
+            if source.driver == "GTiff":
+                check_proj()  # its coordinates are copied
+            yield source
+
+
+@contextmanager
+def writing_raster(path: Path) -> Iterator[None]:
+    """Within the block, what rasterio cannot write is one message.
+
+    Raises:
+        GenerateError: naming the file.
+    """
+    try:
+        yield
+    except RasterioError as error:
+        raise GenerateError(
+            f"{path}: could not be written ({error.__cause__ or error}). Free some space or change the folder's "
+            "permissions, then run the same command again."
+        ) from error
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Look at an image file without decoding it, but for samples of its opacity.
+
+    Raises:
+        GenerateError: unreadable, or not 8-bit RGB; the message names the mend.
+    """
+    with open_raster(path) as source:
+        kind = None
+        if set(source.dtypes) != {"uint8"}:
+            kind = f"{source.count} bands of {', '.join(sorted(set(source.dtypes)))}"
+            mend = "Scale it to 8 bits first: gdal_translate -ot Byte -scale, with the range of your training images."
+        elif source.photometric == PhotometricInterp.cmyk:
+            kind, mend = "CMYK colours", "Convert it to RGB."
+        elif source.count == 1 and source.colorinterp[0] == ColorInterp.palette:
+            kind, mend = "a palette", "Convert it to RGB: gdal_translate -expand rgb."
+        elif source.count < 3:
+            kind, mend = (
+                f"{source.count} band{'s' * (source.count > 1)}",
+                "The checkpoint was trained on colour images.",
+            )
+        elif source.count > 4 or (source.count == 4 and source.colorinterp[3] != ColorInterp.alpha):
+            kind = f"{source.count} bands"
+            mend = "Write red, green and blue only, in this order: gdal_translate -b 3 -b 2 -b 1 (or your order)."
+        elif source.count == 4 and not alpha_is_mask(source, path):
+            kind = "a fourth band that its file calls opacity but that holds many values"
+            mend = "Near infrared? Leave it out: gdal_translate -b 1 -b 2 -b 3."
+        elif (turn := source.tags().get("EXIF_Orientation", "1")) not in ("0", "1"):
+            kind = f"EXIF orientation {turn}, so that it lies turned or mirrored in its file"
+            mend = "Turn its pixels as it is shown: mogrify -auto-orient."
+        if kind:
+            raise GenerateError(f"{path}: an image with {kind}; expected 8-bit RGB. {mend}")
+        header = ImageHeader(path, source.width, source.height, source.driver)
+    if header.driver == "PNG" and (fault := _png_fault(path)):
+        raise GenerateError(f"{path}: a PNG that is {fault}. Fetch it again.")
+    return header
+
+
+def check_mask(path: Path, image: ImageHeader) -> None:
+    """Stop unless a damage mask fits an image.
+
+    Raises:
+        GenerateError: unreadable, not 8-bit grey, of another size, or with other values than a damage mask has.
+    """
+    with open_raster(path) as mask:
+        if (mask.count, mask.dtypes[0]) != (1, "uint8"):
+            found = f"{mask.count} band{'s' * (mask.count > 1)} of {mask.dtypes[0]}"
+            raise GenerateError(f"{path}: a mask with {found}; expected one of uint8 (8-bit grey).")
+        if is_one_bit(mask):
+            raise GenerateError(f"{path}: a mask of 1 bit, which cannot hold the classes 0 to 4. Write them in 8 bits.")
+        if (mask.width, mask.height) != (image.width, image.height):
+            raise GenerateError(
+                f"{path}: a mask of {mask.width} x {mask.height} px, but {image.path} has {image.width} x "
+                f"{image.height}. Every pixel of the image needs its class."
+            )
+        if mask.driver == "PNG" and (fault := _png_fault(path)):
+            raise GenerateError(f"{path}: a PNG that is {fault}. Write it again.")
+        for top in range(0, mask.height, MASK_ROWS):
+            strip = read_classes(mask, Window(0, top, mask.width, min(MASK_ROWS, mask.height - top)))
+            if strange := sorted(set(np.unique(strip).tolist()) - set(MASK_VALUES)):
+                raise GenerateError(
+                    f"{path}: holds the value {strange[0]}; a damage mask has 0 (background), 1 (no damage), "
+                    "2 (minor), 3 (major), 4 (destroyed), 255 (unknown)."
+                )
+
+
+def read_classes(mask: DatasetReader, window: Window) -> NDArray[np.uint8]:
+    """A window of a damage mask, (rows, columns)."""
+    try:
+        return np.asarray(mask.read(1, window=window))
+    except RasterioError as error:
+        raise _unreadable(Path(mask.name), error) from None
+
+
+def read_pixels(path: Path) -> Pixels:
+    """The whole image, (height, width, 3); opacity is not looked at."""
+    with open_raster(path) as source:
+        return read_rgb(source, Window(0, 0, source.width, source.height))
+
+
+def read_rgb(source: DatasetReader, window: Window) -> Pixels:
+    """A window of an image, (rows, columns, 3).
+
+    Raises:
+        GenerateError: the file is damaged there.
+    """
+    try:
+        return np.ascontiguousarray(source.read((1, 2, 3), window=window).transpose(1, 2, 0))
+    except RasterioError as error:
+        raise _unreadable(Path(source.name), error) from None
+
+
+def _png_fault(path: Path) -> str | None:
+    """What is wrong with the chunks of a PNG: GDAL reads the pixels of a broken one as black and says nothing."""
+    with path.open("rb") as file:
+        file.seek(8)  # the signature
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            checksum = zlib.crc32(kind)
+            for start in range(0, length, READ_BYTES):
+                checksum = zlib.crc32(file.read(min(READ_BYTES, length - start)), checksum)
+            if file.read(4) != struct.pack(">I", checksum):
+                return "cut short or damaged"
+            if kind == b"IEND":
+                return None
+    return "cut short"
+
+
+def _unreadable(path: Path, error: RasterioError) -> GenerateError:
+    return GenerateError(
+        f"{path}: cannot be read as an image ({error.__cause__ or error}). Cut short, or not a PNG, JPEG or GeoTIFF: "
+        "fetch it again."
+    )

@@ -1,0 +1,1 @@
+"""Whole scenes of any size, by overlapping windows."""

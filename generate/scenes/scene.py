@@ -1,0 +1,80 @@
+"""A whole scene: any size, by overlapping windows, onto the grid of its pre image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.dataset.processes import Processes
+from generate.errors import GenerateError
+from generate.images.read import ImageHeader
+from generate.pipeline import Pipeline
+from generate.sampling import Sampling
+from generate.scenes.denoise import denoise_scene
+from generate.scenes.input import scene_windows
+from generate.scenes.output import write_scene
+from generate.scenes.windows import Grid
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """How scenes are cut into windows."""
+
+    side: int  # of the network's input, px
+    factor: int  # pixels of the scene per pixel of the network
+    overlap: float  # share of a window that its neighbour also covers
+
+    def grid(self, header: ImageHeader, cell_px: int) -> Grid:
+        """The windows over a scene's latents; one of its cells stands for `cell_px` pixels of the network."""
+        side = self.side // cell_px
+        cells = [max(side, -(-length // (cell_px * self.factor))) for length in (header.height, header.width)]
+        height, width = cells
+        return Grid(height, width, side, stride=max(1, round(side * (1 - self.overlap))))
+
+
+def windowing(side: int, window: int | None, overlap: float) -> Windowing:
+    """Check how scenes are to be cut.
+
+    Args:
+        side: of the network's input, px.
+        window: pixels of the scene that fill it along one side; None = `side`.
+        overlap: share of a window that its neighbour also covers.
+
+    Raises:
+        GenerateError: a window that does not fit, or no overlap left to blend.
+    """
+    window = window or side
+    if window < side or window % side:
+        raise GenerateError(
+            f"window is {window} px; expected a whole multiple of the {side} px that the network sees. It is the "
+            "--size of the dataset that the checkpoint was trained on."
+        )
+    if not 0 <= overlap <= 0.9:
+        raise GenerateError(f"overlap is {overlap}; expected a share from 0 to 0.9, usually 0.5.")
+    return Windowing(side, window // side, overlap)
+
+
+def generate_scene(
+    pipeline: Pipeline,
+    header: ImageHeader,
+    windows: Windowing,
+    prompt: str,
+    seed: int,
+    sampling: Sampling,
+    out: Path,
+    made: dict[str, Any],
+    *,
+    watermark: bool,
+    on_window: Callable[[int], object],
+    team: Processes,
+) -> None:
+    """Generate one scene into the file `out`; temporary files lie beside it.
+
+    Several processes may do it together: they share the windows, the first writes.
+    """
+    grid = windows.grid(header, pipeline.vae_scale_factor)
+    in_pixels = grid.scaled(pipeline.vae_scale_factor)
+    scratch = out.with_name(f"{out.stem}.pre.partial")
+    with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, team) as read_pre:
+        latents = denoise_scene(pipeline, grid, read_pre, prompt, seed, sampling, on_window, team)
+    write_scene(pipeline, latents, grid, windows.factor, sampling, header.path, out, made, watermark, team)

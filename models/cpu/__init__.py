@@ -1,0 +1,1 @@
+"""What makes networks quick on CPUs: layers, memory, threads."""

@@ -1,0 +1,1 @@
+"""DiffusionSat's networks and pipeline, with metadata in natural units."""

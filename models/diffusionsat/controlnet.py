@@ -1,0 +1,227 @@
+"""DiffusionSat's 2D ControlNet: told the metadata of the image to make and of the images it is shown."""
+
+import inspect
+from typing import Any
+
+from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ModelMixin as ModelMixin  # as in sat_unet.py
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.controlnets.controlnet import ControlNetOutput
+from diffusers.models.embeddings import TimestepEmbedding
+from torch import Tensor
+
+from models.diffusionsat.embedding import MetadataEmbedding, NullMetadata
+from models.diffusionsat.metadata import MetadataError
+
+PARENT_ARGUMENTS = tuple(inspect.signature(ControlNetModel.__init__).parameters)[1:]
+
+
+class SatControlNet(ControlNetModel):  # type: ignore[misc]
+    """diffusers' ControlNetModel with the metadata of target and condition added to the embedding of the timestep.
+
+    Both go through the same seven embeddings and are summed, as in the released models. K conditioning images are
+    concatenated on the channels: `conditioning_channels` = K * channels of one.
+    """
+
+    time_embedding: TimestepEmbedding
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        in_channels: int = 4,
+        conditioning_channels: int = 3,
+        flip_sin_to_cos: bool = True,
+        freq_shift: int = 0,
+        down_block_types: tuple[str, ...] = (
+            "CrossAttnDownBlock2D",
+            "CrossAttnDownBlock2D",
+            "CrossAttnDownBlock2D",
+            "DownBlock2D",
+        ),
+        mid_block_type: str | None = "UNetMidBlock2DCrossAttn",
+        only_cross_attention: bool | tuple[bool, ...] = False,
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        downsample_padding: int = 1,
+        mid_block_scale_factor: float = 1,
+        act_fn: str = "silu",
+        norm_num_groups: int | None = 32,
+        norm_eps: float = 1e-5,
+        cross_attention_dim: int = 1280,
+        transformer_layers_per_block: int | tuple[int, ...] = 1,
+        encoder_hid_dim: int | None = None,
+        encoder_hid_dim_type: str | None = None,
+        attention_head_dim: int | tuple[int, ...] = 8,  # the number of heads: a misnomer that diffusers keeps
+        num_attention_heads: int | tuple[int, ...] | None = None,
+        use_linear_projection: bool = False,
+        class_embed_type: str | None = None,
+        addition_embed_type: str | None = None,
+        addition_time_embed_dim: int | None = None,
+        num_class_embeds: int | None = None,
+        upcast_attention: bool = False,
+        resnet_time_scale_shift: str = "default",
+        projection_class_embeddings_input_dim: int | None = None,
+        controlnet_conditioning_channel_order: str = "rgb",
+        conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256),
+        global_pool_conditions: bool = False,
+        addition_embed_type_num_heads: int = 64,
+        conditioning_downsampling: int = 8,  # pixels of the condition per latent cell: 8, 4, 2 or 1
+        use_metadata: bool = True,
+        num_metadata: int = 7,
+        null_metadata: NullMetadata = "zero",  # as the released models; "learned" for a new training
+    ) -> None:
+        # register_to_config has put every argument into the config already.
+        super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS if name in self.config})
+        self.metadata_embedding: MetadataEmbedding | None = None
+        if use_metadata:
+            width, embedding_dim = block_out_channels[0], self.time_embedding.linear_2.out_features
+            self.time_embedding = _TimePlusMetadata(width, embedding_dim, act_fn=act_fn)
+            self.metadata_embedding = MetadataEmbedding(
+                num_metadata,
+                width,
+                embedding_dim,
+                flip_sin_to_cos=flip_sin_to_cos,
+                freq_shift=freq_shift,
+                null_metadata=null_metadata,
+            )
+        for level, convolution in enumerate(self.controlnet_cond_embedding.blocks[1::2]):
+            convolution.stride = (2, 2) if 2**level < conditioning_downsampling else (1, 1)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:  # noqa: ANN401 (diffusers' own)
+        """Read a config, also one with DiffusionSat's names."""
+        return super().extract_init_dict(modern_names(config_dict), **kwargs)
+
+    @classmethod
+    def from_unet(
+        cls,
+        unet: UNet2DConditionModel,
+        controlnet_conditioning_channel_order: str = "rgb",
+        conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256),
+        load_weights_from_unet: bool = True,
+        conditioning_channels: int = 3,
+        *,
+        null_metadata: NullMetadata = "learned",
+        **settings: Any,  # noqa: ANN401 (arguments of this class or a subclass)
+    ) -> "SatControlNet":
+        """Copy the UNet's encoder and, if it has them, its metadata embeddings.
+
+        What is left fresh: the conditioning embedding, temporal layers, and the metadata embeddings if the UNet is a
+        plain one. Zero convolutions make step 0 equal to the base (ControlNet, section 3.1).
+
+        Args:
+            unet: the denoiser, with or without metadata.
+            controlnet_conditioning_channel_order: see ControlNetModel.
+            conditioning_embedding_out_channels: widths of the conditioning embedding.
+            load_weights_from_unet: False leaves all weights fresh.
+            conditioning_channels: of the conditioning image, or of all of them together.
+            null_metadata: how an unknown number is embedded. A learned null that the UNet lacks starts where its
+                embedding of 0 is, so that nothing changes at first.
+            settings: further arguments of the class: `conditioning_downsampling`, `use_temporal_transformer`, ...
+        """
+        of_unet = {name: unet.config[name] for name in PARENT_ARGUMENTS if name in unet.config}
+        if getattr(unet, "metadata_embedding", None) is not None:
+            of_unet["num_metadata"] = unet.config.num_metadata
+        controlnet: SatControlNet = cls(
+            **of_unet
+            | {
+                "controlnet_conditioning_channel_order": controlnet_conditioning_channel_order,
+                "conditioning_embedding_out_channels": tuple(conditioning_embedding_out_channels),
+                "conditioning_channels": conditioning_channels,
+                "null_metadata": null_metadata,
+            }
+            | settings
+        )
+        if load_weights_from_unet:
+            theirs = dict(unet.named_children())
+            for name, ours in controlnet.named_children():
+                if isinstance(ours, MetadataEmbedding) and name in theirs:
+                    ours.copy_from(theirs[name])
+                elif name in theirs:
+                    ours.load_state_dict(theirs[name].state_dict())
+        return controlnet
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float | int,
+        encoder_hidden_states: Tensor,
+        controlnet_cond: Tensor,
+        conditioning_scale: float = 1.0,
+        class_labels: Tensor | None = None,
+        timestep_cond: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        added_cond_kwargs: dict[str, Tensor] | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        guess_mode: bool = False,
+        return_dict: bool = True,
+        *,
+        metadata: Tensor | None = None,
+        cond_metadata: Tensor | None = None,
+    ) -> ControlNetOutput | tuple[list[Tensor], Tensor]:
+        """What to add to the UNet's skip connections; arguments and result as in ControlNetModel.
+
+        Args:
+            sample: (N, C, h, w) noisy latents.
+            timestep: (N,), or one for all.
+            encoder_hidden_states: (N, tokens, cross_attention_dim).
+            controlnet_cond: (N, conditioning_channels, H, W) in [0, 1], H = h * conditioning_downsampling.
+            conditioning_scale: strength of the residuals.
+            class_labels: see ControlNetModel, as the following.
+            timestep_cond: not used by ControlNets.
+            attention_mask: ditto.
+            added_cond_kwargs: ditto.
+            cross_attention_kwargs: ditto.
+            guess_mode: ditto.
+            return_dict: ditto.
+            metadata: (N, 7) of the image to make: float32 from `normalise_metadata`, NaN = unknown. Without it,
+                everything is unknown.
+            cond_metadata: (N, 7), or (N, 7, K) for K conditioning images. Without it, nothing is added for them.
+
+        Raises:
+            MetadataError: of another shape or precision, or given to a network made without metadata.
+        """
+        if self.metadata_embedding is not None:
+            if metadata is None:
+                metadata = self.metadata_embedding.unknown(1, sample.device)
+            timestep_cond = self.metadata_embedding(metadata, sample.dtype)
+            if cond_metadata is not None:
+                timestep_cond = timestep_cond + self.metadata_embedding(cond_metadata, sample.dtype)
+        elif metadata is not None or cond_metadata is not None:
+            raise MetadataError("this ControlNet was made without metadata (use_metadata is false). Pass none.")
+        residuals: ControlNetOutput | tuple[list[Tensor], Tensor] = super().forward(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            controlnet_cond,
+            conditioning_scale=conditioning_scale,
+            class_labels=class_labels,
+            timestep_cond=timestep_cond,
+            attention_mask=attention_mask,
+            added_cond_kwargs=added_cond_kwargs,
+            cross_attention_kwargs=cross_attention_kwargs,
+            guess_mode=guess_mode,
+            return_dict=return_dict,
+        )
+        return residuals
+
+
+def modern_names(config: dict[str, Any]) -> dict[str, Any]:
+    """A ControlNet config of DiffusionSat's with today's names; any other is returned as it is.
+
+    DiffusionSat's `conditioning_scale` is how many times smaller than the target the condition is, not a strength.
+    """
+    config = dict(config)
+    if "conditioning_in_channels" in config:
+        config["conditioning_channels"] = config.pop("conditioning_in_channels")
+    if "conditioning_scale" in config:
+        config["conditioning_downsampling"] = 8 // config.pop("conditioning_scale")
+    return config
+
+
+class _TimePlusMetadata(TimestepEmbedding):  # type: ignore[misc]
+    """The timestep's embedding, to whose result the condition is added. ControlNetModel.forward has no other way in."""
+
+    def forward(self, sample: Tensor, condition: Tensor | None = None) -> Tensor:
+        embedded: Tensor = super().forward(sample)
+        return embedded if condition is None else embedded + condition

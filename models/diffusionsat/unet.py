@@ -1,0 +1,191 @@
+"""DiffusionSat's denoiser: today's Stable Diffusion UNet that is also told where, when and how an image was taken."""
+
+import inspect
+from typing import Any
+
+from diffusers import ModelMixin as ModelMixin  # diffusers looks for it beside the classes of a saved pipeline
+from diffusers import UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from torch import Tensor, nn
+
+from models.diffusionsat.embedding import MetadataEmbedding, NullMetadata
+from models.diffusionsat.metadata import MetadataError
+
+PARENT_ARGUMENTS = tuple(inspect.signature(UNet2DConditionModel.__init__).parameters)[1:]
+
+
+class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
+    """diffusers' UNet2DConditionModel with an embedding of the metadata added to that of the timestep.
+
+    Configs and weights of the released models load as they are. What Stable Diffusion's UNet can do (gradient
+    checkpointing, attention processors, LoRA, ControlNet residuals), it can do.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        sample_size: int | tuple[int, int] | None = None,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        center_input_sample: bool = False,
+        flip_sin_to_cos: bool = True,
+        freq_shift: int = 0,
+        down_block_types: tuple[str, ...] = (
+            "CrossAttnDownBlock2D",
+            "CrossAttnDownBlock2D",
+            "CrossAttnDownBlock2D",
+            "DownBlock2D",
+        ),
+        mid_block_type: str | None = "UNetMidBlock2DCrossAttn",
+        up_block_types: tuple[str, ...] = (
+            "UpBlock2D",
+            "CrossAttnUpBlock2D",
+            "CrossAttnUpBlock2D",
+            "CrossAttnUpBlock2D",
+        ),
+        only_cross_attention: bool | tuple[bool, ...] = False,
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int | tuple[int, ...] = 2,
+        downsample_padding: int = 1,
+        mid_block_scale_factor: float = 1,
+        dropout: float = 0.0,
+        act_fn: str = "silu",
+        norm_num_groups: int | None = 32,
+        norm_eps: float = 1e-5,
+        cross_attention_dim: int | tuple[int, ...] = 1280,
+        transformer_layers_per_block: int | tuple[int, ...] = 1,
+        reverse_transformer_layers_per_block: tuple[tuple[int, ...], ...] | None = None,
+        encoder_hid_dim: int | None = None,
+        encoder_hid_dim_type: str | None = None,
+        attention_head_dim: int | tuple[int, ...] = 8,  # the number of heads: a misnomer that diffusers keeps
+        num_attention_heads: int | tuple[int, ...] | None = None,
+        dual_cross_attention: bool = False,
+        use_linear_projection: bool = False,
+        class_embed_type: str | None = None,
+        addition_embed_type: str | None = None,
+        addition_time_embed_dim: int | None = None,
+        num_class_embeds: int | None = None,
+        upcast_attention: bool = False,
+        resnet_time_scale_shift: str = "default",
+        resnet_skip_time_act: bool = False,
+        resnet_out_scale_factor: float = 1.0,
+        time_embedding_type: str = "positional",
+        time_embedding_dim: int | None = None,
+        time_embedding_act_fn: str | None = None,
+        timestep_post_act: str | None = None,
+        time_cond_proj_dim: int | None = None,
+        conv_in_kernel: int = 3,
+        conv_out_kernel: int = 3,
+        projection_class_embeddings_input_dim: int | None = None,
+        attention_type: str = "default",
+        class_embeddings_concat: bool = False,
+        mid_block_only_cross_attention: bool | None = None,
+        cross_attention_norm: str | None = None,
+        addition_embed_type_num_heads: int = 64,
+        use_metadata: bool = True,
+        num_metadata: int = 7,
+        null_metadata: NullMetadata = "zero",  # as the released models; "learned" for a new training
+    ) -> None:
+        # register_to_config has put every argument into the config already.
+        super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS if name in self.config})
+        self.metadata_embedding: MetadataEmbedding | None = None
+        if use_metadata:
+            self.metadata_embedding = MetadataEmbedding(
+                num_metadata,
+                block_out_channels[0],
+                self.time_embedding.linear_2.out_features,
+                flip_sin_to_cos=flip_sin_to_cos,
+                freq_shift=freq_shift,
+                null_metadata=null_metadata,
+            )
+
+    @classmethod
+    def from_unet(cls, unet: UNet2DConditionModel, *, null_metadata: NullMetadata = "learned") -> "SatUNet":
+        """A plain UNet that can be taught metadata, as DiffusionSat was made of Stable Diffusion 2.1.
+
+        There the new embeddings started at random. Here their last layers start at zero, so the UNet stays what it is.
+        """
+        config = {name: unet.config[name] for name in PARENT_ARGUMENTS if name in unet.config}
+        sat_unet: SatUNet = cls(**config, null_metadata=null_metadata)
+        sat_unet.load_state_dict(unet.state_dict(), strict=False)
+        for name, weight in sat_unet.named_parameters():
+            if name.startswith("metadata_embedding.") and ".linear_2." in name:
+                nn.init.zeros_(weight)
+        return sat_unet
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float | int,
+        encoder_hidden_states: Tensor,
+        class_labels: Tensor | None = None,
+        timestep_cond: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        added_cond_kwargs: dict[str, Tensor] | None = None,
+        down_block_additional_residuals: tuple[Tensor, ...] | None = None,
+        mid_block_additional_residual: Tensor | None = None,
+        down_intrablock_additional_residuals: tuple[Tensor, ...] | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        return_dict: bool = True,
+        *,
+        metadata: Tensor | None = None,
+    ) -> UNet2DConditionOutput | tuple[Tensor]:
+        """Predict; arguments and result as in UNet2DConditionModel.
+
+        Args:
+            sample: (N, C, h, w) noisy latents.
+            timestep: (N,), or one for all.
+            encoder_hidden_states: (N, tokens, cross_attention_dim).
+            class_labels: see UNet2DConditionModel, as the following.
+            timestep_cond: ditto.
+            attention_mask: ditto.
+            cross_attention_kwargs: ditto.
+            added_cond_kwargs: ditto.
+            down_block_additional_residuals: of a ControlNet.
+            mid_block_additional_residual: of a ControlNet.
+            down_intrablock_additional_residuals: of a T2I adapter.
+            encoder_attention_mask: ditto.
+            return_dict: ditto.
+            metadata: (N, 7) float32 from `normalise_metadata`, NaN = unknown. Without it, everything is unknown.
+
+        Raises:
+            MetadataError: of another shape or precision, or given to a UNet made without metadata.
+        """
+        added = dict(added_cond_kwargs or {})
+        if metadata is not None:
+            added["metadata"] = metadata
+        prediction: UNet2DConditionOutput | tuple[Tensor] = super().forward(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            class_labels=class_labels,
+            timestep_cond=timestep_cond,
+            attention_mask=attention_mask,
+            cross_attention_kwargs=cross_attention_kwargs,
+            added_cond_kwargs=added,
+            down_block_additional_residuals=down_block_additional_residuals,
+            mid_block_additional_residual=mid_block_additional_residual,
+            down_intrablock_additional_residuals=down_intrablock_additional_residuals,
+            encoder_attention_mask=encoder_attention_mask,
+            return_dict=return_dict,
+        )
+        return prediction
+
+    def get_aug_embed(
+        self, emb: Tensor, encoder_hidden_states: Tensor, added_cond_kwargs: dict[str, Any]
+    ) -> Tensor | None:
+        """What diffusers adds to the timestep's embedding (N, D), and the metadata's."""
+        added: Tensor | None = super().get_aug_embed(emb, encoder_hidden_states, added_cond_kwargs)
+        metadata = added_cond_kwargs.get("metadata")
+        if self.metadata_embedding is None:
+            if metadata is not None:
+                raise MetadataError("this UNet was made without metadata (use_metadata is false). Pass none.")
+            return added
+        if metadata is None:
+            metadata = self.metadata_embedding.unknown(1, emb.device)
+        embedded: Tensor = self.metadata_embedding(metadata, emb.dtype)
+        if added is not None:
+            embedded = embedded + added
+        return embedded

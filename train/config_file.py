@@ -1,0 +1,135 @@
+"""Reading a config: YAML files and dotted overrides, every unknown name and wrong type named at once."""
+
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from data.home import at_home
+from train.config import Config
+from train.config_checks import check_config, nearest
+from train.errors import ConfigError
+
+Parsed = TypeVar("Parsed")
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def parse_config(argv: list[str] | None = None) -> Config:
+    """Read `--config FILE.yaml` and dotted overrides; see `parse_as`."""
+    return parse_as(
+        Config,
+        check_config,
+        prog="python -m train",
+        description="Train a ControlNet that turns pre-event patches into post-event ones. "
+        "Run the same command again to resume. Many GPUs: accelerate launch -m train --config FILE.",
+        argv=argv,
+    )
+
+
+def parse_as(
+    schema: type[Parsed], check: Callable[[Parsed], None], *, prog: str, description: str, argv: list[str] | None
+) -> Parsed:
+    """Read `--config FILE.yaml` and dotted overrides into a dataclass of dataclasses.
+
+    Raises:
+        ConfigError: naming every unknown key (and the nearest there is), every value of the wrong type; then every
+            value that does not fit the others, as `check` finds them.
+    """
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
+    parser.add_class_arguments(schema, as_group=False)
+    argv = sys.argv[1:] if argv is None else argv
+    argv = [re.sub(r"^(--config=)?~/", lambda found: f"{found[1] or ''}{Path.home()}/", word) for word in argv]
+    if not {"-h", "--help", "--print_config"} & set(argv):
+        check_words(schema, argv)
+    try:
+        parsed = parser.instantiate(parser.parse_args(argv))
+    except Exception as error:  # jsonargparse raises its own and YAML's errors; all are the user's to mend
+        raise ConfigError(str(error)) from error
+    config = schema(**{key: at_home(value) for key, value in vars(parsed).items() if key != "config"})
+    check(config)
+    return config
+
+
+def check_words(schema: type, argv: Sequence[str]) -> None:
+    """Unknown names and values of the wrong type, in config files and on the command line.
+
+    Args:
+        schema: dataclass of dataclasses.
+        argv: `--config FILE`, `--group.name VALUE`, in either spelling, with `=` or a space.
+
+    Raises:
+        ConfigError: naming every one, with the nearest setting there is.
+    """
+    types = {f"{group}.{name}": kind for group, part in get_type_hints(schema).items() for name, kind in _types(part)}
+    problems, given = [], set()
+    for key, value in _given(argv):
+        given.add(key)
+        # `--data.caption_styles.short 1` sets one entry of a mapping.
+        parent = key.rpartition(".")[0]
+        if key not in types and parent not in types:
+            problems.append(f"{key}: no such setting.{nearest(key, types)}")
+        elif key in types and (fault := _fault(types[key], value)):
+            problems.append(f"{key}: {fault}")
+    for group, part in get_type_hints(schema).items():
+        for field in dataclasses.fields(part):
+            required = field.default is field.default_factory is dataclasses.MISSING
+            if required and f"{group}.{field.name}" not in given:
+                name = f"{group}.{field.name}"
+                problems.append(f"{name} is not set. Write it into the file, or --{name} VALUE.")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _types(part: type) -> list[tuple[str, Any]]:
+    return list(get_type_hints(part).items())
+
+
+def _given(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Every setting in the files and on the command line; the values of the latter are strings."""
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("--") or word in ("--help", "--print_config"):
+            continue
+        key, equals, value = word[2:].partition("=")
+        if key in ("help", "print_config"):
+            continue
+        value = value if equals else next(words, "")
+        if key == "config":
+            yield from _in_file(Path(value))
+        else:
+            yield key, value
+
+
+def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML file after --config.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file ({error}).") from None
+    for group, settings in (content or {}).items():
+        if isinstance(settings, dict):
+            yield from ((f"{group}.{name}", value) for name, value in settings.items())
+        else:
+            yield str(group), settings
+
+
+def _fault(kind: Any, value: Any) -> str:  # noqa: ANN401 (a type hint, and whatever the user wrote)
+    """What is wrong with a value, in one line; empty if it is of the type."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=kind)
+    try:
+        if isinstance(value, str):
+            parser.parse_args([f"--value={value}"])
+        else:
+            parser.parse_object({"value": value})
+    except Exception as error:  # jsonargparse raises several kinds; all say what it expected
+        return " ".join(str(error).replace('Parser key "value":', "").split())
+    return ""

@@ -1,0 +1,39 @@
+"""Without a cache: the frozen VAE and text encoder at work in every step."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from models.base import Base
+from models.text import encode_text
+from train.inputs.cache import encode_images
+from train.inputs.examples import Recipe, sample
+
+Batch = dict[str, Tensor]
+
+
+def unchanged(batch: Batch) -> Batch:
+    """A batch from the cache is ready."""
+    return batch
+
+
+def encoder_of(base: Base, recipe: Recipe, device: torch.device) -> Callable[[Batch], Batch]:
+    """Loads both networks onto the device, float32.
+
+    Returns:
+        What turns a batch of `Examples` without a cache into the one that it would be with it.
+    """
+    vae, text_encoder = base.load_vae().to(device), base.load_text_encoder().to(device)
+
+    @torch.no_grad()
+    def encode(batch: Batch) -> Batch:
+        encoded = dict(batch)
+        posterior = encode_images(vae, encoded.pop("target_pixels"))
+        encoded["latents"] = sample(posterior, encoded.pop("spread"), recipe.scaling_factor)
+        encoded["encoder_hidden_states"] = encode_text(text_encoder, encoded.pop("token_ids"))
+        if recipe.show_latents is not None:
+            encoded["condition"] = encode_images(vae, batch["condition"])["mean"] * recipe.show_latents
+        return encoded
+
+    return encode

@@ -1,0 +1,301 @@
+"""What the network sees in one draw: a pure function of (dataset, config, seed, ordinal), made in the data worker."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from data.examples.condition import shown_pixels, shown_sequence, too_short, undamaged
+from data.examples.sampler import example_rng, view_of
+from data.quality.image import nodata_mask
+from data.schema import WITH_MASK
+from models.base import Base
+from models.text import longest, tokenize
+from train.config import Config
+from train.config_checks import DAMAGE_CLASSES
+from train.errors import ConfigError
+from train.inputs.cache import Entries, cache_latents, cache_text
+from train.inputs.metadata import Metadata, metadata_of, uses_metadata
+from train.inputs.views import Captions, Phase, View, captions_of_views, images_of, mirror, views_of
+from train.objective import damage_weights
+from train.stages import Stage
+
+NOT_ASSESSABLE = 255  # in damage masks
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a draw depends on beside the data: plain numbers of config and base."""
+
+    seed: int
+    resolution: int  # px
+    latent_shape: tuple[int, int, int]
+    scaling_factor: float  # of the VAE
+    num_train_timesteps: int
+    caption_dropout: float
+    noise_offset: float
+    input_perturbation: float
+    show_mask: bool  # behind the pixels of the condition
+    sequence: int  # images of before the event in the condition
+    show_latents: float | None  # the condition is latents, times this; None = pixels
+    damage_weights: list[float] | None  # of the mask values 0 to 4
+
+
+@dataclass(frozen=True)
+class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
+    """Maps an ordinal to its example."""
+
+    images: Dataset  # with the columns `columns_shown`
+    views: list[View]
+    captions: list[Captions]  # per view
+    empty_caption: int  # row of `text`
+    latents: Entries | None  # None = encoded in the step, see train/inputs/encode.py
+    latent_rows: dict[tuple[Phase, bool], int]  # (phase, mirrored) -> row of the first patch in `latents`
+    text: Entries  # `states`, or `token_ids` without a cache
+    recipe: Recipe
+    metadata: Metadata | None = None  # None = no network is told any
+
+    def __getitem__(self, ordinal: int) -> dict[str, Tensor]:
+        """One example.
+
+        Returns:
+            latents (C, h, w) float32, scaled; noise (C, h, w) float32, which the target is made of; input_noise, the
+            same plus the input perturbation; timestep () int64; encoder_hidden_states (T, D) float32; condition
+            (K, H, W) uint8 pixels, of a sequence all its images one behind the other, pre first, or (C, h, w) float32
+            latents; loss_weights (h, w) float32, with damage weights only; metadata (7,) and cond_metadata (7,), of a
+            sequence (7, T), float32, NaN = unknown, only if a network is told them;
+            fingerprint () int64, a checksum of everything that was drawn. Without a cache target_pixels (3, H, W)
+            uint8, spread (C, h, w) and token_ids stand in the place of latents and encoder_hidden_states.
+        """
+        recipe = self.recipe
+        index = view_of(recipe.seed, ordinal, len(self.views))
+        view, rng = self.views[index], example_rng(recipe.seed, ordinal)
+        caption = self.captions[index].draw(rng)
+        if rng.random() < recipe.caption_dropout:
+            caption = self.empty_caption
+        timestep = int(rng.integers(recipe.num_train_timesteps))
+        noise, spread = (rng.standard_normal(recipe.latent_shape, dtype=np.float32) for _ in range(2))
+        if recipe.noise_offset:
+            per_channel = rng.standard_normal((recipe.latent_shape[0], 1, 1), dtype=np.float32)
+            noise += np.float32(recipe.noise_offset) * per_channel
+        input_noise = noise
+        if recipe.input_perturbation:
+            extra = rng.standard_normal(recipe.latent_shape, dtype=np.float32)
+            input_noise = noise + np.float32(recipe.input_perturbation) * extra
+        drawn = [np.array([index, caption, timestep]), noise, spread, input_noise]
+        told: dict[str, Tensor] = {}
+        if self.metadata is not None:
+            told, dropped = self.metadata.draw(rng, view)
+            drawn.append(dropped)
+        example = {
+            "noise": torch.from_numpy(noise),
+            "input_noise": torch.from_numpy(input_noise),
+            "timestep": torch.tensor(timestep),
+            "fingerprint": torch.tensor(zlib.crc32(b"".join(part.tobytes() for part in drawn))),
+        }
+        row = self.images[view.patch] if self.images.column_names else {}  # decodes every image in it
+        return example | self._target(view, row, spread) | self._text(caption) | self._shown(view, row) | told
+
+    def __getitems__(self, ordinals: list[int]) -> list[dict[str, Tensor]]:
+        """The examples of one micro-batch."""
+        return [self[ordinal] for ordinal in ordinals]
+
+    def _target(self, view: View, row: dict[str, Any], spread: np.ndarray) -> dict[str, Tensor]:
+        if self.latents is None:
+            pixels = shown_pixels(row[view.target], None, self.recipe.resolution)
+            return {"target_pixels": mirror(pixels, view.mirrored), "spread": torch.from_numpy(spread)}
+        posterior = self._posterior(self.latents, view.target, view)
+        return {"latents": sample(posterior, torch.from_numpy(spread), self.recipe.scaling_factor)}
+
+    def _text(self, caption: int) -> dict[str, Tensor]:
+        entry = self.text[caption]
+        return {"encoder_hidden_states" if name == "states" else name: value for name, value in entry.items()}
+
+    def _shown(self, view: View, row: dict[str, Any]) -> dict[str, Tensor]:
+        """The condition and the weights of the loss."""
+        recipe, found = self.recipe, {}
+        if recipe.show_latents is not None and self.latents is not None:
+            found["condition"] = self._posterior(self.latents, view.source, view)["mean"] * recipe.show_latents
+        else:
+            mask = row["damage_mask"] if recipe.show_mask else None
+            mask = undamaged(mask) if mask is not None and view.past else mask
+            if recipe.sequence > 1:
+                pixels = shown_sequence(row, recipe.sequence, recipe.resolution)
+            else:
+                pixels = shown_pixels(row[view.source], mask, recipe.resolution)
+            found["condition"] = mirror(pixels, view.mirrored)
+        if recipe.damage_weights is not None:
+            mask = mirror(loss_mask(row)[..., None], view.mirrored)[0]
+            found["loss_weights"] = damage_weights(mask, recipe.damage_weights, recipe.latent_shape[-1])
+        return found
+
+    def _posterior(self, latents: Entries, phase: Phase, view: View) -> dict[str, Tensor]:
+        return latents[self.latent_rows[phase, view.mirrored] + view.patch]
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Stands for the cache of the text: (chunks, 77) token ids."""
+
+    ids: Tensor
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Of one text."""
+        return {"token_ids": self.ids[index]}
+
+
+def sample(posterior: dict[str, Tensor], spread: Tensor, scaling_factor: float) -> Tensor:
+    """Latents of the VAE's posterior, scaled as the UNet expects them."""
+    return (posterior["mean"] + posterior["std"] * spread) * scaling_factor
+
+
+def loss_mask(row: dict[str, Any]) -> np.ndarray:
+    """The damage mask (H, W) uint8 of a patch, 255 where either image has no data; background if unlabelled."""
+    pre, post = (np.array(row[phase]) for phase in ("pre", "post"))
+    mask = np.zeros(post.shape[:2], np.uint8) if row["damage_mask"] is None else np.array(row["damage_mask"])
+    if row["nodata_fraction"]:
+        mask[nodata_mask(pre) | nodata_mask(post)] = NOT_ASSESSABLE
+    return mask
+
+
+def prepare_examples(
+    accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: DDPMScheduler, dataset: Dataset
+) -> Examples:
+    """Fill the cache and tie dataset, captions and cache together.
+
+    Raises:
+        ConfigError: patches of several sizes, a patch without a caption of a style, or without a mask that is shown.
+    """
+    data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
+    if recipe.show_mask:
+        check_masks(dataset)
+    check_histories(stage, dataset, data.sequence)
+    views = views_of(len(dataset), mirror=data.mirror, direction=data.direction)
+    texts, captions = captions_of_views(dataset, views, data.caption_styles)
+    tokenizer = base.load_tokenizer()
+    cut, needed = longest(tokenizer, texts, data.text_chunks)
+    if cut:
+        accelerator.print(
+            f"{cut} of {len(texts)} captions are longer than data.text_chunks {data.text_chunks} (77 tokens each) and "
+            f"are cut off; {needed} would hold them all."
+        )
+    phases = {view.target for view in views} | ({view.source for view in views} if recipe.show_latents else set())
+    kinds = [
+        (phase, mirrored) for phase in sorted(phases, reverse=True) for mirrored in (False, True)[: 1 + data.mirror]
+    ]
+    folder = config.run.cache if config.run.cache_in == "disk" else None
+    latents: Entries | None = None
+    token_ids = tokenize(tokenizer, texts, data.text_chunks)
+    if config.run.cache_in == "off":
+        text: Entries = TokenIds(token_ids)
+    else:
+        shown = images_of(dataset, kinds, recipe.resolution)
+        latents = cache_latents(accelerator, folder, base, shown, resolution=recipe.resolution)
+        text = cache_text(accelerator, folder, base, token_ids)
+    return Examples(
+        images=dataset.select_columns(columns_shown(recipe, views, encoded=latents is not None)),
+        views=views,
+        captions=captions,
+        empty_caption=texts.index(""),
+        latents=latents,
+        latent_rows={kind: number * len(dataset) for number, kind in enumerate(kinds)},
+        text=text,
+        recipe=recipe,
+        metadata=metadata_of(
+            dataset, recipe.resolution, data.metadata_dropout, data.metadata_dropout_all, data.sequence
+        )
+        if uses_metadata(config.model, base)
+        else None,
+    )
+
+
+def columns_shown(recipe: Recipe, views: Sequence[View], *, encoded: bool) -> list[str]:
+    """The columns that examples are made of: a row is decoded with all its images, so no others may be in it.
+
+    Args:
+        recipe: what is shown of a patch.
+        views: all that are drawn.
+        encoded: whether latents come from the cache.
+    """
+    columns: set[str] = set()
+    if recipe.show_latents is None or not encoded:
+        columns |= {view.source for view in views}
+    if not encoded:
+        columns |= {view.target for view in views}
+    if recipe.show_mask:
+        columns |= {"damage_mask"}
+    if recipe.sequence > 1:
+        columns |= {"history"}
+    if recipe.damage_weights is not None:
+        columns |= {"pre", "post", "damage_mask", "nodata_fraction"}
+    return sorted(columns)
+
+
+def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: int) -> Recipe:
+    """The numbers of config and base that a draw depends on."""
+    model, objective, vae = config.model, config.objective, base.config("vae")
+    scaling_factor = float(vae.get("scaling_factor", 0.18215))
+    side = resolution // base.vae_scale_factor
+    shows_latents = {"lora": False, "lora+concat": True}.get(model.trained, model.condition == "latents")
+    return Recipe(
+        seed=config.train.seed,
+        resolution=resolution,
+        latent_shape=(int(vae["latent_channels"]), side, side),
+        scaling_factor=scaling_factor,
+        num_train_timesteps=schedule.config.num_train_timesteps,
+        caption_dropout=config.data.caption_dropout,
+        noise_offset=objective.noise_offset,
+        input_perturbation=objective.input_perturbation,
+        show_mask="controlnet" in model.trained and model.condition == "pixels+mask",
+        sequence=config.data.sequence,
+        # InstructPix2Pix concatenates latents as the VAE gives them.
+        show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if shows_latents else None,
+        damage_weights=[objective.damage_weights.get(name, 1.0) for name in DAMAGE_CLASSES]
+        if objective.damage_weights
+        else None,
+    )
+
+
+def resolution_of(stage: Stage, dataset: Dataset) -> int:
+    """Side that patches are shown at, px."""
+    if stage.resolution:
+        return stage.resolution
+    sizes = set(dataset["size"][:])
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"{stage.dataset} has patches of {sorted(sizes)} px. Set data.resolution to show all at one size."
+        )
+    return int(sizes.pop())
+
+
+def patch_px_of(dataset: Dataset) -> int | None:
+    """Side that the patches of a dataset were built with, px; None if there are several."""
+    sizes = set(dataset["size"][:])
+    return int(sizes.pop()) if len(sizes) == 1 else None
+
+
+def check_histories(stage: Stage, dataset: Dataset, images: int) -> None:
+    """Stop unless every patch has so many images of before the event."""
+    if short := too_short(dataset, images):
+        raise ConfigError(
+            f"data.sequence is {images}, but {len(short)} patches of {stage.dataset} have fewer images of before the "
+            f"event, the first is {short[0]}. Lower it, or build the dataset from a source whose places all have a "
+            "history (docs/sources.md)."
+        )
+
+
+def check_masks(dataset: Dataset) -> None:
+    """Stop unless every patch has a damage mask to show."""
+    unlabelled = [row for row, labels in enumerate(dataset["labels"][:]) if labels not in WITH_MASK]
+    if unlabelled:
+        raise ConfigError(
+            f"model.condition is pixels+mask, but {len(unlabelled)} patches have no damage mask, the first is "
+            f"{dataset[unlabelled[0]]['patch_id']}. Leave their scenes out of the dataset, or choose pixels."
+        )

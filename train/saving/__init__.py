@@ -1,0 +1,1 @@
+"""Checkpoints and run folders: written whole, kept by rule, resumed exactly."""

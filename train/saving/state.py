@@ -1,0 +1,171 @@
+"""What a run must carry from one process to the next: weights, moments, average, step. Everything else is derived."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from data.strict_json import finite
+from models.checkpoint import CheckpointError, read_state, usable, write_checkpoint
+from models.denoiser import Denoiser
+from models.trained import load_trained, save_trained
+from train.processes.replicas import copy_into, gathered, local, reshard
+
+OPTIMIZER = "optimizer.safetensors"
+
+
+@dataclass
+class TrainState:
+    """The trained weights with their optimizer, their average and the number of updates done."""
+
+    denoiser: Denoiser
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  # of the loss; does nothing but for fp16
+    ema: dict[str, Tensor] = field(default_factory=dict)  # parameter name -> float32 average; empty = none is kept
+    step: int = 0
+
+    @cached_property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Name -> weight of everything that is trained; looked up once, not in every step."""
+        return self.denoiser.trained()
+
+    def update_ema(self, decay: float) -> None:
+        """Move the average towards the weights."""
+        weights = [local(self.weights[name].detach()) for name in self.ema]
+        torch._foreach_lerp_([local(average) for average in self.ema.values()], weights, 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The average in the place of the weights, as generation uses it."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Values, not tensors: sharding and DDP hold on to the tensors."""
+        for name, average in self.ema.items():
+            mine, other = local(self.weights[name]), local(average)
+            kept = mine.clone()
+            mine.copy_(other)
+            other.copy_(kept)
+        reshard(self.denoiser)
+
+    def saving(self, folder: Path, description: dict[str, Any], *, main: bool = True) -> Callable[[], None]:
+        """What writes a whole checkpoint; see `models.checkpoint`. Where weights are sharded, every process calls this.
+
+        Args:
+            folder: checkpoints/step-*.
+            description: for state.json, beside the step.
+            main: whether this is the process that writes; the others hold nothing to write.
+        """
+        weights, ema, moments = (gathered(part, keep=main) for part in (self.weights, self.ema, self._moments()))
+        state = {"format": 2, "step": self.step, "loss_scaler": self.scaler.state_dict(), **description}
+
+        def write_files(partial: Path) -> None:
+            save_trained(partial, self.denoiser, weights)
+            if ema:
+                save_trained(partial / "ema", self.denoiser, ema)
+            save_file({name: moment.contiguous() for name, moment in moments.items()}, partial / OPTIMIZER)
+
+        return lambda: write_checkpoint(folder, finite(state), write_files)
+
+    def load(self, folder: Path, step: int) -> list[str]:
+        """Go back to what was saved.
+
+        Returns:
+            What is not in the checkpoint, because it was trained with other settings, and so starts anew.
+
+        Raises:
+            CheckpointError: the weights belong to another network.
+        """
+        with usable(folder):
+            anew = self._load(folder)
+        self.step = step
+        return anew
+
+    def _load(self, folder: Path) -> list[str]:
+        anew = []
+        _copy_into(self.weights, self._trained_in(folder), folder)
+        if self.ema and (folder / "ema").is_dir():
+            _copy_into(self.ema, self._trained_in(folder / "ema"), folder)
+        elif self.ema:  # the average starts at the weights
+            for name, average in self.ema.items():
+                local(average).copy_(local(self.weights[name].detach()))
+            anew.append("the average")
+        if not self._load_moments(load_file(folder / OPTIMIZER)):
+            anew.append("the optimizer's moments")
+        scale = read_state(folder)["loss_scaler"]
+        if self.scaler.is_enabled() and scale:
+            self.scaler.load_state_dict(scale)
+        elif self.scaler.is_enabled():
+            anew.append("the loss scale")
+        return anew
+
+    def _load_moments(self, moments: dict[str, Tensor]) -> bool:
+        """False if they are those of another optimizer."""
+        if isinstance(self.optimizer, torch.optim.AdamW) != any(name.endswith(".exp_avg") for name in moments):
+            return False
+        for name, moment in moments.items():
+            parameter, _, key = name.rpartition(".")
+            weight = self.weights[parameter]
+            if key == "step" and moment.dtype == torch.int64:
+                value: Tensor | int = int(moment)  # bitsandbytes counts its steps in a plain number
+            elif key.startswith("exp_avg") and moment.shape != weight.shape:
+                raise ValueError(f"{OPTIMIZER}: {name} is of shape {list(moment.shape)}, expected {list(weight.shape)}")
+            elif moment.shape == weight.shape and moment.dtype == weight.dtype:
+                value = torch.empty_like(weight)
+                copy_into(value, moment)
+            else:
+                value = moment.to(weight.device, copy=True)  # not the file's memory map
+            self.optimizer.state[weight][key] = value
+        return True
+
+    def _trained_in(self, folder: Path) -> dict[str, Tensor]:
+        frozen = {name for name, weight in self.denoiser.named_parameters() if not weight.requires_grad}
+        return {name: weight for name, weight in load_trained(folder).items() if name not in frozen}
+
+    def _moments(self) -> dict[str, Tensor]:
+        moments: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, parameter in self.weights.items():
+            for key, moment in self.optimizer.state[parameter].items():
+                tensor = torch.as_tensor(moment).detach()
+                # bitsandbytes has one code book for all parameters; a file holds no tensor twice.
+                address = local(tensor).data_ptr()
+                moments[f"{name}.{key}"] = tensor.clone() if address in seen else tensor
+                seen.add(address)
+        return moments
+
+
+def new_state(denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, keep_ema: bool, scale_loss: bool) -> TrainState:
+    """The average starts at the weights.
+
+    Args:
+        denoiser: with everything that is trained.
+        optimizer: of exactly that.
+        keep_ema: whether to average.
+        scale_loss: whether gradients would be too small for the compute type, i.e. for fp16.
+    """
+    weights = denoiser.trained()
+    ema = {name: weight.detach().clone() for name, weight in weights.items()} if keep_ema else {}
+    device = next(iter(weights.values())).device.type
+    return TrainState(denoiser, optimizer, torch.amp.GradScaler(device, enabled=scale_loss), ema)
+
+
+def _copy_into(weights: dict[str, Tensor] | dict[str, nn.Parameter], saved: dict[str, Tensor], folder: Path) -> None:
+    if weights.keys() != saved.keys() or any(weights[name].shape != saved[name].shape for name in saved):
+        raise CheckpointError(
+            f"{folder}: its weights are not those of the network that this config makes. Set `model` to what it was "
+            "trained with (config.yaml of its run), or train anew in a new run.out."
+        )
+    for name, weight in weights.items():
+        copy_into(weight, saved[name])

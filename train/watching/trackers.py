@@ -1,0 +1,45 @@
+"""TensorBoard and Weights & Biases: the same numbers as in metrics.jsonl, and the pictures of validations."""
+
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from train.config import Config, as_plain
+from train.errors import ConfigError
+
+PROJECT = "pre2post"
+
+
+def open_trackers(accelerator: Accelerator, config: Config, run_id: str) -> None:
+    """Start what `run.trackers` names, in the run folder, with all settings as hyperparameters.
+
+    `run_id` is the run folder's own: wandb goes on with the run of that name, if there is one.
+
+    Raises:
+        ConfigError: one cannot be started; for wandb without a network that is said.
+    """
+    out = config.run.out
+    settings = {
+        f"{group}.{name}": value if isinstance(value, (bool, int, float, str)) else str(value)
+        for group, values in as_plain(config).items()
+        for name, value in values.items()
+    }
+    wandb: dict[str, Any] = {
+        "dir": str(out), "name": out.name, "group": out.name, "id": run_id, "resume": "allow",
+    }  # fmt: skip
+    try:
+        accelerator.init_trackers(PROJECT, config=settings, init_kwargs={"wandb": wandb})
+    except Exception as error:  # every tracker raises kinds of its own
+        raise ConfigError(
+            f"run.trackers is {config.run.trackers}: could not be started ({type(error).__name__}: {error}). For "
+            "wandb, log in (`wandb login`) or set WANDB_MODE=offline and `wandb sync` later; or leave it out."
+        ) from error
+
+
+def show_picture(accelerator: Accelerator, name: str, picture: NDArray[np.uint8], step: int) -> None:
+    """Send a picture (H, W, 3) to every tracker."""
+    for tracker in accelerator.trackers:
+        layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+        tracker.log_images({name: picture[None]}, step=step, **layout)

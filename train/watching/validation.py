@@ -1,0 +1,249 @@
+"""Validation while training: a fixed set of held-out patches with fixed captions, noise and timesteps.
+
+The set is made by the rules of training (law 1) with a seed of its own, so it is the same at every validation, in every
+run and for any number of processes. Nothing here touches what training uses: a run with validation equals one without.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from datasets import Dataset
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
+from torch.utils.data import default_collate
+from tqdm import tqdm
+
+from data.dataset.open import open_dataset, read_manifest
+from data.examples.regions import regions_of
+from data.examples.sampler import view_of
+from data.examples.similarity import Pixels
+from data.imagery.pixels import resize_rgb
+from models.base import Base
+from models.denoiser import Denoiser
+from train.config import Config, ObjectiveConfig
+from train.errors import ConfigError
+from train.inputs.encode import Batch
+from train.inputs.examples import Examples, prepare_examples
+from train.inputs.views import Direction
+from train.objective import denoising_loss, predict
+from train.stages import Stage
+from train.watching.monitors import loss_metrics
+from train.watching.report import Measured, image_metrics, measure, write_report
+from train.watching.sampling import decode, sample
+from train.watching.trackers import show_picture
+
+SEED = 2**63 - 1  # of the validation set; no training seed is likely to be it
+
+
+class BrokenOff(Exception):
+    """A stop was asked for in the middle of a validation."""
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """The patches, how they are measured, and where the images go."""
+
+    examples: Examples
+    patches: Dataset
+    base: Base
+    sampler: DDIMScheduler
+    out: Path
+    batch: int  # examples of one forward pass
+    timesteps: list[int]  # middle of each bin
+    images: int
+    sampling_steps: int
+    controlled: bool  # the trained network sees the pre image
+
+
+def open_held_out(config: Config, stages: Sequence[Stage]) -> list[Dataset]:
+    """The split to measure on in every stage; empty if validation is off.
+
+    Raises:
+        ConfigError: a dataset has no such split.
+    """
+    if not config.validation.every:
+        return []
+    split = config.validation.split
+    for stage in stages:
+        if split not in (there := read_manifest(stage.dataset)["splits"]):
+            raise ConfigError(
+                f"validation.split is {split!r}, but {stage.dataset} has only {', '.join(there)}. Name another in "
+                "validation.split, train without validation (validation.every: 0), or build the dataset with one: "
+                "pre2post build --split-by scene or event, or a source with a hold folder (docs/dataset.md)."
+            )
+    return [open_dataset(stage.dataset, split, config.data.leave_out) for stage in stages]
+
+
+def prepare_validation(
+    accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: DDPMScheduler, split: Dataset
+) -> ValidationSet:
+    """Choose the patches, evenly spread over the split, and fill the cache for them.
+
+    Raises:
+        ConfigError: a patch lacks a caption style.
+    """
+    settings = config.validation
+    count = min(settings.examples, len(split))
+    patches = split.select([row * len(split) // count for row in range(count)])
+    direction: Direction = "past" if config.data.direction == "past" else "future"
+    plain = replace(
+        config,
+        data=replace(
+            config.data,
+            mirror=False,
+            caption_dropout=0.0,
+            metadata_dropout=0.0,
+            metadata_dropout_all=0.0,
+            direction=direction,
+        ),
+        objective=ObjectiveConfig(),
+        train=replace(config.train, seed=SEED),
+    )
+    bins, length = settings.timesteps, schedule.config.num_train_timesteps
+    return ValidationSet(
+        examples=prepare_examples(accelerator, plain, stage, base, schedule, patches),
+        patches=patches,
+        base=base,
+        sampler=base.load_sampler(zero_terminal_snr=config.objective.zero_terminal_snr),
+        out=config.run.out / "validation",
+        batch=stage.micro_batch,
+        timesteps=[(2 * number + 1) * length // (2 * bins) for number in range(bins)],
+        images=min(settings.images, count),
+        sampling_steps=settings.sampling_steps,
+        controlled=config.model.trained != "lora",
+    )
+
+
+@torch.no_grad()
+def validate(
+    accelerator: Accelerator,
+    held_out: ValidationSet,
+    denoiser: Denoiser,
+    schedule: DDPMScheduler,
+    encode: Callable[[Batch], Batch],
+    step: int,
+    stop: Callable[[], bool],
+) -> dict[str, float] | None:
+    """Measure the networks as they are.
+
+    Args:
+        accelerator: its processes share the work.
+        held_out: what to measure on.
+        denoiser: what is trained, without what joins the processes. It has no dropout, so its mode does not matter.
+        schedule: noise schedule of the base.
+        encode: what the cache would have done, if there is none.
+        step: names the folder of the images.
+        stop: asked after each batch, by all processes equally often; True breaks off.
+
+    Returns:
+        The numbers for metrics.jsonl, the same in every process; None if it was broken off.
+    """
+
+    def go_on() -> None:
+        bar.update()
+        if stop():
+            raise BrokenOff
+
+    def load(ordinals: list[int]) -> Batch:
+        batch = default_collate([held_out.examples[ordinal] for ordinal in ordinals])
+        return encode({name: x.to(accelerator.device) for name, x in batch.items()})
+
+    loss_batches = _shares(accelerator, len(held_out.patches), held_out.batch)
+    image_batches = _shares(accelerator, held_out.images, held_out.batch)
+    total = len(loss_batches) * len(held_out.timesteps) + len(image_batches) * held_out.sampling_steps
+    try:
+        with tqdm(total=total, desc="validate", leave=False, disable=not accelerator.is_main_process) as bar:
+            found = _losses(held_out, denoiser, schedule, map(load, loss_batches), go_on)
+            metrics = _summary(accelerator, held_out, loss_batches, found)
+            if held_out.images:
+                latents = _sample(held_out, denoiser, map(load, image_batches), go_on)
+                metrics |= _images(accelerator, held_out, image_batches, latents, step)
+    except BrokenOff:
+        return None
+    return metrics
+
+
+def _shares(accelerator: Accelerator, count: int, size: int) -> list[list[int]]:
+    """This process's batches of ordinals. Every process has equally many, all full; some ordinals may come twice."""
+    if not count:
+        return []
+    whole = accelerator.num_processes * min(size, -(-count // accelerator.num_processes))
+    size = whole // accelerator.num_processes
+    rounds = -(-count // whole)
+    padded = [ordinal % count for ordinal in range(rounds * whole)]
+    mine = padded[accelerator.process_index :: accelerator.num_processes]
+    return [mine[start : start + size] for start in range(0, len(mine), size)]
+
+
+def _losses(
+    held_out: ValidationSet,
+    denoiser: Denoiser,
+    schedule: DDPMScheduler,
+    batches: Iterable[Batch],
+    go_on: Callable[[], None],
+) -> list[list[list[float]]]:
+    """Of every patch the losses at each timestep, with and without control; its noise is the same at all of them."""
+    found: list[list[list[float]]] = []
+    for batch in batches:
+        per_timestep = []
+        for timestep in held_out.timesteps:
+            batch["timestep"] = torch.full_like(batch["timestep"], timestep)
+            _, losses = denoising_loss(denoiser, schedule, batch)
+            without = losses
+            if held_out.controlled:
+                with denoiser.without_control():
+                    _, without = denoising_loss(denoiser, schedule, batch)
+            per_timestep.append(torch.stack([losses, without]))
+            go_on()
+        found += torch.stack(per_timestep).permute(2, 1, 0).double().tolist()  # patch, with/without, timestep
+    return found
+
+
+def _summary(
+    accelerator: Accelerator, held_out: ValidationSet, batches: list[list[int]], found: list[list[list[float]]]
+) -> dict[str, float]:
+    """Over the patches of all processes, each once."""
+    ordinals = [ordinal for batch in batches for ordinal in batch]
+    by_patch = dict(gather_object(list(zip(ordinals, found, strict=True))))
+    table = np.array([by_patch[ordinal] for ordinal in sorted(by_patch)])
+    return loss_metrics(held_out.timesteps, table[:, 0], table[:, 1] if held_out.controlled else None)
+
+
+def _sample(
+    held_out: ValidationSet, denoiser: Denoiser, batches: Iterable[Batch], go_on: Callable[[], None]
+) -> list[Tensor]:
+    """Latents of the images, one by one."""
+    made: list[Tensor] = []
+    for batch in batches:
+        ask = partial(predict, denoiser, batch=batch)
+        made += sample(ask, held_out.sampler, batch["noise"], held_out.sampling_steps, go_on)
+    return made
+
+
+def _images(
+    accelerator: Accelerator, held_out: ValidationSet, batches: list[list[int]], latents: list[Tensor], step: int
+) -> dict[str, float]:
+    """Decode, measure, show; the decoder is in memory only here, after everything else is done."""
+    ordinals = [ordinal for batch in batches for ordinal in batch]
+    vae = held_out.base.load_vae().to(accelerator.device)
+    images = decode(vae, torch.stack(latents))
+    by_patch = dict(gather_object(list(zip(ordinals, images, strict=True))))
+    measured = [_measure(held_out, ordinal, by_patch[ordinal]) for ordinal in sorted(by_patch)]
+    if accelerator.is_main_process:
+        sheet = write_report(held_out.out, step, measured)
+        show_picture(accelerator, "validation", sheet, step)
+    return image_metrics(measured)
+
+
+def _measure(held_out: ValidationSet, ordinal: int, generated: Pixels) -> Measured:
+    examples = held_out.examples
+    view, size = examples.views[view_of(SEED, ordinal, len(examples.views))], examples.recipe.resolution
+    row = held_out.patches[view.patch]
+    shown, real = (resize_rgb(row[phase], size) for phase in (view.source, view.target))
+    return measure(row["patch_id"], shown, generated, real, regions_of(row, size))
