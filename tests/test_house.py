@@ -2,10 +2,13 @@
 
 import ast
 import graphlib
+import re
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.tree import printed, tree
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -26,6 +29,7 @@ WINGS = {
     "evaluation": ["damage", "metrics", "prompts", "report"],
     "launch": ["accelerate slurm"],
 }
+LAW = re.compile(r"\blaw (\d+)")
 MOST_MODULES = 20  # in one folder
 READING = "data.documents"  # of JSON files that others wrote; of ours it imports nothing but errors either
 GROUND = "data.storage"  # file systems are the same in every room; it imports nothing but Python's own and errors
@@ -104,6 +108,16 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_no_folder_is_a_wall() -> None:
     for folder in {path.parent for path in FILES}:
         assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MOST_MODULES, folder
+
+
+def test_the_tree_in_the_docs_is_the_tree_on_disk() -> None:
+    """`python -m tests.tree` writes it."""
+    assert printed() == tree()
+
+
+@pytest.mark.parametrize("number", sorted({int(n) for path in FILES for n in LAW.findall(path.read_text())}))
+def test_every_law_that_the_code_cites_is_in_the_docs(number: int) -> None:
+    assert f"\n{number}. **" in (ROOT / "docs/design.md").read_text()
 
 
 def test_the_ground_stands_on_nothing() -> None:
