@@ -12,6 +12,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from data.errors import DataError, shortened
 
 MAX_BYTES = 64 << 20  # dataset.json of all of xBD has 20 MB; a larger file is none of ours
+MOST_PARTS = (
+    2_000_000  # lists and objects; each takes a hundred bytes of memory and more, a bracket takes one of the file
+)
 MOST_FAULTS = 1000  # of which the first is named; listing millions would take minutes
 LONGEST_FIELD = 80  # characters of a field's name that are shown as they are
 BOM = b"\xef\xbb\xbf"  # Windows editors begin a file with it
@@ -49,6 +52,8 @@ def parse_document(
 ) -> T:
     """The same for JSON that is read already; `where` it stands begins the message."""
     content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+    if (parts := content.count(b"[") + content.count(b"{")) > MOST_PARTS:
+        raise error(f"{where}: {parts:,} lists and objects, expected at most {MOST_PARTS:,}. {fix}")
     try:
         return schema.validate_json(content.removeprefix(BOM), strict=True)
     except ValidationError as cause:

@@ -1,6 +1,7 @@
 """Files of others: one message or the right content, whatever the damage."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from data.documents import MAX_BYTES, parse_document, read_document
+from data.documents import MAX_BYTES, MOST_PARTS, parse_document, read_document
 from data.errors import DataError
 
 
@@ -104,3 +105,13 @@ def test_any_json_is_refused_or_right(content: Any) -> None:
 def test_any_bytes_are_refused_or_right(content: bytes) -> None:
     with pytest.raises(DataError):
         parse_document(content, "there", CARD, "Copy it again.")
+
+
+def test_a_file_of_nothing_but_brackets_takes_little_memory(tmp_path: Path) -> None:
+    """Parsed, each pair would take sixty times its two bytes."""
+    path = tmp_path / "card.json"
+    path.write_bytes(b'{"name": [' + b"[]," * (MOST_PARTS + 1) + b"[]]}")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="lists and objects, expected at most"):
+        read_document(path, CARD, "Copy it again.")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
