@@ -112,6 +112,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         trained_on=_trained_on(state),
     )
     missing = [part for part in PARTS[checkpoint.trained] if not (checkpoint.weights / part).is_dir()]
+    if state["config"].get("train", {}).get("ema_decay", 0) > 0 and checkpoint.weights == folder:
+        missing.append("ema")  # the live weights beside it make other images
     if missing:
         raise CheckpointError(
             f"{checkpoint.weights}: it lacks {', '.join(missing)}. Use another checkpoint of the run."

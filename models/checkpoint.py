@@ -22,7 +22,7 @@ import torch
 from pydantic import Field, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
-from data.documents import Count, read_document
+from data.documents import Count, Finite, read_document
 from data.storage import fault, point, pointed, sha256, sweep, whole_folder
 
 MANIFEST = "MANIFEST.json"
@@ -55,10 +55,17 @@ class SavedData(TypedDict, total=False):
     leave_out: list[str]
 
 
+class SavedTrain(TypedDict, total=False):
+    """Of `train` in the config: whether there are averaged weights."""
+
+    ema_decay: Finite
+
+
 class SavedConfig(TypedDict, total=False):
     """What generating looks at in the config."""
 
     data: SavedData
+    train: SavedTrain
 
 
 class State(TypedDict):

@@ -19,7 +19,7 @@ from generate.errors import GenerateError
 from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
 from generate.sampling import Sampling
 from models import BaseError
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, read_state, step_folder, write_checkpoint
 from tests.generate.worlds import RESOLUTION, write_kind, write_micro_checkpoint
 from tests.worlds import write_micro_base
 
@@ -243,4 +243,18 @@ def test_state_without_a_field(tmp_path: Path, micro_base: Path) -> None:
     manifest["state.json"] = {"sha256": sha256(path), "bytes": path.stat().st_size}
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"state.json: resolution is missing"):
+        open_checkpoint(folder)
+
+
+def test_averaged_weights_that_are_gone_are_named(tmp_path: Path, micro_base: Path) -> None:
+    """The live weights beside them would make other images without a word."""
+    folder = step_folder(write_micro_checkpoint(tmp_path / "run", micro_base).joinpath("checkpoints"), 10)
+    state = read_state(folder) | {"config": {"train": {"ema_decay": 0.9}}}
+    kept = shutil.copytree(folder / "controlnet", tmp_path / "controlnet")
+
+    def write_files(new: Path) -> None:
+        shutil.copytree(kept, new / "controlnet")
+
+    write_checkpoint(folder, state, write_files)
+    with pytest.raises(CheckpointError, match="lacks ema"):
         open_checkpoint(folder)
