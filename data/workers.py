@@ -88,12 +88,23 @@ class WorkerPool:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """A Ctrl-C within has its effect at the end."""
+    """A Ctrl-C within has its effect at the end; processes that start within do not get it at all.
+
+    The mask is what they inherit. It does not hold the signal back here: another thread (tqdm has one) may take it, and
+    Python runs the handler in the main thread all the same. So the handler waits as well.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    in_main = threading.current_thread() is threading.main_thread()
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if in_main else None
     try:
         yield
     finally:
+        if in_main:
+            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _follow_parent() -> None:

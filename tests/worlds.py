@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from torch import nn
 
+from models.frozen import frozen
 from models.tiny_networks import tiny_noise_schedule, tiny_text_encoder, tiny_tokenizer
 
 REPOSITORY = Path(__file__).parents[1]
@@ -63,3 +65,11 @@ def torchrun(module: str, *argv: str) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def unmapped(pipeline: DiffusionPipeline) -> DiffusionPipeline:
+    """A stock pipeline with weights in memory of their own, as ours have: products round otherwise in a memory map."""
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            frozen(part)
+    return pipeline

@@ -21,7 +21,7 @@ from generate.sampling import Sampling
 from models import BaseError
 from models.checkpoint import CheckpointError, read_state, step_folder, write_checkpoint
 from tests.generate.worlds import RESOLUTION, write_kind, write_micro_checkpoint
-from tests.worlds import write_micro_base
+from tests.worlds import unmapped, write_micro_base
 
 STEPS = 4
 DOCS = Path(__file__).parents[2] / "docs/training.md"
@@ -47,10 +47,12 @@ def test_equals_stock_diffusers_from_disk(run_folder: Path, micro_base: Path, gu
         [pre], ["after a flood"], [7],
         Sampling(steps=STEPS, guidance_scale=guidance_scale),
     )[0]  # fmt: skip
-    stock = StableDiffusionControlNetPipeline.from_pretrained(
-        micro_base,
-        controlnet=ControlNetModel.from_pretrained(run_folder / "checkpoints/step-00000010/controlnet"),
-        safety_checker=None,
+    stock = unmapped(
+        StableDiffusionControlNetPipeline.from_pretrained(
+            micro_base,
+            controlnet=ControlNetModel.from_pretrained(run_folder / "checkpoints/step-00000010/controlnet"),
+            safety_checker=None,
+        )
     )
     theirs = stock(
         "after a flood", Image.fromarray(pre), num_inference_steps=STEPS, guidance_scale=guidance_scale,
@@ -68,8 +70,10 @@ def test_a_rescaled_schedule_in_stock_diffusers_is_the_recipe_of_the_docs(tmp_pa
     trained = replace(open_checkpoint(write_micro_checkpoint(tmp_path / "run", base)), zero_terminal_snr=True)
     pre = noise_image(0)
     ours = generate_images(load_generator(trained, open_base(trained)), [pre], [""], [7], Sampling(steps=STEPS))[0]
-    pipeline = StableDiffusionControlNetPipeline.from_pretrained(
-        base, controlnet=ControlNetModel.from_pretrained(trained.folder / "controlnet"), safety_checker=None
+    pipeline = unmapped(
+        StableDiffusionControlNetPipeline.from_pretrained(
+            base, controlnet=ControlNetModel.from_pretrained(trained.folder / "controlnet"), safety_checker=None
+        )
     )
     recipe = re.search(r"```python\n(.*?rescale_betas_zero_snr.*?)```", DOCS.read_text(), re.DOTALL)
     assert recipe
@@ -92,7 +96,7 @@ def test_without_control_equals_the_base(run_folder: Path, micro_base: Path) -> 
     alone = generate_images(pipeline, [noise_image(0)], **arguments, sampling=without)
     other_pre = generate_images(pipeline, [noise_image(1)], **arguments, sampling=without)
     controlled = generate_images(pipeline, [noise_image(0)], **arguments, sampling=Sampling(steps=STEPS))
-    stock = StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None)
+    stock = unmapped(StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None))
     theirs = stock(
         "after a flood", num_inference_steps=STEPS, guidance_scale=1.0, generator=torch.Generator().manual_seed(3)
     ).images[0]

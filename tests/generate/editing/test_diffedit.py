@@ -22,6 +22,7 @@ from generate.sampling import Sampling
 from models import load_base
 from tests.generate.test_pipeline import noise_image
 from tests.generate.worlds import RESOLUTION
+from tests.worlds import unmapped
 
 SAMPLING = Sampling(steps=4)
 
@@ -47,7 +48,7 @@ def test_sdedit_is_stock_image_to_image(pipeline: StableDiffusionPipeline, micro
     """diffusers alone, from the base's folder; steps are told."""
     seen: list[int] = []
     ours = METHODS["sdedit"](pipeline, inputs(), SAMPLING, seen.append)
-    stock = StableDiffusionImg2ImgPipeline.from_pretrained(micro_base, safety_checker=None)
+    stock = unmapped(StableDiffusionImg2ImgPipeline.from_pretrained(micro_base, safety_checker=None))
     theirs = stock(
         "after a flood", Image.fromarray(noise_image(0)), strength=STRENGTH, num_inference_steps=4,
         guidance_scale=1.0, generator=torch.Generator().manual_seed(7),
@@ -65,7 +66,7 @@ def test_instruct_is_stock_instruct_pix2pix(micro_base: Path, tmp_path: Path) ->
     sampling = Sampling(steps=4, guidance_scale=3.0)
     pipeline = load_instruct(load_base(tmp_path / "ip2p", instruct=True), "ddim", 1)
     ours = METHODS["instruct"](pipeline, inputs(), sampling, lambda done: None)
-    stock = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "ip2p", safety_checker=None)
+    stock = unmapped(StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "ip2p", safety_checker=None))
     theirs = stock(
         "after a flood", Image.fromarray(noise_image(0)), num_inference_steps=4, guidance_scale=3.0,
         image_guidance_scale=1.5, generator=torch.Generator().manual_seed(7),
@@ -87,7 +88,7 @@ def test_inpainting_of_everything_is_the_base_alone(pipeline: StableDiffusionPip
     """Nothing is kept, so the plain pipeline from the same noise says the same."""
     everything = np.ones((RESOLUTION, RESOLUTION), bool)
     ours = METHODS["inpaint"](pipeline, inputs(everything), SAMPLING, lambda done: None)
-    stock = StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None)
+    stock = unmapped(StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None))
     theirs = stock(
         "after a flood", num_inference_steps=4, guidance_scale=1.0, generator=torch.Generator().manual_seed(7)
     ).images[0]

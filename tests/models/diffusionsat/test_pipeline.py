@@ -19,6 +19,7 @@ from models.diffusionsat.pipeline import SatPipeline
 from models.diffusionsat.unet import SatUNet
 from tests.models.parity import HERE, TOLERANCE, case, difference, seeded
 from tests.models.released import random_weights
+from tests.worlds import unmapped
 
 PLACE = {"lon": -95.5, "lat": 30.25, "gsd": 0.5, "cloud_cover": 0.0, "year": 2017, "month": 9, "day": 1}
 LATER = PLACE | {"year": 2018}
@@ -111,7 +112,7 @@ def test_without_metadata_it_is_stable_diffusion(micro_base: Path, guidance_scal
             base.load_vae(), base.load_text_encoder(), base.load_tokenizer(), base.load_unet(), base.load_sampler()
         )
     )
-    theirs = StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None)
+    theirs = unmapped(StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None))
     theirs.set_progress_bar_config(disable=True)
     prompts = ["a town", "a flood"]
     generators = [[torch.Generator().manual_seed(seed) for seed in (1, 2)] for _ in range(2)]
