@@ -15,6 +15,8 @@ from data.dataset.card import write_card
 from data.dataset.destination import led_folder, resumable_folder
 from data.dataset.exports import Format, export
 from data.dataset.manifest import Tally, describe, write_manifest
+from data.dataset.manifest_schema import DESCRIBED
+from data.dataset.open import described as read_described
 from data.dataset.pieces import Piece, build_pieces, plan, read_piece, unfinished
 from data.dataset.processes import Processes, join_processes
 from data.dataset.rows import SceneResult, SceneTask
@@ -161,7 +163,7 @@ def build(
 def _report(dataset: Path) -> str:
     """Write the report, or say what went wrong: hours of building are worth more than a page about them."""
     try:
-        write_report(dataset)
+        write_report(dataset, read_described(dataset, DESCRIBED))
     except Exception as error:  # whatever a dataset may hold that the page was not made for
         return f"{type(error).__name__}: {error}"
     return ""

@@ -12,9 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from data.errors import DataError, shortened
 
 MAX_BYTES = 64 << 20  # dataset.json of all of xBD has 20 MB; a larger file is none of ours
-MOST_PARTS = (
-    2_000_000  # lists and objects; each takes a hundred bytes of memory and more, a bracket takes one of the file
-)
+MOST_PARTS = 2_000_000  # lists and objects: a bracket of one byte becomes a hundred bytes of memory and more
 MOST_FAULTS = 1000  # of which the first is named; listing millions would take minutes
 LONGEST_FIELD = 80  # characters of a field's name that are shown as they are
 BOM = b"\xef\xbb\xbf"  # Windows editors begin a file with it

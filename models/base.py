@@ -29,7 +29,7 @@ from models.errors import BaseError
 from models.frozen import frozen
 from models.hub import from_hub
 from models.text import open_tokenizer
-from models.weight_files import find_layout, is_weight, misfit, tensors_sha256, weight_files
+from models.weight_files import check_fit, find_layout, is_weight, tensors_sha256, unfit, weight_files
 
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
 WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
@@ -138,19 +138,13 @@ class Base:
 
     def check_weights(self, part: str) -> None:
         """Stop unless the weight files of a part hold every tensor of its network, in its shape; none is read."""
-        with torch.device("meta"):
-            try:
-                network = _from_config(self._kind(part), self.config(part))
-            except Exception as error:  # the libraries raise whatever an impossible setting leads to
-                raise self._unfit(part, error) from error
-        if reason := misfit(network, weight_files(self.folder / part)):
-            raise self._unfit(part, reason)
+        check_fit(self.folder / part, lambda: _from_config(self._kind(part), self.config(part)))
 
     def _scheduler(self, kind: type[SchedulerMixin], **settings: Any) -> Any:  # noqa: ANN401 (of that kind)
         path = self.folder / "scheduler" / "scheduler_config.json"
         try:
             return kind.from_config(read_json(path), **settings)
-        except Exception as error:  # as above
+        except Exception as error:  # the libraries raise whatever an impossible setting leads to
             raise BaseError(f"{path}: no noise schedule of {kind.__name__} ({error}). Copy it again.") from error
 
     def _load(self, part: str, **precision: torch.dtype) -> Any:  # noqa: ANN401 (the network of the part)
@@ -161,10 +155,10 @@ class Base:
                 self.folder, subfolder=part, output_loading_info=True, **settings
             )
         except Exception as error:  # as above
-            raise self._unfit(part, error) from error
+            raise unfit(self.folder / part, error) from error
         if missing := sorted(filter(is_weight, loading["missing_keys"])):
             # The library has filled them with random numbers: it knows them by names that are not its own.
-            raise self._unfit(part, f"this version of its library does not find {missing[0]}")
+            raise unfit(self.folder / part, f"this version of its library does not find {missing[0]}")
         return frozen(network)
 
     def _kind(self, part: str) -> Any:  # noqa: ANN401 (a class of a library)
@@ -178,11 +172,6 @@ class Base:
         for path in [self.folder / part / "config.json", *sorted((self.folder / part).glob("*.safetensors"))]:
             digest.update(sha256(path).encode())
         return digest.hexdigest()
-
-    def _unfit(self, part: str, reason: object) -> BaseError:
-        return BaseError(
-            f"{self.folder / part}: the weights do not fit config.json ({reason}). Copy the whole folder again."
-        )
 
 
 def _from_config(kind: Any, config: dict[str, Any]) -> Any:  # noqa: ANN401 (a class of a library, and its network)

@@ -8,9 +8,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 
 from models.base_config import read_json
 from models.diffusionsat.kind import controlnet_class
-from models.errors import BaseError
 from models.frozen import frozen
-from models.weight_files import misfit, weight_files
+from models.weight_files import check_fit, unfit
 
 # Widths of the conditioning embedding for Stable Diffusion (ControlNet, section 3.3); narrower bases get no wider ones.
 CONDITIONING_CHANNELS = (16, 32, 96, 256)
@@ -51,14 +50,8 @@ def load_controlnet(folder: Path, dtype: torch.dtype = torch.float32) -> Control
         BaseError: its config.json is none, or its weights are cut off or do not fit it.
     """
     kind, config = controlnet_class(folder), read_json(folder / "config.json")
+    check_fit(folder, lambda: kind.from_config(config))  # diffusers would fill up what is missing at random
     try:
-        with torch.device("meta"):
-            network = kind.from_config(config)
-        reason: object = misfit(network, weight_files(folder))  # diffusers would fill up what is missing at random
-        if reason is None:
-            return frozen(kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True))
-    except BaseError:
-        raise
-    except Exception as error:  # the libraries raise whatever an impossible setting leads to
-        reason = error
-    raise BaseError(f"{folder}: the weights do not fit config.json ({reason}). Copy the whole folder again.")
+        return frozen(kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True))
+    except Exception as error:  # as in `check_fit`
+        raise unfit(folder, error) from error

@@ -9,7 +9,7 @@ unet/diffusion_pytorch_model.bin                             a pickle: any of th
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -106,7 +106,34 @@ def shapes_in(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def misfit(network: nn.Module, files: Sequence[Path]) -> str | None:
+def check_fit(folder: Path, build: Callable[[], nn.Module]) -> None:
+    """Stop unless the weight files of a part hold every tensor of its network, in its shape; none is read.
+
+    Args:
+        folder: of the part, e.g. BASE/unet.
+        build: makes the network from its config; its weights take no memory here.
+
+    Raises:
+        BaseError: they do not, or the config describes no network.
+    """
+    try:
+        with torch.device("meta"):
+            network = build()
+        reason = _misfit(network, weight_files(folder))
+    except BaseError:
+        raise
+    except Exception as error:  # the libraries raise whatever an impossible setting leads to
+        raise unfit(folder, error) from error
+    if reason:
+        raise unfit(folder, reason)
+
+
+def unfit(folder: Path, reason: object) -> BaseError:
+    """The error to raise for weights that their network cannot take."""
+    return BaseError(f"{folder}: the weights do not fit config.json ({reason}). Copy the whole folder again.")
+
+
+def _misfit(network: nn.Module, files: Sequence[Path]) -> str | None:
     """The first tensor of a network that .safetensors files lack or hold in another shape; None if they fit it."""
     found = shapes_in(files)
     for name, tensor in network.state_dict().items():

@@ -34,7 +34,7 @@ class Format(TypedDict, total=False):
     format_version: Any
 
 
-class Manifest(TypedDict):
+class Manifest(Format):
     """For opening a split."""
 
     fingerprint: str

@@ -9,7 +9,7 @@ import datasets
 from pydantic import TypeAdapter
 
 from data.dataset.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
-from data.dataset.manifest_schema import FORMAT_FIELDS, MANIFEST, Manifest
+from data.dataset.manifest_schema import FORMAT_FIELDS, MANIFEST, Format, Manifest
 from data.dataset.splits import same_ground
 from data.documents import read_document
 from data.errors import DataError, fault, shortened
@@ -90,7 +90,17 @@ def described(folder: Path, schema: TypeAdapter[M]) -> M:
     path = folder / FILE_NAME
     if not path.is_file():
         raise DataError(f"{folder} is not a built dataset: it has no {FILE_NAME}. Make one with pre2post build.")
-    written = read_document(path, FORMAT_FIELDS, ADVICE)
+    try:
+        manifest = read_document(path, schema, ADVICE)
+    except DataError:
+        _check_format(path, read_document(path, FORMAT_FIELDS, ADVICE))  # of what is not ours, that is to be said
+        raise
+    _check_format(path, manifest)
+    check_event_names(manifest["events"], str(path))
+    return manifest
+
+
+def _check_format(path: Path, written: Format) -> None:
     if written.get("format") != FORMAT:
         raise DataError(f"{path}: not written by pre2post build (no format {FORMAT!r}).")
     if (version := written.get("format_version")) != FORMAT_VERSION:
@@ -98,6 +108,3 @@ def described(folder: Path, schema: TypeAdapter[M]) -> M:
             f"{path}: format version {shortened(version)}, this pre2post reads {FORMAT_VERSION}. "
             "Rebuild the dataset, or use the pre2post that built it."
         )
-    manifest = read_document(path, schema, ADVICE)
-    check_event_names(manifest["events"], str(path))
-    return manifest

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft
 
+from data.quality.likeness import LEAST_SHOWN
+
 THUMBNAIL_PX = 32
 HASH_SIDE = 8  # 8 x 8 frequencies: 64 bits
-LEAST_SHOWN = 0.25  # share of the picture that must hold data
 FLAT = 2.0  # standard deviation of the thumbnail, 8-bit values, below which there is nothing to recognise
 NEAR_BITS = 3  # two unrelated patterns of 64 bits differ in 32 +- 4
 _BANDS = NEAR_BITS + 1  # two hashes that differ in 3 bits agree in one of 4 bands

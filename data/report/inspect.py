@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.captions.severity import damage_ratio
-from data.dataset.manifest_schema import DESCRIBED, Shard
+from data.dataset.manifest_schema import DESCRIBED, Described, Shard
 from data.dataset.open import described
 from data.disk import look
 from data.report.charts import histogram
@@ -29,14 +29,13 @@ def inspect(dataset: Path) -> None:
     Args:
         dataset: The folder that `pre2post build` wrote.
     """
-    described(dataset, DESCRIBED)
-    look(dataset)  # before the work of some minutes
-    write_report(dataset)
-
-
-def write_report(dataset: Path) -> None:
-    """The same for a dataset that is being built."""
     manifest = described(dataset, DESCRIBED)
+    look(dataset)  # before the work of some minutes
+    write_report(dataset, manifest)
+
+
+def write_report(dataset: Path, manifest: Described) -> None:
+    """The same for a dataset that is being built; `manifest` is its dataset.json."""
     rows = [row for shard in manifest["shards"] for row in _read(dataset, shard)]
     html = page(manifest, _charts(rows), maps(rows), gallery(dataset, choose(rows)))
     write_text(dataset / "report.html", html)

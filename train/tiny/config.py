@@ -159,7 +159,7 @@ class TinyConfig:
 
 
 def parse_config(argv: list[str] | None = None) -> TinyConfig:
-    """Read `--config FILE.yaml` and dotted overrides; see `train.config.parse_as`."""
+    """Read `--config FILE.yaml` and dotted overrides; see `train.config_file.parse_as`."""
     return parse_as(
         TinyConfig,
         check_config,
