@@ -20,9 +20,9 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/dev
-	$(BIN)/python -m benchmarks.train_step --work out/bench --configs $(CONFIGS)
-	$(BIN)/python -m benchmarks.processes --work out/bench/processes
-	$(BIN)/python -m benchmarks.two_nodes --work out/bench/two_nodes
+	$(BIN)/python -m benchmarks.speed.train_step --work out/bench --configs $(CONFIGS)
+	$(BIN)/python -m benchmarks.speed.processes --work out/bench/processes
+	$(BIN)/python -m benchmarks.resume.two_nodes --work out/bench/two_nodes
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'

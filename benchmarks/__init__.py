@@ -1,1 +1,1 @@
-"""Speed and memory, measured."""
+"""Measurements behind the docs: speed and memory, proofs of resuming, studies."""

@@ -41,7 +41,7 @@ For demos and tests, not for research results. Made by
 
     {command}
 
-What it learned is measured by `python -m benchmarks.follows_metadata`, see docs/diffusionsat.md.
+What it learned is measured by `python -m benchmarks.studies.follows_metadata`, see docs/diffusionsat.md.
 """
 
 

@@ -2,7 +2,7 @@
 
 oneDNN copies a convolution's weights into a layout of its own in every call, which costs much where images are small
 and weights large, as in most of a latent UNet. Here the image is copied instead: the neighbourhood of every output cell
-becomes a row, and the rows are multiplied by the weights as they lie. `benchmarks/cpu_layers.py` measures it.
+becomes a row, and the rows are multiplied by the weights as they lie. `benchmarks/speed/cpu_layers.py` measures it.
 
 Weights of another type are converted into one piece of memory that all layers share, whenever they are needed: frozen
 ones in 16 bits become float32, a part of a layer at a time; trained ones in float32 become 16 bits under autocast, of

@@ -12,8 +12,8 @@ import psutil
 import pytest
 import torch
 
+from benchmarks.resume.two_nodes import LOOPBACK, launchers
 from benchmarks.small_runs import kill
-from benchmarks.two_nodes import LOOPBACK, launchers
 from models.checkpoint import fault_of, steps_in
 from tests.train.conftest import Arguments, run
 from tests.worlds import REPOSITORY

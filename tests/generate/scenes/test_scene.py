@@ -13,7 +13,7 @@ from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.scene_seams import borders, seam
+from benchmarks.studies.scene_seams import borders, seam
 from data.examples.condition import shown_pixels
 from data.imagery.pixels import resize_rgb
 from generate.errors import GenerateError

@@ -1,0 +1,118 @@
+"""How fast a build is, beside a bare loop over the same images, and how it grows: docs/dataset.md.
+
+On a laptop:  python -m benchmarks.speed.build_speed --release xbd --work /tmp/speed --scenes 50,100,200,400
+
+The bare loop decodes every image once, cuts the same windows and encodes them with the same codec, in as many
+processes: no labels, no checks, no captions, no shards. The pairs of the release stand in for as many scenes as are
+asked for, each under a name of its own (links, so that no disk is needed).
+"""
+
+import io
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jsonargparse import auto_cli
+from PIL import Image
+
+from data.build import build
+from data.imagery.encode import encode_png
+from data.patches.tiles import grid
+from data.sources.release import SceneFiles, find_release
+from data.workers import WorkerPool
+
+
+def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2) -> None:
+    """Print a table of the bare loop, before and after the build, and of the build: seconds, rates, peak memory.
+
+    On a machine that others use too, the rate by processor time tells more than that by the clock. Memory is what
+    the kernel says was resident at the most: the parent's, and the largest worker's once for every worker. Libraries
+    that all processes share count in each, so it is rather too much than too little.
+
+    Args:
+        release: an xView2 release.
+        work: folder for what is built; each build is removed again.
+        scenes: numbers of scenes, such as 50,100,200,400.
+        size: of the patches.
+        workers: processes, of both.
+    """
+    print("| scenes | bare loop, s | build, s | rate beside the bare loop | by processor time ", end="")
+    print("| scenes a second | peak memory, GB | of it the parent | a worker |\n|" + "---:|" * 9)
+    for number in (int(part) for part in scenes.split(",")):
+        source = _multiplied(find_release(release).scenes, work / f"release-{number}", number)
+        command = [str(source), str(work / "built"), str(size), str(workers)]
+        before, built, after = (_measured(job, command) for job in ("bare", "build", "bare"))
+        shutil.rmtree(work / "built")
+        rates = [(before[clock] + after[clock]) / 2 / built[clock] for clock in ("seconds", "cpu_seconds")]
+        bare = f"{before['seconds']:.1f}, {after['seconds']:.1f}"
+        times = [bare, f"{built['seconds']:.1f}", *(f"{rate:.2f}" for rate in rates)]
+        memory = (built["parent_gb"] + workers * built["worker_gb"], built["parent_gb"], built["worker_gb"])
+        cells = [f"{number}", *times, f"{number / built['seconds']:.1f}", *(f"{part:.2f}" for part in memory)]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path:
+    """As many scenes, by links to those there are."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("images", "labels"):
+        (folder / "train" / name).mkdir(parents=True)
+    for i in range(number):
+        scene = scenes[i % len(scenes)]
+        for path in scene.files():
+            if path.parent.name in ("images", "labels"):
+                name = path.name.replace(scene.scene_id, f"{scene.event}_{i:08d}")
+                (folder / "train" / path.parent.name / name).symlink_to(path.resolve())
+    return folder
+
+
+def _measured(job: str, command: list[str]) -> dict[str, float]:
+    """Either job in a process of its own, so that its memory can be told."""
+    run = [sys.executable, "-m", "benchmarks.speed.build_speed", job, *command]
+    output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
+    """Do the job and print what it took; from the first task on, so with the start of the workers, without imports."""
+    start, cpu = time.perf_counter(), _cpu_seconds()
+    if job == "build":
+        build(source=Path(source), out=Path(out), size=int(size), workers=int(workers))
+    else:
+        with WorkerPool(int(workers)) as pool:
+            for _ in pool.map(_recode, [(scene, int(size)) for scene in find_release(Path(source)).scenes]):
+                pass
+    seconds = time.perf_counter() - start
+    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    found = {"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}
+    # Linux counts in KiB, and of the children the largest.
+    print(json.dumps(found | {"parent_gb": own * 1024 / 1e9, "worker_gb": child * 1024 / 1e9}))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in used)
+
+
+def _recode(task: tuple[SceneFiles, int]) -> int:
+    scene, size = task
+    total = 0
+    for path in (scene.pre_image, scene.post_image):
+        pixels = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("RGB"))
+        for window in grid(pixels.shape[0], pixels.shape[1], size):
+            total += len(encode_png(pixels[window.row : window.row + size, window.col : window.col + size]))
+    return total
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["bare"], ["build"]):
+        _job(*sys.argv[1:])
+    else:
+        auto_cli(build_speed, as_positional=False)

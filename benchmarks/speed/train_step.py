@@ -1,0 +1,203 @@
+r"""A training step of ours beside that of the usual loop (reference_loop.py): seconds, memory, start-up.
+
+On a laptop, some minutes:  python -m benchmarks.speed.train_step --work out/bench --sizes '[tiny]'
+
+Each program runs in a process of its own, as a user would start it, on the same base, images, batch and resolution.
+They take turns; a process is ended when it has told enough. On a GPU, `sd21-b8` and `sd21-b32` compare at 512 px.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from jsonargparse import auto_cli
+
+from benchmarks.floor import matmul_rate, step_flops
+from benchmarks.results import RESULTS, write_section
+from benchmarks.watch import Watched, watch
+from data.build import build
+from data.simulation.simulate import simulate
+from models import load_base
+from models.base import Base
+from models.random_base import write_random_base
+from train.networks import DTYPES, compute_type
+
+Program = tuple[str, str]  # reference or ours, and its precision
+ON_CPU: tuple[Program, ...] = (("reference", "fp32"), ("ours", "fp32"), ("ours", "bf16"))
+ON_GPU: tuple[Program, ...] = (("reference", "fp32"), ("reference", "bf16"), ("ours", "bf16"))
+
+
+@dataclass(frozen=True)
+class Size:
+    """What all programs do, and how long they are watched."""
+
+    base: Literal["tiny", "Stable Diffusion 2.1"]
+    resolution: int  # px
+    batch: int
+    window: int  # steps that are timed together, without a look in between
+    warm_up: int  # windows that do not count
+    windows: int  # that count
+    rounds: int  # processes of each program
+    programs: tuple[Program, ...] = ON_CPU
+
+    @property
+    def title(self) -> str:
+        """Of its section."""
+        return f"A training step: {self.base}, {self.resolution} px, batch {self.batch}"
+
+
+SIZES = {
+    "tiny": Size("tiny", 128, 8, window=10, warm_up=2, windows=5, rounds=3),
+    "sd21": Size("Stable Diffusion 2.1", 256, 2, window=1, warm_up=1, windows=2, rounds=2),
+    "sd21-b8": Size("Stable Diffusion 2.1", 512, 8, window=10, warm_up=1, windows=3, rounds=2, programs=ON_GPU),
+    "sd21-b32": Size("Stable Diffusion 2.1", 512, 32, window=5, warm_up=1, windows=3, rounds=2, programs=ON_GPU),
+}
+
+
+def train_step(
+    *,
+    work: Path,
+    configs: Path | None = None,
+    sizes: Sequence[Literal["tiny", "sd21", "sd21-b8", "sd21-b32"]] = ("tiny", "sd21"),
+    results: Path = RESULTS,
+    workers: int = 1,
+    options: Sequence[str] = (),
+) -> None:
+    """Compare, print, and write a section for every size.
+
+    Args:
+        work: folder for simulated data, random base and cache; what is there is used again.
+        configs: config files of Stable Diffusion 2.1 in diffusers' layout, for all sizes but `tiny`.
+        sizes: `sd21` is for CPUs, `sd21-b8` and `sd21-b32` for GPUs.
+        results: the file to write to.
+        workers: data worker processes of every program.
+        options: more settings of our trainer, e.g. `--model.channels_last=true`.
+    """
+    dataset = simulated_dataset(work)
+    for name in sizes:
+        size = SIZES[name]
+        base = base_of(size, work, configs)
+        found = compare(size, base.folder, dataset, work, workers, options)
+        write_section(size.title, report(size, found, base), results)
+
+
+def simulated_dataset(work: Path) -> Path:
+    """16 patches of 256 px, all to train on."""
+    dataset = work / "dataset"
+    if not dataset.exists():
+        simulate(out=work / "release", scenes=1)
+        build(source=work / "release", out=dataset, size=256)
+    return dataset
+
+
+def base_of(size: Size, work: Path, configs: Path | None) -> Base:
+    """`tiny`, or one of full size from config files alone."""
+    if size.base == "tiny":
+        return load_base("tiny")
+    base = work / "base"
+    if not base.exists():
+        if configs is None:
+            raise SystemExit("The full size needs --configs: a diffusers folder of which only config files are read.")
+        write_random_base(configs, base)
+    return load_base(base)
+
+
+def compare(
+    size: Size, base: Path, dataset: Path, work: Path, workers: int, options: Sequence[str]
+) -> dict[Program, list[Watched]]:
+    """Every program in its turns, in alternating order."""
+    commands = {
+        (name, precision): reference(size, base, dataset, workers, precision)
+        if name == "reference"
+        else [*ours(size, base, dataset, work / "cache", workers, precision), *options]
+        for name, precision in size.programs
+    }
+    # Once without a clock: our cache is filled then, and files have been read from the disk.
+    watch(commands[size.programs[-1]], work, lines=1, batch=size.batch)
+    found: dict[Program, list[Watched]] = {program: [] for program in size.programs}
+    for number in range(size.rounds):
+        for program in size.programs[:: 1 if number % 2 == 0 else -1]:
+            found[program].append(watch(commands[program], work, lines=size.warm_up + size.windows, batch=size.batch))
+            print(" ".join(program), found[program][-1], flush=True)
+    return found
+
+
+def reference(size: Size, base: Path, dataset: Path, workers: int, precision: str) -> list[str]:
+    """Arguments of the reference loop; the folder to write to is missing."""
+    values = {
+        "base": base,
+        "dataset": dataset,
+        "resolution": size.resolution,
+        "batch": size.batch,
+        "window": size.window,
+        "workers": workers,
+        "mixed_precision": "no" if precision == "fp32" else precision,
+    }
+    return ["benchmarks.speed.reference_loop", "--out", *(f"--{name}={value}" for name, value in values.items())]
+
+
+def ours(size: Size, base: Path, dataset: Path, cache: Path, workers: int, precision: str) -> list[str]:
+    """Arguments of the trainer; the folder to write to is missing."""
+    values: dict[str, Any] = {
+        "data.dataset": dataset,
+        "data.resolution": size.resolution,
+        "data.mirror": "false",
+        "model.base": base,
+        "train.global_batch": size.batch,
+        "train.micro_batch": size.batch,
+        "train.precision": precision,
+        "run.cache": cache,
+        "run.log_every": size.window,
+        "run.workers": workers,
+        "run.trackers": "[]",
+    }
+    return ["train", "--run.out", *(f"--{name}={value}" for name, value in values.items())]
+
+
+def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
+    """The tables, in Markdown."""
+    flops = step_flops(base, resolution=size.resolution, batch=size.batch)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rates = {DTYPES[precision]: matmul_rate(DTYPES[precision], device) for _, precision in size.programs}
+    rows = [
+        f"A step needs {flops['needed'] / 1e12:.3f} TFLOP of UNet and ControlNet; VAE and text encoder take "
+        f"{flops['encoders'] / 1e12:.3f} more where they run in every step. This machine multiplies "
+        + ", ".join(
+            f"{rate / 1e12:.3f} TFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, rate in rates.items()
+        )
+        + ". Floor: the time of the needed ones at the rate of the type that products are computed in.",
+        "",
+        "| program | s/step, median (least to most) | examples/s | peak memory, GB | start-up, s | data wait "
+        "| floor, s |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for (name, precision), runs in found.items():
+        steps = [size.batch * seconds for run in runs for seconds in run.example_s[size.warm_up :]]
+        waits = [share for run in runs for share in run.data_wait[size.warm_up :]]
+        rows.append(
+            f"| {name}, {precision} | {median(steps):.3f} ({min(steps):.3f} to {max(steps):.3f}) "
+            f"| {size.batch / median(steps):.2f} | {max(run.peak_memory_gb for run in runs):.2f} "
+            f"| {median(run.start_up_s for run in runs):.1f} | {median(waits):.1%} "
+            f"| {flops['needed'] / rates[compute_type(precision, device)]:.3f} |"
+        )
+    return "\n".join([*rows, "", *ratios(size, found)])
+
+
+def ratios(size: Size, found: dict[Program, list[Watched]]) -> list[str]:
+    """Each of ours over each reference, paired by turn."""
+    rows = ["| ours / reference | times as fast, median (each turn) | peak memory |", "|---|---|---:|"]
+    for mine in [program for program in found if program[0] == "ours"]:
+        for other in [program for program in found if program[0] == "reference"]:
+            pairs = list(zip(found[mine], found[other], strict=True))
+            faster = [median(b.example_s[size.warm_up :]) / median(a.example_s[size.warm_up :]) for a, b in pairs]
+            memory = max(a.peak_memory_gb for a, _ in pairs) / max(b.peak_memory_gb for _, b in pairs)
+            each = ", ".join(f"{ratio:.2f}" for ratio in faster)
+            rows.append(f"| {mine[1]} / {other[1]} | {median(faster):.2f} ({each}) | {memory:.2f} |")
+    return rows
+
+
+if __name__ == "__main__":
+    auto_cli(train_step, as_positional=False)
