@@ -40,7 +40,7 @@ def main() -> None:
         print()
         outcomes = [outcome for outcome in outcomes if outcome[1] != "built"]
     if outcomes:
-        print("| scene | what became of it | split | patches | buildings | place | residual, px |")
+        print("| scene | outcome | split | patches | buildings | location | residual, px |")
         print("|---|---|---|---:|---:|---|---:|")
     for scene_id, state, cells in outcomes:
         print(f"| {' | '.join([scene_id, state, *cells])} |")
