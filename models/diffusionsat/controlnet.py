@@ -10,6 +10,7 @@ from diffusers.models.controlnets.controlnet import ControlNetOutput
 from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor
 
+from models.diffusionsat.arguments import added_to
 from models.diffusionsat.embedding import MetadataEmbedding, NullMetadata
 from models.diffusionsat.metadata import MetadataError
 
@@ -26,62 +27,28 @@ class SatControlNet(ControlNetModel):  # type: ignore[misc]
     time_embedding: TimestepEmbedding
 
     @register_to_config  # type: ignore[untyped-decorator]
+    @added_to(ControlNetModel)
     def __init__(
         self,
-        in_channels: int = 4,
-        conditioning_channels: int = 3,
-        flip_sin_to_cos: bool = True,
-        freq_shift: int = 0,
-        down_block_types: tuple[str, ...] = (
-            "CrossAttnDownBlock2D",
-            "CrossAttnDownBlock2D",
-            "CrossAttnDownBlock2D",
-            "DownBlock2D",
-        ),
-        mid_block_type: str | None = "UNetMidBlock2DCrossAttn",
-        only_cross_attention: bool | tuple[bool, ...] = False,
-        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
-        layers_per_block: int = 2,
-        downsample_padding: int = 1,
-        mid_block_scale_factor: float = 1,
-        act_fn: str = "silu",
-        norm_num_groups: int | None = 32,
-        norm_eps: float = 1e-5,
-        cross_attention_dim: int = 1280,
-        transformer_layers_per_block: int | tuple[int, ...] = 1,
-        encoder_hid_dim: int | None = None,
-        encoder_hid_dim_type: str | None = None,
-        attention_head_dim: int | tuple[int, ...] = 8,  # the number of heads: a misnomer that diffusers keeps
-        num_attention_heads: int | tuple[int, ...] | None = None,
-        use_linear_projection: bool = False,
-        class_embed_type: str | None = None,
-        addition_embed_type: str | None = None,
-        addition_time_embed_dim: int | None = None,
-        num_class_embeds: int | None = None,
-        upcast_attention: bool = False,
-        resnet_time_scale_shift: str = "default",
-        projection_class_embeddings_input_dim: int | None = None,
-        controlnet_conditioning_channel_order: str = "rgb",
-        conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256),
-        global_pool_conditions: bool = False,
-        addition_embed_type_num_heads: int = 64,
+        *,
         conditioning_downsampling: int = 8,  # pixels of the condition per latent cell: 8, 4, 2 or 1
         use_metadata: bool = True,
         num_metadata: int = 7,
         null_metadata: NullMetadata = "zero",  # as the released models; "learned" for a new training
+        **arguments: Any,  # noqa: ANN401 (the parent's)
     ) -> None:
-        # register_to_config has put every argument into the config already.
-        super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS if name in self.config})
+        # register_to_config has put every argument into the config already; the parent refuses one that nobody knows.
+        super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS} | arguments)
         self.metadata_embedding: MetadataEmbedding | None = None
         if use_metadata:
-            width, embedding_dim = block_out_channels[0], self.time_embedding.linear_2.out_features
-            self.time_embedding = _TimePlusMetadata(width, embedding_dim, act_fn=act_fn)
+            width, embedding_dim = self.config.block_out_channels[0], self.time_embedding.linear_2.out_features
+            self.time_embedding = _TimePlusMetadata(width, embedding_dim, act_fn=self.config.act_fn)
             self.metadata_embedding = MetadataEmbedding(
                 num_metadata,
                 width,
                 embedding_dim,
-                flip_sin_to_cos=flip_sin_to_cos,
-                freq_shift=freq_shift,
+                flip_sin_to_cos=self.config.flip_sin_to_cos,
+                freq_shift=self.config.freq_shift,
                 null_metadata=null_metadata,
             )
         for level, convolution in enumerate(self.controlnet_cond_embedding.blocks[1::2]):

@@ -15,8 +15,8 @@ from diffusers.models.transformers.transformer_temporal import TransformerTempor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.diffusionsat.arguments import added_to
 from models.diffusionsat.controlnet import SatControlNet
-from models.diffusionsat.embedding import NullMetadata
 from models.diffusionsat.metadata import MetadataError
 
 PARENT_ARGUMENTS = tuple(inspect.signature(SatControlNet.__init__).parameters)[1:]
@@ -35,60 +35,23 @@ class SatControlNet3D(SatControlNet):
     controlnet_down_blocks: nn.ModuleList
 
     @register_to_config  # type: ignore[untyped-decorator]
+    @added_to(SatControlNet)
     def __init__(
         self,
-        in_channels: int = 4,
-        conditioning_channels: int = 3,  # of one image
-        flip_sin_to_cos: bool = True,
-        freq_shift: int = 0,
-        down_block_types: tuple[str, ...] = (
-            "CrossAttnDownBlock2D",
-            "CrossAttnDownBlock2D",
-            "CrossAttnDownBlock2D",
-            "DownBlock2D",
-        ),
-        mid_block_type: str | None = "UNetMidBlock2DCrossAttn",
-        only_cross_attention: bool | tuple[bool, ...] = False,
-        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
-        layers_per_block: int = 2,
-        downsample_padding: int = 1,
-        mid_block_scale_factor: float = 1,
-        act_fn: str = "silu",
-        norm_num_groups: int | None = 32,
-        norm_eps: float = 1e-5,
-        cross_attention_dim: int = 1280,
-        transformer_layers_per_block: int | tuple[int, ...] = 1,
-        encoder_hid_dim: int | None = None,
-        encoder_hid_dim_type: str | None = None,
-        attention_head_dim: int | tuple[int, ...] = 8,
-        num_attention_heads: int | tuple[int, ...] | None = None,
-        use_linear_projection: bool = False,
-        class_embed_type: str | None = None,
-        addition_embed_type: str | None = None,
-        addition_time_embed_dim: int | None = None,
-        num_class_embeds: int | None = None,
-        upcast_attention: bool = False,
-        resnet_time_scale_shift: str = "default",
-        projection_class_embeddings_input_dim: int | None = None,
-        controlnet_conditioning_channel_order: str = "rgb",
-        conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256),
-        global_pool_conditions: bool = False,
-        addition_embed_type_num_heads: int = 64,
-        conditioning_downsampling: int = 8,
-        use_metadata: bool = True,
-        num_metadata: int = 7,
-        null_metadata: NullMetadata = "zero",
+        *,
         use_temporal_transformer: bool = False,
+        **arguments: Any,  # noqa: ANN401 (the parent's)
     ) -> None:
-        # register_to_config has put every argument into the config already.
-        super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS})
-        if global_pool_conditions:
+        # register_to_config has put every argument into the config already; the parent refuses one that nobody knows.
+        super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS} | arguments)
+        if self.config.global_pool_conditions:
             raise MetadataError("global_pool_conditions is true; a 3D ControlNet has no such pooling. Set it to false.")
         self.gradient_checkpointing = False
         self.controlnet_cond_embedding = _SequenceEmbedding(self.controlnet_cond_embedding)
         widths = [block.get_parameter("weight").shape[0] for block in self.controlnet_down_blocks]
         self.controlnet_down_blocks = nn.ModuleList(zero_module(_FrameConvolution(width, width, 1)) for width in widths)
-        self.controlnet_mid_block = zero_module(_FrameConvolution(block_out_channels[-1], block_out_channels[-1], 1))
+        deepest = self.config.block_out_channels[-1]
+        self.controlnet_mid_block = zero_module(_FrameConvolution(deepest, deepest, 1))
         if use_temporal_transformer:
             blocks = self._temporal_blocks(widths)
             self.temporal_blocks = nn.ModuleList(blocks)

@@ -9,6 +9,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from torch import Tensor, nn
 
+from models.diffusionsat.arguments import added_to
 from models.diffusionsat.embedding import MetadataEmbedding, NullMetadata
 from models.diffusionsat.metadata import MetadataError
 
@@ -23,80 +24,25 @@ class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
+    @added_to(UNet2DConditionModel)
     def __init__(
         self,
-        sample_size: int | tuple[int, int] | None = None,
-        in_channels: int = 4,
-        out_channels: int = 4,
-        center_input_sample: bool = False,
-        flip_sin_to_cos: bool = True,
-        freq_shift: int = 0,
-        down_block_types: tuple[str, ...] = (
-            "CrossAttnDownBlock2D",
-            "CrossAttnDownBlock2D",
-            "CrossAttnDownBlock2D",
-            "DownBlock2D",
-        ),
-        mid_block_type: str | None = "UNetMidBlock2DCrossAttn",
-        up_block_types: tuple[str, ...] = (
-            "UpBlock2D",
-            "CrossAttnUpBlock2D",
-            "CrossAttnUpBlock2D",
-            "CrossAttnUpBlock2D",
-        ),
-        only_cross_attention: bool | tuple[bool, ...] = False,
-        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
-        layers_per_block: int | tuple[int, ...] = 2,
-        downsample_padding: int = 1,
-        mid_block_scale_factor: float = 1,
-        dropout: float = 0.0,
-        act_fn: str = "silu",
-        norm_num_groups: int | None = 32,
-        norm_eps: float = 1e-5,
-        cross_attention_dim: int | tuple[int, ...] = 1280,
-        transformer_layers_per_block: int | tuple[int, ...] = 1,
-        reverse_transformer_layers_per_block: tuple[tuple[int, ...], ...] | None = None,
-        encoder_hid_dim: int | None = None,
-        encoder_hid_dim_type: str | None = None,
-        attention_head_dim: int | tuple[int, ...] = 8,  # the number of heads: a misnomer that diffusers keeps
-        num_attention_heads: int | tuple[int, ...] | None = None,
-        dual_cross_attention: bool = False,
-        use_linear_projection: bool = False,
-        class_embed_type: str | None = None,
-        addition_embed_type: str | None = None,
-        addition_time_embed_dim: int | None = None,
-        num_class_embeds: int | None = None,
-        upcast_attention: bool = False,
-        resnet_time_scale_shift: str = "default",
-        resnet_skip_time_act: bool = False,
-        resnet_out_scale_factor: float = 1.0,
-        time_embedding_type: str = "positional",
-        time_embedding_dim: int | None = None,
-        time_embedding_act_fn: str | None = None,
-        timestep_post_act: str | None = None,
-        time_cond_proj_dim: int | None = None,
-        conv_in_kernel: int = 3,
-        conv_out_kernel: int = 3,
-        projection_class_embeddings_input_dim: int | None = None,
-        attention_type: str = "default",
-        class_embeddings_concat: bool = False,
-        mid_block_only_cross_attention: bool | None = None,
-        cross_attention_norm: str | None = None,
-        addition_embed_type_num_heads: int = 64,
+        *,
         use_metadata: bool = True,
         num_metadata: int = 7,
         null_metadata: NullMetadata = "zero",  # as the released models; "learned" for a new training
+        **arguments: Any,  # noqa: ANN401 (the parent's)
     ) -> None:
-        # register_to_config has put every argument into the config already.
-        super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS if name in self.config})
+        # register_to_config has put every argument into the config already; the parent refuses one that nobody knows.
+        super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS} | arguments)
         self.metadata_embedding: MetadataEmbedding | None = None
         if use_metadata:
             self.metadata_embedding = MetadataEmbedding(
                 num_metadata,
-                block_out_channels[0],
+                self.config.block_out_channels[0],
                 self.time_embedding.linear_2.out_features,
-                flip_sin_to_cos=flip_sin_to_cos,
-                freq_shift=freq_shift,
+                flip_sin_to_cos=self.config.flip_sin_to_cos,
+                freq_shift=self.config.freq_shift,
                 null_metadata=null_metadata,
             )
 
