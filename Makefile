@@ -1,7 +1,7 @@
 # make demo | make test | make test-lowest | make lint | make bench: each works on a machine that has only Python >= 3.10, pip and make.
 PYTHON ?= python3
 BIN := .venv/bin
-CONFIGS ?= ../shared/base_configs/stable-diffusion-2-1 # config files of SD 2.1 in diffusers' layout, no weights
+PRE2POST_REAL ?= real
 
 .PHONY: demo test test-lowest lint bench
 
@@ -20,7 +20,7 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 bench: .venv/dev
-	$(BIN)/python -m benchmarks.speed.train_step --work out/bench --configs $(CONFIGS)
+	$(BIN)/python -m benchmarks.speed.train_step --work out/bench --configs $(PRE2POST_REAL)/base_configs/stable-diffusion-2-1
 	$(BIN)/python -m benchmarks.speed.processes --work out/bench/processes
 	$(BIN)/python -m benchmarks.resume.two_nodes --work out/bench/two_nodes
 

@@ -30,6 +30,10 @@ WINGS = {
     "launch": ["accelerate slurm"],
     "benchmarks": ["speed resume studies"],
 }
+ABSOLUTE = re.compile(r"(?<![\w.}])/(?:home/(?!eva)|(?:root|Users|mnt|work|scratch)/)\w+")
+ABOVE = re.compile(r"\b(?:ROOT|REPOSITORY)\.parent|Path\(['\"]\.\.")
+UP = re.compile(r"(?<![\w/])(?:\.\./)+[\w./-]*")
+PARENTS = re.compile(r"__file__\)(?:\.resolve\(\))?(?:\.parents\[(\d+)\]|((?:\.parent)+))")
 LAW = re.compile(r"\blaw (\d+)")
 MOST_MODULES = 20  # in one folder
 READING = "data.documents"  # of JSON files that others wrote; of ours it imports nothing but errors either
@@ -110,6 +114,26 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_no_folder_is_a_wall() -> None:
     for folder in {path.parent for path in IN_WINGS}:
         assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MOST_MODULES, folder
+
+
+def texts() -> dict[Path, str]:
+    """Every text file of the repository."""
+    folders = [ROOT / name for name in ("benchmarks", "configs", "docs", "tests", *MAY_IMPORT)]
+    paths = [*ROOT.glob("[!.]*"), *(path for folder in folders for path in folder.rglob("*"))]
+    endings = {".py", ".md", ".yaml", ".toml", ".json", ".sh", ".sbatch", ""}
+    return {path: path.read_text() for path in paths if path.suffix in endings and path.is_file()}
+
+
+def test_nothing_names_a_folder_outside() -> None:
+    """Real files come by PRE2POST_REAL (tests/real.py). Tests may give `../x` to what must refuse it."""
+    for path, text in texts().items():
+        assert not ABSOLUTE.findall(text) + ABOVE.findall(text), path
+        for number, parent in PARENTS.findall(text):
+            assert int(number or parent.count(".parent") - 1) < len(path.relative_to(ROOT).parts), path
+        refused = path.suffix == ".py" and ROOT / "tests" in path.parents
+        for found in [] if refused else UP.findall(text):
+            there = (path.parent / found).resolve()
+            assert there.exists() and ROOT in there.parents, (path, found)
 
 
 def test_the_tree_in_the_docs_is_the_tree_on_disk() -> None:

@@ -1,6 +1,6 @@
 r"""Training steps of a full-size base with random weights: how much memory, how many seconds?
 
-    python -m benchmarks.speed.real_size --configs ../shared/base_configs/stable-diffusion-2-1 --dataset DATASET \
+    python -m benchmarks.speed.real_size --configs real/base_configs/stable-diffusion-2-1 --dataset DATASET \
         --work WORK --options '["--model.gradient_checkpointing=true"]'
 
 Runs the real trainer (cache, networks, AdamW, checkpoint) in a process of its own and prints its peak memory. The

@@ -1,6 +1,6 @@
 r"""What each option that touches memory or speed costs and brings, at full size.
 
-    python -m benchmarks.speed.real_size_table --configs ../shared/base_configs/stable-diffusion-2-1 \
+    python -m benchmarks.speed.real_size_table --configs real/base_configs/stable-diffusion-2-1 \
         --dataset DATASET --work WORK
 
 Every row is a run of the real trainer in a process of its own (benchmarks/speed/real_size.py); about two minutes each.

@@ -1,13 +1,14 @@
 """How far our DiffusionSat networks are from the original ones: largest difference over largest value, per call.
 
-python -m benchmarks.studies.sat_parity          reads tests/parity and the folder in PRE2POST_PARITY, if there is one
+python -m benchmarks.studies.sat_parity          reads tests/parity and, where it exists, PRE2POST_REAL/parity
 """
 
 import torch
 
 from models import load_controlnet
 from models.diffusionsat.unet import SatUNet
-from tests.models.parity import ELSEWHERE, HERE, Case, difference
+from tests.models.parity import HERE, Case, difference
+from tests.real import REAL
 
 CASES = ("satunet", "controlnet2d", "controlnet2d_condscale2", "controlnet3d_temporal")
 
@@ -30,7 +31,7 @@ def worst_difference(parity: Case, call: str) -> float:
 if __name__ == "__main__":
     print("| case | call | difference |\n|---|---|---|")
     for name in CASES:
-        for root in (HERE, ELSEWHERE):
+        for root in (HERE, REAL / "parity"):
             if (root / name).is_dir():
                 parity = Case(root / name)
                 for call in parity.described["calls"]:

@@ -1,6 +1,5 @@
 """The tiny release and the datasets built from it and from real xBD files."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +8,7 @@ from transformers import CLIPTokenizer
 
 from data.build import build
 from tests.data.tiny_release import write_release
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.real import real
 
 
 @pytest.fixture
@@ -30,10 +28,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def xbd() -> Path:
     """Real xBD files."""
-    folder = Path(os.environ.get("PRE2POST_XBD", REPOSITORY.parent / "shared" / "xbd"))
-    if not folder.is_dir():
-        pytest.skip(f"no real xBD files in {folder}; set PRE2POST_XBD to an xView2 release")
-    return folder
+    return real("xbd")
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +42,6 @@ def real_dataset(xbd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clip_tokens() -> Callable[[str], int]:
     """How many tokens Stable Diffusion's own tokenizer makes of a text, start and end included."""
-    default = REPOSITORY.parent / "shared" / "base_configs" / "stable-diffusion-2-1" / "tokenizer"
-    folder = Path(os.environ.get("PRE2POST_TOKENIZER", default))
-    if not folder.is_dir():
-        pytest.skip(f"no CLIP tokenizer in {folder}; set PRE2POST_TOKENIZER to the tokenizer of a Stable Diffusion")
+    folder = real("base_configs/stable-diffusion-2-1/tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=10_000)
     return lambda text: len(tokenizer(text).input_ids)

@@ -18,9 +18,9 @@ from data.build import build
 from data.errors import DataError
 from data.report.inspect import inspect
 from data.workers import WorkerPool
-from tests.data.conftest import REPOSITORY
 from tests.data.tiny_release import SCENE_IDS
 from tests.disks import Disk
+from tests.worlds import REPOSITORY
 
 THIS_CODE = os.environ | {"PYTHONPATH": str(REPOSITORY)}  # a script elsewhere would import the installed one
 

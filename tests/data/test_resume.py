@@ -17,9 +17,9 @@ from data.build import build
 from data.dataset.rows import build_scene
 from data.errors import DataError
 from data.storage import LOCK
-from tests.data.conftest import REPOSITORY
 from tests.data.test_build_errors import THIS_CODE, assert_group_ends
 from tests.data.tiny_release import SCENE_IDS
+from tests.worlds import REPOSITORY
 
 KILLS = 10
 

@@ -1,19 +1,18 @@
 """Cases recorded from the original DiffusionSat code: see tests/parity/README.md."""
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.real import real
+
 HERE = Path(__file__).parents[1] / "parity"
-ELSEWHERE = Path(os.environ.get("PRE2POST_PARITY", "../shared/parity"))
 TOLERANCE = 2e-5  # largest difference over largest value
 
 
@@ -43,11 +42,9 @@ class Case:
 
 
 def case(name: str) -> Case:
-    """A case of the repository or of PRE2POST_PARITY; the test is skipped if it is in neither."""
-    for root in (HERE, ELSEWHERE):
-        if (root / name).is_dir():
-            return Case(root / name)
-    pytest.skip(f"parity case {name} is not in {ELSEWHERE}; name its folder in PRE2POST_PARITY")
+    """A case of the repository or of PRE2POST_REAL; the test is skipped if it is in neither."""
+    here = HERE / name
+    return Case(here if here.is_dir() else real(f"parity/{name}"))
 
 
 def read_json(name: str) -> dict[str, Any]:

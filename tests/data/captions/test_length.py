@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.captions.length import chunks, estimated_tokens, most_important, shortened
-from tests.data.conftest import REPOSITORY
+from tests.worlds import REPOSITORY
 
 Count = Callable[[str], int]
 

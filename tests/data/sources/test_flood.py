@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from scipy import ndimage
 
 from data.build import build
 from data.imagery.geo import metres_per_degree
-from tests.data.conftest import REPOSITORY
+from tests.real import real
 
 pytestmark = pytest.mark.real
 SIZE = 512
@@ -23,10 +22,7 @@ SIZE = 512
 
 @pytest.fixture(scope="module")
 def flood() -> dict[str, Path]:
-    folder = Path(os.environ.get("PRE2POST_GEOTIFF", REPOSITORY.parent / "shared" / "geotiff"))
-    if not folder.is_dir():
-        pytest.skip(f"no real GeoTIFFs in {folder}; set PRE2POST_GEOTIFF to a folder with flooding_{{pre,post}}_1.tif")
-    return {phase: folder / f"flooding_{phase}_1.tif" for phase in ("pre", "post")}
+    return {phase: real(f"geotiff/flooding_{phase}_1.tif") for phase in ("pre", "post")}
 
 
 @pytest.fixture(scope="module")
