@@ -17,6 +17,7 @@ test-lowest: .venv-lowest/dev # the same tests with the lowest versions that pyp
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 bench: .venv/dev
