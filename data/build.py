@@ -13,28 +13,27 @@ from data.captions.file import CaptionFile
 from data.captions.severity import MODERATE_FROM, SEVERE_FROM
 from data.dataset.card import write_card
 from data.dataset.destination import led_folder, resumable_folder
-from data.dataset.exports import Format, export
+from data.dataset.exports import PARQUET_ONLY, Exports, export
 from data.dataset.manifest import Tally, describe, write_manifest
 from data.dataset.manifest_schema import DESCRIBED
 from data.dataset.open import described as read_described
 from data.dataset.pieces import Piece, build_pieces, plan, read_piece, unfinished
 from data.dataset.processes import Processes, join_processes
-from data.dataset.rows import SceneResult, SceneTask
-from data.dataset.splits import SPLITS, SplitBy, SplitRule, assign_splits, event_names
+from data.dataset.rows import Cut, SceneResult, SceneTask
+from data.dataset.splits import OFFICIAL, SPLITS, SplitRule, assign_splits
 from data.dataset.summary import some, summary
 from data.errors import DataError
 from data.imagery.geo import check_proj
 from data.imagery.raster import parse_bands
 from data.patches.mask import MaskRule
-from data.patches.tiles import check_size
 from data.quality.leaks import leak_note, leak_pairs
-from data.quality.screening import MAX_NODATA, Screening
+from data.quality.screening import COMPARABLE, Screening
 from data.report.inspect import write_report
 from data.sources.large import cut_large
 from data.sources.pairs import find_pairs
 from data.sources.release import Release, find_release
-from data.sources.survey import survey
-from data.workers import WorkerPool, default_workers
+from data.sources.survey import Survey, survey
+from data.workers import WorkerPool, checked_workers
 
 
 def build(
@@ -44,17 +43,10 @@ def build(
     manifest: Path | None = None,
     size: int = 512,
     bands: str = "1,2,3",
-    split_by: SplitBy = "official",
-    test_events: str = "",
-    validation_events: str = "",
-    seed: int = 0,
-    max_nodata: float = MAX_NODATA,
-    max_shift: float | None = None,
-    max_cloud: float | None = None,
-    align: bool = False,
+    split: SplitRule = OFFICIAL,
+    screening: Screening = COMPARABLE,
     mask_rule: MaskRule = "centre",
-    format: Format = "parquet",
-    geotiff: bool = False,
+    exports: Exports = PARQUET_ONLY,
     captions: Path | None = None,
     moderate_from: float = MODERATE_FROM,
     severe_from: float = SEVERE_FROM,
@@ -79,85 +71,92 @@ def build(
             on another grid, it is put onto that of pre.
         size: Side of a patch in pixels, a multiple of 8. A margin narrower than a patch is left out.
         bands: Which bands of the images are red, green and blue, such as 5,3,2; the first is 1.
-        split_by: `official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the
-            scene's name. `event`: whole disasters are held out, which tells how a model does on an unseen one.
-            The last two keep scenes and events that share ground in one split.
-        test_events: With `--split-by event`: the events to test on, such as `palu-tsunami,socal-fire`. All others
-            train, so one name alone means leave one event out.
-        validation_events: With `--split-by event`: the events to validate on.
-        seed: Which scenes or events are held out (not used by `official`), and how captions are phrased.
+        split: Which scenes train, which validate, which test; its seed is also that of the captions' phrasings.
+        screening: Which patches are left out.
         captions: More captions, a JSONL file with scene_id or patch_id, style, target, text (docs/captions.md).
         moderate_from: Damage ratio from which captions call the damage moderate, not slight; all destroyed is 1.
         severe_from: Damage ratio from which captions call the damage severe.
-        max_nodata: Leave out patches with a larger share of pixels without data, 0 to 1, in either image. With 1 only
-            those stay out in which nothing is to be seen.
-        max_shift: Leave out patches whose post image lies farther from pre, in pixels. Where the shift cannot be told
-            (a flood, a closed forest) a patch stays in.
-        max_cloud: Leave out patches with cloud over a larger share of either image, 0 to 1. Not for floods: muddy water
-            over what pre shows passes for cloud. Thin veils are mostly missed (docs/pair-quality.md).
-        align: Move the post image of a scene onto pre by the estimated shift, to a fraction of a pixel, where the
-            estimate is confident. Polygons and damage masks lie on pre and stay.
         mask_rule: `centre`: a pixel of the damage mask is of the building that holds its centre. `xview2`: as the
             official targets are painted, half a pixel wider all round; for scores beside published ones.
-        format: `webdataset`: beside the Parquet shards also tar files in the layout that DiffusionSat's trainer reads.
-        geotiff: Also write every patch as GeoTIFFs, with its coordinate system and transform.
+        exports: What is written beside the Parquet shards.
         workers: Processes; by default as many as there are processors. Of each process of a launch, its share of them.
         overwrite: Replace a dataset that an earlier build wrote to `out`.
         strict: Stop at the first scene that cannot be used, and when a place stands in two splits.
     """
     check_proj()
-    check_size(size)
-    screening = Screening(max_nodata=max_nodata, max_shift=max_shift, max_cloud=max_cloud, align=align)
-    screening.check()
-    if workers is not None and workers < 1:
-        raise DataError(f"workers is {workers}; expected 1 or more, or leave it out to use all processors.")
-    wording = CaptionOptions(seed, moderate_from, severe_from)
-    wording.check()
-    rule = SplitRule(
-        split_by=split_by,
-        seed=seed,
-        test_events=event_names(test_events),
-        validation_events=event_names(validation_events),
-    )
+    workers = checked_workers(workers)
+    wording = CaptionOptions(split.seed, moderate_from, severe_from)
+    cut = Cut(size, wording, screening, parse_bands(bands), mask_rule)
     joined = CaptionFile(captions) if captions else None
-    chosen = parse_bands(bands)
     finish, processes = partial(_finish, strict, joined), join_processes()
     if not processes.is_main:
-        _build_share(out, processes, workers or default_workers(), finish)
+        _build_share(out, processes, workers, finish)
         return
     found, name = _find(source, manifest)
-    settings = {"source": name, "size": size, "bands": bands} | rule.settings()
-    settings |= {"moderate_from": moderate_from, "severe_from": severe_from, "mask_rule": mask_rule}
-    settings |= screening.settings()
-    with resumable_folder(out, overwrite) as work, WorkerPool(workers or default_workers()) as pool:
-        release = cut_large(found, size, chosen)
-        for scene_id, reason in release.incomplete:
-            _stop_if(strict, scene_id, reason)
+    settings = {"source": name, "size": size, "bands": bands, **split.settings(), "moderate_from": moderate_from}
+    settings |= {"severe_from": severe_from, "mask_rule": mask_rule, **screening.settings()}
+    with resumable_folder(out, overwrite) as work, WorkerPool(workers) as pool:
+        release = _cut_rasters(found, cut, strict)
         seen = survey(release.scenes, pool)
-        splits = assign_splits(release.scenes, rule, seen.overlaps)
-        ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
-        histories = [len(scene.history) for scene in ordered if scene.history]
-        tasks = [
-            SceneTask(scene, size, seen.events[scene.event], wording, screening, chosen, mask_rule, bool(histories))
-            for scene in ordered
-        ]
-        pieces = plan(tasks, splits, joined.sha256 if joined else "")
-        missing = unfinished(work, pieces)
-        done = len(tasks) - sum(len(piece.tasks) for piece in missing)
-        build_pieces(work, processes.share(missing), pool, finish, done)
-        processes.wait()
-        tally, shards = _count(work, release, pieces, joined, strict)
-        described = describe(tally, settings, shards, release, seen, work / "dataset")
-        if histories:
-            described["history"] = {"scenes": len(histories), "images": sum(histories), "shortest": min(histories)}
-        described["captions_file"] = joined.outcome() if joined else None
-        described["exports"] = export(work / "dataset", shards, pool, format, geotiff)
-        if strict and (leak := leak_note(described)):
-            raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
-        write_manifest(work / "dataset", described)
-        write_card(work / "dataset", described)
-        fault = _report(work / "dataset")
+        pieces = _planned(release, seen, split, cut, joined)
+        _build_missing(work, pieces, processes, pool, finish)
+        described = _described(work, release, seen, pieces, settings, joined, strict)
+        described["exports"] = export(work / "dataset", described["shards"], pool, exports)
+        fault = _finish_dataset(work / "dataset", described, strict)
     print(summary(described, out, fault))
+
+
+def _cut_rasters(found: Release, cut: Cut, strict: bool) -> Release:
+    """Large rasters become scenes of their own."""
+    release = cut_large(found, cut.size, cut.bands)
+    for scene_id, reason in release.incomplete:
+        _stop_if(strict, scene_id, reason)
+    return release
+
+
+def _planned(release: Release, seen: Survey, split: SplitRule, cut: Cut, joined: CaptionFile | None) -> list[Piece]:
+    """All scenes in the order of their splits, in pieces."""
+    splits = assign_splits(release.scenes, split, seen.overlaps)
+    ordered = sorted(release.scenes, key=lambda scene: (SPLITS.index(splits[scene.scene_id]), scene.scene_id))
+    history = any(scene.history for scene in ordered)
+    tasks = [SceneTask(scene, seen.events[scene.event], cut, history) for scene in ordered]
+    return plan(tasks, splits, joined.sha256 if joined else "")
+
+
+def _build_missing(
+    work: Path, pieces: list[Piece], processes: Processes, pool: WorkerPool, finish: Callable[[SceneResult], None]
+) -> None:
+    """What an earlier run has not built, together with the other processes."""
+    missing = unfinished(work, pieces)
+    done = sum(len(piece.tasks) for piece in pieces) - sum(len(piece.tasks) for piece in missing)
+    build_pieces(work, processes.share(missing), pool, finish, done)
+    processes.wait()
+
+
+def _described(
+    work: Path,
+    release: Release,
+    seen: Survey,
+    pieces: list[Piece],
+    settings: dict[str, Any],
+    joined: CaptionFile | None,
+    strict: bool,
+) -> dict[str, Any]:
+    """The content of dataset.json, but for the exports."""
+    tally, shards = _count(work, release, pieces, joined, strict)
+    described = describe(tally, settings, shards, release, seen, work / "dataset")
+    if histories := [len(scene.history) for scene in release.scenes if scene.history]:
+        described["history"] = {"scenes": len(histories), "images": sum(histories), "shortest": min(histories)}
+    return described | {"captions_file": joined.outcome() if joined else None}
+
+
+def _finish_dataset(dataset: Path, described: dict[str, Any], strict: bool) -> str:
+    """Write what stands beside the shards; what went wrong with the report, if anything."""
+    if strict and (leak := leak_note(described)):
+        raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
+    write_manifest(dataset, described)
+    write_card(dataset, described)
+    return _report(dataset)
 
 
 def _report(dataset: Path) -> str:

@@ -28,6 +28,13 @@ def default_workers() -> int:
     return max(1, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def checked_workers(workers: int | None) -> int:
+    """As many as the user asks for, or by default."""
+    if workers is not None and workers < 1:
+        raise DataError(f"workers is {workers}; expected 1 or more, or leave it out to use all processors.")
+    return workers or default_workers()
+
+
 class WorkerPool:
     """Processes for as long as the `with` block lasts; one worker means this very process."""
 

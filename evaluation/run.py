@@ -48,8 +48,8 @@ def evaluate(
     damage_model: Path | None = None,
     base: str | None = None,
     instruct_pix2pix: str | None = None,
-    sampling: Sampling = PUBLISHED,
     overwrite: bool = False,
+    sampling: Sampling = PUBLISHED,
 ) -> None:
     """Measure generated post images against the real ones, inside and outside the changed area.
 

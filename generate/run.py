@@ -30,11 +30,11 @@ def generate(
     mask: Path | None = None,
     caption_style: str | None = None,
     base: str | None = None,
-    sampling: Sampling = PUBLISHED,
     window: int | None = None,
     overlap: float = 0.5,
     watermark: bool = False,
     overwrite: bool = False,
+    sampling: Sampling = PUBLISHED,
 ) -> None:
     """Generate post-disaster images from pre-disaster ones; a checkpoint of direction `past` makes pre from post.
 

@@ -48,8 +48,8 @@ def synthesize(
     split: str = "train",
     limit: int | None = None,
     base: str | None = None,
-    sampling: Sampling = PUBLISHED,
     overwrite: bool = False,
+    sampling: Sampling = PUBLISHED,
 ) -> None:
     """Make post images of invented damage: pairs with labels for training a damage model.
 

@@ -1,6 +1,7 @@
 """The `pre2post` command: one subcommand per room, its options and help read from that room's function."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -103,11 +104,13 @@ def run(command: Callable[..., None], prog: str, argv: list[str]) -> None:
     The fields of a parameter that is a dataclass are options like all others: `--steps`, not `--sampling.steps`.
     """
     parser = Parser(prog=prog, description=(command.__doc__ or "").partition("Args:")[0])
-    hints: dict[str, Any] = command.__annotations__
-    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
-    parser.add_function_arguments(command, as_group=False, skip=set(groups))
-    for kind in groups.values():
-        parser.add_class_arguments(kind, as_group=False)
+    names = inspect.signature(command).parameters
+    groups: dict[str, Any] = {name: kind for name in names if is_dataclass(kind := command.__annotations__[name])}
+    for name in names:  # one by one, so that --help has them in the order of the signature
+        if name in groups:
+            parser.add_class_arguments(groups[name], as_group=False)
+        else:
+            parser.add_function_arguments(command, as_group=False, skip={other for other in names if other != name})
     values = {name: at_home(value) for name, value in vars(parser.instantiate(parser.parse_args(argv))).items()}
     for name, kind in groups.items():
         values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})

@@ -40,8 +40,8 @@ def leave_one_out(
     limit: int | None = None,
     methods: str = "generated,copy,base",
     networks: str = "none",
-    sampling: Sampling = PUBLISHED,
     accelerate: Path | None = None,
+    sampling: Sampling = PUBLISHED,
 ) -> None:
     """Train once without each event of a dataset, measure on it, and gather one table.
 

@@ -26,7 +26,7 @@ class CaptionOptions:
     moderate_from: float = MODERATE_FROM  # damage ratio
     severe_from: float = SEVERE_FROM
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Stop on thresholds that leave no room for one of the words."""
         if not 0 < self.moderate_from < self.severe_from <= 1:
             raise DataError(

@@ -1,6 +1,7 @@
 """The outputs that a build writes on request beside its Parquet shards, made from these."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +14,21 @@ from data.dataset.webdataset import write_tar
 from data.storage import remove_folder
 from data.workers import WorkerPool
 
-Format = Literal["parquet", "webdataset"]
+
+@dataclass(frozen=True, kw_only=True)
+class Exports:
+    """What is written beside the Parquet shards."""
+
+    format: Literal["parquet", "webdataset"] = "parquet"
+    """`webdataset`: beside the Parquet shards also tar files in the layout that DiffusionSat's trainer reads."""
+    geotiff: bool = False
+    """Also write every patch as GeoTIFFs, with its coordinate system and transform."""
 
 
-def export(
-    folder: Path, shards: Sequence[dict[str, Any]], pool: WorkerPool, output: Format, with_geotiff: bool
-) -> dict[str, Any]:
+PARQUET_ONLY = Exports()
+
+
+def export(folder: Path, shards: Sequence[dict[str, Any]], pool: WorkerPool, wanted: Exports) -> dict[str, Any]:
     """Write what is asked for into the dataset in `folder`; what dataset.json says of it.
 
     Made anew by every run, unlike the shards: copying takes a fraction of the time of building.
@@ -26,9 +36,9 @@ def export(
     found: dict[str, Any] = {}
     for name in (webdataset.FOLDER, geotiff.FOLDER):
         remove_folder(folder / name, lambda file: "/" not in file)  # of a run that was stopped
-    if output == "webdataset":
+    if wanted.format == "webdataset":
         found["webdataset"] = _copy(write_tar, "samples", folder / webdataset.FOLDER, shards, pool)
-    if with_geotiff:
+    if wanted.geotiff:
         found["geotiff"] = _copy(write_geotiffs, "files", folder / geotiff.FOLDER, shards, pool)
     return found
 

@@ -18,7 +18,7 @@ from data.imagery.encode import encode_png
 from data.imagery.geo import Location, locate, locate_raster, window_affine
 from data.imagery.raster import Bands
 from data.patches.mask import MaskRule, damage_mask
-from data.patches.tiles import PatchBuilding, Window, grid, place_buildings
+from data.patches.tiles import PatchBuilding, Window, check_size, grid, place_buildings
 from data.quality.alignment import move_change
 from data.quality.likeness import mix_up
 from data.quality.pair import Pair, quality_columns, study_pair
@@ -39,17 +39,28 @@ PHASES: tuple[Phase, Phase] = ("pre", "post")
 
 
 @dataclass(frozen=True)
+class Cut:
+    """How every scene of a dataset is cut into rows."""
+
+    size: int  # px, of a patch
+    captions: CaptionOptions
+    screening: Screening
+    bands: Bands
+    mask_rule: MaskRule
+
+    def __post_init__(self) -> None:
+        """Stop on a size that no network takes."""
+        check_size(self.size)
+
+
+@dataclass(frozen=True)
 class SceneTask:
     """What a worker needs to build one scene."""
 
     scene: SceneFiles
-    size: int
     event: EventSurvey
-    captions: CaptionOptions
-    screening: Screening = field(default_factory=Screening)
-    bands: Bands = (1, 2, 3)
-    mask_rule: MaskRule = "centre"
-    history: bool = False  # whether rows have the columns HISTORY: they have if any scene of the dataset has images
+    cut: Cut
+    history: bool  # whether rows have the columns HISTORY: they have if any scene of the dataset has images
 
 
 @dataclass
@@ -121,14 +132,14 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     files = task.scene
     labels = _read_labels(files, result)
     check_older(files.history, files.pre_date or (labels["pre"].capture_date if "pre" in labels else None))
-    read = read_scene(files, task.bands)
+    read = read_scene(files, task.cut.bands)
     result.remarks += read.remarks
     if files.part:
         _digest_pixels(read, files, result)
     height, width, _ = read.images["pre"].shape
     part = files.part
     check_sizes(files, labels, *((part.raster_width, part.raster_height) if part else (width, height)))
-    pair = study_pair(read.images, read.masked, task.size, task.screening.align)
+    pair = study_pair(read.images, read.masked, task.cut.size, task.cut.screening.align)
     if doubt := mix_up(pair.images["pre"], pair.images["post"], pair.nodata["pre"] | pair.nodata["post"]):
         result.remarks.append(doubt)
     change = read.change
@@ -139,17 +150,20 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     result.dropped_polygons = sum(label.dropped for label in labels.values())
     result.other_polygons = sum(label.other for label in labels.values())
     exact = fit is not None and not fit.fault
+    mask = read.damage
+    if "post" in labels:
+        mask = damage_mask(labels["post"].buildings, height, width, task.cut.mask_rule)
     told = (files.disaster_type, *(label.disaster_type for label in labels.values()), task.event.disaster_type)
     return _Scene(
         files=files,
         pair=pair,
         labels=labels,
-        mask=damage_mask(labels["post"].buildings, height, width, task.mask_rule) if "post" in labels else read.damage,
+        mask=mask,
         change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
         post_again=read.post_again,
         location=locate(fit.affine, width, height) if fit and exact else scene_place(files)[0] or task.event.location,
         disaster_type=next((word for word in told if word), ""),
-        captions=task.captions,
+        captions=task.cut.captions,
         history=read.history if task.history else None,
     )
 
@@ -162,7 +176,7 @@ def _digest_pixels(read: SceneImages, files: SceneFiles, result: SceneResult) ->
 
 def _add_rows(scene: _Scene, task: SceneTask, result: SceneResult) -> None:
     height, width, _ = scene.pair.images["pre"].shape
-    windows = grid(height, width, task.size)
+    windows = grid(height, width, task.cut.size)
     label = scene.labels.get("post", scene.labels.get("pre"))
     buildings: tuple[Building, ...] = label.buildings if label else ()
     part = scene.files.part
@@ -170,7 +184,7 @@ def _add_rows(scene: _Scene, task: SceneTask, result: SceneResult) -> None:
     placed, result.margin_buildings = place_buildings(buildings, windows, height, width, picture)
     for window, inside in zip(windows, placed, strict=True):
         quality = quality_columns(scene.pair, window)
-        if reason := task.screening.reason(quality, scene.disaster_type):
+        if reason := task.cut.screening.reason(quality, scene.disaster_type):
             result.left_out.append((_patch_id(scene, window), reason))
         else:
             result.rows.append(_row(scene, window, inside, quality))

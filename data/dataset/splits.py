@@ -32,9 +32,16 @@ class SplitRule:
     """How the user wants the scenes parted."""
 
     split_by: SplitBy = "official"
+    """`official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the scene's name.
+    `event`: whole disasters are held out, which tells how a model does on an unseen one. The last two keep scenes and
+    events that share ground in one split."""
+    test_events: str = ""
+    """With `--split-by event`: the events to test on, such as `palu-tsunami,socal-fire`. All others train, so one name
+    alone means leave one event out."""
+    validation_events: str = ""
+    """With `--split-by event`: the events to validate on."""
     seed: int = 0
-    test_events: tuple[str, ...] = ()  # with `event`: hold out these; all others train
-    validation_events: tuple[str, ...] = ()
+    """Which scenes or events are held out (not used by `official`), and how captions are phrased."""
 
     def __post_init__(self) -> None:
         """Stop on a rule that contradicts itself."""
@@ -45,23 +52,27 @@ class SplitRule:
                 f"test_events and validation_events hold out whole events, but split_by is {self.split_by!r}. "
                 "Add --split-by event."
             )
-        if both := sorted(set(self.test_events) & set(self.validation_events)):
+        if both := sorted({*event_names(self.test_events)} & {*event_names(self.validation_events)}):
             raise DataError(f"{', '.join(both)} is in test_events and in validation_events. Name it in one of them.")
 
     @property
     def named(self) -> dict[str, str]:
         """The split of every event that the user named."""
-        return dict.fromkeys(self.test_events, "test") | dict.fromkeys(self.validation_events, "validation")
+        tests, validates = event_names(self.test_events), event_names(self.validation_events)
+        return dict.fromkeys(tests, "test") | dict.fromkeys(validates, "validation")
 
     def settings(self) -> dict[str, Any]:
         """For dataset.json."""
-        lists = {"test_events": list(self.test_events), "validation_events": list(self.validation_events)}
+        lists = {name: list(event_names(getattr(self, name))) for name in ("test_events", "validation_events")}
         return {"split_by": self.split_by, "seed": self.seed} | (lists if self.named else {})
 
 
-def event_names(text: str) -> tuple[str, ...]:
+def event_names(text: str) -> list[str]:
     """The names in a list like `palu-tsunami,hurricane-michael`."""
-    return tuple(sorted({name.strip() for name in text.split(",") if name.strip()}))
+    return sorted({name.strip() for name in text.split(",") if name.strip()})
+
+
+OFFICIAL = SplitRule()
 
 
 def assign_splits(scenes: Sequence[SceneFiles], rule: SplitRule, overlaps: Sequence[Overlap] = ()) -> dict[str, str]:

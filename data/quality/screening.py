@@ -16,16 +16,24 @@ MAX_NODATA = 0.75
 class Screening:
     """Limits on the quality columns; None = no limit. What cannot be measured is not held against a patch."""
 
-    max_nodata: float = MAX_NODATA  # of `nodata_fraction`, 0..1
-    max_shift: float | None = None  # px, of the length of `shift_px`
-    max_cloud: float | None = None  # of the cloudier image, 0..1
-    align: bool = False  # move post onto pre first
+    max_nodata: float = MAX_NODATA
+    """Leave out patches with a larger share of pixels without data, 0 to 1, in either image. With 1 only those stay out
+    in which nothing is to be seen."""
+    max_shift: float | None = None
+    """Leave out patches whose post image lies farther from pre, in pixels. Where the shift cannot be told (a flood, a
+    closed forest) a patch stays in."""
+    max_cloud: float | None = None
+    """Leave out patches with cloud over a larger share of either image, 0 to 1. Not for floods: muddy water over what
+    pre shows passes for cloud. Thin veils are mostly missed (docs/pair-quality.md)."""
+    align: bool = False
+    """Move the post image of a scene onto pre by the estimated shift, to a fraction of a pixel, where the estimate is
+    confident. Polygons and damage masks lie on pre and stay."""
 
     def settings(self) -> dict[str, Any]:
         """For dataset.json."""
         return asdict(self)
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Stop on a limit that is not a sensible number."""
         for name, most in (("max_nodata", 1.0), ("max_cloud", 1.0), ("max_shift", math.inf)):
             limit = getattr(self, name)
@@ -48,6 +56,9 @@ class Screening:
         if self.max_shift is not None and shift > self.max_shift:
             return f"post lies {shift:.1f} px from pre, --max-shift is {self.max_shift:g}."
         return ""
+
+
+COMPARABLE = Screening()
 
 
 def _known(value: float) -> float:

@@ -7,6 +7,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 from data.build import build
+from data.dataset.splits import SplitRule
 from tests.data.tiny_release import write_release
 from tests.real import real
 
@@ -35,7 +36,7 @@ def xbd() -> Path:
 def real_dataset(xbd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real files built into patches of 512 px, split by event."""
     out = tmp_path_factory.mktemp("real") / "d512"
-    build(source=xbd, out=out, size=512, split_by="event", workers=2)
+    build(source=xbd, out=out, size=512, split=SplitRule(split_by="event"), workers=2)
     return out
 
 

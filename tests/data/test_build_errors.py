@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from data.build import build
+from data.dataset.splits import SplitRule
 from data.errors import DataError
 from data.report.inspect import inspect
 from data.workers import WorkerPool
@@ -127,7 +128,7 @@ def test_bad_options(release: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="workers is 0; expected 1 or more"):
         attempt(release, tmp_path / "d", workers=0)
     with pytest.raises(DataError, match="split_by is 'place'"):
-        attempt(release, tmp_path / "d", split_by="place")
+        attempt(release, tmp_path / "d", split=SplitRule(split_by="place"))  # type: ignore[arg-type]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
 
 

@@ -15,6 +15,7 @@ import pytest
 import data.dataset.pieces
 from data.build import build
 from data.dataset.rows import build_scene
+from data.dataset.splits import SplitRule
 from data.errors import DataError
 from data.storage import LOCK
 from tests.data.test_build_errors import THIS_CODE, assert_group_ends
@@ -184,7 +185,7 @@ def test_two_processes_build_what_one_does(release: Path, tmp_path: Path) -> Non
     together = [*launcher, "-m", "launch.cli", "build", "--out", str(out), *options]
     done = subprocess.run(together, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    build(source=release, out=straight, size=32, workers=1, split_by="event")
+    build(source=release, out=straight, size=32, workers=1, split=SplitRule(split_by="event"))
     assert len(list((out / "data").iterdir())) >= 2  # a shard for each process at least
     assert contents(out) == contents(straight)
     assert done.stdout.count("20 patches of 5 scenes") == 1  # the first process tells for all

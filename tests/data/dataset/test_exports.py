@@ -15,6 +15,7 @@ from PIL import Image
 
 from data.build import build
 from data.dataset import geotiff
+from data.dataset.exports import Exports
 from data.dataset.webdataset import degrees
 from tests.data.tiny_release import ORIGIN, SCENE_IDS, STEP, write_release
 
@@ -23,7 +24,7 @@ from tests.data.tiny_release import ORIGIN, SCENE_IDS, STEP, write_release
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     source = write_release(folder / "release")
-    build(source=source, out=folder / "d", size=32, workers=1, format="webdataset", geotiff=True)
+    build(source=source, out=folder / "d", size=32, workers=1, exports=Exports(format="webdataset", geotiff=True))
     return folder / "d"
 
 
@@ -123,7 +124,13 @@ def test_the_shards_are_those_of_a_plain_build(exported: Path, tiny_dataset: Pat
     for path in (tiny_dataset / "data").iterdir():
         assert (exported / "data" / path.name).read_bytes() == path.read_bytes()
     again = tmp_path / "d"
-    build(source=exported.parent / "release", out=again, size=32, workers=2, format="webdataset", geotiff=True)
+    build(
+        source=exported.parent / "release",
+        out=again,
+        size=32,
+        workers=2,
+        exports=Exports(format="webdataset", geotiff=True),
+    )
     for path in exported.rglob("*"):
         assert path.is_dir() or (again / path.relative_to(exported)).read_bytes() == path.read_bytes()
     build(source=exported.parent / "release", out=again, size=32, workers=1, overwrite=True)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from data.build import build
+from data.dataset.splits import SplitRule
 from data.errors import DataError
 from data.quality.duplicates import Hashed, near_duplicates
 from data.quality.leaks import leak_note, leak_report
@@ -66,7 +67,7 @@ def test_strict_refuses_them(overlapping: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_scene_and_event_splits_share_no_ground(overlapping: Path, tmp_path: Path, seed: int) -> None:
     for split_by in ("scene", "event"):
-        manifest = built(overlapping, tmp_path / split_by, split_by=split_by, seed=seed, strict=True)
+        manifest = built(overlapping, tmp_path / split_by, split=SplitRule(split_by=split_by, seed=seed), strict=True)
         assert manifest["leaks"]["overlapping_pairs"] == 1 and leak_note(manifest) == ""
     splits = {event: set(entry["splits"]) for event, entry in manifest["events"].items()}
     assert splits["a-fire"] == splits["h-fire"]
@@ -75,11 +76,13 @@ def test_scene_and_event_splits_share_no_ground(overlapping: Path, tmp_path: Pat
 def test_named_events_that_share_ground_are_named(
     overlapping: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = built(overlapping, tmp_path / "d", split_by="event", test_events="h-fire")
+    manifest = built(overlapping, tmp_path / "d", split=SplitRule(split_by="event", test_events="h-fire"))
     assert manifest["build"]["test_events"] == ["h-fire"]
     assert manifest["leaks"]["footprints_across_splits"]["pairs"] == 1
     assert "Name events that share ground in the same option" in capsys.readouterr().out
-    assert not leak_note(built(overlapping, tmp_path / "e", split_by="event", test_events="a-fire,h-fire"))
+    assert not leak_note(
+        built(overlapping, tmp_path / "e", split=SplitRule(split_by="event", test_events="a-fire,h-fire"))
+    )
 
 
 def test_a_look_alike_in_another_split_is_not_hidden_by_one_in_the_same() -> None:

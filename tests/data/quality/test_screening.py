@@ -116,15 +116,15 @@ def test_the_same_picture_in_two_splits_is_named(
     ("limit", "left_out"),
     [
         (
-            {"max_nodata": 0.4},
+            Screening(max_nodata=0.4),
             {name(1, row, 64): "no data in 50.0% of it, --max-nodata is 0.4." for row in (0, 64)},
         ),
         (
-            {"max_cloud": 0.9},
+            Screening(max_cloud=0.9),
             {name(3, row, 0): "cloud over 100.0% of the post image, --max-cloud is 0.9." for row in (0, 64)},
         ),
         (
-            {"max_shift": 4},
+            Screening(max_shift=4),
             {name(0, r, c): "post lies 5.8 px from pre, --max-shift is 4." for r in (0, 64) for c in (0, 64)},
         ),
     ],
@@ -133,10 +133,10 @@ def test_what_is_left_out_is_named_with_its_reason(
     faulty: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    limit: dict[str, float],
+    limit: Screening,
     left_out: dict[str, str],
 ) -> None:
-    manifest, rows = built(faulty, tmp_path / "d", **limit)
+    manifest, rows = built(faulty, tmp_path / "d", screening=limit)
     assert {entry["patch_id"]: entry["reason"] for entry in manifest["left_out"]} == left_out
     assert len(rows) == 12 - len(left_out) and not set(left_out) & set(rows)
     assert manifest["splits"]["train"]["patches"] == sum(row["official_split"] == "train" for row in rows.values())
@@ -148,7 +148,7 @@ def test_what_is_left_out_is_named_with_its_reason(
 
 def test_align_moves_post_onto_pre_and_nothing_else(faulty: Path, tmp_path: Path) -> None:
     _, before = built(faulty, tmp_path / "before")
-    manifest, rows = built(faulty, tmp_path / "aligned", align=True, max_shift=1)
+    manifest, rows = built(faulty, tmp_path / "aligned", screening=Screening(align=True, max_shift=1))
     assert manifest["registration"]["scenes_moved"] == 1 and manifest["left_out"] == []
     row = rows[name(0, 0, 0)]
     assert row["moved_px"] == row["scene_shift_px"] == pytest.approx([-3, 5], abs=0.3)
@@ -172,7 +172,7 @@ def test_align_takes_the_change_mask_along(faulty: Path, tmp_path: Path) -> None
     folder.mkdir()
     Image.fromarray(change).save(folder / f"{SCENE_IDS[0]}_change.png")
     try:
-        _, rows = built(faulty, tmp_path / "d", align=True)
+        _, rows = built(faulty, tmp_path / "d", screening=Screening(align=True))
     finally:
         (folder / f"{SCENE_IDS[0]}_change.png").unlink()
         folder.rmdir()
@@ -193,7 +193,7 @@ def test_pixels_masked_by_transparency_hold_no_data(faulty: Path, tmp_path: Path
 
 def test_nothing_is_left(faulty: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none of 3 scenes could be used. The first: .*--max-shift is 0\."):
-        build(source=faulty, out=tmp_path / "d", size=SIDE, workers=1, max_shift=0)
+        build(source=faulty, out=tmp_path / "d", size=SIDE, workers=1, screening=Screening(max_shift=0))
     assert not (tmp_path / "d").exists()
 
 
@@ -208,7 +208,7 @@ def test_nothing_is_left(faulty: Path, tmp_path: Path) -> None:
 )
 def test_a_limit_that_makes_no_sense(limits: dict[str, float], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        Screening(**limits).check()  # type: ignore[arg-type]
+        Screening(**limits)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_measured_is_no_reason() -> None:

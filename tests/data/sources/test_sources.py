@@ -15,6 +15,7 @@ from rasterio import Affine
 from rasterio.warp import transform
 
 from data.build import build
+from data.dataset.splits import SplitRule
 from data.errors import DataError
 from data.imagery.geo import metres_per_degree
 from tests.data.rasters import NORTH_UP, UTM, noise, write_tif
@@ -198,7 +199,7 @@ def test_parts_hold_what_the_whole_holds(
 
 
 def test_parts_stay_together(release: Path, tmp_path: Path, small_parts: None) -> None:
-    build(source=release, out=tmp_path / "d", size=16, workers=1, split_by="scene", seed=3)
+    build(source=release, out=tmp_path / "d", size=16, workers=1, split=SplitRule(split_by="scene", seed=3))
     splits: dict[str, set[str]] = {}
     for file in sorted((tmp_path / "d" / "data").iterdir()):
         for row in pq.read_table(file, columns=["scene_id"]).to_pylist():
