@@ -4,23 +4,25 @@ On a laptop: `pre2post evaluate --checkpoint runs/first --dataset d256 --limit 8
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from datasets import Dataset
+
 from data.dataset.open import fingerprint, open_dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
 from evaluation.damage.fidelity import check_scale, fidelity_notes
-from evaluation.damage.model import load_damage_model, read_card
+from evaluation.damage.model import DamageModel, load_damage_model, read_card
 from evaluation.errors import EvaluationError
 from evaluation.images import make_rows
 from evaluation.metrics.judges import Judges, summon_judges
 from evaluation.metrics.measure import measure
 from evaluation.metrics.networks import NETWORKS
 from evaluation.output import REPORT, check_out
-from evaluation.patches import patches_at, without_again
+from evaluation.patches import Patch, patches_at, without_again
 from evaluation.prompts.study import study_prompts
 from evaluation.report.json import write_results
 from evaluation.report.latex import write_latex
@@ -28,7 +30,7 @@ from evaluation.report.page import write_report
 from evaluation.report.terminal import render
 from evaluation.results import METHODS, OF_THE_DATASET, Evaluation, PatchResult, named_rows
 from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
-from generate.images.items import patch_items
+from generate.images.items import Item, patch_items
 from generate.pipeline import Checkpoint, open_checkpoint
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import PUBLISHED, Sampling
@@ -88,54 +90,93 @@ def evaluate(
     judged_by = [] if networks == "none" else _names(networks, "networks", NETWORKS)
     with sole_writer(out):
         from_main(lambda: check_out(out, overwrite))
-        trained = open_checkpoint(checkpoint)
-        if trained.direction == "past":
-            raise EvaluationError(
-                f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare "
-                "post images. Look at what it makes with pre2post generate."
-            )
+        trained = _making_post(open_checkpoint(checkpoint))
         settings = _provenance(trained, base, dataset, split, events, sampling)
         make = partial(make_rows, out, trained, base=base, sampling=sampling, overwrite=overwrite)
         if study == "prompts":
             study_prompts(out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
             return
-        side = sampling.size or trained.resolution
+        side, patches = sampling.size or trained.resolution, open_dataset(dataset, split)
         items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
-        patches = open_dataset(dataset, split)
-        told_by = load_damage_model(damage_model) if damage_model else None
-        if told_by:
-            check_scale(told_by, side, int(patches[0]["size"]))
-        to_make = [row for row in rows if row not in OF_THE_DATASET]
-        absent = make(items, to_make, instruct_pix2pix=instruct_pix2pix)
-        if "again" in rows and (lacking := without_again(patches, [item.key for item in items])):
-            absent["again"] = f"{lacking} of {len(items)} patches have no second post image"
-        rows = [row for row in rows if row not in absent]
-        if not rows:
-            raise EvaluationError(f"methods: none of them can be made. {' '.join(named_rows(absent))}")
-        if not everyone().is_main:
-            return
-        load = partial(patches_at, patches, resolution=side)
-        found = load([item.key for item in items], [item.prompt for item in items])
-        seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
-        judges = summon_judges(judged_by)
-        judges.damage = told_by
-        results = measure(out, found, len(items), rows, seeds, judges)
-        settings |= {
-            "split_patches": len(patches),
-            "limit": limit,
-            "damage_model": str(damage_model) if damage_model else None,
-        }
-        seen = {"The checkpoint": trained_scenes(trained.trained_on, dataset)}
-        if damage_model:
-            seen["The damage model"] = seen_by_model(read_card(damage_model), dataset)
-        measured = {patch.scene_id for patch in results}
-        notes = [note for who, scenes in seen.items() for note in note_of_seen(measured, who, scenes)]
-        evaluation = _concluded(settings, results, judges, absent, notes)
-        write_report(out, evaluation, load)
-        write_latex(out, evaluation)
-        write_results(out, evaluation)  # last: its presence says that all is there
-        print(render(evaluation))
-        print(f"Look at {out / REPORT}")
+        told_by = _damage_judge(damage_model, side, patches)
+        rows, absent = _made(make, items, patches, rows, instruct_pix2pix)
+        if everyone().is_main:
+            load = partial(patches_at, patches, resolution=side)
+            results, judges = _judged(out, items, load, rows, sampling, judged_by, told_by)
+            settings |= {"split_patches": len(patches), "limit": limit, "damage_model": told_by and str(damage_model)}
+            notes = _seen(results, trained, damage_model, dataset)
+            _write(out, _concluded(settings, results, judges, absent, notes), load)
+
+
+def _making_post(trained: Checkpoint) -> Checkpoint:
+    """Stop unless it makes what is measured here."""
+    if trained.direction == "past":
+        raise EvaluationError(
+            f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare "
+            "post images. Look at what it makes with pre2post generate."
+        )
+    return trained
+
+
+def _damage_judge(folder: Path | None, side: int, patches: Dataset) -> DamageModel | None:
+    """The damage model, if it was trained at the scale of the images."""
+    if folder is None:
+        return None
+    model = load_damage_model(folder)
+    check_scale(model, side, int(patches[0]["size"]))
+    return model
+
+
+def _made(
+    make: Callable[..., dict[str, str]],
+    items: list[Item],
+    patches: Dataset,
+    rows: list[str],
+    instruct_pix2pix: str | None,
+) -> tuple[list[str], dict[str, str]]:
+    """Make the images of the rows; which rows there are, and why the others are not."""
+    to_make = [row for row in rows if row not in OF_THE_DATASET]
+    absent = make(items, to_make, instruct_pix2pix=instruct_pix2pix)
+    if "again" in rows and (lacking := without_again(patches, [item.key for item in items])):
+        absent["again"] = f"{lacking} of {len(items)} patches have no second post image"
+    present = [row for row in rows if row not in absent]
+    if not present:
+        raise EvaluationError(f"methods: none of them can be made. {' '.join(named_rows(absent))}")
+    return present, absent
+
+
+def _judged(
+    out: Path,
+    items: list[Item],
+    load: Callable[..., Iterator[Patch]],
+    rows: list[str],
+    sampling: Sampling,
+    networks: list[str],
+    damage_model: DamageModel | None,
+) -> tuple[list[PatchResult], Judges]:
+    """Measure the images of all rows; and who judged them."""
+    judges = summon_judges(networks)
+    judges.damage = damage_model
+    found = load([item.key for item in items], [item.prompt for item in items])
+    seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
+    return measure(out, found, len(items), rows, seeds, judges), judges
+
+
+def _seen(results: list[PatchResult], trained: Checkpoint, damage_model: Path | None, dataset: Path) -> list[str]:
+    """Which of the networks has been trained on what is measured."""
+    seen = {"The checkpoint": trained_scenes(trained.trained_on, dataset)}
+    if damage_model:
+        seen["The damage model"] = seen_by_model(read_card(damage_model), dataset)
+    measured = {patch.scene_id for patch in results}
+    return [note for who, scenes in seen.items() for note in note_of_seen(measured, who, scenes)]
+
+
+def _write(out: Path, evaluation: Evaluation, load: Callable[..., Iterator[Patch]]) -> None:
+    write_report(out, evaluation, load)
+    write_latex(out, evaluation)
+    write_results(out, evaluation)  # last: its presence says that all is there
+    print(render(evaluation))
+    print(f"Look at {out / REPORT}")
 
 
 def _concluded(

@@ -6,6 +6,7 @@ docs/usefulness.md says what may be concluded from it.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,22 +93,12 @@ def usefulness(
     counts, draws = _numbers(scenes, "scenes"), _numbers(seeds, "seeds")
     with locked(out):
         look(out)
-        rows, card = open_dataset(dataset, split), read_synthetic(synthetic)
+        card = read_synthetic(synthetic)
         shape = DamageCard(training.width, card["resolution"], card["patch_px"])
-        real = labelled(real_source(rows, shape.resolution), f"{dataset}, split {split}")
-        made = synthetic_source(synthetic, shape.resolution, int(rows[0]["size"]))
-        fixed = {"synthetic": made, "footprints": footprints_only(made)}
-        if others is not None:
-            pairs = real_source(open_dataset(others, "train"), shape.resolution, "others")
-            fixed["others"] = labelled(pairs, f"{others}, split train")
-        test = labelled(real_source(open_dataset(dataset, test_split), shape.resolution, "test"), str(dataset))
-        _check_scenes(real, max(counts), f"{dataset}, split {split}")
-        seen: dict[str, Collection[str]] = {f"trained on (--split {split})": real.scenes}
-        seen |= seen_by_synthetic(synthetic, dataset)
-        if others is not None and fingerprint(others) == fingerprint(dataset):
-            seen[f"trained on (--others {others})"] = fixed["others"].scenes
-        check_unseen(test.scenes, f"{dataset}, --test-split {test_split}", seen)
-        for source in (real, *fixed.values(), test):
+        pairs = _pairs(dataset, synthetic, others, split, test_split, shape.resolution)
+        _check_scenes(pairs.real, max(counts), f"{dataset}, split {split}")
+        check_unseen(pairs.test.scenes, f"{dataset}, --test-split {test_split}", pairs.seen)
+        for source in (pairs.real, *pairs.fixed.values(), pairs.test):
             print(described(source))
         settings = {
             "dataset": [fingerprint(dataset), split, test_split],
@@ -117,23 +108,66 @@ def usefulness(
         }
         scores: list[Score] = []
         for seed in draws:
-            for arm, count in planned(counts, fixed):
+            for arm, count in planned(counts, pairs.fixed):
                 name = f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}"
                 path = out / TRAININGS / f"{name}.json"
                 found = _finished(path, settings)
                 if found is None:
-                    parts = fixed | {"real": of_scenes(real, drawn_scenes(real.scenes, count, seed))}
-                    sources = [parts[part] for part in arm.split(" + ")]
-                    model, loss = train_damage_model(sources, shape, training, seed, name)
-                    found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    scored = {name: float(value) for name, value in official(found.sum(axis=0)).items()}
-                    result = {"settings": settings, "last_loss": loss, "scores": scored, "counts": found.tolist()}
-                    write_text(path, as_json(result))
+                    found = _train(path, pairs.of_arm(arm, count, seed), pairs.test, shape, training, seed, settings)
                 scores.append(Score(arm, count, seed, found))
         text = usefulness_tables(scores)
         write_text(out / TABLE, text)
         print(text)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What models are trained and tested on."""
+
+    real: Source  # of which some scenes are drawn
+    fixed: dict[str, Source]  # the other parts of the arms, shown whole
+    test: Source
+    seen: dict[str, Collection[str]]  # what was done with scenes -> the scenes
+
+    def of_arm(self, arm: str, count: int, seed: int) -> list[Source]:
+        """The parts of an arm, with so many labelled scenes."""
+        parts = self.fixed | {"real": of_scenes(self.real, drawn_scenes(self.real.scenes, count, seed))}
+        return [parts[part] for part in arm.split(" + ")]
+
+
+def _pairs(dataset: Path, synthetic: Path, others: Path | None, split: str, test_split: str, resolution: int) -> Pairs:
+    rows = open_dataset(dataset, split)
+    real = labelled(real_source(rows, resolution), f"{dataset}, split {split}")
+    made = synthetic_source(synthetic, resolution, int(rows[0]["size"]))
+    fixed = {"synthetic": made, "footprints": footprints_only(made)}
+    if others is not None:
+        pairs = real_source(open_dataset(others, "train"), resolution, "others")
+        fixed["others"] = labelled(pairs, f"{others}, split train")
+    test = labelled(real_source(open_dataset(dataset, test_split), resolution, "test"), str(dataset))
+    seen: dict[str, Collection[str]] = {f"trained on (--split {split})": real.scenes}
+    seen |= seen_by_synthetic(synthetic, dataset)
+    if others is not None and fingerprint(others) == fingerprint(dataset):
+        seen[f"trained on (--others {others})"] = fixed["others"].scenes
+    return Pairs(real, fixed, test, seen)
+
+
+def _train(
+    path: Path,
+    sources: list[Source],
+    test: Source,
+    shape: DamageCard,
+    training: Training,
+    seed: int,
+    settings: dict[str, Any],
+) -> Counts:
+    """Train and test a model, and write down what it counts."""
+    model, loss = train_damage_model(sources, shape, training, seed, path.stem)
+    found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scored = {name: float(value) for name, value in official(found.sum(axis=0)).items()}
+    result = {"settings": settings, "last_loss": loss, "scores": scored, "counts": found.tolist()}
+    write_text(path, as_json(result))
+    return found
 
 
 def planned(counts: Sequence[int], parts: Collection[str]) -> list[tuple[str, int]]:
