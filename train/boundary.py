@@ -54,17 +54,22 @@ def at_boundary(run: Run, agreement: Agreement, stop: bool) -> bool:
     Returns:
         Whether to stop; then everything that was done is saved, and something is left to do.
     """
-    config, step = run.config, run.state.step
-    finished, metrics = step == config.train.steps, None
+    step, last = run.state.step, run.config.train.steps
+    save_is_due = step == last or step % run.config.run.save_every == 0
     with run.log.paused():
-        due = validation_is_due(config, step)
-        if due and not stop:
-            metrics = _look(run, agreement)
-        stop = metrics is None if due else stop and not finished
-        best = metrics is not None and _is_best(run, metrics["validation_loss"])
-        if finished or stop or best or step % config.run.save_every == 0:
+        if not validation_is_due(run.config, step):
+            stop = stop and step < last  # after the last step nothing is left to do
+            if stop or save_is_due:
+                _save(run, None, best=False)
+            return stop
+        metrics = None if stop else _look(run, agreement)
+        if metrics is None:  # stopped before the validation or in its midst
+            _save(run, None, best=False)
+            return True
+        best = _is_best(run, metrics["validation_loss"])
+        if best or save_is_due:
             _save(run, metrics, best)
-    return stop
+        return False
 
 
 def validation_is_due(config: Config, step: int) -> bool:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator, FullyShardedDataParallelPlugin, InitProcessGroupKwargs
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from data.dataset.open import fingerprint, open_dataset
 from data.examples.sampler import OrdinalBatches, view_of
 from models import load_base
+from models.base import Base
 from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.cpu.threads import set_threads
 from train.boundary import Run, at_boundary, validation_is_missing
@@ -32,7 +34,7 @@ from train.processes.replicas import is_sharded, join, shard, sharding_of, whole
 from train.processes.self_test import check_equal
 from train.saving.resume import check_same_experiment, find_start
 from train.saving.run_folder import describe, open_run_folder
-from train.saving.state import new_state
+from train.saving.state import TrainState, new_state
 from train.schedules import ema_decay, learning_rate
 from train.stages import Stage, stage_at, stages_of
 from train.start_card import start_card
@@ -95,22 +97,10 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     ]
     encode = encoder_of(base, examples[0].recipe, accelerator.device) if config.run.cache_in == "off" else unchanged
 
-    # Networks: the frozen UNet in the compute type, everything that is trained in float32.
-    denoiser = build_denoiser(base, config.model, config.train.precision, config.train.seed, accelerator.device)
-    check_equal(accelerator, dict(denoiser.named_parameters()), "weights")
-    if sharding:
-        shard(denoiser, sharding, accelerator.device)
-    state = new_state(
-        denoiser,
-        optimizer_of(list(denoiser.trained().values()), config.train),
-        keep_ema=config.train.ema_decay > 0,
-        scale_loss=config.train.precision == "fp16",
-    )
+    # Networks, as they were at the last checkpoint if there is one.
+    state = prepare_networks(accelerator, config, base, sharding)
     if start:
-        anew = state.load(start, step)
-        accelerator.print(f"going on from {start}{'; anew: ' + ', '.join(anew) if anew else ''}")
-        if not sharding:
-            check_equal(accelerator, state.weights, "weights from the checkpoint")
+        go_on(accelerator, state, start, step)
     run = Run(
         accelerator=accelerator,
         config=config,
@@ -129,6 +119,30 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     interrupt.at_step_boundaries = True
     batches = micro_batches(accelerator, stages, examples, step, config.run.workers)
     return run_steps(run, batches, Agreement(interrupt, accelerator.num_processes, timeout), missed)
+
+
+def prepare_networks(
+    accelerator: Accelerator, config: Config, base: Base, sharding: FullyShardedDataParallelPlugin | None
+) -> TrainState:
+    """The frozen UNet in the compute type, everything that is trained in float32, and the optimizer; before step 1."""
+    denoiser = build_denoiser(base, config.model, config.train.precision, config.train.seed, accelerator.device)
+    check_equal(accelerator, dict(denoiser.named_parameters()), "weights")
+    if sharding:
+        shard(denoiser, sharding, accelerator.device)
+    return new_state(
+        denoiser,
+        optimizer_of(list(denoiser.trained().values()), config.train),
+        keep_ema=config.train.ema_decay > 0,
+        scale_loss=config.train.precision == "fp16",
+    )
+
+
+def go_on(accelerator: Accelerator, state: TrainState, start: Path, step: int) -> None:
+    """Load a checkpoint, and say what of it is not in use."""
+    anew = state.load(start, step)
+    accelerator.print(f"going on from {start}{'; anew: ' + ', '.join(anew) if anew else ''}")
+    if not is_sharded(state.weights):
+        check_equal(accelerator, state.weights, "weights from the checkpoint")
 
 
 def micro_batches(
