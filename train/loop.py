@@ -24,7 +24,8 @@ from train.boundary import Run, at_boundary, validation_is_missing
 from train.config import Config
 from train.config_checks import check_batches
 from train.inputs.encode import Batch, encoder_of, unchanged
-from train.inputs.examples import Examples, patch_px_of, prepare_examples
+from train.inputs.examples import Examples, prepare_examples
+from train.inputs.recipe import patch_px_of
 from train.lost_peer import noticing_losses
 from train.networks import build_denoiser, noise_schedule, optimizer_of
 from train.objective import denoising_loss

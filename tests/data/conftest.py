@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
+from data import storage
 from data.build import build
 from data.dataset.splits import SplitRule
 from tests.data.tiny_release import write_release
+from tests.disks import Disk
 from tests.real import real
 
 
@@ -46,3 +48,9 @@ def clip_tokens() -> Callable[[str], int]:
     folder = real("base_configs/stable-diffusion-2-1/tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=10_000)
     return lambda text: len(tokenizer(text).input_ids)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    storage._warn_of_no_locks.cache_clear()
+    return Disk(monkeypatch, tmp_path)

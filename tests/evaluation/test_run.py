@@ -12,19 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from data.errors import DataError
-from data.storage import locked
 from evaluation.errors import EvaluationError
 from evaluation.metrics.distributions import frechet_distance
 from evaluation.metrics.networks import NetworkAbsent
 from evaluation.output import image_file
 from evaluation.run import evaluate
-from generate.errors import GenerateError
 from generate.run import generate
 from generate.sampling import Sampling
 from tests.evaluation.small_networks import SmallInception, use_small_networks
-from tests.generate.test_run import emptied
-from tests.generate.worlds import EVENTS, patch_row, png, write_dataset
+from tests.generate.worlds import EVENTS, patch_row, write_dataset
 
 NAMES = [f"{event}_{i:08d}_0000_0000_64" for i, event in enumerate(EVENTS)]
 
@@ -246,162 +242,10 @@ def test_patches_without_change_or_labels(tmp_path: Path, run_folder: Path) -> N
     assert "--" in (out / "results.tex").read_text()
 
 
-def test_out_folder(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
-    """An earlier evaluation is replaced only on request, anything else never."""
-    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none"}
-    out, one_step = tmp_path / "out", Sampling(steps=1)
-    evaluate(out=out, limit=1, sampling=one_step, **arguments)
-    kept = (out / image_file(NAMES[0], "generated")).stat().st_mtime_ns
-    with pytest.raises(EvaluationError, match="--overwrite"):
-        evaluate(out=out, limit=1, sampling=one_step, **arguments)
-    evaluate(out=out, overwrite=True, limit=2, sampling=one_step, **arguments)
-    assert len(results(out)["per_patch"]) == 2
-    assert (out / image_file(NAMES[0], "generated")).stat().st_mtime_ns == kept
-    (out / "images/mine.txt").write_text("notes")
-    with pytest.raises(EvaluationError, match=r"holds mine\.txt"):
-        evaluate(out=out, overwrite=True, sampling=one_step, **arguments)
-    (tmp_path / "home/images/base").mkdir(parents=True)
-    (tmp_path / "home/images/base/me.png").write_text("mine")
-    with pytest.raises(GenerateError, match=r"holds me\.png, which is not ours"):
-        evaluate(out=tmp_path / "home", overwrite=True, sampling=one_step, **arguments)
-
-
 def test_wrong_names(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
     """Of methods and of networks."""
     for option in ("methods", "networks"):
         arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, option: "copy,inceptoin"}
         with pytest.raises(EvaluationError, match=rf"{option}: there is no '(copy|inceptoin)'. Choose from"):
             evaluate(out=tmp_path / "out", **arguments)
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_interrupted_evaluation_goes_on(
-    tmp_path: Path, run_folder: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Images are kept; there is no results.json before all is there."""
-
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    out = tmp_path / "out"
-    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none"}
-    with monkeypatch.context() as patched:
-        patched.setattr("evaluation.run.measure", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
-    assert [path.name for path in out.iterdir()] == ["images"]
-    monkeypatch.setattr("generate.editing.methods.load_generator", lambda *_: pytest.fail("loaded"))
-    evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
-    assert capsys.readouterr().out.count("2 of 2 images are there already") == 2
-    assert len(results(out)["per_patch"]) == 2
-
-
-def test_stopped_at_the_report_or_while_overwriting(
-    tmp_path: Path, run_folder: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its own half-written report is no stranger; old results never stand beside new images."""
-    out = tmp_path / "out"
-    arguments: dict[str, Any] = {
-        "checkpoint": run_folder, "dataset": dataset, "out": out, "networks": "none", "methods": "generated,copy",
-        "limit": 1,
-    }  # fmt: skip
-    evaluate(sampling=Sampling(steps=1), **arguments)
-    (out / "results.json").unlink()
-    (out / ".report.html.partial").write_text("<html>")
-    evaluate(sampling=Sampling(steps=1), **arguments)
-    assert sorted(path.name for path in out.iterdir()) == ["images", "report.html", "results.json", "results.tex"]
-    (out / ".notes.partial").write_text("mine")
-    with pytest.raises(EvaluationError, match=r"holds \.notes\.partial"):
-        evaluate(sampling=Sampling(steps=2), overwrite=True, **arguments)
-    assert (out / "results.json").is_file()
-    (out / ".notes.partial").unlink()
-
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("evaluation.images.make_images", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(sampling=Sampling(steps=2), overwrite=True, **arguments)
-    assert [path.name for path in out.iterdir()] == ["images"]
-    with locked(out), pytest.raises(DataError, match="another command is writing to it"):
-        evaluate(sampling=Sampling(steps=1), **arguments)
-
-
-def test_editing_is_a_row_like_any_other(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
-    """Inpainting leaves what is not building as it was: here the outside of the change, where copying is perfect."""
-    out = tmp_path / "out"
-    methods = "generated,copy,sdedit,inpaint,invert,diffedit"
-    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none", "limit": 2}
-    evaluate(out=out, methods=methods, sampling=Sampling(steps=2), **arguments)
-    content = results(out)
-    assert list(content["rows"]) == ["generated", "copy", "sdedit", "inpaint", "invert", "diffedit"]
-    assert content["summary"]["inpaint"]["outside"]["mse"]["value"] == 0
-    assert content["summary"]["inpaint"]["inside"]["mse"]["value"] > 0
-    assert content["summary"]["sdedit"]["outside"]["mse"]["value"] > 0
-    assert "SDEdit of the pre-image" in (out / "report.html").read_text()
-    (line, _) = (out / "images/diffedit/manifest.jsonl").read_text().splitlines()
-    assert json.loads(line)["source_prompt"] == "a town before a flood"
-
-
-def test_rows_that_do_not_fit_are_gaps(
-    tmp_path: Path, run_folder: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Named with their reason in every output; the others are measured."""
-    out = tmp_path / "out"
-    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none", "limit": 2}
-    sampling = Sampling(steps=2, scheduler="unipc")
-    evaluate(out=out, methods="copy,invert,instruct,again", sampling=sampling, **arguments)
-    content, printed = results(out), capsys.readouterr().out
-    reasons = {
-        "invert": "DDIM inversion: no row, it runs DDIM backwards, but the scheduler is unipc",
-        "instruct": "InstructPix2Pix: no row, its weights were not named (--instruct-pix2pix",
-        "again": "real post, taken again: no row, 2 of 2 patches have no second post image",
-    }
-    assert list(content["rows"]) == ["copy"]
-    assert content["rows_without_images"].keys() == reasons.keys()
-    for reason in reasons.values():
-        assert reason in printed
-        assert reason in (out / "results.tex").read_text()
-        assert reason in (out / "report.html").read_text()
-    assert re.search(r"^InstructPix2Pix( +-){9}", printed, re.MULTILINE)
-    with pytest.raises(EvaluationError, match=r"none of them can be made. InstructPix2Pix: no row, /nowhere: neither"):
-        evaluate(out=tmp_path / "none", methods="instruct", instruct_pix2pix="/nowhere", **arguments)
-
-
-def test_a_second_real_image_is_a_row_that_competes_with_none(tmp_path: Path, run_folder: Path) -> None:
-    """Its error is that of the second image, by hand; it is never marked as best."""
-    rows = [patch_row(0), patch_row(1)]
-    for row in rows:
-        with Image.open(io.BytesIO(row["post"]["bytes"])) as image:
-            brighter = np.asarray(image) + np.uint8(51)  # a fifth of the range, and nothing saturates
-        row["post_again"] = png(brighter)
-    out = tmp_path / "out"
-    evaluate(
-        checkpoint=run_folder, dataset=write_dataset(tmp_path / "d", rows), out=out, methods="generated,again",
-        networks="none", sampling=Sampling(steps=1),
-    )  # fmt: skip
-    summary = results(out)["summary"]["again"]
-    for region in ("whole", "inside", "outside"):
-        assert summary[region]["mse"]["value"] == pytest.approx(0.2**2, rel=1e-6)
-    table = (out / "results.tex").read_text()
-    (line,) = (line for line in table.split("\\end{table}")[0].splitlines() if line.startswith("real post"))
-    assert "textbf" not in line
-    assert "real post, taken again" in (out / "report.html").read_text()
-
-
-def test_only_some_events(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
-    """Their patches alone, from the noise that they have in the whole split."""
-    arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none"}
-    evaluate(out=tmp_path / "out", events=EVENTS[2], methods="copy", sampling=Sampling(steps=1, seed=50), **arguments)
-    (patch,) = results(tmp_path / "out")["per_patch"]
-    assert (patch["patch_id"], patch["seeds"]) == (NAMES[2], [52])
-    with pytest.raises(DataError, match=r"no event 'juniper-fire' in the split. Did you mean juniper-creek-fire\?"):
-        evaluate(out=tmp_path / "none", events="juniper-fire", **arguments)
-
-
-def test_an_empty_split(tmp_path: Path, run_folder: Path) -> None:
-    """Named before anything is made."""
-    dataset = emptied(write_dataset(tmp_path / "d", [patch_row(0)]))
-    with pytest.raises(DataError, match="split 'test' is empty"):
-        evaluate(checkpoint=run_folder, dataset=dataset, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

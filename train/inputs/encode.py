@@ -8,7 +8,8 @@ from torch import Tensor
 from models.base import Base
 from models.text import encode_text
 from train.inputs.cache import encode_images
-from train.inputs.examples import Recipe, sample
+from train.inputs.examples import sample
+from train.inputs.recipe import Recipe
 
 Batch = dict[str, Tensor]
 

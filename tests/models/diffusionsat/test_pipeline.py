@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
-from PIL import Image
 from torch import Tensor
 
 from models import controlnet_from_unet, load_base
 from models.diffusionsat.conditions import ConditionError
 from models.diffusionsat.controlnet import SatControlNet
-from models.diffusionsat.controlnet_3d import SatControlNet3D
 from models.diffusionsat.metadata import MetadataError, denormalise_metadata
 from models.diffusionsat.pipeline import SatPipeline
 from models.diffusionsat.unet import SatUNet
@@ -24,20 +22,6 @@ from tests.worlds import unmapped
 PLACE = {"lon": -95.5, "lat": 30.25, "gsd": 0.5, "cloud_cover": 0.0, "year": 2017, "month": 9, "day": 1}
 LATER = PLACE | {"year": 2018}
 FAST: dict[str, Any] = {"num_inference_steps": 2, "output_type": "latent", "guidance_scale": 1.0}
-
-
-@pytest.fixture(scope="module")
-def parts(micro_base: Path) -> dict[str, Any]:
-    """A micro base, its UNet with metadata that matters."""
-    base = load_base(micro_base)
-    config = {key: value for key, value in base.config("unet").items() if not key.startswith("_")}
-    return {
-        "vae": base.load_vae(),
-        "text_encoder": base.load_text_encoder(),
-        "tokenizer": base.load_tokenizer(),
-        "unet": random_weights(SatUNet.from_config(config)).eval(),
-        "scheduler": base.load_sampler(),
-    }
 
 
 @pytest.fixture
@@ -233,76 +217,6 @@ def test_saved_and_loaded_by_one_call(parts: dict[str, Any], tmp_path: Path) -> 
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-def test_the_controlnet_is_told_both_metadata(parts: dict[str, Any], guidance_scale: float) -> None:
-    """The condition goes to both halves, the metadata to one."""
-    pipeline, image = with_control(parts), torch.rand(2, 3, 32, 32)
-    calls, stop = seen(pipeline.controlnet)
-    made(pipeline, ["a", "b"], metadata=[PLACE, LATER], cond_metadata=[LATER, PLACE], image=image,
-         guidance_scale=guidance_scale)  # fmt: skip
-    stop()
-    call, halves = calls[0], 1 + (guidance_scale > 1)
-    assert torch.equal(call["args"][3], torch.cat([image] * halves))
-    years = torch.tensor([37.0, 38.0]) / 120 * 1000
-    assert torch.equal(call["metadata"][-2:, 4], years) and torch.equal(call["cond_metadata"][-2:, 4], years.flip(0))
-    if halves == 2:
-        assert call["metadata"][:2].isnan().all() and call["cond_metadata"][:2].isnan().all()
-
-
-def test_guess_mode_sees_the_conditional_half_alone(parts: dict[str, Any]) -> None:
-    """The original gives two halves of metadata to one half of latents there."""
-    pipeline = with_control(parts)
-    calls, stop = seen(pipeline.controlnet)
-    unet_calls, stop_unet = seen(pipeline.unet)
-    made(pipeline, metadata=PLACE, cond_metadata=LATER, image=torch.rand(1, 3, 32, 32), guess_mode=True,
-         guidance_scale=3.0)  # fmt: skip
-    stop(), stop_unet()
-    assert [len(calls[0][name]) for name in ("metadata", "cond_metadata")] == [1, 1] and len(calls[0]["args"][0]) == 1
-    mid = unet_calls[0]["mid_block_additional_residual"]
-    assert len(mid) == 2 and not mid[0].any() and mid[1].any()
-
-
-def test_a_condition_at_half_size_makes_images_of_full_size(parts: dict[str, Any]) -> None:
-    """The original's default is the condition's own size."""
-    network = random_weights(
-        controlnet_from_unet(parts["unet"], vae_scale_factor=8, seed=0, kind=SatControlNet, conditioning_downsampling=4)
-    )
-    pipeline = quiet(SatPipeline(**parts, controlnet=network))
-    assert made(pipeline, image=torch.rand(1, 3, 16, 16)).shape[-2:] == (4, 4)
-    picture = Image.new("RGB", (50, 50), "green")
-    assert made(pipeline, image=picture, height=64, width=32).shape[-2:] == (8, 4)
-    with pytest.raises(ConditionError, match=r"Expected \(N, 3, 16, 16\)"):
-        made(pipeline, image=torch.rand(1, 3, 32, 32), height=32, width=32)
-
-
-def test_a_sequence_of_images(parts: dict[str, Any]) -> None:
-    """PIL images with a date each, two prompts, two images of each."""
-    pipeline = with_control(parts, SatControlNet3D)
-    sequence = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green", "blue")]
-    dates = [PLACE | {"month": month} for month in (1, 5, 9)]
-    together = made(
-        pipeline, ["a", "b"], image=[sequence, sequence[::-1]], metadata=PLACE, cond_metadata=[dates, dates[::-1]],
-        num_images_per_prompt=2, latents=noise(4),
-    )  # fmt: skip
-    alone = made(pipeline, "b", image=[sequence[::-1]], metadata=PLACE, cond_metadata=[dates[::-1]],
-                 latents=noise(4)[2:3])  # fmt: skip
-    assert torch.allclose(together[2:3], alone, atol=1e-4)
-
-
-def test_two_controlnets(parts: dict[str, Any]) -> None:
-    """At strength 0 the second adds nothing; its condition and metadata are its own."""
-    pipeline, images = with_control(parts, count=2), [torch.rand(1, 3, 32, 32) for _ in range(2)]
-    arguments = {"metadata": PLACE, "latents": noise(1)}
-    first_only = made(pipeline, image=images, cond_metadata=[LATER, PLACE], **arguments,
-                      controlnet_conditioning_scale=[1.0, 0.0])  # fmt: skip
-    single = quiet(SatPipeline(**parts, controlnet=pipeline.controlnet.nets[0]))
-    assert torch.allclose(first_only, made(single, image=images[0], cond_metadata=LATER, **arguments), atol=1e-5)
-    both = made(pipeline, image=images, cond_metadata=[LATER, None], **arguments)
-    assert difference(both, first_only) > 1e-4
-    with pytest.raises(ConditionError, match="1 entries for 2 ControlNets"):
-        made(pipeline, image=images[:1])
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -317,8 +231,3 @@ def test_two_controlnets(parts: dict[str, Any]) -> None:
 def test_mistakes(pipeline: SatPipeline, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         made(pipeline, **arguments)
-
-
-def test_a_controlnet_wants_an_image(parts: dict[str, Any]) -> None:
-    with pytest.raises(ConditionError, match="was shown no image"):
-        made(with_control(parts))

@@ -1,0 +1,73 @@
+"""What a draw depends on beside the data: numbers of config and base."""
+
+from dataclasses import dataclass
+
+from datasets import Dataset
+from diffusers import DDPMScheduler
+
+from models.base import Base
+from train.config import Config
+from train.config_checks import DAMAGE_CLASSES
+from train.errors import ConfigError
+from train.stages import Stage
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a draw depends on beside the data: plain numbers of config and base."""
+
+    seed: int
+    resolution: int  # px
+    latent_shape: tuple[int, int, int]
+    scaling_factor: float  # of the VAE
+    num_train_timesteps: int
+    caption_dropout: float
+    noise_offset: float
+    input_perturbation: float
+    show_mask: bool  # behind the pixels of the condition
+    sequence: int  # images of before the event in the condition
+    show_latents: float | None  # the condition is latents, times this; None = pixels
+    damage_weights: list[float] | None  # of the mask values 0 to 4
+
+
+def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: int) -> Recipe:
+    """The numbers of config and base that a draw depends on."""
+    model, objective, vae = config.model, config.objective, base.config("vae")
+    scaling_factor = float(vae.get("scaling_factor", 0.18215))
+    side = resolution // base.vae_scale_factor
+    shows_latents = {"lora": False, "lora+concat": True}.get(model.trained, model.condition == "latents")
+    return Recipe(
+        seed=config.train.seed,
+        resolution=resolution,
+        latent_shape=(int(vae["latent_channels"]), side, side),
+        scaling_factor=scaling_factor,
+        num_train_timesteps=schedule.config.num_train_timesteps,
+        caption_dropout=config.data.caption_dropout,
+        noise_offset=objective.noise_offset,
+        input_perturbation=objective.input_perturbation,
+        show_mask="controlnet" in model.trained and model.condition == "pixels+mask",
+        sequence=config.data.sequence,
+        # InstructPix2Pix concatenates latents as the VAE gives them.
+        show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if shows_latents else None,
+        damage_weights=[objective.damage_weights.get(name, 1.0) for name in DAMAGE_CLASSES]
+        if objective.damage_weights
+        else None,
+    )
+
+
+def resolution_of(stage: Stage, dataset: Dataset) -> int:
+    """Side that patches are shown at, px."""
+    if stage.resolution:
+        return stage.resolution
+    sizes = set(dataset["size"][:])
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"{stage.dataset} has patches of {sorted(sizes)} px. Set data.resolution to show all at one size."
+        )
+    return int(sizes.pop())
+
+
+def patch_px_of(dataset: Dataset) -> int | None:
+    """Side that the patches of a dataset were built with, px; None if there are several."""
+    sizes = set(dataset["size"][:])
+    return int(sizes.pop()) if len(sizes) == 1 else None
