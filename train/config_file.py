@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -46,10 +46,11 @@ def parse_as(
     parser.add_class_arguments(schema, as_group=False)
     argv = sys.argv[1:] if argv is None else argv
     argv = [re.sub(r"^(--config=)?~/", lambda found: f"{found[1] or ''}{Path.home()}/", word) for word in argv]
-    if not {"-h", "--help", "--print_config"} & set(argv):
-        check_words(schema, argv)
+    if {"-h", "--help", "--print_config"} & {word.partition("=")[0] for word in argv}:
+        parser.parse_args(argv)  # prints and ends
+    settings = checked_words(schema, argv)
     try:
-        parsed = parser.instantiate(parser.parse_args(argv))
+        parsed = parser.instantiate(parser.parse_object(settings))
     except Exception as error:  # jsonargparse raises its own and YAML's errors; all are the user's to mend
         raise ConfigError(str(error)) from error
     config = schema(**{key: at_home(value) for key, value in vars(parsed).items() if key != "config"})
@@ -57,8 +58,8 @@ def parse_as(
     return config
 
 
-def check_words(schema: type, argv: Sequence[str]) -> None:
-    """Unknown names and values of the wrong type, in config files and on the command line.
+def checked_words(schema: type, argv: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Every setting in config files and on the command line, a later one in the place of an earlier one.
 
     Args:
         schema: dataclass of dataclasses.
@@ -68,15 +69,21 @@ def check_words(schema: type, argv: Sequence[str]) -> None:
         ConfigError: naming every one, with the nearest setting there is.
     """
     types = {f"{group}.{name}": kind for group, part in get_type_hints(schema).items() for name, kind in _types(part)}
-    problems, given = [], set()
+    problems: list[str] = []
+    given: dict[str, Any] = {}
     for key, value in _given(argv):
-        given.add(key)
         # `--data.caption_styles.short 1` sets one entry of a mapping.
         parent = key.rpartition(".")[0]
-        if key not in types and parent not in types:
+        if key not in types and get_origin(types.get(parent)) is not dict:
             problems.append(f"{key}: no such setting.{nearest(key, types)}")
         elif key in types and (fault := _fault(types[key], value)):
             problems.append(f"{key}: {fault}")
+        elif key in types:
+            given[key] = value
+        else:
+            old = given[parent] if parent in given else _default(schema, parent)
+            old = yaml.safe_load(old) if isinstance(old, str) else old
+            given[parent] = {**old, key.rpartition(".")[2]: value}
     for group, part in get_type_hints(schema).items():
         for field in dataclasses.fields(part):
             required = field.default is field.default_factory is dataclasses.MISSING
@@ -85,6 +92,17 @@ def check_words(schema: type, argv: Sequence[str]) -> None:
                 problems.append(f"{name} is not set. Write it into the file, or --{name} VALUE.")
     if problems:
         raise ConfigError("\n".join(problems))
+    settings: dict[str, dict[str, Any]] = {}
+    for key, value in given.items():
+        group, _, name = key.partition(".")
+        settings.setdefault(group, {})[name] = value
+    return settings
+
+
+def _default(schema: type, key: str) -> Any:  # noqa: ANN401 (of whatever type the setting is)
+    group, _, name = key.partition(".")
+    (field,) = (field for field in dataclasses.fields(get_type_hints(schema)[group]) if field.name == name)
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _types(part: type) -> list[tuple[str, Any]]:
@@ -95,12 +113,12 @@ def _given(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Every setting in the files and on the command line; the values of the latter are strings."""
     words = iter(argv)
     for word in words:
-        if not word.startswith("--") or word in ("--help", "--print_config"):
-            continue
         key, equals, value = word[2:].partition("=")
-        if key in ("help", "print_config"):
-            continue
-        value = value if equals else next(words, "")
+        if not word.startswith("--"):
+            raise ConfigError(f"{word}: not a setting. Settings are written --group.name VALUE.")
+        value = value if equals else next(words, "--")
+        if not equals and value.startswith("--"):
+            raise ConfigError(f"{key}: has no value. Write --{key} VALUE.")
         if key == "config":
             yield from _in_file(Path(value))
         else:

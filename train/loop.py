@@ -133,6 +133,7 @@ def prepare_networks(
     return new_state(
         denoiser,
         optimizer_of(list(denoiser.trained().values()), config.train),
+        moments=config.train.optimizer,
         keep_ema=config.train.ema_decay > 0,
         scale_loss=config.train.precision == "fp16",
     )

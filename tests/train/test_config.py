@@ -110,6 +110,31 @@ def test_all_words_that_are_wrong_are_named_at_once(tmp_path: Path) -> None:
     assert len(lines) == 10
 
 
+def test_the_last_word_counts_and_an_entry_of_a_mapping_is_set_alone(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("train: {steps: 700}\ndata: {caption_styles: {long: 2}}")
+    file, entry = f"--config={tmp_path / 'c.yaml'}", ["--data.caption_styles.damage", "3"]
+    assert parse_config([*REQUIRED, "--train.steps=900", file]).train.steps == 700
+    assert parse_config([*REQUIRED, file, *entry]).data.caption_styles == {"long": 2, "damage": 3}
+    assert parse_config([*REQUIRED, *entry, file]).data.caption_styles == {"long": 2}
+    assert parse_config([*REQUIRED, "--data.caption_styles={long: 1}", *entry]).data.caption_styles == {
+        "long": 1, "damage": 3
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["c.yaml"], "c.yaml: not a setting"),
+        (["--model.base"], "model.base: has no value"),
+        (["--model.base", "--train.steps=3"], "model.base: has no value"),
+        (["--data.dataset.x=3"], "data.dataset.x: no such setting. Did you mean data.dataset?"),
+    ],
+)
+def test_words_that_set_nothing_are_named(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_config([*REQUIRED, *arguments])
+
+
 def test_a_config_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
         parse_config([*REQUIRED, f"--config={tmp_path / 'absent.yaml'}"])

@@ -1,6 +1,7 @@
 """Options that save memory or time leave the losses as they are; those that need something say so."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from models import load_base
+from models.checkpoint import MANIFEST, STATE, read_state, write_checkpoint
 from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.worlds import write_micro_base
 from train.config import ModelConfig
 from train.config_file import parse_config
 from train.errors import ConfigError
 from train.networks import build_denoiser, noise_schedule
+from train.saving.state import OPTIMIZER
 
 SHORT = ["--train.steps=3", "--train.warmup_steps=0"]
 
@@ -109,6 +112,25 @@ def test_bitsandbytes_itself_resumes_exactly(tmp_path: Path, arguments: Argument
     again = load_file(folder / "optimizer.safetensors")
     assert losses(tmp_path / "run") == straight
     assert all(torch.equal(again[name], moments[name]) for name in moments)
+
+
+def test_moments_of_before_there_was_a_choice_are_those_of_adamw(
+    tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(arguments("run", *SHORT, "--run.save_every=1", "--run.keep_last=0"))
+    second, third = (tmp_path / f"run/checkpoints/step-0000000{step}" for step in (2, 3))
+    right, state = load_file(third / OPTIMIZER), read_state(second)
+    del state["config"]["train"]["optimizer"]
+    kept = shutil.copytree(second, tmp_path / "kept", ignore=shutil.ignore_patterns(MANIFEST, STATE))
+    shutil.rmtree(second)
+    shutil.rmtree(third)
+    write_checkpoint(second, state, lambda partial: shutil.copytree(kept, partial, dirs_exist_ok=True))
+    capsys.readouterr()
+    run(arguments("run", *SHORT, "--run.save_every=1", "--run.keep_last=0"))
+    printed = capsys.readouterr().out
+    assert f"going on from {second}" in printed and "anew" not in printed
+    again = load_file(third / OPTIMIZER)
+    assert right.keys() == again.keys() and all(torch.equal(again[name], right[name]) for name in right)
 
 
 def test_layers_that_the_base_has_not_are_named(micro_base: Path) -> None:

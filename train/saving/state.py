@@ -18,6 +18,8 @@ from models.trained import load_trained, save_trained
 from train.processes.replicas import copy_into, gathered, local, reshard
 
 OPTIMIZER = "optimizer.safetensors"
+EIGHT_BIT = "adamw8bit"  # bitsandbytes; see `optimizer_of`
+CODE_BOOKS = ("qmap1", "qmap2")  # of bitsandbytes: one pair for all parameters
 
 
 @dataclass
@@ -26,6 +28,7 @@ class TrainState:
 
     denoiser: Denoiser
     optimizer: torch.optim.Optimizer
+    moments: str  # the format of what the optimizer keeps: adamw or adamw8bit, as train.optimizer says
     scaler: torch.amp.GradScaler  # of the loss; does nothing but for fp16
     ema: dict[str, Tensor] = field(default_factory=dict)  # parameter name -> float32 average; empty = none is kept
     step: int = 0
@@ -101,24 +104,24 @@ class TrainState:
             for name, average in self.ema.items():
                 local(average).copy_(local(self.weights[name].detach()))
             anew.append("the average")
-        if not self._load_moments(load_file(folder / OPTIMIZER)):
+        state = read_state(folder)
+        if state["config"].get("train", {}).get("optimizer", "adamw") == self.moments:
+            self._load_moments(load_file(folder / OPTIMIZER))
+        else:
             anew.append("the optimizer's moments")
-        scale = read_state(folder)["loss_scaler"]
+        scale = state["loss_scaler"]
         if self.scaler.is_enabled() and scale:
             self.scaler.load_state_dict(scale)
         elif self.scaler.is_enabled():
             anew.append("the loss scale")
         return anew
 
-    def _load_moments(self, moments: dict[str, Tensor]) -> bool:
-        """False if they are those of another optimizer."""
-        if isinstance(self.optimizer, torch.optim.AdamW) != any(name.endswith(".exp_avg") for name in moments):
-            return False
+    def _load_moments(self, moments: dict[str, Tensor]) -> None:
         for name, moment in moments.items():
             parameter, _, key = name.rpartition(".")
             weight = self.weights[parameter]
-            if key == "step" and moment.dtype == torch.int64:
-                value: Tensor | int = int(moment)  # bitsandbytes counts its steps in a plain number
+            if key == "step" and self.moments == EIGHT_BIT:
+                value: Tensor | int = int(moment)  # it counts its steps in a plain number
             elif key.startswith("exp_avg") and moment.shape != weight.shape:
                 raise ValueError(f"{OPTIMIZER}: {name} is of shape {list(moment.shape)}, expected {list(weight.shape)}")
             elif moment.shape == weight.shape and moment.dtype == weight.dtype:
@@ -127,7 +130,6 @@ class TrainState:
             else:
                 value = moment.to(weight.device, copy=True)  # not the file's memory map
             self.optimizer.state[weight][key] = value
-        return True
 
     def _trained_in(self, folder: Path) -> dict[str, Tensor]:
         frozen = {name for name, weight in self.denoiser.named_parameters() if not weight.requires_grad}
@@ -135,30 +137,30 @@ class TrainState:
 
     def _moments(self) -> dict[str, Tensor]:
         moments: dict[str, Tensor] = {}
-        seen: set[int] = set()
         for name, parameter in self.weights.items():
             for key, moment in self.optimizer.state[parameter].items():
                 tensor = torch.as_tensor(moment).detach()
-                # bitsandbytes has one code book for all parameters; a file holds no tensor twice.
-                address = local(tensor).data_ptr()
-                moments[f"{name}.{key}"] = tensor.clone() if address in seen else tensor
-                seen.add(address)
+                shared = self.moments == EIGHT_BIT and key in CODE_BOOKS  # and a file holds no tensor twice
+                moments[f"{name}.{key}"] = tensor.clone() if shared else tensor
         return moments
 
 
-def new_state(denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, keep_ema: bool, scale_loss: bool) -> TrainState:
+def new_state(
+    denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, moments: str, keep_ema: bool, scale_loss: bool
+) -> TrainState:
     """The average starts at the weights.
 
     Args:
         denoiser: with everything that is trained.
         optimizer: of exactly that.
+        moments: the format of what it keeps, adamw or adamw8bit.
         keep_ema: whether to average.
         scale_loss: whether gradients would be too small for the compute type, i.e. for fp16.
     """
     weights = denoiser.trained()
     ema = {name: weight.detach().clone() for name, weight in weights.items()} if keep_ema else {}
     device = next(iter(weights.values())).device.type
-    return TrainState(denoiser, optimizer, torch.amp.GradScaler(device, enabled=scale_loss), ema)
+    return TrainState(denoiser, optimizer, moments, torch.amp.GradScaler(device, enabled=scale_loss), ema)
 
 
 def _copy_into(weights: dict[str, Tensor] | dict[str, nn.Parameter], saved: dict[str, Tensor], folder: Path) -> None:
