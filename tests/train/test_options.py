@@ -124,7 +124,11 @@ def test_moments_of_before_there_was_a_choice_are_those_of_adamw(
     kept = shutil.copytree(second, tmp_path / "kept", ignore=shutil.ignore_patterns(MANIFEST, STATE))
     shutil.rmtree(second)
     shutil.rmtree(third)
-    write_checkpoint(second, state, lambda partial: shutil.copytree(kept, partial, dirs_exist_ok=True))
+
+    def write(partial: Path) -> None:
+        shutil.copytree(kept, partial, dirs_exist_ok=True)
+
+    write_checkpoint(second, state, write)
     capsys.readouterr()
     run(arguments("run", *SHORT, "--run.save_every=1", "--run.keep_last=0"))
     printed = capsys.readouterr().out
