@@ -13,19 +13,19 @@ from data.captions.file import CaptionFile
 from data.captions.severity import MODERATE_FROM, SEVERE_FROM
 from data.dataset.card import write_card
 from data.dataset.destination import led_folder, resumable_folder
-from data.dataset.exports import PARQUET_ONLY, Exports, export
+from data.dataset.exports import export
 from data.dataset.manifest import Tally, describe, write_manifest
 from data.dataset.manifest_schema import DESCRIBED
 from data.dataset.open import described as read_described
 from data.dataset.pieces import Piece, build_pieces, plan, read_piece, unfinished
 from data.dataset.processes import Processes, join_processes
 from data.dataset.rows import Cut, SceneResult, SceneTask
-from data.dataset.splits import OFFICIAL, SPLITS, SplitRule, assign_splits
+from data.dataset.splits import SPLITS, assign_splits
 from data.dataset.summary import some, summary
 from data.errors import DataError
 from data.imagery.geo import check_proj
 from data.imagery.raster import parse_bands
-from data.patches.mask import MaskRule
+from data.options import OFFICIAL, PARQUET_ONLY, Exports, MaskRule, SplitRule
 from data.quality.leaks import leak_note, leak_pairs
 from data.quality.screening import COMPARABLE, Screening
 from data.report.inspect import write_report

@@ -20,7 +20,7 @@ from evaluation.errors import EvaluationError
 from evaluation.images import make_rows
 from evaluation.metrics.judges import Judges, summon_judges
 from evaluation.metrics.measure import measure
-from evaluation.metrics.networks import NETWORKS
+from evaluation.options import NETWORKS
 from evaluation.output import REPORT, check_out
 from evaluation.patches import Patch, patches_at, without_again
 from evaluation.prompts.study import study_prompts

@@ -1,10 +1,15 @@
-"""The `pre2post` command: one subcommand per room, its options and help read from that room's function."""
+"""The `pre2post` command: one subcommand per room, its options and help read from that room's function.
 
+They are read from its source: importing it brings torch and diffusers, which take seconds.
+"""
+
+import ast
 import importlib
 import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -14,7 +19,9 @@ from data.home import at_home
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-# Subcommand -> where its function lives, and a line for `pre2post --help`. Imported only when chosen: torch is slow.
+ROOT = Path(__file__).parents[1]
+
+# Subcommand -> where its function lives, and a line for `pre2post --help`. Imported once its options are parsed.
 COMMANDS = {
     "build": ("data.build:build", "turn an xView2 release into a dataset of patches"),
     "inspect": ("data.report.inspect:inspect", "show what is in a dataset: report.html, with pictures"),
@@ -68,7 +75,7 @@ def main() -> int:
         print(f"error: there is no `pre2post {name}`.\n\n{overview()}", file=sys.stderr)
         return 2
     try:
-        run(load(name), f"pre2post {name}", sys.argv[2:])
+        run(name, sys.argv[2:])
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
@@ -98,23 +105,41 @@ def load(name: str) -> Callable[..., None]:
     return command
 
 
-def run(command: Callable[..., None], prog: str, argv: list[str]) -> None:
+def signature(name: str) -> Callable[..., None]:
+    """The function behind a subcommand without its body, and of its module's imports only what its options name."""
+    module, _, function = COMMANDS[name][0].partition(":")
+    source = (ROOT / module.replace(".", "/")).with_suffix(".py")
+    statements = ast.parse(source.read_text(encoding="utf-8")).body
+    command = next(one for one in statements if isinstance(one, ast.FunctionDef) and one.name == function)
+    del command.body[1:]  # what follows the docstring
+    named = {node.id for node in ast.walk(command) if isinstance(node, ast.Name)}
+    imports = [one for one in statements if isinstance(one, ast.ImportFrom)]
+    for one in imports:
+        one.names = [alias for alias in one.names if alias.name in named]
+    found: dict[str, Any] = {"__name__": __name__}  # jsonargparse would import the module that is named here
+    exec(compile(ast.Module([*(one for one in imports if one.names), command], []), source, "exec"), found)
+    bare: Callable[..., None] = found[function]
+    return bare
+
+
+def run(name: str, argv: list[str]) -> None:
     """Parse the options that the function's signature names, and call it.
 
     The fields of a parameter that is a dataclass are options like all others: `--steps`, not `--sampling.steps`.
     """
-    parser = Parser(prog=prog, description=(command.__doc__ or "").partition("Args:")[0])
+    command = signature(name)
+    parser = Parser(prog=f"pre2post {name}", description=(command.__doc__ or "").partition("Args:")[0])
     names = inspect.signature(command).parameters
-    groups: dict[str, Any] = {name: kind for name in names if is_dataclass(kind := command.__annotations__[name])}
-    for name in names:  # one by one, so that --help has them in the order of the signature
-        if name in groups:
-            parser.add_class_arguments(groups[name], as_group=False)
+    groups: dict[str, Any] = {one: kind for one in names if is_dataclass(kind := command.__annotations__[one])}
+    for one in names:  # one by one, so that --help has them in the order of the signature
+        if one in groups:
+            parser.add_class_arguments(groups[one], as_group=False)
         else:
-            parser.add_function_arguments(command, as_group=False, skip={other for other in names if other != name})
-    values = {name: at_home(value) for name, value in vars(parser.instantiate(parser.parse_args(argv))).items()}
-    for name, kind in groups.items():
-        values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-    command(**values)
+            parser.add_function_arguments(command, as_group=False, skip={other for other in names if other != one})
+    values = {one: at_home(value) for one, value in vars(parser.instantiate(parser.parse_args(argv))).items()}
+    for one, kind in groups.items():
+        values[one] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+    load(name)(**values)
 
 
 def user_errors() -> tuple[type[Exception], ...]:

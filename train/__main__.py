@@ -4,57 +4,23 @@ Smallest run, CPU:   python -m train --config configs/smoke.yaml
 Any number of GPUs:  accelerate launch -m train --config configs/xbd_sd21_512.yaml --train.steps 20000
 """
 
-import os
 import sys
-from typing import NoReturn
 
-import torch
-
-from data.errors import DataError, fault, plain
-from models.checkpoint import CheckpointError
-from models.errors import BaseError
+from data.errors import DataError, plain
 from train.config_file import parse_config
-from train.errors import ConfigError, TrainingError
-from train.loop import train
-from train.lost_peer import PeerLost, first_sentence, is_lost
-from train.processes.interrupt import Stopped, end_workers
+from train.errors import ConfigError
 
 
 def main() -> int:
-    """Run; a mistake of the user's or a fault of the disk is one message, not a traceback."""
+    """Parse, then run: torch and diffusers take seconds, for which nobody waits who misspelt a setting."""
     try:
-        return train(parse_config())
-    except PeerLost as error:
-        leave(str(error), error.status)
-    except (ConfigError, DataError, BaseError, CheckpointError, TrainingError) as error:
+        config = parse_config()
+    except (ConfigError, DataError) as error:
         print(f"error: {plain(error)}", file=sys.stderr)
         return 2
-    except Stopped as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
-        return stopped.status
-    except torch.OutOfMemoryError as error:  # in the loop, `train.watching.memory` knows what would fit
-        print(
-            f"error: out of memory, not in a training step ({first_sentence(error)}). The checkpoints are where they "
-            "were. Lower train.micro_batch or validation.images, or use a larger device.",
-            file=sys.stderr,
-        )
-        return 2
-    except RuntimeError as error:
-        if not is_lost(error):
-            raise
-        leave(f"another process was lost before the first step ({first_sentence(error)}). Nothing was trained.", 2)
-    except Exception as error:
-        if (text := fault(error)) is None:
-            raise
-        print(f"error: {text}", file=sys.stderr)
-        return 2
+    from train.run import run
 
-
-def leave(message: str, status: int) -> NoReturn:
-    """End at once: what is left of the process group would wait for the one that is lost."""
-    print(f"\nerror: {message}", file=sys.stderr, flush=True)
-    end_workers()
-    os._exit(status)
+    return run(config)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """The outputs that a build writes on request beside its Parquet shards, made from these."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tqdm import tqdm
 
@@ -11,21 +10,9 @@ from data.dataset import geotiff, webdataset
 from data.dataset.geotiff import write_geotiffs
 from data.dataset.shards import Copied, Copy
 from data.dataset.webdataset import write_tar
+from data.options import Exports
 from data.storage import remove_folder
 from data.workers import WorkerPool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exports:
-    """What is written beside the Parquet shards."""
-
-    format: Literal["parquet", "webdataset"] = "parquet"
-    """`webdataset`: beside the Parquet shards also tar files in the layout that DiffusionSat's trainer reads."""
-    geotiff: bool = False
-    """Also write every patch as GeoTIFFs, with its coordinate system and transform."""
-
-
-PARQUET_ONLY = Exports()
 
 
 def export(folder: Path, shards: Sequence[dict[str, Any]], pool: WorkerPool, wanted: Exports) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from data.files import check_regular, read_file, unreadable
 from data.imagery.encode import encode_png
 from data.imagery.geo import Location, locate, locate_raster, window_affine
 from data.imagery.raster import Bands
-from data.patches.mask import MaskRule, damage_mask
+from data.options import MaskRule
+from data.patches.mask import damage_mask
 from data.patches.tiles import PatchBuilding, Window, check_size, grid, place_buildings
 from data.quality.alignment import move_change
 from data.quality.likeness import mix_up

@@ -7,15 +7,13 @@ asked for; `data/quality/leaks.py` names what they share.
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from data.errors import DataError
+from data.options import SplitRule
 from data.sources.events import SAME_GROUND, check_events
 from data.sources.footprints import Overlap, groups
 from data.sources.release import SceneFiles
 
-SplitBy = Literal["official", "scene", "event"]
 SPLITS = ("train", "validation", "test")
 
 _OFFICIAL = {"": "train", "train": "train", "tier1": "train", "tier3": "train", "hold": "validation", "test": "test"}
@@ -25,54 +23,6 @@ LEAST_FOR_ALL = 3  # grounds that suffice for a train, a validation and a test s
 _TEST_SHARE, _VALIDATION_SHARE = 0.15, 0.05
 # split_by event: a split takes whole events until it holds the lower share, and none that passes the upper one.
 _EVENT_SHARES = {"test": (0.15, 0.20), "validation": (0.05, 0.10)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitRule:
-    """How the user wants the scenes parted."""
-
-    split_by: SplitBy = "official"
-    """`official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the scene's name.
-    `event`: whole disasters are held out, which tells how a model does on an unseen one. The last two keep scenes and
-    events that share ground in one split."""
-    test_events: str = ""
-    """With `--split-by event`: the events to test on, such as `palu-tsunami,socal-fire`. All others train, so one name
-    alone means leave one event out."""
-    validation_events: str = ""
-    """With `--split-by event`: the events to validate on."""
-    seed: int = 0
-    """Which scenes or events are held out (not used by `official`), and how captions are phrased."""
-
-    def __post_init__(self) -> None:
-        """Stop on a rule that contradicts itself."""
-        if self.split_by not in ("official", "scene", "event"):
-            raise DataError(f"split_by is {self.split_by!r}; expected official, scene or event.")
-        if self.named and self.split_by != "event":
-            raise DataError(
-                f"test_events and validation_events hold out whole events, but split_by is {self.split_by!r}. "
-                "Add --split-by event."
-            )
-        if both := sorted({*event_names(self.test_events)} & {*event_names(self.validation_events)}):
-            raise DataError(f"{', '.join(both)} is in test_events and in validation_events. Name it in one of them.")
-
-    @property
-    def named(self) -> dict[str, str]:
-        """The split of every event that the user named."""
-        tests, validates = event_names(self.test_events), event_names(self.validation_events)
-        return dict.fromkeys(tests, "test") | dict.fromkeys(validates, "validation")
-
-    def settings(self) -> dict[str, Any]:
-        """For dataset.json."""
-        lists = {name: list(event_names(getattr(self, name))) for name in ("test_events", "validation_events")}
-        return {"split_by": self.split_by, "seed": self.seed} | (lists if self.named else {})
-
-
-def event_names(text: str) -> list[str]:
-    """The names in a list like `palu-tsunami,hurricane-michael`."""
-    return sorted({name.strip() for name in text.split(",") if name.strip()})
-
-
-OFFICIAL = SplitRule()
 
 
 def assign_splits(scenes: Sequence[SceneFiles], rule: SplitRule, overlaps: Sequence[Overlap] = ()) -> dict[str, str]:

@@ -7,7 +7,6 @@ the middles of pixels, and the outline included (`cv2.fillPoly`). Half a pixel w
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import shapely
@@ -16,10 +15,10 @@ from rasterio import Affine
 from rasterio.features import rasterize
 from shapely import MultiPolygon, Polygon
 
+from data.options import MaskRule
 from data.schema import DAMAGE_VALUES
 from data.sources.labels import Building
 
-MaskRule = Literal["centre", "xview2"]
 Mask = NDArray[np.uint8]
 
 # Where buildings overlap, the later class wins: the worse damage, and any assessable class over un-classified.

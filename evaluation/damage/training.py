@@ -5,7 +5,6 @@ On a laptop: `pre2post damage-model --dataset d256 --resolution 128 --steps 500 
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from evaluation.damage.network import NUM_CLASSES, DamageNetwork
 from evaluation.damage.score import estimate_scores
 from evaluation.damage.synthetic import read_synthetic, seen_by_synthetic, synthetic_source
 from evaluation.errors import EvaluationError
+from evaluation.options import DEFAULT, Training
 from evaluation.seen import check_unseen
 from generate.processes import join_processes
 from generate.progress import progress
@@ -36,34 +36,6 @@ from generate.progress import progress
 WARMUP_SHARE = 0.05
 WEIGHT_DECAY = 1e-2
 REPORT_EVERY = 20  # steps; reading the loss makes the device wait
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a damage model is trained.
-
-    Raises:
-        EvaluationError: a value that cannot be.
-    """
-
-    steps: int = 2000
-    """Optimizer steps."""
-    batch: int = 16
-    """Pairs per step."""
-    learning_rate: float = 5e-3
-    """Peak; reached along a ramp, left along a cosine."""
-    width: int = 32
-    """Channels of the first level: 16 has 0.1 million weights, 32 has 0.5."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "learning_rate", "width"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise EvaluationError(f"{name} is {getattr(self, name)}; expected a number above 0.")
-        if self.width % 8:
-            raise EvaluationError(f"width is {self.width}; expected a multiple of 8.")
-
-
-DEFAULT = Training()
 
 
 def damage_model(

@@ -25,8 +25,9 @@ from evaluation.damage.model import DamageCard, score_pairs
 from evaluation.damage.score import ERRORS, JUDGED, Counts, official, summed
 from evaluation.damage.synthetic import read_synthetic, seen_by_synthetic, synthetic_source
 from evaluation.damage.table import Score, usefulness_tables
-from evaluation.damage.training import DEFAULT, Training, described, labelled, train_damage_model
+from evaluation.damage.training import described, labelled, train_damage_model
 from evaluation.errors import EvaluationError
+from evaluation.options import DEFAULT, Training
 from evaluation.seen import check_unseen
 from generate.processes import join_processes
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 CLIP = "openai/clip-vit-base-patch16"  # as torchmetrics' CLIPScore has it
-NETWORKS = ("lpips_vgg", "lpips_alex", "inception", "clip")
 EXTRA = "pip install -e '.[eval]'"
 
 ImagePair = Callable[[Tensor, Tensor], Tensor]  # two (B, 3, H, W) uint8 -> (B,)

@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 
 from data import storage
 from data.build import build
-from data.dataset.splits import SplitRule
+from data.options import SplitRule
 from tests.data.tiny_release import write_release
 from tests.disks import Disk
 from tests.real import real

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from data.build import build
-from data.dataset.splits import SplitRule
 from data.errors import DataError
+from data.options import SplitRule
 from data.report.inspect import inspect
 from data.workers import WorkerPool
 from tests.data.tiny_release import SCENE_IDS

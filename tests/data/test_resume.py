@@ -15,8 +15,8 @@ import pytest
 import data.dataset.pieces
 from data.build import build
 from data.dataset.rows import build_scene
-from data.dataset.splits import SplitRule
 from data.errors import DataError
+from data.options import SplitRule
 from data.storage import LOCK
 from tests.data.test_build_errors import THIS_CODE, assert_group_ends
 from tests.data.tiny_release import SCENE_IDS

@@ -135,7 +135,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     """Option names survive the parser, and a mistake is one line."""
     items = listed(tmp_path, [])
     with pytest.raises(GenerateError, match="at least one"):
-        run(satellite, "satellite", ["--requests", str(items), "--base", "tiny", "--out", str(tmp_path), "--overwrite"])
+        run("satellite", ["--requests", str(items), "--base", "tiny", "--out", str(tmp_path), "--overwrite"])
 
 
 @pytest.mark.parametrize("field", ["guidance", "seed", "size"])

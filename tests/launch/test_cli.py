@@ -1,20 +1,29 @@
 """The `pre2post` command: help that teaches, errors without tracebacks."""
 
 import errno
+import inspect
 import re
+import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
 from data.errors import DataError
-from launch.cli import COMMANDS, load, main
+from launch.cli import COMMANDS, load, main, signature
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["pre2post", *arguments])
     return main()
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, build: Callable[..., None]) -> None:
+    """Another function behind `pre2post build`."""
+    monkeypatch.setattr("data.build.build", build)
+    monkeypatch.setattr("launch.cli.signature", lambda _: build)
 
 
 def test_the_overview_names_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +48,33 @@ def test_every_command_explains_its_options(
     assert not re.search(r"--\w*_", printed)  # options are spelled with dashes
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_read_from_the_source_are_those_of_the_function(name: str) -> None:
+    assert inspect.signature(signature(name)) == inspect.signature(load(name))
+    assert signature(name).__doc__ == load(name).__doc__
+
+
+SLOW = {"torch", "diffusers", "transformers", "datasets"}
+HELP = """
+import runpy, sys
+sys.argv = [sys.argv[1], *sys.argv[2:], "--help"]
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    print("\\nstatus", end.code, *sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [*(["launch.cli", name] for name in COMMANDS), ["train"], ["train.tiny"]], ids=" ".join
+)
+def test_help_waits_for_no_networks(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", HELP, *words], capture_output=True, text=True, check=True)
+    printed, _, imported = done.stdout.rpartition("\nstatus 0 ")
+    assert printed.startswith("usage: ") and done.stderr == ""
+    assert "jsonargparse" in imported.split() and not SLOW & set(imported.split())
+
+
 def test_a_flag_needs_no_value(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: dict[str, object] = {}
 
@@ -46,7 +82,7 @@ def test_a_flag_needs_no_value(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         """Stands for the builder."""
         seen.update(out=out, split_by=split_by, overwrite=overwrite)
 
-    monkeypatch.setattr("data.build.build", build)
+    stand_in(monkeypatch, build)
     assert call(monkeypatch, "build", "--out", "x", "--split-by", "event", "--overwrite") == 0
     assert seen == {"out": Path("x"), "split_by": "event", "overwrite": True}
 
@@ -78,7 +114,7 @@ def test_a_home_folder_is_meant_by_a_tilde(monkeypatch: pytest.MonkeyPatch) -> N
         seen.update(out=out, source=source, base=where.base)
 
     monkeypatch.setenv("HOME", "/home/eva")
-    monkeypatch.setattr("data.build.build", build)
+    stand_in(monkeypatch, build)
     assert call(monkeypatch, "build", "--out=~/runs/d", "--source", "~/xbd", "--base=~/base") == 0
     assert seen == {"out": Path("/home/eva/runs/d"), "source": Path("/home/eva/xbd"), "base": "/home/eva/base"}
 
@@ -104,7 +140,7 @@ def test_whatever_a_disk_or_a_worker_says_is_one_message(
         """Stands for any command."""
         raise error
 
-    monkeypatch.setattr("data.build.build", build)
+    stand_in(monkeypatch, build)
     assert call(monkeypatch, "build", "--out", "x") == 2
     printed = capsys.readouterr().err
     assert printed.startswith(right) and printed.count("\n") == 1
@@ -115,6 +151,6 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         """Stands for any command."""
         raise KeyError("ours")
 
-    monkeypatch.setattr("data.build.build", build)
+    stand_in(monkeypatch, build)
     with pytest.raises(KeyError):
         call(monkeypatch, "build", "--out", "x")

@@ -57,7 +57,7 @@ class Launcher:
         elif module == "train":
             assert train(parse_config(list(arguments))) == 0
         else:
-            cli.run(cli.load(arguments[0]), arguments[0], list(arguments[1:]))
+            cli.run(arguments[0], list(arguments[1:]))
 
 
 @pytest.mark.slow

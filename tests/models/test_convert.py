@@ -198,4 +198,4 @@ def test_an_unconverted_release_says_what_to_do(release: Path) -> None:
 def test_from_the_command_line(release: Path, tmp_path: Path) -> None:
     options = ["--source", str(release), "--out", str(tmp_path / "out"), "--unet", "nowhere", "--resolution", "64"]
     with pytest.raises(BaseError, match=r"lacks .*nowhere"):
-        run(convert, "convert", options)
+        run("convert", options)

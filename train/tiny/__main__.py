@@ -7,29 +7,21 @@ Smallest run, CPU, a minute:  add --data.folder /tmp/tiny/data --run.out /tmp/ti
 
 import sys
 
-from data.errors import DataError, fault, plain
-from models.checkpoint import CheckpointError
-from train.errors import ConfigError, TrainingError
-from train.processes.interrupt import Stopped
+from data.errors import DataError, plain
+from train.errors import ConfigError
 from train.tiny.config import parse_config
-from train.tiny.train import train_tiny
 
 
 def main() -> int:
-    """Run; a mistake of the user's or a fault of the disk is one message, not a traceback."""
+    """Parse, then run: torch and diffusers take seconds, for which nobody waits who misspelt a setting."""
     try:
-        return train_tiny(parse_config())
-    except (ConfigError, DataError, CheckpointError, TrainingError) as error:
+        config = parse_config()
+    except (ConfigError, DataError) as error:
         print(f"error: {plain(error)}", file=sys.stderr)
         return 2
-    except Stopped as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
-        return stopped.status
-    except Exception as error:
-        if (text := fault(error)) is None:
-            raise
-        print(f"error: {text}", file=sys.stderr)
-        return 2
+    from train.tiny.run import run
+
+    return run(config)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from PIL import Image
 
 from data.build import build
 from data.dataset import geotiff
-from data.dataset.exports import Exports
 from data.dataset.webdataset import degrees
+from data.options import Exports
 from tests.data.tiny_release import ORIGIN, SCENE_IDS, STEP, write_release
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.dataset.splits import SplitRule, assign_splits, hash_fraction, same_ground, split_events
+from data.dataset.splits import assign_splits, hash_fraction, same_ground, split_events
 from data.errors import DataError
+from data.options import SplitRule
 from data.sources.release import SceneFiles, find_release
 
 # Scenes per event in the full release.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from data.build import build
-from data.dataset.splits import SplitRule
 from data.errors import DataError
+from data.options import SplitRule
 from data.quality.duplicates import Hashed, near_duplicates
 from data.quality.leaks import leak_note, leak_report
 from tests.data.tiny_release import MICHAEL_0, ORIGIN, STEP, write_scene

@@ -15,9 +15,9 @@ from rasterio import Affine
 from rasterio.warp import transform
 
 from data.build import build
-from data.dataset.splits import SplitRule
 from data.errors import DataError
 from data.imagery.geo import metres_per_degree
+from data.options import SplitRule
 from tests.data.rasters import NORTH_UP, UTM, noise, write_tif
 from tests.data.tiny_release import SCENE_IDS
 

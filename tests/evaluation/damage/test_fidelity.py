@@ -13,8 +13,9 @@ from PIL import Image
 from evaluation.damage.model import DamageCard, DamageModel, load_damage_model, save_damage_model
 from evaluation.damage.network import DamageNetwork
 from evaluation.damage.score import count, official
-from evaluation.damage.training import Training, train_damage_model
+from evaluation.damage.training import train_damage_model
 from evaluation.errors import EvaluationError
+from evaluation.options import Training
 from evaluation.output import image_file
 from evaluation.run import evaluate
 from generate.sampling import Sampling

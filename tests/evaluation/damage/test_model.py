@@ -23,8 +23,9 @@ from evaluation.damage.model import (
 )
 from evaluation.damage.network import DamageNetwork, classify
 from evaluation.damage.score import count, official
-from evaluation.damage.training import Training, damage_loss, damage_model, rate, train_damage_model
+from evaluation.damage.training import damage_loss, damage_model, rate, train_damage_model
 from evaluation.errors import EvaluationError
+from evaluation.options import Training
 from tests.disks import Disk
 from tests.evaluation.damage_worlds import SIDE, toy_pair, toy_source
 from tests.generate.worlds import patch_row, write_dataset

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evaluation.damage.table import Score, mean_over_seeds, usefulness_tables
-from evaluation.damage.training import Training
 from evaluation.damage.usefulness import drawn_scenes, planned, usefulness
 from evaluation.errors import EvaluationError
 from evaluation.estimate import interval
+from evaluation.options import Training
 from tests.generate.worlds import patch_row, write_dataset
 
 SHORT = Training(steps=2, batch=2, width=8)
