@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 from evaluation.output import IMAGES, forget_results
+from generate.checkpoint import Checkpoint, open_base
 from generate.editing.methods import METHODS, load_networks, misfit, networks_of
+from generate.generator import Generator
 from generate.images.items import Item
 from generate.make import make_images, tasks_of
-from generate.pipeline import Checkpoint, open_base
 from generate.processes import from_main
 from generate.prompts import check_prompts
 from generate.sampling import Sampling
@@ -54,8 +54,8 @@ def make_rows(
     windows = windowing(sampling.size or trained.resolution, None, 0.5)
 
     @lru_cache(maxsize=1)  # never two sets of networks in memory
-    def load(networks: str) -> Any:  # noqa: ANN401  # a pipeline
-        return load_networks(networks, trained, parts, instruct_parts, sampling.scheduler)
+    def load(networks: str) -> Generator:
+        return load_networks(networks, trained, parts, instruct_parts, sampling)
 
     if overwrite:
         from_main(lambda: forget_results(out))

@@ -30,8 +30,8 @@ from evaluation.report.page import write_report
 from evaluation.report.terminal import render
 from evaluation.results import METHODS, OF_THE_DATASET, Evaluation, PatchResult, named_rows
 from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
+from generate.checkpoint import Checkpoint, open_checkpoint
 from generate.images.items import Item, patch_items
-from generate.pipeline import Checkpoint, open_checkpoint
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import PUBLISHED, Sampling
 

@@ -10,11 +10,10 @@ from tqdm import tqdm
 
 from data.dataset.processes import Processes
 from generate.editing.methods import INVERTING, METHODS
+from generate.generator import Generator
 from generate.images.items import Item, batched
-from generate.inputs import Inputs
-from generate.metadata import UNKNOWN
+from generate.inputs import UNKNOWN, Inputs, Pixels
 from generate.output import ImageFolder, check_names
-from generate.pipeline import Pipeline, Pixels
 from generate.processes import ALONE, everyone, wait_for_everyone
 from generate.progress import progress, step_reporter
 from generate.sampling import Sampling
@@ -71,7 +70,7 @@ def file_name(name: str, sample: int, ending: str = ".png") -> str:
 def make_images(
     tasks: Sequence[Task],
     folder: Path,
-    load: Callable[[], Pipeline],
+    load: Callable[[], Generator],
     sampling: Sampling,
     windows: Windowing,
     *,
@@ -84,7 +83,7 @@ def make_images(
     Args:
         tasks: all images of the run, in the same order in every process.
         folder: to write.
-        load: gives the pipeline; not called if nothing is left to do.
+        load: gives the networks; not called if nothing is left to do.
         sampling: how.
         windows: how scenes are cut.
         watermark: lay the word SYNTHETIC over every image.
@@ -100,16 +99,16 @@ def make_images(
         mine = [task for task in todo if task not in together][team.index :: team.number]
         if not (mine or together):
             return
-        pipeline = load()
+        generator = load()
         with progress(len(mine) + len(together), what, "image") as bar:
             for batch in batched((task for task in mine if task.item.read), sampling.batch_size):
-                _make_batch(pipeline, batch, images, sampling, watermark, bar)
+                _make_batch(generator, batch, images, sampling, watermark, bar)
             for task in (task for task in mine if task.item.scene):
-                _make_scene(pipeline, task, images, sampling, windows, watermark, bar, ALONE)
+                _make_scene(generator, task, images, sampling, windows, watermark, bar, ALONE)
             if together:
                 wait_for_everyone()
             for task in together:
-                _make_scene(pipeline, task, images, sampling, windows, watermark, bar, team)
+                _make_scene(generator, task, images, sampling, windows, watermark, bar, team)
 
 
 def _large_scenes(todo: Sequence[Task], windows: Windowing, batch_size: int, processes: int) -> list[Task]:
@@ -123,7 +122,7 @@ def _large_scenes(todo: Sequence[Task], windows: Windowing, batch_size: int, pro
 
 
 def _make_batch(
-    pipeline: Pipeline,
+    generator: Generator,
     tasks: Sequence[Task],
     images: ImageFolder,
     sampling: Sampling,
@@ -139,7 +138,7 @@ def _make_batch(
         metadata=[task.item.metadata or UNKNOWN for task in tasks],
     )
     method = METHODS[tasks[0].made["method"]]
-    made = method(pipeline, inputs, sampling, step_reporter(bar, sampling.steps))
+    made = method(generator, inputs, sampling, step_reporter(bar, sampling.steps))
     for task, pixels in zip(tasks, made, strict=True):
         images.add(task.file, _writer(pixels, task, watermark))
         bar.update()
@@ -152,7 +151,7 @@ def _writer(pixels: Pixels, task: Task, watermark: bool) -> Callable[[Path], Non
 
 
 def _make_scene(
-    pipeline: Pipeline,
+    generator: Generator,
     task: Task,
     images: ImageFolder,
     sampling: Sampling,
@@ -163,12 +162,12 @@ def _make_scene(
 ) -> None:
     header = task.item.scene
     assert header
-    total = len(windows.grid(header, pipeline.vae_scale_factor)) * sampling.steps
+    total = len(windows.grid(header, generator.cell_px)) * sampling.steps
     with progress(total, header.path.name, "window") as windows_bar:
 
         def write(path: Path) -> None:
             generate_scene(
-                pipeline,
+                generator,
                 header,
                 windows,
                 task.item.prompt,

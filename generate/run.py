@@ -7,11 +7,12 @@ On many GPUs: `accelerate launch --num_processes 4 -m launch.cli generate ...`
 from functools import partial
 from pathlib import Path
 
+from generate.checkpoint import Checkpoint, open_base, open_checkpoint
 from generate.errors import GenerateError
+from generate.generator import load_generator
 from generate.images.items import Item, file_items, patch_items
 from generate.make import make_images, tasks_of
 from generate.output import check_folder
-from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
@@ -69,13 +70,11 @@ def generate(
         from_main(lambda: check_folder(out))
         trained = open_checkpoint(checkpoint)
         side = sampling.size or trained.resolution
-        _check_masked(trained, pre, mask)
+        _check_options(trained, pre, mask, limit, caption_style)
         items: list[Item]
         if pre.is_dir():
             items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
         else:
-            _only_for_datasets(limit, caption_style)
-            _only_without_history(trained, pre)
             window = window or window_at(trained, side)
             items = file_items(pre, prompt, side=side, window=window, mask=mask)
         windows = windowing(side, window, overlap)
@@ -87,34 +86,30 @@ def generate(
         if any(item.scene for item in items):
             facts |= {"window": window, "overlap": overlap}
         tasks = tasks_of(items, sampling, facts)
-        load = partial(load_generator, trained, parts, sampling.scheduler)
+        load = partial(load_generator, trained, parts, sampling)
         make_images(tasks, out, load, sampling, windows, watermark=watermark, overwrite=overwrite)
         if everyone().is_main:
             print(f"{len(tasks)} image{'s' * (len(tasks) != 1)} in {out}")
 
 
-def _check_masked(trained: Checkpoint, pre: Path, mask: Path | None) -> None:
-    """Whether a mask is given where the checkpoint reads one, and only there."""
-    reads = trained.condition == "pixels+mask" and "controlnet" in trained.trained
-    if mask and (pre.is_dir() or not reads):
+def _check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int | None, style: str | None) -> None:
+    """Stop at options that do not fit the checkpoint or what is to be generated from."""
+    reads_mask = trained.condition == "pixels+mask" and "controlnet" in trained.trained
+    if mask and (pre.is_dir() or not reads_mask):
         why = "a dataset has masks of its own" if pre.is_dir() else f"{trained.folder} was trained without masks"
         raise GenerateError(f"--mask is {mask}, but {why}. Leave it out.")
-    if reads and not mask and not pre.is_dir():
-        raise GenerateError(
-            f"{trained.folder}: trained on pixels+mask, so it must be told the damage to draw. Give one image with "
-            "--mask MASK.png, or a dataset, which has masks of its own."
-        )
-
-
-def _only_without_history(trained: Checkpoint, pre: Path) -> None:
-    if trained.sequence > 1:
-        raise GenerateError(
-            f"{pre}: the checkpoint is shown {trained.sequence} images of before the event, which only a built "
-            "dataset has (docs/sources.md)."
-        )
-
-
-def _only_for_datasets(limit: int | None, caption_style: str | None) -> None:
-    for name, value in (("limit", limit), ("caption-style", caption_style)):
+    if pre.is_dir():
+        return
+    for name, value in (("limit", limit), ("caption-style", style)):
         if value is not None:
             raise GenerateError(f"--{name} is for the patches of a dataset; leave it out for images and batch files.")
+    if reads_mask and not mask:
+        raise GenerateError(
+            f"{trained.folder}: trained on pixels+mask, so it must be given the damage to draw. Give one image with "
+            "--mask MASK.png, or a dataset, which has masks of its own."
+        )
+    if trained.sequence > 1:
+        raise GenerateError(
+            f"{pre}: the checkpoint was trained on {trained.sequence} pre-event images, which only a built dataset has "
+            "(docs/sources.md)."
+        )

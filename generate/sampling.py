@@ -69,6 +69,10 @@ class Sampling:
         """Seed of the start noise: a function of the run's seed, the item's place and the sample, of nothing else."""
         return self.seed + key + SAMPLE_STRIDE * sample
 
+    def controls(self, step: int) -> bool:
+        """Whether the ControlNet works in a step, counted from 0, by diffusers' rule."""
+        return self.control_start <= step / self.steps and (step + 1) / self.steps <= self.control_end
+
     def described(self, resolution: int) -> dict[str, Any]:
         """What decides an image beside its inputs and its seed, for the manifest."""
         values = asdict(self) | {"size": self.size or resolution}

@@ -18,11 +18,12 @@ from data.documents import read_document
 from data.storage import locked, whole, write_text
 from data.strict_json import as_json
 from generate.errors import GenerateError
-from generate.pipeline import as_pixels, check_finite
+from generate.generator import check_finite
 from generate.progress import progress, step_reporter
 from generate.satellite_items import SatelliteItem, read_items
 from models import load_base
 from models.diffusionsat.pipeline import SatPipeline
+from models.images import as_pixels
 
 MADE = "made.json"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from generate.checkpoint import Checkpoint
 from generate.errors import GenerateError
-from generate.pipeline import Checkpoint
 from generate.processes import everyone
 
 

@@ -23,11 +23,12 @@ from data.imagery.encode import encode_png
 from data.imagery.pixels import resize_mask, resize_rgb
 from data.storage import entries, partial_name, whole, write_text
 from data.strict_json import as_json
+from generate.checkpoint import Checkpoint, open_base, open_checkpoint
 from generate.errors import GenerateError
+from generate.generator import load_generator
 from generate.images.items import Item, captions_of, spread
 from generate.make import Task, make_images, tasks_of
 from generate.output import check_folder, check_same, lines_of
-from generate.pipeline import Checkpoint, load_generator, open_base, open_checkpoint
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.prompts import check_prompts
 from generate.sampling import PUBLISHED, Sampling
@@ -91,7 +92,7 @@ def synthesize(
         from_main(lambda: _begin(out, tasks, facts, overwrite))
         # Before the images, so that none is ever without its label.
         from_main(lambda: _write_masks(out, items, masks, rows, side))
-        load = partial(load_generator, trained, parts, sampling.scheduler)
+        load = partial(load_generator, trained, parts, sampling)
         windows = windowing(side, None, 0.5)
         make_images(tasks, out / POST, load, sampling, windows, watermark=False, overwrite=overwrite, what="synthesize")
         if not everyone().is_main:

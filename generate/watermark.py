@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from generate.pipeline import Pixels
+from generate.inputs import Pixels
 
 WORD = "SYNTHETIC"
 OPACITY = 0.35  # of the mark; what is below stays recognisable

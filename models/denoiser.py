@@ -32,41 +32,47 @@ class Denoiser(nn.Module):
         noisy: Tensor,
         timesteps: Tensor,
         states: Tensor,
-        condition: Tensor,
+        condition: Tensor | None,
         metadata: Tensor | None = None,
         cond_metadata: Tensor | None = None,
+        *,
+        scale: float = 1.0,
     ) -> Tensor:
         """Predict noise, velocity or clean latents, as the base does.
 
         Args:
             noisy: (B, C, h, w) float32.
-            timesteps: (B,) int64.
+            timesteps: (B,) int64, or one for all.
             states: (B, T, D) float32, of the text encoder.
             condition: what the ControlNet is shown, (B, K, H, W) in [0, 1], of a sequence K = 3 T, or (B, C, h, w)
-                latents; or the latents that are concatenated. Not looked at by a LoRA alone.
+                latents; or the latents that are concatenated. None for a LoRA or a UNet alone.
             metadata: (B, 7) float32 of the image to make, for whichever network takes metadata; see
                 models/diffusionsat/metadata.py.
             cond_metadata: (B, 7) float32 of the image that is shown, for a ControlNet that takes them; (B, 7, T) of a
                 sequence.
+            scale: factor on what was trained; at 0 the prediction is the base's own.
 
         Returns:
             (B, C, h, w) float32.
         """
         dtype, added = self.compute_dtype, {}
-        if self.controlnet is not None and not self._alone:
+        if self.controlnet is not None and not self._alone and scale:
             told = {"metadata": metadata, "cond_metadata": cond_metadata} if takes_metadata(self.controlnet) else {}
             with self._autocast(noisy):
                 down, mid = self.controlnet(
-                    noisy, timesteps, states, controlnet_cond=condition, return_dict=False, **told
+                    noisy, timesteps, states, condition, conditioning_scale=scale, return_dict=False, **told
                 )
             added = {
                 "down_block_additional_residuals": [residual.to(dtype) for residual in down],
                 "mid_block_additional_residual": mid.to(dtype),
             }
         if isinstance(self.unet.conv_in, ConcatenatedConv):
-            noisy = torch.cat([noisy, torch.zeros_like(noisy) if self._alone else condition], 1)
+            pre = torch.zeros_like(noisy) if condition is None or self._alone else condition * scale
+            noisy = torch.cat([noisy, pre], 1)
         if takes_metadata(self.unet):
             added["metadata"] = metadata
+        if scale != 1 and has_lora(self.unet):
+            added["cross_attention_kwargs"] = {"scale": scale}
         # A UNet without LoRA is in the compute type already; autocast would only raise its norms to float32.
         with self._autocast(noisy, enabled=has_lora(self.unet)):
             (predicted,) = self.unet(noisy.to(dtype), timesteps, states.to(dtype), return_dict=False, **added)
@@ -107,9 +113,17 @@ class ConcatenatedConv(nn.Module):
         return added
 
 
-def concatenate_pre(unet: UNet2DConditionModel) -> None:
-    """Let the UNet read pre latents beside the noisy ones (InstructPix2Pix, section 3.2); step 0 equals the base."""
-    unet.conv_in = ConcatenatedConv(unet.conv_in).to(unet.device)
+def concatenate_pre(unet: UNet2DConditionModel, trained: Tensor | None = None) -> None:
+    """Let the UNet read pre latents beside the noisy ones (InstructPix2Pix, section 3.2).
+
+    Args:
+        unet: of the base; without trained weights it still predicts what it did.
+        trained: `PRE_CONV` weights, (width, C, 3, 3), then frozen.
+    """
+    wide = ConcatenatedConv(unet.conv_in).to(unet.device)
+    if trained is not None:
+        wide.pre.weight = nn.Parameter(trained.to(wide.base.weight), requires_grad=False)
+    unet.conv_in = wide
 
 
 def widen_conv_in(unet: UNet2DConditionModel, pre: Tensor) -> None:

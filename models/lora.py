@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from data.documents import parse_document
+from models.frozen import frozen
 
 FILE = "pytorch_lora_weights.safetensors"  # what `load_lora_weights` looks for
 KOHYA = "kohya.safetensors"  # the same update for tools that are not built on diffusers
@@ -91,3 +92,14 @@ def check_lora(folder: Path, unet: UNet2DConditionModel) -> None:
         raise ValueError(f"{FILE}: factors of ranks {sorted(ranks)}, expected one")
     if told is not None and (rank := parse_document(told, FILE, SETTINGS, "", ValueError)["unet.r"]) not in ranks:
         raise ValueError(f"{FILE}: its header says rank {rank}, but its factors are of rank {ranks.pop()}")
+
+
+def load_adapter(folder: Path, unet: UNet2DConditionModel) -> None:
+    """Put a saved LoRA into the UNet, frozen.
+
+    Raises:
+        ValueError: as `check_lora`.
+    """
+    check_lora(folder, unet)
+    unet.load_lora_adapter(folder, prefix="unet", weight_name=FILE, use_safetensors=True, local_files_only=True)
+    frozen(unet)  # peft puts the file's memory maps into the network

@@ -20,13 +20,14 @@ from benchmarks.studies.metadata_measures import Images, SizeEstimate, Trend, Va
 from data.dataset.open import open_dataset
 from data.imagery.pixels import resize_rgb
 from data.schema import METADATA_FIELDS
-from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
+from generate.checkpoint import open_base, open_checkpoint
+from generate.generator import generate_images, load_generator
 from generate.sampling import Sampling
 from models import load_base
 from models.base import Base
 from models.diffusionsat.pipeline import SatPipeline
+from models.images import as_pixels, decode, to_unit
 from train.inputs.cache import encode_images
-from train.watching.sampling import decode
 
 PROMPT = "a fmow satellite image before being affected by a wind natural disaster"
 NORTH = {"lon": -91.62, "lat": 38.71, "gsd": 1.0, "year": 2016.0, "month": 7.0, "day": 15.0}
@@ -65,7 +66,8 @@ def true_images(base: Base, dataset: Path, split: str, limit: int) -> Truth:
     batches = torch.from_numpy(np.stack(raw)).permute(0, 3, 1, 2).split(BATCH)
     with torch.inference_mode():
         latents = torch.cat([encode_images(vae, batch)["mean"] for batch in batches])
-        return Truth(np.stack(decode(vae, latents * vae.config.scaling_factor)), np.stack(raw), metadata)
+        shown = [as_pixels(to_unit(decode(vae, part * vae.config.scaling_factor))) for part in latents.split(BATCH)]
+        return Truth(np.concatenate(shown), np.stack(raw), metadata)
 
 
 def base_maker(base: Base, guidance: float, steps: int) -> Make:
@@ -84,7 +86,7 @@ def base_maker(base: Base, guidance: float, steps: int) -> Make:
             generator=[torch.Generator().manual_seed(number) for number in numbers],
             output_type="np",
         ).images
-        return np.asarray((images * 255).round().astype(np.uint8))
+        return as_pixels(images)
 
     return in_batches(make)
 
@@ -92,7 +94,7 @@ def base_maker(base: Base, guidance: float, steps: int) -> Make:
 def control_maker(checkpoint: Path, held_out: Truth, steps: int) -> Make:
     """Images of a ControlNet; an image's number is its place in `held_out`, whose pre image it is shown."""
     trained = open_checkpoint(checkpoint)
-    pipeline = load_generator(trained, open_base(trained))
+    networks = load_generator(trained, open_base(trained), Sampling())
 
     def make(metadata: Sequence[Told], numbers: Sequence[int]) -> Images:
         pre = [held_out.raw[2 * number] for number in numbers]
@@ -101,7 +103,7 @@ def control_maker(checkpoint: Path, held_out: Truth, steps: int) -> Make:
             for asked, number in zip(metadata, numbers, strict=True)
         ]
         return generate_images(
-            pipeline, pre, [PROMPT] * len(pre), list(numbers), Sampling(steps=steps),
+            networks, pre, [PROMPT] * len(pre), list(numbers), Sampling(steps=steps),
             metadata=[(target, shown) for target, shown in told],
         )  # fmt: skip
 

@@ -16,8 +16,8 @@ import numpy as np
 from jsonargparse import auto_cli
 from numpy.typing import NDArray
 
+from generate.checkpoint import open_base, open_checkpoint
 from generate.images.read import read_header, read_pixels
-from generate.pipeline import open_base, open_checkpoint
 from generate.run import generate
 from generate.sampling import Sampling
 from generate.scenes.scene import windowing

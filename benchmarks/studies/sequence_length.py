@@ -24,7 +24,7 @@ from data.dataset.open import open_dataset
 from data.examples.sampler import view_of
 from data.simulation.simulate import simulate
 from evaluation.estimate import weighted_mean
-from generate.pipeline import open_checkpoint
+from generate.checkpoint import open_checkpoint
 from models import load_base
 from models.trained import load_trained
 from train.config import Config

@@ -23,8 +23,8 @@ from evaluation.prompts.numbers import conclude
 from evaluation.prompts.report import Study, render, write_study
 from evaluation.prompts.truth import real_pairs
 from evaluation.seen import note_of_seen, trained_scenes
+from generate.checkpoint import Checkpoint
 from generate.images.items import Item, patch_items, spread
-from generate.pipeline import Checkpoint
 from generate.sampling import Sampling
 
 MADE = ("generated", "base")  # rows whose images are generated; `copy` stands beside them

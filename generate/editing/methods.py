@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Sequence
 
-from generate.editing.diffedit import inpaint, instruct, load_editor, load_instruct, sdedit
-from generate.editing.inversion import MAP_STRENGTH, depth, diffedit, invert
+from generate.checkpoint import Checkpoint
+from generate.editing.base import depth, inpaint, instruct, sdedit
+from generate.editing.inversion import MAP_STRENGTH, diffedit, invert
+from generate.generator import Generator, generate_images, load_generator, load_untrained
 from generate.images.items import Item
-from generate.inputs import Inputs, Method
-from generate.pipeline import Checkpoint, Pipeline, Pixels, generate_images, load_generator
+from generate.inputs import Inputs, Pixels
 from generate.sampling import Sampling
 from models import Base
 
+# How any method is called: the last argument is called with the number of finished steps after each.
+Method = Callable[[Generator, Inputs, Sampling, Callable[[int], None]], Pixels]
 
-def controlnet(pipeline: Pipeline, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
+
+def controlnet(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
     """The trained ControlNet; with control_scale 0 the base alone."""
     return generate_images(
-        pipeline, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step, metadata=inputs.metadata
+        generator, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step, metadata=inputs.metadata
     )
 
 
@@ -36,23 +40,23 @@ def networks_of(method: str) -> str:
 
 
 def load_networks(
-    networks: str, trained: Checkpoint, parts: Base, instruct_parts: Base | None, scheduler: str
-) -> Pipeline:
-    """The pipeline of `networks_of`.
+    networks: str, trained: Checkpoint, parts: Base, instruct_parts: Base | None, sampling: Sampling
+) -> Generator:
+    """The networks of `networks_of`.
 
     Args:
         networks: checkpoint, base or instruct.
         trained: the checkpoint; all read prompts of as many pieces.
         parts: its base.
         instruct_parts: the InstructPix2Pix model.
-        scheduler: one of `models.base.SAMPLERS`.
+        sampling: its scheduler and precision.
     """
     if networks == "checkpoint":
-        return load_generator(trained, parts, scheduler)
+        return load_generator(trained, parts, sampling)
     if networks == "instruct":
         assert instruct_parts
-        return load_instruct(instruct_parts, scheduler, trained.text_chunks)
-    return load_editor(parts, scheduler, trained.text_chunks)
+        return load_untrained(instruct_parts, sampling, trained.text_chunks)
+    return load_untrained(parts, sampling, trained.text_chunks)
 
 
 def misfit(

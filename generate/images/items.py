@@ -13,12 +13,11 @@ from PIL import Image
 from data.dataset.open import fingerprint, open_dataset, rows_of
 from data.examples.condition import newest, shown_metadata, shown_pixels, shown_sequence, too_short, undamaged
 from data.storage import sha256
+from generate.checkpoint import Checkpoint
 from generate.errors import GenerateError
 from generate.images.batch_file import read_batch_file
 from generate.images.read import ImageHeader, check_mask, read_header, read_pixels
-from generate.inputs import Mask
-from generate.metadata import Metadata
-from generate.pipeline import Checkpoint, Pixels
+from generate.inputs import Mask, Metadata, Pixels
 from generate.scale import note_scale
 
 BATCH_FILES = (".json", ".jsonl")

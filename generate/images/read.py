@@ -21,7 +21,7 @@ from data.imagery.geo import check_proj
 from data.imagery.raster import GDAL_ERRORS, alpha_is_mask, is_one_bit, open_quietly
 from data.schema import DAMAGE_VALUES
 from generate.errors import GenerateError
-from generate.pipeline import Pixels
+from generate.inputs import Pixels
 
 FORMATS = ("PNG", "JPEG", "GTiff")
 READ_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from rasterio.windows import Window
 from data.dataset.processes import Processes
 from data.examples.condition import with_mask
 from generate.images.read import open_raster, read_classes, read_rgb, writing_raster
-from generate.pipeline import Pixels
+from generate.inputs import Pixels
 from generate.processes import ALONE, from_main
 from generate.scenes.windows import Grid
 

@@ -15,23 +15,23 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from data.dataset.processes import Processes
+from generate.generator import Generator
 from generate.images.read import open_raster, writing_raster
-from generate.pipeline import Pipeline, Pixels, autocast
+from generate.inputs import Pixels
 from generate.processes import in_turn
-from generate.sampling import Sampling
 from generate.scenes.windows import Grid, weight_sums, weights
 from generate.stamp import tags
 from generate.watermark import marked, tile_side
+from models.images import decode, to_unit
 
 BLOCK_PX = 256
 
 
 def write_scene(
-    pipeline: Pipeline,
+    generator: Generator,
     latents: Tensor,
     grid: Grid,
     factor: int,
-    sampling: Sampling,
     pre: Path,
     out: Path,
     made: dict[str, Any],
@@ -41,18 +41,17 @@ def write_scene(
     """Decode and write a scene.
 
     Args:
-        pipeline: its VAE decodes.
+        generator: its VAE decodes.
         latents: from `denoise_scene`.
         grid: the windows over the latents.
         factor: pixels of the scene per pixel of the network.
-        sampling: its precision counts.
         pre: the pre image: size, CRS, transform and missing data are taken from it.
         out: a GeoTIFF if `pre` is one, else a PNG.
         made: written into the file's tags.
         watermark: lay the word SYNTHETIC over it.
         team: the processes that decode; the first writes.
     """
-    strips = _strips(pipeline, latents, grid, factor, sampling, team)
+    strips = _strips(generator, latents, grid, factor, team)
     if not team.is_main:
         for _ in strips:
             pass
@@ -74,28 +73,28 @@ def write_scene(
 
 @torch.inference_mode()
 def _strips(
-    pipeline: Pipeline, latents: Tensor, grid: Grid, factor: int, sampling: Sampling, team: Processes
+    generator: Generator, latents: Tensor, grid: Grid, factor: int, team: Processes
 ) -> Iterator[NDArray[np.float32]]:
     """Finished rows of the scene from top to bottom, (rows, width, 3) in [0, 1].
 
     Decoders normalise over their whole window, so neighbours differ a little in tone: their pixels are blended too.
     """
-    pixels = grid.scaled(pipeline.vae_scale_factor * factor)
+    pixels = grid.scaled(generator.cell_px * factor)
     window_weight = np.outer(weights(pixels.side), weights(pixels.side))[..., None]
     row_sum, column_sum = (weight_sums(length, pixels.side, pixels.stride) for length in (pixels.height, pixels.width))
 
-    def decode(places: list[tuple[int, int]]) -> Tensor:
+    def window(places: list[tuple[int, int]]) -> Tensor:
         ((top, left),) = places
         crop = latents[..., top : top + grid.side, left : left + grid.side]
-        return _decode(pipeline, crop, factor, sampling)
+        return _at_scale(decode(generator.vae, crop), factor)
 
-    decoded = in_turn([[place] for place in grid], decode, team)
+    decoded = in_turn([[place] for place in grid], window, team)
     open_rows = np.zeros((pixels.side, pixels.width, 3), np.float32)
     ends = [*pixels.tops[1:], pixels.height]
     for pixel_top, end in zip(pixels.tops, ends, strict=True):
         for pixel_left in pixels.lefts:
-            window = next(decoded)[1][0].cpu().numpy()
-            open_rows[:, pixel_left : pixel_left + pixels.side] += window_weight * window
+            (image,) = to_unit(next(decoded)[1])
+            open_rows[:, pixel_left : pixel_left + pixels.side] += window_weight * image
         done = end - pixel_top
         rows = row_sum[pixel_top:end, None, None]
         yield open_rows[:done] / (rows * column_sum[None, :, None])
@@ -103,13 +102,11 @@ def _strips(
         open_rows[pixels.side - done :] = 0
 
 
-def _decode(pipeline: Pipeline, crop: Tensor, factor: int, sampling: Sampling) -> Tensor:
-    """One window of latents as (1, side, side, 3) float32 in [0, 1] at the scene's scale."""
-    with autocast(pipeline, sampling):
-        decoded: Tensor = pipeline.vae.decode(crop / pipeline.vae.config.scaling_factor, return_dict=False)[0].float()
-    if factor > 1:
-        decoded = torch.nn.functional.interpolate(decoded, scale_factor=factor, mode="bicubic", align_corners=False)
-    return (decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+def _at_scale(decoded: Tensor, factor: int) -> Tensor:
+    """A decoded window, each of its pixels as `factor` x `factor` px of the scene."""
+    if factor == 1:
+        return decoded
+    return torch.nn.functional.interpolate(decoded, scale_factor=factor, mode="bicubic", align_corners=False)
 
 
 def _write_strips(

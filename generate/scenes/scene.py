@@ -7,8 +7,8 @@ from typing import Any
 
 from data.dataset.processes import Processes
 from generate.errors import GenerateError
+from generate.generator import Generator
 from generate.images.read import ImageHeader
-from generate.pipeline import Pipeline
 from generate.sampling import Sampling
 from generate.scenes.denoise import denoise_scene
 from generate.scenes.input import scene_windows
@@ -55,7 +55,7 @@ def windowing(side: int, window: int | None, overlap: float) -> Windowing:
 
 
 def generate_scene(
-    pipeline: Pipeline,
+    generator: Generator,
     header: ImageHeader,
     windows: Windowing,
     prompt: str,
@@ -72,9 +72,9 @@ def generate_scene(
 
     Several processes may do it together: they share the windows, the first writes.
     """
-    grid = windows.grid(header, pipeline.vae_scale_factor)
-    in_pixels = grid.scaled(pipeline.vae_scale_factor)
+    grid = windows.grid(header, generator.cell_px)
+    in_pixels = grid.scaled(generator.cell_px)
     scratch = out.with_name(f"{out.stem}.pre.partial")
     with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, team) as read_pre:
-        latents = denoise_scene(pipeline, grid, read_pre, prompt, seed, sampling, on_window, team)
-    write_scene(pipeline, latents, grid, windows.factor, sampling, header.path, out, made, watermark, team)
+        latents = denoise_scene(generator, grid, read_pre, prompt, seed, sampling, on_window, team)
+    write_scene(generator, latents, grid, windows.factor, header.path, out, made, watermark, team)

@@ -4,7 +4,6 @@ pipeline = SatPipeline.from_pretrained("diffusionsat-512")
 pipeline("a satellite image of a harbour", metadata={"gsd": 0.5, "year": 2017, "month": 9, "day": 1}).images[0]
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from models.diffusionsat.control import Control, conditions_of, downsampling, ne
 from models.diffusionsat.embedding import takes_metadata
 from models.diffusionsat.metadata import MetadataError, normalised_batch
 from models.diffusionsat.multi_controlnet import MultiSatControlNet
+from models.sampling import Predict, guide, sample
 
 # Where earlier versions had the classes: model_index.json names modules.
 FORMER_MODULES = {
@@ -96,7 +96,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
             metadata: of the image to make, in natural units: {"lon", "lat", "gsd", "cloud_cover", "year", "month",
                 "day"}, for all prompts, or a list with one entry each, or a tensor (P, 7). What is left out is unknown.
                 `gsd` is in metres per pixel of the generated image.
-            image: what the ControlNet is shown: PIL images or a tensor in [0, 1], see `condition_tensor`; a list of
+            image: conditioning of the ControlNet: PIL images or a tensor in [0, 1], see `condition_tensor`; a list of
                 those with several ControlNets.
             cond_metadata: of the conditioning images, the same forms; a list of lists or (P, 7, K) for K per prompt; a
                 list of those with several ControlNets.
@@ -115,45 +115,26 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
             prompt_embeds: (P, tokens, D) instead of the prompt.
             negative_prompt_embeds: (P, tokens, D) instead of the negative prompt.
             output_type: "pil", "np", "pt" or "latent".
-            on_step: told the number of finished steps and the latents after each.
+            on_step: called with the number of finished steps and the latents after each.
 
         Raises:
             MetadataError: metadata out of range, of another length, or for networks that take none.
             ConditionError: conditioning images of another size or number, or without a ControlNet.
         """
-        repeat, guided = num_images_per_prompt, guidance_scale > 1
+        guided = guidance_scale > 1
         states, prompts = self._text(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, guided)
         width, height = self._cells(image, height, width)
-        batch = _Batch(prompts, repeat, guided, self._execution_device)
-        networks = networks_of(self.controlnet)
-        conditions = conditions_of(networks, image, prompts, (width, height))
+        batch = _Batch(prompts, num_images_per_prompt, guided, self._execution_device)
         target, of_conditions = self._metadata(metadata, cond_metadata, batch, keep_metadata)
-        strengths = controlnet_conditioning_scale
-        control = Control(
-            networks=networks,
-            conditions=[batch.spread(condition) for condition in conditions],
-            strengths=strengths if isinstance(strengths, list) else [strengths] * len(networks),
-            metadata=target,
-            cond_metadata=of_conditions,
-            guess_mode=guess_mode,
-            conditional_only=guess_mode and guided,
-        )
-        told = {"metadata": target} if takes_metadata(self.unet) else {}
-        states = batch.spread(states, halves=False).to(self.unet.dtype)
-        latents = self._start(latents, (prompts * repeat, self.unet.config.in_channels, height, width), generator)
-
+        shown = conditions_of(networks_of(self.controlnet), image, prompts, (width, height))
+        conditions = [batch.spread(condition) for condition in shown]
+        control = self._control(conditions, controlnet_conditioning_scale, target, of_conditions, guess_mode, guided)
+        predict = self._predictor(control, batch.spread(states, halves=False).to(self.unet.dtype), guidance_scale)
+        shape = (prompts * num_images_per_prompt, self.unet.config.in_channels, height, width)
         self.scheduler.set_timesteps(num_inference_steps, device=batch.device)
-        extra = {"generator": generator} if "generator" in inspect.signature(self.scheduler.step).parameters else {}
-        latents = latents * self.scheduler.init_noise_sigma
-        for done, timestep in enumerate(self.progress_bar(self.scheduler.timesteps), start=1):
-            noisy = self.scheduler.scale_model_input(torch.cat([latents] * (1 + guided)), timestep)
-            residuals = control(noisy, timestep, states)
-            predicted = self.unet(noisy, timestep, states, **told, **residuals, return_dict=False)[0]
-            if guided:
-                unconditional, conditional = predicted.chunk(2)
-                predicted = unconditional + guidance_scale * (conditional - unconditional)
-            latents = self.scheduler.step(predicted, timestep, latents, **extra, return_dict=False)[0]
-            on_step(done, latents)
+        start = self._start(latents, shape, generator) * self.scheduler.init_noise_sigma
+        timesteps = self.progress_bar(self.scheduler.timesteps)
+        latents = sample(predict, self.scheduler, start, timesteps, on_step, generator)
         return ImagePipelineOutput(images=self._decode(latents, output_type))
 
     @classmethod
@@ -232,6 +213,40 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
             return batch.spread_metadata(normalised_batch(values, batch.prompts), keep)
 
         return rows(metadata), [rows(values) for values in per_network(cond_metadata, networks)]
+
+    def _control(
+        self,
+        conditions: list[Tensor],
+        strengths: float | list[float],
+        metadata: Tensor | None,
+        cond_metadata: list[Tensor | None],
+        guess_mode: bool,
+        guided: bool,
+    ) -> Control:
+        """The ControlNets, if there are any, and what they are conditioned on."""
+        networks = networks_of(self.controlnet)
+        return Control(
+            networks=networks,
+            conditions=conditions,
+            strengths=strengths if isinstance(strengths, list) else [strengths] * len(networks),
+            metadata=metadata,
+            cond_metadata=cond_metadata,
+            guess_mode=guess_mode,
+            conditional_only=guess_mode and guided,
+        )
+
+    def _predictor(self, control: Control, states: Tensor, guidance_scale: float) -> Predict:
+        """The UNet with its ControlNets, guided if there is guidance."""
+        given = {"metadata": control.metadata} if takes_metadata(self.unet) else {}
+        guided = guidance_scale > 1
+
+        def predict(noisy: Tensor, timestep: Tensor) -> Tensor:
+            noisy = torch.cat([noisy] * (1 + guided))
+            residuals = control(noisy, timestep, states)
+            predicted: Tensor = self.unet(noisy, timestep, states, **given, **residuals, return_dict=False)[0]
+            return guide(predicted, guidance_scale) if guided else predicted
+
+        return predict
 
     def _start(
         self,

@@ -12,7 +12,7 @@ from evaluation.damage.network import DamageNetwork
 from evaluation.prompts.study import calibration_rows
 from evaluation.run import evaluate
 from evaluation.seen import seen_by_model, trained_scenes
-from generate.pipeline import open_checkpoint
+from generate.checkpoint import open_checkpoint
 from generate.sampling import Sampling
 from models.checkpoint import read_state, step_folder, write_checkpoint
 from tests.generate.worlds import EVENTS, patch_row, write_dataset, write_micro_checkpoint

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
+from generate.generator import load_generator
 from generate.images.batch_file import read_batch_file
 from generate.images.read import read_header, read_pixels
 from generate.output import lines_of
-from generate.pipeline import load_generator, open_base, open_checkpoint
+from generate.sampling import Sampling
 from generate.satellite import _earlier
 from generate.satellite_items import read_items
 from models import BaseError
@@ -69,11 +71,11 @@ def test_its_weights(checkpoint: Path, data: st.DataObject) -> None:
     seal(checkpoint)
     try:
         trained = open_checkpoint(checkpoint)
-        pipeline = load_generator(trained, open_base(trained))
+        pipeline = load_generator(trained, open_base(trained), Sampling())
     except CheckpointError as error:
         assert str(checkpoint) in str(error)
     else:
-        assert pipeline.controlnet is not None
+        assert pipeline.denoiser.controlnet is not None
     finally:
         path.write_bytes(whole)
 

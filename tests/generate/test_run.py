@@ -10,9 +10,10 @@ from PIL import Image
 
 from data.errors import DataError
 from data.storage import sha256
+from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
+from generate.generator import generate_images, load_generator
 from generate.images.items import batched, spread
-from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
 from generate.sampling import Sampling
 from generate.stamp import read_stamp
@@ -40,7 +41,7 @@ def test_single_image(tmp_path: Path, run_folder: Path) -> None:
     trained = open_checkpoint(run_folder)
     with Image.open(pre) as image, Image.open(tmp_path / "out/here.png") as made:
         expected = generate_images(
-            load_generator(trained, open_base(trained)),
+            load_generator(trained, open_base(trained), Sampling()),
             [np.asarray(image)], ["after a flood"], [4], Sampling(steps=2),
         )  # fmt: skip
         assert np.array_equal(np.asarray(made), expected[0])

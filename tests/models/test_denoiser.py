@@ -83,8 +83,8 @@ def test_lora_loads_in_stock_diffusers(tmp_path: Path, micro_base: Path) -> None
     torch.testing.assert_close(stock, ours)  # alpha / rank = 2 is stored with it
 
 
-def test_a_widened_convolution_is_the_trained_pair(micro_base: Path) -> None:
-    """Of [noisy, pre], by the formula and as one plain convolution of 2 C channels."""
+def test_the_first_convolution_reads_pre_latents_too(micro_base: Path) -> None:
+    """Of [noisy, pre], by the formula; trained weights are frozen."""
     unet = load_base(micro_base).load_unet()
     concatenate_pre(unet)
     pair = unet.conv_in
@@ -96,10 +96,14 @@ def test_a_widened_convolution_is_the_trained_pair(micro_base: Path) -> None:
         both = torch.randn(2, 8, 4, 4, generator=generator)
         expected = pair.base(both[:, :4]) + torch.nn.functional.conv2d(both[:, 4:], pre, padding=1)
         torch.testing.assert_close(pair(both), expected)
+        trained = load_base(micro_base).load_unet()
+        concatenate_pre(trained, pre)
+        assert torch.equal(trained.conv_in(both), pair(both))
         wide = load_base(micro_base).load_unet()
-        widen_conv_in(wide, pre)
+        widen_conv_in(wide, pre)  # for stock diffusers
         torch.testing.assert_close(wide.conv_in(both), expected, rtol=1e-4, atol=1e-5)
     assert wide.config.in_channels == 8
+    assert not any(weight.requires_grad for weight in trained.parameters())
 
 
 def test_bf16_casts_only_what_is_trained(micro_base: Path) -> None:

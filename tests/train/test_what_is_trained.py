@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
 from data.dataset.open import open_dataset
+from generate.checkpoint import Checkpoint, open_base, open_checkpoint
 from generate.errors import GenerateError
+from generate.generator import Generator, generate_images, load_generator
 from generate.images.items import shown_patch
-from generate.pipeline import Checkpoint, Pipeline, generate_images, load_generator, open_base, open_checkpoint
 from generate.run import generate
 from generate.sampling import Sampling
 from models import load_base
 from models.checkpoint import step_folder
-from models.denoiser import PRE_CONV, widen_conv_in
-from models.trained import load_trained
+from tests.generate.stock import stock_images
 from tests.train.conftest import Arguments, run
 from train.objective import denoising_loss
 
@@ -41,8 +41,8 @@ SHORT = [
 ]
 
 
-def generator(checkpoint: Checkpoint) -> Pipeline:
-    return load_generator(checkpoint, open_base(checkpoint))
+def generator(checkpoint: Checkpoint) -> Generator:
+    return load_generator(checkpoint, open_base(checkpoint), Sampling())
 
 
 @pytest.fixture(params=KINDS)
@@ -85,12 +85,12 @@ def test_runs_resumes_and_generates(
     other = [255 - image for image in shown]
     asked: dict[str, Any] = {"prompts": ["a", "b"], "seeds": [1, 2]}
     as_trained, without, much = (Sampling(steps=3, guidance_scale=2.0, control_scale=scale) for scale in (1, 0, 3))
-    pipeline = generator(checkpoint)
-    made = generate_images(pipeline, shown, **asked, sampling=as_trained)
-    alone = generate_images(pipeline, shown, **asked, sampling=without)
-    assert np.array_equal(made, generate_images(pipeline, shown, **asked, sampling=as_trained))  # nothing stays scaled
+    networks = generator(checkpoint)
+    made = generate_images(networks, shown, **asked, sampling=as_trained)
+    alone = generate_images(networks, shown, **asked, sampling=without)
+    assert np.array_equal(made, generate_images(networks, shown, **asked, sampling=as_trained))  # nothing stays scaled
     assert not np.array_equal(made, alone)
-    strong = [generate_images(pipeline, images, **asked, sampling=much) for images in (shown, other)]
+    strong = [generate_images(networks, images, **asked, sampling=much) for images in (shown, other)]
     assert np.array_equal(strong[0], strong[1]) == (kind == "lora")  # only a LoRA alone does not see the pre image
     stock = StableDiffusionPipeline.from_pretrained(micro_base, safety_checker=None)
     theirs = stock(
@@ -102,7 +102,7 @@ def test_runs_resumes_and_generates(
     if kind == "mask":
         square = tmp_path / "square.png"
         Image.new("RGB", (32, 32)).save(square)
-        with pytest.raises(GenerateError, match=r"must be told the damage to draw.*--mask MASK.png"):
+        with pytest.raises(GenerateError, match=r"must be given the damage to draw.*--mask MASK.png"):
             generate(checkpoint=trained, pre=square, prompt="x", out=tmp_path / "one", sampling=ONE_STEP)
 
 
@@ -126,19 +126,8 @@ def test_concatenated_latents_in_stock_diffusers(tmp_path: Path, arguments: Argu
     checkpoint = open_checkpoint(tmp_path / "run")
     pre = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     ours = generate_images(generator(checkpoint), [pre], ["x"], [5], Sampling(steps=3))[0]
-    base = load_base(micro_base)
-    unet = base.load_unet()
-    widen_conv_in(unet, load_trained(checkpoint.folder)[PRE_CONV])
-    stock = StableDiffusionInstructPix2PixPipeline(
-        vae=base.load_vae(), text_encoder=base.load_text_encoder(), tokenizer=base.load_tokenizer(), unet=unet,
-        scheduler=base.load_sampler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    stock.load_lora_weights(checkpoint.folder / "lora")
-    theirs = stock(
-        "x", Image.fromarray(pre), num_inference_steps=3, guidance_scale=1.0, image_guidance_scale=1.0,
-        generator=torch.Generator().manual_seed(5),
-    ).images[0]  # fmt: skip
-    assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 1
+    theirs = stock_images(checkpoint, [pre], ["x"], [5], steps=3)[0]
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
 def test_into_the_past_with_long_captions(tmp_path: Path, arguments: Arguments, tiny_dataset: Path) -> None:
@@ -146,7 +135,7 @@ def test_into_the_past_with_long_captions(tmp_path: Path, arguments: Arguments, 
     options = ["--data.direction=past", "--data.caption_styles={chunks: 1}", "--data.text_chunks=4", *SHORT]
     run(arguments("run", *options, "--objective.damage_weights={destroyed: 4}"))
     checkpoint = open_checkpoint(tmp_path / "run")
-    assert generator(checkpoint).text_encoder.config.text_chunks == 4
+    assert generator(checkpoint).text_chunks == 4
     row = open_dataset(tiny_dataset, "train")[0]
     assert np.array_equal(shown_patch(row, checkpoint, checkpoint.resolution), np.array(row["post"]))
     generate(
@@ -164,7 +153,7 @@ def test_a_rescaled_schedule_is_sampled_as_it_was_trained(
     plain = DDIMScheduler(beta_schedule="scaled_linear", prediction_type="v_prediction", clip_sample=False)
     plain.save_pretrained(base / "scheduler")
     run(arguments("run", *SHORT, f"--model.base={base}", "--objective.zero_terminal_snr=true"))
-    scheduler = generator(open_checkpoint(tmp_path / "run")).scheduler
+    scheduler = generator(open_checkpoint(tmp_path / "run")).sampler
     # Lin et al. 2024, algorithm 1: shift and scale sqrt(alpha_bar) so that it ends in 0 and starts where it did.
     roots = plain.alphas_cumprod.double().sqrt()
     expected = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2

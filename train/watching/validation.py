@@ -26,6 +26,8 @@ from data.examples.similarity import Pixels
 from data.imagery.pixels import resize_rgb
 from models.base import Base
 from models.denoiser import Denoiser
+from models.images import as_pixels, decode, to_unit
+from models.sampling import sample
 from train.config import Config, ObjectiveConfig
 from train.errors import ConfigError
 from train.inputs.encode import Batch
@@ -35,7 +37,6 @@ from train.objective import denoising_loss, predict
 from train.stages import Stage
 from train.watching.monitors import loss_metrics
 from train.watching.report import Measured, image_metrics, measure, write_report
-from train.watching.sampling import decode, sample
 from train.watching.trackers import show_picture
 
 SEED = 2**63 - 1  # of the validation set; no training seed is likely to be it
@@ -162,7 +163,7 @@ def validate(
             found = _losses(held_out, denoiser, schedule, map(load, loss_batches), go_on)
             metrics = _summary(accelerator, held_out, loss_batches, found)
             if held_out.images:
-                latents = _sample(held_out, denoiser, map(load, image_batches), go_on)
+                latents = sample_images(held_out, denoiser, map(load, image_batches), go_on)
                 metrics |= _images(accelerator, held_out, image_batches, latents, step)
     except BrokenOff:
         return None
@@ -215,14 +216,17 @@ def _summary(
     return loss_metrics(held_out.timesteps, table[:, 0], table[:, 1] if held_out.controlled else None)
 
 
-def _sample(
+def sample_images(
     held_out: ValidationSet, denoiser: Denoiser, batches: Iterable[Batch], go_on: Callable[[], None]
 ) -> list[Tensor]:
-    """Latents of the images, one by one."""
+    """Latents of the images, one by one, as `pre2post generate` makes them by default: DDIM without guidance."""
     made: list[Tensor] = []
+    sampler = held_out.sampler
     for batch in batches:
+        start = batch["noise"] * sampler.init_noise_sigma
+        sampler.set_timesteps(held_out.sampling_steps, device=start.device)
         ask = partial(predict, denoiser, batch=batch)
-        made += sample(ask, held_out.sampler, batch["noise"], held_out.sampling_steps, go_on)
+        made += sample(ask, sampler, start, sampler.timesteps, lambda done, latents: go_on())
     return made
 
 
@@ -232,7 +236,8 @@ def _images(
     """Decode, measure, show; the decoder is in memory only here, after everything else is done."""
     ordinals = [ordinal for batch in batches for ordinal in batch]
     vae = held_out.base.load_vae().to(accelerator.device)
-    images = decode(vae, torch.stack(latents))
+    # One by one: a decoder's activations outgrow those of a whole training step.
+    images = [as_pixels(to_unit(decode(vae, latent[None])))[0] for latent in latents]
     by_patch = dict(gather_object(list(zip(ordinals, images, strict=True))))
     measured = [_measure(held_out, ordinal, by_patch[ordinal]) for ordinal in sorted(by_patch)]
     if accelerator.is_main_process:

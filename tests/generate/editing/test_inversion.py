@@ -1,26 +1,28 @@
 """Editing by DDIM inversion: closed forms, diffusers' own inversion, and which method fits which base."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEditPipeline, StableDiffusionPipeline
+from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEditPipeline
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from generate.editing.diffedit import STRENGTH, encode, load_editor
-from generate.editing.inversion import MAPS, depth, disagreement, inverted
+from generate.editing.base import STRENGTH, clean_latents, depth
+from generate.editing.inversion import MAPS, disagreement, inverted
 from generate.editing.methods import METHODS, misfit
+from generate.generator import Conditions, Generator, load_untrained
 from generate.images.items import Item
 from generate.inputs import Inputs
-from generate.pipeline import prompt_states
 from generate.sampling import Sampling
 from models import load_base
 from models.tiny_networks import tiny_noise_schedule
-from tests.generate.test_pipeline import noise_image
+from tests.generate.test_generator import noise_image
 
 SPREAD = 0.6  # standard deviation of the analytic denoiser's world
 
@@ -42,24 +44,37 @@ class Analytic:
     def __init__(self, scheduler: DDIMScheduler) -> None:
         self.scheduler = scheduler
 
-    def __call__(self, latents: Tensor, timestep: Tensor, **_: object) -> tuple[Tensor]:
+    def __call__(self, latents: Tensor, timestep: Tensor, *_: object, **__: object) -> Tensor:
         """What the network would predict, from E[x0 | xt] = sqrt(a) s^2 xt / (a s^2 + 1 - a)."""
         a = self.scheduler.alphas_cumprod[timestep].double()
         clean = a.sqrt() * SPREAD**2 / (a * SPREAD**2 + 1 - a) * latents
         noise = (latents - a.sqrt() * clean) / (1 - a).sqrt()
         if self.scheduler.config.prediction_type == "epsilon":
-            return (noise,)
-        return (a.sqrt() * noise - (1 - a).sqrt() * clean,)
+            return torch.as_tensor(noise)
+        return torch.as_tensor(a.sqrt() * noise - (1 - a).sqrt() * clean)
 
 
-class Stand:
-    """As much of a pipeline as inversion looks at."""
+class Stand(nn.Module):
+    """As much of a denoiser as inversion looks at."""
 
-    def __init__(self, scheduler: DDIMScheduler, unet: Callable[..., tuple[Tensor]]) -> None:
-        self.scheduler, self.unet = scheduler, unet
+    controlnet, unet = None, SimpleNamespace(device=torch.device("cpu"))
+
+    def __init__(self, predict: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.predict = predict
+
+    def forward(self, *given: Any, **settings: Any) -> Tensor:
+        return self.predict(*given, **settings)
 
 
-STATES = {"prompt_embeds": torch.zeros(1, 77, 4), "negative_prompt_embeds": torch.zeros(1, 77, 4)}
+def generator_of(scheduler: DDIMScheduler, predict: Callable[..., Tensor]) -> Generator:
+    """Any function as a generator's denoiser."""
+    absent: Any = None
+    stand: Any = Stand(predict)
+    return Generator(stand, absent, absent, absent, scheduler, 1)
+
+
+NOTHING = Conditions(torch.zeros(1, 77, 4))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -69,8 +84,7 @@ def test_inversion_of_a_world_with_a_closed_form(schedule: Callable[[], DDIMSche
     clean = torch.linspace(-1.5, 1.5, 7).view(1, 1, 1, 7).double()
     errors = []
     for steps in (50, 200):
-        stand: Any = Stand(scheduler, Analytic(scheduler))
-        trail = inverted(stand, clean, STATES, steps)
+        trail = inverted(generator_of(scheduler, Analytic(scheduler)), clean, NOTHING, Sampling(steps=steps))
         assert len(trail) == depth(steps) + 1
         scheduler.set_timesteps(steps)
         levels = scheduler.alphas_cumprod[scheduler.timesteps[-depth(steps) :].flip(0)].double()
@@ -81,9 +95,9 @@ def test_inversion_of_a_world_with_a_closed_form(schedule: Callable[[], DDIMSche
 
 
 @pytest.fixture(scope="module")
-def pipeline(micro_base: Path) -> StableDiffusionPipeline:
+def networks(micro_base: Path) -> Generator:
     """The micro base alone: v-prediction, zero terminal SNR."""
-    return load_editor(load_base(micro_base), "ddim", 1)
+    return load_untrained(load_base(micro_base), Sampling(), 1)
 
 
 def inputs(source: str = "before a flood", count: int = 1) -> Inputs:
@@ -97,55 +111,53 @@ def inputs(source: str = "before a flood", count: int = 1) -> Inputs:
     )
 
 
-def autoencoded(pipeline: StableDiffusionPipeline, given: Inputs) -> Any:  # pixels
+def autoencoded(networks: Generator, given: Inputs) -> Any:  # pixels
     """What is left of the pre images when nothing is edited."""
     with torch.inference_mode():
-        decoded = pipeline.vae.decode(encode(pipeline, given) / pipeline.vae.config.scaling_factor).sample
-    return pipeline.image_processor.postprocess(decoded, output_type="np")
+        return networks.images(clean_latents(networks, given), given.seeds)
 
 
 def test_there_and_back_with_one_caption() -> None:
     """A trained base (v, zero terminal SNR) asked to change nothing: inversion comes back, SDEdit does not."""
-    pipeline = load_editor(load_base("tiny"), "ddim", 1)
+    networks = load_untrained(load_base("tiny"), Sampling(), 1)
     pre = np.asarray(Image.fromarray(np.random.default_rng(0).integers(60, 180, (6, 6, 3), np.uint8)).resize((64, 64)))
     words = ["a satellite image before a windstorm"]
     given = Inputs(pre=[pre], prompts=words, seeds=[7], buildings=[None], source_prompts=words)
-    target = autoencoded(pipeline, given)
+    target = autoencoded(networks, given)
 
     def error(method: str, steps: int) -> float:
-        made = METHODS[method](pipeline, given, Sampling(steps=steps), lambda done: None)
-        return float(np.abs(made / 255 - target).mean())
+        made = METHODS[method](networks, given, Sampling(steps=steps), lambda done: None)
+        return float(np.abs(made.astype(float) - target).mean())
 
     assert error("invert", 20) < 0.5 * error("sdedit", 20)
     assert error("invert", 20) < 0.7 * error("invert", 5)
 
 
-def test_diffedit_of_one_caption_changes_nothing(pipeline: StableDiffusionPipeline) -> None:
+def test_diffedit_of_one_caption_changes_nothing(networks: Generator) -> None:
     """Captions that agree everywhere leave the image as the autoencoder gives it back, whatever the steps."""
     given = inputs(source="after a flood", count=2)
-    made = METHODS["diffedit"](pipeline, given, Sampling(steps=4), lambda done: None)
-    assert np.abs(made / 255 - autoencoded(pipeline, given)).max() <= 0.5 / 255 + 1e-6
+    made = METHODS["diffedit"](networks, given, Sampling(steps=4), lambda done: None)
+    assert np.array_equal(made, autoencoded(networks, given))
 
 
-def test_an_image_does_not_depend_on_its_batch(pipeline: StableDiffusionPipeline) -> None:
+def test_an_image_does_not_depend_on_its_batch(networks: Generator) -> None:
     """Law 1; diffusers' own mask is cut off at the mean of the batch."""
     for method in ("invert", "diffedit"):
-        both = METHODS[method](pipeline, inputs(count=2), Sampling(steps=4), lambda done: None)
-        one = METHODS[method](pipeline, inputs(), Sampling(steps=4), lambda done: None)
+        both = METHODS[method](networks, inputs(count=2), Sampling(steps=4), lambda done: None)
+        one = METHODS[method](networks, inputs(), Sampling(steps=4), lambda done: None)
         assert np.abs(both[0].astype(int) - one[0]).max() <= 1
 
 
 def test_mask_is_where_predictions_differ() -> None:
     """A network that answers the caption in one corner only."""
 
-    def unet(latents: Tensor, _: Tensor, encoder_hidden_states: Tensor, **__: object) -> tuple[Tensor]:
+    def predict(latents: Tensor, _: Tensor, states: Tensor, *__: object, scale: float) -> Tensor:
         answer = torch.zeros_like(latents)
-        answer[..., :2, 1:3] = encoder_hidden_states[:, 0, 0].view(-1, 1, 1, 1)
-        return (latents + answer,)
+        answer[..., :2, 1:3] = states[:, 0, 0].view(-1, 1, 1, 1)
+        return latents + answer
 
-    target = {name: state + 1 for name, state in STATES.items()}
-    stand: Any = Stand(tiny_noise_schedule(), unet)
-    mask = disagreement(torch.zeros(1, 4, 4, 4), stand, STATES, target, inputs(), Sampling(steps=4))
+    networks, asked = generator_of(tiny_noise_schedule(), predict), Conditions(NOTHING.states + 1)
+    mask = disagreement(networks, torch.zeros(1, 4, 4, 4), NOTHING, asked, inputs(), Sampling(steps=4))
     expected = torch.zeros(4, 4)
     expected[:2, 1:3] = 1
     assert torch.equal(mask[0, 0], expected)
@@ -153,26 +165,30 @@ def test_mask_is_where_predictions_differ() -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_same_as_diffusers_where_that_works(
-    pipeline: StableDiffusionPipeline, schedule: Callable[[], DDIMScheduler], monkeypatch: pytest.MonkeyPatch
+    networks: Generator, schedule: Callable[[], DDIMScheduler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its inversion, level by level, and its mask of a single image, from the same latents and noise."""
     monkeypatch.setattr(
         "diffusers.models.autoencoders.vae.DiagonalGaussianDistribution.sample", lambda self, *_: self.mode()
     )
     scheduler = schedule()
-    monkeypatch.setattr(pipeline, "scheduler", scheduler)
-    parts = {name: getattr(pipeline, name) for name in ("vae", "text_encoder", "tokenizer", "unet")}
+    networks = replace(networks, sampler=scheduler)
+    parts = {name: getattr(networks, name) for name in ("vae", "text_encoder", "tokenizer")}
     stock = StableDiffusionDiffEditPipeline(
-        **parts, scheduler=scheduler, inverse_scheduler=DDIMInverseScheduler.from_config(scheduler.config),
+        **parts, unet=networks.denoiser.unet, scheduler=scheduler,
+        inverse_scheduler=DDIMInverseScheduler.from_config(scheduler.config),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     stock.set_progress_bar_config(disable=True)
     given, sampling = inputs(), Sampling(steps=8, guidance_scale=3.0)
-    source, target = (prompt_states(pipeline, words) for words in (["before a flood"], given.prompts))
+    plain = replace(sampling, guidance_scale=1.0)
     with torch.inference_mode():
-        clean = encode(pipeline, given)
-        trail = inverted(pipeline, clean, source, 8)
-        mask = disagreement(clean, pipeline, source, target, given, sampling)
+        clean = clean_latents(networks, given)
+        source, target = (
+            networks.conditions([word], None, None, sampling) for word in ("before a flood", "after a flood")
+        )
+        trail = inverted(networks, clean, networks.conditions(["before a flood"], None, None, plain), plain)
+        mask = disagreement(networks, clean, source, target, given, sampling)
     image = torch.from_numpy(given.pre[0] / 255).float().permute(2, 0, 1)[None]
     theirs = stock.invert(
         "before a flood", image, num_inference_steps=8, guidance_scale=1.0, inpaint_strength=STRENGTH

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from diffusers import StableDiffusionControlNetPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.studies.scene_seams import borders, seam
 from data.examples.condition import shown_pixels
 from data.imagery.pixels import resize_rgb
+from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
+from generate.generator import Generator, generate_images, load_generator
 from generate.images.read import read_header, read_pixels
-from generate.pipeline import Pixels, generate_images, load_generator, open_base, open_checkpoint
+from generate.inputs import Pixels
 from generate.run import generate
 from generate.sampling import Sampling
 from generate.scenes.denoise import denoise_scene
@@ -32,10 +33,10 @@ TRANSFORM = rasterio.Affine(0.5, 0.1, 500_000, 0.1, -0.5, 4_000_000)
 
 
 @pytest.fixture(scope="module")
-def pipeline(run_folder: Path) -> StableDiffusionControlNetPipeline:
-    """The pipeline of the micro checkpoint."""
+def networks(run_folder: Path) -> Generator:
+    """Of the micro checkpoint."""
     trained = open_checkpoint(run_folder)
-    return load_generator(trained, open_base(trained))
+    return load_generator(trained, open_base(trained), Sampling())
 
 
 def write_geotiff(path: Path, height: int, width: int, **more: Any) -> Path:
@@ -49,16 +50,16 @@ def write_geotiff(path: Path, height: int, width: int, **more: Any) -> Path:
 
 
 def test_a_scene_of_one_window_is_a_patch(tmp_path: Path, run_folder: Path) -> None:
-    """The windows' own denoising and decoding against diffusers' pipeline, with guidance and late control."""
+    """The windows' own denoising and decoding against a batch's, with guidance and late control."""
     sampling = Sampling(steps=3, guidance_scale=2.0, control_start=0.3, seed=5)
     pre = write_geotiff(tmp_path / "a.tif", RESOLUTION, RESOLUTION)
     generate(checkpoint=run_folder, pre=pre, out=tmp_path / "out", prompt="after a flood", sampling=sampling)
     trained = open_checkpoint(run_folder)
-    stock = generate_images(
-        load_generator(trained, open_base(trained)), [read_pixels(pre)], ["after a flood"], [5], sampling
+    patch = generate_images(
+        load_generator(trained, open_base(trained), sampling), [read_pixels(pre)], ["after a flood"], [5], sampling
     )
     ours = read_pixels(tmp_path / "out/a.tif")
-    assert np.abs(ours.astype(int) - stock[0]).max() <= 1
+    assert np.abs(ours.astype(int) - patch[0]).max() <= 1
 
 
 KINDS = [
@@ -72,7 +73,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("trained", "condition"), KINDS, ids=[" on ".join(kind) for kind in KINDS])
 def test_every_kind_of_checkpoint_makes_scenes(tmp_path: Path, micro_base: Path, trained: str, condition: str) -> None:
-    """As above, whatever was trained: diffusers' own pipeline of the kind says the same of one window."""
+    """As above, whatever was trained."""
     checkpoint = open_checkpoint(write_kind(tmp_path / "run", micro_base, trained, condition))
     sampling = Sampling(steps=3, guidance_scale=2.0, control_scale=0.7, seed=5)
     pre, mask = write_geotiff(tmp_path / "a.tif", RESOLUTION, RESOLUTION), None
@@ -82,11 +83,11 @@ def test_every_kind_of_checkpoint_makes_scenes(tmp_path: Path, micro_base: Path,
         shown = shown_pixels(Image.fromarray(shown), Image.open(mask), RESOLUTION)
     arguments: dict[str, Any] = {"checkpoint": tmp_path / "run", "prompt": "after a flood", "sampling": sampling}
     generate(pre=pre, mask=mask, out=tmp_path / "out", **arguments)
-    stock = generate_images(
-        load_generator(checkpoint, open_base(checkpoint)), [shown], ["after a flood"], [5], sampling
+    patch = generate_images(
+        load_generator(checkpoint, open_base(checkpoint), sampling), [shown], ["after a flood"], [5], sampling
     )[0]
     ours = read_pixels(tmp_path / "out/a.tif")
-    assert np.abs(ours.astype(int) - stock).max() <= 1
+    assert np.abs(ours.astype(int) - patch).max() <= 1
 
 
 def write_mask(path: Path, side: int) -> Path:
@@ -107,21 +108,21 @@ def test_the_mask_follows_the_windows(tmp_path: Path) -> None:
         assert np.array_equal(read(24, 0), np.concatenate([small[24:32], small[31:23:-1]])[:, :16])
 
 
-def test_windows_agree_with_the_whole(pipeline: StableDiffusionControlNetPipeline, monkeypatch: Any) -> None:
+def test_windows_agree_with_the_whole(networks: Generator, monkeypatch: Any) -> None:
     """Brute force: a network that looks at single cells says the same of windows as of the whole scene at once."""
 
-    def pointwise(_: object, crops: Any, timestep: Any, text: Any, pre: Any, *rest: object) -> Any:
-        seen = pre[:, :1, ::8, ::8]
+    def pointwise(_: object, crops: Any, timestep: Any, given: Any, __: object) -> Any:
+        seen = given.pre[:, :1, ::8, ::8]
         return 0.3 * crops**2 + torch.sin(3 * crops) + seen * timestep / 1000
 
-    monkeypatch.setattr("generate.scenes.denoise._predict", pointwise)
+    monkeypatch.setattr(Generator, "predict", pointwise)
     scene = np.random.default_rng(0).integers(0, 256, (88, 104, 3), np.uint8)
 
     def run(grid: Grid) -> NDArray[np.float32]:
         def read(top: int, left: int) -> Pixels:
             return scene[top : top + 8 * grid.side, left : left + 8 * grid.side]
 
-        windows = [denoise_scene(pipeline, grid, read, "x", 3, Sampling(steps=4, batch_size=3))]
+        windows = [denoise_scene(networks, grid, read, "x", 3, Sampling(steps=4, batch_size=3))]
         return np.asarray(windows[0])
 
     square = scene[:88, :88]
@@ -192,14 +193,14 @@ def test_the_watermark_repeats_over_the_scene(tmp_path: Path, run_folder: Path) 
     assert touched[:, 100:].any()
 
 
-def test_the_batch_of_windows_does_not_matter(tmp_path: Path, pipeline: StableDiffusionControlNetPipeline) -> None:
+def test_the_batch_of_windows_does_not_matter(tmp_path: Path, networks: Generator) -> None:
     """One window at a time or five at once."""
     header = read_header(write_image(tmp_path / "a.png", side=72))
     grid = windowing(RESOLUTION, None, 0.5).grid(header, 8)
     sampling = Sampling(steps=2, batch_size=1)
     with scene_windows(header.path, grid.scaled(8), 1, tmp_path / "scratch") as read:
-        one = denoise_scene(pipeline, grid, read, "x", 0, sampling)
-        five = denoise_scene(pipeline, grid, read, "x", 0, replace(sampling, batch_size=5))
+        one = denoise_scene(networks, grid, read, "x", 0, sampling)
+        five = denoise_scene(networks, grid, read, "x", 0, replace(sampling, batch_size=5))
     assert torch.allclose(one, five, atol=1e-4)
 
 

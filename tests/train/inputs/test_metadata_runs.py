@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from data.dataset.open import open_dataset
 from data.examples.sampler import view_of
-from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
+from generate.checkpoint import open_base, open_checkpoint
+from generate.generator import generate_images, load_generator
 from generate.run import generate
 from generate.sampling import Sampling
 from models import load_base
@@ -98,22 +99,22 @@ def test_trains_resumes_validates_and_generates(
 def check_generation(out: Path, row: dict[str, Any]) -> None:
     """The image follows the metadata, in a batch as alone; nothing of one call is left for the next."""
     checkpoint = open_checkpoint(out)
-    pipeline = load_generator(checkpoint, open_base(checkpoint))
+    sampling = Sampling(steps=3, guidance_scale=3.0)
+    networks = load_generator(checkpoint, open_base(checkpoint), sampling)
     one = (row["metadata_post"], row["metadata_pre"])
     later = ([*row["metadata_post"][:4], 2030, 1, 1], row["metadata_pre"])
     shown = np.array(row["pre"])
-    sampling = Sampling(steps=3, guidance_scale=3.0)
 
     def made(*metadata: Any, **other: Any) -> Any:
         count = len(metadata)
         return generate_images(
-            pipeline, [shown] * count, ["x"] * count, [5] * count, sampling, metadata=list(metadata), **other
+            networks, [shown] * count, ["x"] * count, [5] * count, sampling, metadata=list(metadata), **other
         ).astype(int)
 
     alone, together = made(one), made(one, later)
     assert np.abs(together[0] - alone[0]).max() <= 1
     assert np.abs(together[1] - alone[0]).max() > 1
-    unknown = generate_images(pipeline, [shown], ["x"], [5], sampling)
+    unknown = generate_images(networks, [shown], ["x"], [5], sampling)
     assert np.abs(unknown.astype(int)[0] - alone[0]).max() > 1
     assert np.array_equal(made(one), alone)
 

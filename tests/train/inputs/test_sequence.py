@@ -17,8 +17,9 @@ from data.dataset.open import open_dataset
 from data.examples.sampler import example_rng, view_of
 from evaluation.output import image_file
 from evaluation.run import evaluate
+from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
-from generate.pipeline import generate_images, load_generator, open_base, open_checkpoint
+from generate.generator import generate_images, load_generator
 from generate.run import generate
 from generate.sampling import Sampling
 from models import load_base
@@ -220,14 +221,14 @@ def validated_losses(out: Path) -> list[tuple[float | None, float | None]]:
 
 def follows_every_image(out: Path, row: dict[str, Any], images: int) -> None:
     checkpoint = open_checkpoint(out)
-    pipeline = load_generator(checkpoint, open_base(checkpoint))
+    sampling = Sampling(steps=2, guidance_scale=3.0)
+    networks = load_generator(checkpoint, open_base(checkpoint), sampling)
     shown = np.concatenate([np.asarray(image) for image in [row["pre"], *row["history"][::-1]][:images]], -1)
     conditions = [row["metadata_pre"], *row["metadata_history"][::-1]][:images]
     told = (row["metadata_post"], conditions[0] if images == 1 else conditions)
 
     def made(pixels: Any) -> Any:
-        sampling = Sampling(steps=2, guidance_scale=3.0)
-        return generate_images(pipeline, [pixels], ["x"], [5], sampling, metadata=[told]).astype(int)
+        return generate_images(networks, [pixels], ["x"], [5], sampling, metadata=[told]).astype(int)
 
     plain = made(shown)
     for image in range(images):
@@ -252,7 +253,7 @@ def test_too_short_a_history_is_named(
     with pytest.raises(GenerateError, match="shown 2 images of before the event, but 12 patches of split train"):
         generate(checkpoint=tmp_path / "run", pre=tiny_dataset, split="train", out=out)
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
-    with pytest.raises(GenerateError, match=r"one.png: the checkpoint is shown 2 images of before the event"):
+    with pytest.raises(GenerateError, match=r"one.png: the checkpoint was trained on 2 pre-event images"):
         generate(checkpoint=tmp_path / "run", pre=tmp_path / "one.png", prompt="x", out=out)
     assert not out.exists()
 

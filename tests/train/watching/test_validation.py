@@ -17,6 +17,7 @@ from data.dataset.open import open_dataset
 from models import load_base
 from models.checkpoint import step_folder
 from models.denoiser import Denoiser
+from models.images import as_pixels, decode, to_unit
 from tests.train.conftest import Arguments, run
 from tests.train.saving.test_resume import assert_same_run
 from train.config import Config
@@ -25,10 +26,9 @@ from train.errors import ConfigError
 from train.inputs.encode import unchanged
 from train.inputs.examples import check_masks
 from train.networks import build_denoiser
-from train.objective import denoising_loss, predict
+from train.objective import denoising_loss
 from train.stages import stages_of
-from train.watching.sampling import decode, sample
-from train.watching.validation import ValidationSet, open_held_out, prepare_validation, validate
+from train.watching.validation import ValidationSet, open_held_out, prepare_validation, sample_images, validate
 
 VALIDATED = [
     "--validation.every=3",
@@ -123,19 +123,14 @@ def test_the_images_are_what_stock_diffusers_generates(tmp_path: Path, arguments
         prompt_embeds=batch["encoder_hidden_states"],
         image=batch["condition"].float() / 255,
         latents=batch["noise"],
-        num_inference_steps=4,
+        num_inference_steps=held_out.sampling_steps,
         guidance_scale=1.0,
         output_type="np",
     ).images
     with torch.no_grad():
-        latents = sample(
-            lambda noisy, t: predict(denoiser, noisy, t, batch),
-            base.load_sampler(),
-            batch["noise"],
-            4,
-            lambda: None,
-        )
-        (image,) = decode(vae, latents)
+        batches = [{name: x[None] for name, x in held_out.examples[1].items()}]
+        (latents,) = sample_images(held_out, denoiser, batches, lambda: None)
+        (image,) = as_pixels(to_unit(decode(vae, latents[None])))
     assert np.abs(image.astype(int) - (expected * 255).round()).max() <= 1
 
 

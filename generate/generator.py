@@ -1,0 +1,258 @@
+"""The networks that make images, with all that sampling needs to know of them: made here, handed to everything else.
+
+What they make is what diffusers' own pipelines make of the same folders, to at most one grey level: that is tested for
+each kind of checkpoint.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from diffusers import AutoencoderKL, SchedulerMixin
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from data.examples.condition import CHANNELS
+from generate.checkpoint import PARTS, Checkpoint
+from generate.errors import GenerateError
+from generate.inputs import Metadata, Pixels
+from generate.sampling import Sampling
+from models import Base, load_controlnet
+from models.checkpoint import usable
+from models.denoiser import PRE_CONV, Denoiser, concatenate_pre
+from models.diffusionsat.metadata import normalised_batch
+from models.images import as_pixels, decode, encode, to_unit
+from models.lora import load_adapter
+from models.sampling import guide, noise, sample
+from models.text import text_states
+from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What B images are conditioned on; under guidance B rows without caption and metadata come before theirs."""
+
+    states: Tensor  # (B or 2 B, tokens, D) of the text encoder
+    pre: Tensor | None = None  # as `Denoiser.forward` takes it; None = the networks see no image
+    metadata: Tensor | None = None  # (B or 2 B, 7), normalised
+    cond_metadata: Tensor | None = None  # (B or 2 B, 7[, T])
+    guided: bool = False
+
+    def repeated(self, row: int, count: int, pre: Tensor | None = None) -> "Conditions":
+        """One of the images, `count` times, without metadata; `pre` (count, ...) is what each of these sees."""
+        states = self.states.unflatten(0, (1 + self.guided, -1))[:, row : row + 1].expand(-1, count, -1, -1)
+        doubled = pre if pre is None else torch.cat([pre] * (1 + self.guided))
+        return Conditions(states.flatten(0, 1), doubled, guided=self.guided)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Frozen networks on this process's device, in the precision that images are sampled in."""
+
+    denoiser: Denoiser
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    sampler: SchedulerMixin
+    text_chunks: int  # pieces of 77 tokens that a caption may have
+    channels: int = 0  # of what the denoiser is conditioned on; 0 = it sees no image
+    latents_scale: float | None = None  # it sees latents, times this; None = pixels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        device: torch.device = self.denoiser.unet.device
+        return device
+
+    @property
+    def cell_px(self) -> int:
+        """Pixels per latent cell along one axis."""
+        return 1 << (len(self.vae.config.block_out_channels) - 1)
+
+    def states(self, prompts: Sequence[str], guided: bool) -> Tensor:
+        """(B, tokens, D) of captions, or (2 B, ...) with empty ones first."""
+        texts = [[""] * len(prompts), prompts] if guided else [prompts]
+        return torch.cat([text_states(self.tokenizer, self.text_encoder, text, self.text_chunks) for text in texts])
+
+    def conditions(
+        self,
+        prompts: Sequence[str],
+        pre: Sequence[Pixels] | None,
+        metadata: Sequence[Metadata] | None,
+        sampling: Sampling,
+    ) -> Conditions:
+        """What a batch is conditioned on: everything that is the same in every denoising step.
+
+        Raises:
+            GenerateError: pre images with other channels than the networks were trained with.
+        """
+        guided = sampling.guidance_scale > 1
+        shown = self.shown(pre) if pre else None
+        given = Conditions(
+            self.states(prompts, guided), shown if shown is None else torch.cat([shown] * (1 + guided)), guided=guided
+        )
+        if metadata is None:
+            return given
+        target, condition = (_normalised(rows, guided, self.device) for rows in zip(*metadata, strict=True))
+        return replace(given, metadata=target, cond_metadata=condition)
+
+    def shown(self, pre: Sequence[Pixels]) -> Tensor | None:
+        """What the denoiser sees of pre images: pixels (B, K, H, W) in [0, 1], latents (B, C, h, w), or nothing."""
+        if not self.channels:
+            return None
+        images = conditioning(pre).to(self.device)
+        if images.shape[1] != self.channels:
+            raise GenerateError(
+                f"the checkpoint was trained with {self.channels} channels (an image has 3, a damage mask 5 more), but "
+                f"was given {images.shape[1]}. With model.condition pixels+mask, give a --mask, or a built dataset: it "
+                "has the masks."
+            )
+        return images if self.latents_scale is None else encode(self.vae, images) * self.latents_scale
+
+    def predict(self, noisy: Tensor, timestep: Tensor, given: Conditions, sampling: Sampling) -> Tensor:
+        """(B, C, h, w) float32, guided by caption and metadata."""
+        controls = sampling.controls(step=int((self.sampler.timesteps > timestep).sum()))
+        with nullcontext() if controls or self.denoiser.controlnet is None else self.denoiser.without_control():
+            predicted: Tensor = self.denoiser(
+                torch.cat([noisy] * (1 + given.guided)),
+                timestep,
+                given.states,
+                given.pre,
+                given.metadata,
+                given.cond_metadata,
+                scale=sampling.control_scale,
+            )
+        return guide(predicted, sampling.guidance_scale) if given.guided else predicted
+
+    def images(self, latents: Tensor, seeds: Sequence[int]) -> Pixels:
+        """(B, H, W, 3) of latents.
+
+        Raises:
+            GenerateError: they are NaN or infinite.
+        """
+        decoded = to_unit(decode(self.vae, latents))
+        check_finite(decoded, seeds)
+        return as_pixels(decoded)
+
+
+def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> Generator:
+    """Load what was trained, onto its base.
+
+    Args:
+        checkpoint: what `open_checkpoint` found.
+        parts: its base, from `open_base`.
+        sampling: its scheduler and precision.
+
+    Raises:
+        CheckpointError: its weights are cut off, or of another network.
+    """
+    dtype = DTYPES[sampling.precision]
+    base = load_untrained(parts, sampling, checkpoint.text_chunks, checkpoint.zero_terminal_snr)
+    unet, trained = base.denoiser.unet, PARTS[checkpoint.trained]
+    with usable(checkpoint.weights):
+        controlnet = load_controlnet(checkpoint.weights / CONTROLNET, dtype) if CONTROLNET in trained else None
+        if CONV_IN in trained:
+            concatenate_pre(unet, load_trained(checkpoint.weights)[PRE_CONV])
+        if LORA in trained:
+            load_adapter(checkpoint.weights / LORA, unet)
+    scaling_factor = float(base.vae.config.scaling_factor)
+    return replace(
+        base,
+        denoiser=Denoiser(unet, controlnet, compute_dtype=dtype).to(base.device),
+        channels=0 if trained == [LORA] else CHANNELS.get(checkpoint.condition, 3) * checkpoint.sequence,
+        latents_scale=1.0 if CONV_IN in trained else scaling_factor if checkpoint.condition == "latents" else None,
+    )
+
+
+def load_untrained(parts: Base, sampling: Sampling, text_chunks: int, zero_terminal_snr: bool = False) -> Generator:
+    """A base alone.
+
+    Args:
+        parts: the base.
+        sampling: its scheduler and precision.
+        text_chunks: pieces of 77 tokens that a caption may have.
+        zero_terminal_snr: the noise schedule is rescaled to end in pure noise.
+    """
+    device, dtype = PartialState().device, DTYPES[sampling.precision]
+    return Generator(
+        Denoiser(parts.load_unet(dtype), compute_dtype=dtype).to(device),
+        parts.load_vae(dtype).to(device),
+        parts.load_text_encoder(dtype).to(device),
+        parts.load_tokenizer(),
+        parts.load_sampler(sampling.scheduler, zero_terminal_snr),
+        text_chunks,
+    )
+
+
+@torch.inference_mode()
+def generate_images(
+    generator: Generator,
+    pre: Sequence[Pixels],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    on_step: Callable[[int], None] = lambda done: None,
+    metadata: Sequence[Metadata] | None = None,
+) -> Pixels:
+    """Generate one batch.
+
+    Args:
+        generator: from `load_generator`.
+        pre: pre images, all of one size.
+        prompts: one for each image.
+        seeds: one for each image. Each start noise has a CPU generator of its own, so that an image depends neither
+            on its batch nor on the device.
+        sampling: its scheduler, precision and seed have gone into `generator` and `seeds`.
+        on_step: called with the number of finished steps after each.
+        metadata: one for each image, for networks that take them; None = unknown.
+
+    Returns:
+        (batch, height, width, 3) uint8.
+    """
+    set_steps(generator, sampling.steps)
+    given = generator.conditions(prompts, pre, metadata, sampling)
+    sampler, size = generator.sampler, [side // generator.cell_px for side in pre[0].shape[:2]]
+    start = noise((generator.vae.config.latent_channels, *size), seeds, generator.device) * sampler.init_noise_sigma
+    latents = sample(
+        lambda noisy, timestep: generator.predict(noisy, timestep, given, sampling),
+        sampler,
+        start,
+        sampler.timesteps,
+        lambda done, _: on_step(done),
+    )
+    return generator.images(latents, seeds)
+
+
+def set_steps(generator: Generator, steps: int) -> None:
+    """Let the sampler make so many steps, or say that it cannot."""
+    most = generator.sampler.config.num_train_timesteps - 1
+    if not 1 <= steps <= most:
+        raise GenerateError(f"steps is {steps}; expected 1 to {most}, usually 20 to 100.")
+    generator.sampler.set_timesteps(steps, device=generator.device)
+
+
+def conditioning(pre: Sequence[Pixels]) -> Tensor:
+    """(B, K, H, W) float32 in [0, 1], as diffusers makes it from PIL images."""
+    return torch.from_numpy(np.stack(pre).astype(np.float32) / 255).permute(0, 3, 1, 2).contiguous()
+
+
+def check_finite(values: NDArray[Any], seeds: Sequence[int]) -> None:
+    """Stop if the networks gave NaN or infinite values."""
+    if not np.isfinite(values).all():
+        raise GenerateError(
+            f"the network gave NaN or infinite values (seeds {list(seeds)}). Its weights have diverged: use an earlier "
+            "checkpoint. With bf16, try fp32 first."
+        )
+
+
+def _normalised(rows: Sequence[Any], guided: bool, device: torch.device) -> Tensor:
+    """What networks are given of METADATA_FIELDS in natural units; under guidance rows of unknown ones come first."""
+    known = normalised_batch(list(rows), len(rows)).to(device)
+    return torch.cat([torch.full_like(known, torch.nan), known]) if guided else known
