@@ -7,6 +7,7 @@ On many GPUs: `accelerate launch --num_processes 4 -m launch.cli generate ...`
 from functools import partial
 from pathlib import Path
 
+from data.examples.condition import condition_of
 from generate.checkpoint import Checkpoint, open_base, open_checkpoint
 from generate.errors import GenerateError
 from generate.generator import load_generator
@@ -76,7 +77,7 @@ def generate(
             items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
         else:
             window = window or window_at(trained, side)
-            items = file_items(pre, prompt, side=side, window=window, mask=mask)
+            items = file_items(pre, prompt, trained, side=side, window=window, mask=mask)
         windows = windowing(side, window, overlap)
         parts = open_base(trained, base)
         prompts = [item.prompt for item in items]
@@ -94,7 +95,7 @@ def generate(
 
 def _check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int | None, style: str | None) -> None:
     """Stop at options that do not fit the checkpoint or what is to be generated from."""
-    reads_mask = trained.condition == "pixels+mask" and "controlnet" in trained.trained
+    reads_mask = condition_of(trained.trained, trained.condition).with_mask is not None
     if mask and (pre.is_dir() or not reads_mask):
         why = "a dataset has masks of its own" if pre.is_dir() else f"{trained.folder} was trained without masks"
         raise GenerateError(f"--mask is {mask}, but {why}. Leave it out.")
@@ -105,8 +106,8 @@ def _check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int
             raise GenerateError(f"--{name} is for the patches of a dataset; leave it out for images and batch files.")
     if reads_mask and not mask:
         raise GenerateError(
-            f"{trained.folder}: trained on pixels+mask, so it must be given the damage to draw. Give one image with "
-            "--mask MASK.png, or a dataset, which has masks of its own."
+            f"{trained.folder}: trained on {trained.condition}, so it must be given the damage to draw. Give one image "
+            "with --mask MASK.png, or a dataset, which has masks of its own."
         )
     if trained.sequence > 1:
         raise GenerateError(

@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.dataset.open import fingerprint, open_dataset
-from data.examples.condition import shown_pixels
+from data.examples.condition import condition_of
 from data.examples.invented_damage import invented_damage
 from data.examples.sampler import example_rng
 from data.imagery.encode import encode_png
@@ -119,6 +119,7 @@ def _items(
     """What to generate, and the PNG of each mask; patch k's damage depends on (seed, k) only."""
     places, images = rows.select_columns([name for name in COLUMNS if name != "pre"]), rows.select_columns(["pre"])
     told = captions_of(rows, positions, trained.caption_style) if trained.caption_style != "short" else None
+    condition = condition_of(trained.trained, trained.condition)
     items, masks = [], []
     for index, position in enumerate(positions):
         row: Mapping[str, Any] = places[position]
@@ -128,7 +129,7 @@ def _items(
         mask, prompt = found
 
         def read(position: int = position, mask: NDArray[np.uint8] = mask) -> NDArray[np.uint8]:
-            return shown_pixels(images[position]["pre"], Image.fromarray(mask), side)
+            return condition.shown(images[position]["pre"], Image.fromarray(mask), side)
 
         png = encode_png(resize_mask(Image.fromarray(mask), side))
         facts = origin | {"mask_sha256": hashlib.sha256(png).hexdigest()}
@@ -139,7 +140,7 @@ def _items(
 
 
 def _check_checkpoint(trained: Checkpoint) -> None:
-    if trained.condition != "pixels+mask" or "controlnet" not in trained.trained:
+    if not condition_of(trained.trained, trained.condition).with_mask:
         raise GenerateError(
             f"{trained.folder}: trained with model.condition {trained.condition}, so it cannot be told which damage to "
             "draw. Train one with --model.condition pixels+mask."

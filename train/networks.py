@@ -7,7 +7,7 @@ import torch
 from diffusers import ControlNetModel, DDPMScheduler, ModelMixin, UNet2DConditionModel
 from torch import nn
 
-from data.examples.condition import CHANNELS
+from data.examples.condition import CONDITIONS
 from models.base import Base
 from models.controlnet import controlnet_from_unet
 from models.cpu.layers import use_cpu_layers
@@ -69,7 +69,8 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
 
 def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed: int) -> ControlNetModel:
     """A new one, in float32."""
-    told, attention = uses_metadata(model, base), model.controlnet == "3d+attention"
+    condition, told = CONDITIONS[model.condition], uses_metadata(model, base)
+    attention = model.controlnet == "3d+attention"
     kind: type[ControlNetModel] = SatControlNet if told else ControlNetModel
     settings: dict[str, Any] = {"null_metadata": model.null_metadata} if told else {}
     if model.controlnet != "2d":
@@ -85,8 +86,8 @@ def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed
         vae_scale_factor=base.vae_scale_factor,
         seed=seed,
         kind=kind,
-        latents=model.condition == "latents",
-        conditioning_channels=CHANNELS.get(model.condition, 3),
+        latents=condition.latents,
+        conditioning_channels=condition.channels,
         **settings,
     ).train()
 

@@ -1,6 +1,7 @@
 """What networks are shown and told of a place: its image, the damage that is asked for, its metadata."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,30 +13,54 @@ from data.imagery.pixels import resize_mask, resize_rgb
 from data.schema import METADATA_FIELDS
 
 DAMAGE_VALUES_SHOWN = 5  # background and the four damage classes; un-classified ground is none of them
-CHANNELS = {"pixels": 3, "pixels+mask": 3 + DAMAGE_VALUES_SHOWN}
+
+Pixels = NDArray[np.uint8]
 
 
-def shown_pixels(image: Image.Image, mask: Image.Image | None, resolution: int) -> NDArray[np.uint8]:
-    """An image, with the damage mask as one-hot channels behind it if there is one.
-
-    Args:
-        image: of the patch.
-        mask: its damage mask: 0 background, 1 to 4 damage, 255 not assessable.
-        resolution: side of the result, px.
-
-    Returns:
-        (resolution, resolution, 3 or 8) uint8; a class is 255 where it is and 0 elsewhere.
-    """
-    pixels = resize_rgb(image, resolution)
-    if mask is None:
-        return pixels
-    return with_mask(pixels, resize_mask(mask, resolution))
-
-
-def with_mask(pixels: NDArray[np.uint8], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(height, width, 3) pixels and (height, width) of a damage mask as (height, width, 8)."""
+def with_mask(pixels: Pixels, classes: Pixels) -> Pixels:
+    """(height, width, 3) pixels and (height, width) of a damage mask as (height, width, 8): 255 where a class is."""
     one_hot = (classes[..., None] == np.arange(DAMAGE_VALUES_SHOWN)) * np.uint8(255)
     return np.concatenate([pixels, one_hot], -1)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a network is shown of a patch."""
+
+    channels: int = 3
+    with_mask: Callable[[Pixels, Pixels], Pixels] | None = None  # pixels and damage mask -> all; None = pixels alone
+    latents: bool = False  # of the VAE, made of these pixels
+
+    def shown(self, image: Image.Image, mask: Image.Image | None, resolution: int) -> Pixels:
+        """The image of a patch and, where there is one and this condition reads it, its damage mask.
+
+        Args:
+            image: of the patch.
+            mask: its damage mask: 0 background, 1 to 4 damage, 255 not assessable.
+            resolution: side of the result, px.
+
+        Returns:
+            (resolution, resolution, channels) uint8.
+        """
+        pixels = resize_rgb(image, resolution)
+        if mask is None or self.with_mask is None:
+            return pixels
+        return self.with_mask(pixels, resize_mask(mask, resolution))
+
+
+CONDITIONS = {  # the values of model.condition
+    "pixels": Condition(),
+    "latents": Condition(latents=True),
+    "pixels+mask": Condition(channels=3 + DAMAGE_VALUES_SHOWN, with_mask=with_mask),
+}
+CHANNELS = {name: condition.channels for name, condition in CONDITIONS.items()}
+
+
+def condition_of(trained: str, condition: str) -> Condition:
+    """Of what is trained and its `model.condition`, which is that of the ControlNet."""
+    if "controlnet" in trained:
+        return CONDITIONS[condition]
+    return CONDITIONS["latents" if trained == "lora+concat" else "pixels"]
 
 
 def shown_sequence(row: Mapping[str, Any], images: int, resolution: int) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data.dataset.open import fingerprint, open_dataset, rows_of
-from data.examples.condition import newest, shown_metadata, shown_pixels, shown_sequence, too_short, undamaged
+from data.examples.condition import condition_of, newest, shown_metadata, shown_sequence, too_short, undamaged
 from data.storage import sha256
 from generate.checkpoint import Checkpoint
 from generate.errors import GenerateError
@@ -40,7 +40,9 @@ class Item:
     metadata: Metadata | None = None  # None = unknown
 
 
-def file_items(pre: Path, prompt: str | None, *, side: int, window: int, mask: Path | None = None) -> list[Item]:
+def file_items(
+    pre: Path, prompt: str | None, trained: Checkpoint, *, side: int, window: int, mask: Path | None = None
+) -> list[Item]:
     """The items of one image file or of a batch file of them.
 
     An image that fills one window exactly is generated at once, in a batch with others; any other by windows.
@@ -48,6 +50,7 @@ def file_items(pre: Path, prompt: str | None, *, side: int, window: int, mask: P
     Args:
         pre: a PNG, JPEG or GeoTIFF, or a .json or .jsonl file that names some.
         prompt: what the new image shows; for entries of a batch file that say nothing themselves.
+        trained: the checkpoint.
         side: of the network's input, px.
         window: pixels of an image that fill it along one side.
         mask: damage mask that a single image is to show.
@@ -59,14 +62,14 @@ def file_items(pre: Path, prompt: str | None, *, side: int, window: int, mask: P
         if mask:
             raise GenerateError(f"--mask is for a single image, but {pre} lists some. Generate them one by one.")
         entries = read_batch_file(pre, prompt)
-        return [_file_item(key, path, name, text, side, window) for key, (path, name, text) in enumerate(entries)]
+        return [_file_item(key, *entry, trained, side, window) for key, entry in enumerate(entries)]
     if prompt is None:
         raise GenerateError(
             f"{pre}: a single image has no caption. Say with --prompt what the new image shows, in the words the "
             "checkpoint was trained with, e.g. --prompt 'a fmow satellite image after being affected by a flooding "
             "natural disaster'."
         )
-    return [_file_item(0, pre, pre.stem, prompt, side, window, mask)]
+    return [_file_item(0, pre, pre.stem, prompt, trained, side, window, mask)]
 
 
 def patch_items(
@@ -141,14 +144,15 @@ def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
     image, mask = row["post" if past else "pre"], None
     if trained.sequence > 1:
         return shown_sequence(row, trained.sequence, side)
-    if trained.condition == "pixels+mask" and "controlnet" in trained.trained:
+    condition = condition_of(trained.trained, trained.condition)
+    if condition.with_mask:
         if row["damage_mask"] is None:
             raise GenerateError(
                 f"patch {row['patch_id']} has no damage mask, which the checkpoint was trained with "
-                "(model.condition pixels+mask). Take a dataset whose scenes all have labels."
+                f"(model.condition {trained.condition}). Take a dataset whose scenes all have labels."
             )
         mask = undamaged(row["damage_mask"]) if past else row["damage_mask"]
-    return shown_pixels(image, mask, side)
+    return condition.shown(image, mask, side)
 
 
 def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str, target: str = "post") -> list[str]:
@@ -173,7 +177,9 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: int, mask: Path | None = None) -> Item:
+def _file_item(
+    key: int, path: Path, name: str, prompt: str, trained: Checkpoint, side: int, window: int, mask: Path | None = None
+) -> Item:
     header = read_header(path)
     files = {"pre": path}
     if mask:
@@ -186,7 +192,8 @@ def _file_item(key: int, path: Path, name: str, prompt: str, side: int, window: 
 
     def read() -> Pixels:
         drawn = Image.open(mask, formats=("PNG", "JPEG", "TIFF")) if mask else None
-        return shown_pixels(Image.fromarray(read_pixels(path)), drawn, side)
+        condition = condition_of(trained.trained, trained.condition)
+        return condition.shown(Image.fromarray(read_pixels(path)), drawn, side)
 
     if header.driver == "GTiff" or window != side or (header.width, header.height) != (side, side):
         return Item(key, name, prompt, origin, read=None, scene=header)

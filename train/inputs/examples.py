@@ -12,8 +12,9 @@ from datasets import Dataset
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from data.examples.condition import shown_pixels, shown_sequence, too_short, undamaged
+from data.examples.condition import shown_sequence, too_short, undamaged
 from data.examples.sampler import example_rng, view_of
+from data.imagery.pixels import resize_rgb
 from data.quality.image import nodata_mask
 from data.schema import WITH_MASK
 from models.base import Base
@@ -91,7 +92,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def _target(self, view: View, row: dict[str, Any], spread: np.ndarray) -> dict[str, Tensor]:
         if self.latents is None:
-            pixels = shown_pixels(row[view.target], None, self.recipe.resolution)
+            pixels = resize_rgb(row[view.target], self.recipe.resolution)
             return {"target_pixels": mirror(pixels, view.mirrored), "spread": torch.from_numpy(spread)}
         posterior = self._posterior(self.latents, view.target, view)
         return {"latents": sample(posterior, torch.from_numpy(spread), self.recipe.scaling_factor)}
@@ -106,12 +107,12 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         if recipe.show_latents is not None and self.latents is not None:
             found["condition"] = self._posterior(self.latents, view.source, view)["mean"] * recipe.show_latents
         else:
-            mask = row["damage_mask"] if recipe.show_mask else None
+            mask = row["damage_mask"] if recipe.condition.with_mask else None
             mask = undamaged(mask) if mask is not None and view.past else mask
             if recipe.sequence > 1:
                 pixels = shown_sequence(row, recipe.sequence, recipe.resolution)
             else:
-                pixels = shown_pixels(row[view.source], mask, recipe.resolution)
+                pixels = recipe.condition.shown(row[view.source], mask, recipe.resolution)
             found["condition"] = mirror(pixels, view.mirrored)
         if recipe.damage_weights is not None:
             mask = mirror(loss_mask(row)[..., None], view.mirrored)[0]
@@ -156,7 +157,7 @@ def prepare_examples(
         ConfigError: patches of several sizes, a patch without a caption of a style, or without a mask that is shown.
     """
     data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
-    if recipe.show_mask:
+    if recipe.condition.with_mask:
         check_masks(dataset)
     check_histories(stage, dataset, data.sequence)
     views = views_of(len(dataset), mirror=data.mirror, direction=data.direction)
@@ -211,7 +212,7 @@ def columns_shown(recipe: Recipe, views: Sequence[View], *, encoded: bool) -> li
         columns |= {view.source for view in views}
     if not encoded:
         columns |= {view.target for view in views}
-    if recipe.show_mask:
+    if recipe.condition.with_mask:
         columns |= {"damage_mask"}
     if recipe.sequence > 1:
         columns |= {"history"}
@@ -235,6 +236,6 @@ def check_masks(dataset: Dataset) -> None:
     unlabelled = [row for row, labels in enumerate(dataset["labels"][:]) if labels not in WITH_MASK]
     if unlabelled:
         raise ConfigError(
-            f"model.condition is pixels+mask, but {len(unlabelled)} patches have no damage mask, the first is "
+            f"model.condition shows the damage mask, but {len(unlabelled)} patches have no damage mask, the first is "
             f"{dataset[unlabelled[0]]['patch_id']}. Leave their scenes out of the dataset, or choose pixels."
         )

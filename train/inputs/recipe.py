@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datasets import Dataset
 from diffusers import DDPMScheduler
 
+from data.examples.condition import Condition, condition_of
 from models.base import Base
 from train.config import Config
 from train.config_checks import DAMAGE_CLASSES
@@ -24,7 +25,7 @@ class Recipe:
     caption_dropout: float
     noise_offset: float
     input_perturbation: float
-    show_mask: bool  # behind the pixels of the condition
+    condition: Condition
     sequence: int  # images of before the event in the condition
     show_latents: float | None  # the condition is latents, times this; None = pixels
     damage_weights: list[float] | None  # of the mask values 0 to 4
@@ -35,7 +36,7 @@ def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: i
     model, objective, vae = config.model, config.objective, base.config("vae")
     scaling_factor = float(vae.get("scaling_factor", 0.18215))
     side = resolution // base.vae_scale_factor
-    shows_latents = {"lora": False, "lora+concat": True}.get(model.trained, model.condition == "latents")
+    condition = condition_of(model.trained, model.condition)
     return Recipe(
         seed=config.train.seed,
         resolution=resolution,
@@ -45,10 +46,10 @@ def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: i
         caption_dropout=config.data.caption_dropout,
         noise_offset=objective.noise_offset,
         input_perturbation=objective.input_perturbation,
-        show_mask="controlnet" in model.trained and model.condition == "pixels+mask",
+        condition=condition,
         sequence=config.data.sequence,
         # InstructPix2Pix concatenates latents as the VAE gives them.
-        show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if shows_latents else None,
+        show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if condition.latents else None,
         damage_weights=[objective.damage_weights.get(name, 1.0) for name in DAMAGE_CLASSES]
         if objective.damage_weights
         else None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.studies.scene_seams import borders, seam
-from data.examples.condition import shown_pixels
+from data.examples.condition import CONDITIONS
 from data.imagery.pixels import resize_rgb
 from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
@@ -80,7 +80,7 @@ def test_every_kind_of_checkpoint_makes_scenes(tmp_path: Path, micro_base: Path,
     shown = read_pixels(pre)
     if condition == "pixels+mask":
         mask = write_mask(tmp_path / "mask.png", RESOLUTION)
-        shown = shown_pixels(Image.fromarray(shown), Image.open(mask), RESOLUTION)
+        shown = CONDITIONS["pixels+mask"].shown(Image.fromarray(shown), Image.open(mask), RESOLUTION)
     arguments: dict[str, Any] = {"checkpoint": tmp_path / "run", "prompt": "after a flood", "sampling": sampling}
     generate(pre=pre, mask=mask, out=tmp_path / "out", **arguments)
     patch = generate_images(
@@ -98,10 +98,10 @@ def write_mask(path: Path, side: int) -> Path:
 
 
 def test_the_mask_follows_the_windows(tmp_path: Path) -> None:
-    """Behind the colours, at the network's scale, mirrored beyond the edge; as `shown_pixels` shows a patch."""
+    """Behind the colours, at the network's scale, mirrored beyond the edge; as a patch is shown."""
     path, mask = write_image(tmp_path / "a.png", side=64), write_mask(tmp_path / "mask.png", 64)
     with Image.open(path) as image, Image.open(mask) as classes:
-        small = shown_pixels(image, classes, 32)
+        small = CONDITIONS["pixels+mask"].shown(image, classes, 32)
     with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path / "scratch", mask) as read:
         assert np.array_equal(read(8, 16), small[8:24, 16:32])
     with scene_windows(path, Grid(40, 40, side=16, stride=8), 2, tmp_path / "scratch", mask) as read:

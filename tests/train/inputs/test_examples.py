@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from data.dataset.open import open_dataset
+from data.examples.condition import CONDITIONS
 from data.examples.sampler import example_rng, view_of
 from models import load_base
 from tests.train.conftest import Arguments
@@ -53,7 +54,8 @@ def test_offset_and_perturbation_are_added_to_the_noise(examples: Examples) -> N
 def test_condition_target_and_weights_show_the_same_view(examples: Examples) -> None:
     """Mirrored or not, future or past: all from one row, flipped together."""
     weighted = replace(
-        examples, recipe=replace(examples.recipe, show_mask=True, damage_weights=[1.0, 2.0, 3.0, 4.0, 5.0])
+        examples,
+        recipe=replace(examples.recipe, condition=CONDITIONS["pixels+mask"], damage_weights=[1.0, 2.0, 3.0, 4.0, 5.0]),
     )
     kinds = set()
     for ordinal in range(len(examples.views)):

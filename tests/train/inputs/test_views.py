@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
-from data.examples.condition import shown_pixels, undamaged
+from data.examples.condition import CONDITIONS, undamaged
 from train.errors import ConfigError
 from train.inputs.views import View, captions_of_views, views_of
 
@@ -58,7 +58,7 @@ def test_a_missing_style_is_named() -> None:
 def test_a_mask_is_shown_as_one_channel_a_class() -> None:
     image = Image.fromarray(np.full((4, 4, 3), 7, np.uint8))
     mask = Image.fromarray(np.array([[0, 1, 2, 3], [4, 255, 0, 0]] + [[0] * 4] * 2, np.uint8))
-    shown = shown_pixels(image, mask, 4)
+    shown = CONDITIONS["pixels+mask"].shown(image, mask, 4)
     assert shown.shape == (4, 4, 8) and shown.dtype == np.uint8 and (shown[..., :3] == 7).all()
     assert shown[0, :, 3:].tolist() == [[255 * (c == value) for c in range(5)] for value in range(4)]
     assert shown[1, 0, 3:].tolist() == [0, 0, 0, 0, 255]
