@@ -1,5 +1,6 @@
 """Networks: the frozen base and what is trained beside it. Knows nothing of xBD files."""
 
+import models.quiet  # noqa: F401 (before anything imports peft)
 from models.base import Base, load_base
 from models.controlnet import controlnet_from_unet, load_controlnet
 from models.diffusionsat.metadata import MetadataError
