@@ -1,4 +1,4 @@
-"""What a disk can do: looked at before a long command starts."""
+"""The capabilities of a disk, tested before a long command starts."""
 
 import fcntl
 import shutil
@@ -22,10 +22,10 @@ class Disk:
     flushes: bool  # of folders: a rename then survives a loss of power
 
     def lacks(self) -> list[str]:
-        """What it cannot do, and what that means."""
+        """What it does not support, and the consequences."""
         notes = {
             "has no locks: start one command that writes to a folder only": self.locks,
-            "has no links: checkpoints/best is a file with the name of the checkpoint": self.links,
+            "has no symbolic links: checkpoints/best is a file with the name of the checkpoint": self.links,
             "cannot flush folders: a loss of power may take the last checkpoint with it": self.flushes,
         }
         return [note for note, there in notes.items() if not there]

@@ -7,8 +7,8 @@ import re
 _ELSEWHERE = "or name a folder on another disk."
 _FAULTS = {
     errno.ENOSPC: f"the disk is full. Free some space, {_ELSEWHERE}",
-    errno.EDQUOT: f"your quota on this disk is used up. Free some space, {_ELSEWHERE}",
-    errno.EROFS: "this disk can only be read. Name a folder on another one.",
+    errno.EDQUOT: f"your quota on this disk is exceeded. Free some space, {_ELSEWHERE}",
+    errno.EROFS: "this disk is read-only. Name a folder on another one.",
     errno.EACCES: "no permission. Change the permissions, or name another path.",
     errno.EPERM: "the disk does not permit that. Change the permissions, or name another path.",
     errno.ENOENT: "there is no such file or folder. Correct the path.",
@@ -17,12 +17,12 @@ _FAULTS = {
     errno.EEXIST: "this is there already. Name another path.",
     errno.ENOTEMPTY: "the folder is not empty. Name another.",
     errno.ENAMETOOLONG: "the name is too long for this disk. Choose a shorter one.",
-    errno.ELOOP: "its links lead in a circle. Correct the path.",
+    errno.ELOOP: "its links form a loop. Correct the path.",
     errno.EFBIG: f"the file is larger than the disk or a limit (ulimit -f) allows. Raise the limit, {_ELSEWHERE}",
     errno.EIO: f"the disk reports an input/output error. Have it checked, {_ELSEWHERE}",
-    errno.ESTALE: "the network disk was mounted anew meanwhile. Run the same command again.",
+    errno.ESTALE: "the network disk was remounted meanwhile. Run the same command again.",
     errno.EMFILE: "too many files are open. Raise the limit: ulimit -n 65536.",
-    errno.ENOMEM: "the memory is used up. Use a machine with more, or fewer workers.",
+    errno.ENOMEM: "out of memory. Use a machine with more, or fewer workers.",
 }
 _NUMBER = re.compile(r"\bos error (\d+)\b|\[errno (\d+)\]", re.IGNORECASE)  # as Rust and Arrow word it
 _TRACEBACK = "Traceback (most recent call last)"
@@ -33,7 +33,7 @@ class DataError(ValueError):
 
 
 def fault(error: BaseException) -> str | None:
-    """What an error says of a disk or a path on it, with the fix; None if it speaks of something else.
+    """What an error says about a disk or a path on it, with the fix; None if it is about something else.
 
     Some libraries of other languages raise errors of their own, with the system's number in the text.
     """

@@ -1,4 +1,4 @@
-"""Files of the user's: only regular ones are opened, since a named pipe or a device would hold a build up for ever."""
+"""Files of the user's: only regular ones are opened, since a named pipe or a device would block a build forever."""
 
 import stat
 from pathlib import Path
@@ -28,5 +28,5 @@ def read_file(path: Path, what: str = "") -> bytes:
 
 def unreadable(path: Path, error: OSError, what: str = "") -> DataError:
     """The error to raise for one of the operating system's."""
-    told = f"{what} {path}: cannot be read ({error.strerror}). Check the path, its permissions and the disk."
-    return DataError(told.lstrip())
+    message = f"{what} {path}: cannot be read ({error.strerror}). Check the path, its permissions and the disk."
+    return DataError(message.lstrip())

@@ -1,4 +1,4 @@
-"""JSONL files that a user writes: one object of texts per line, every mistake named by its line and field."""
+"""JSONL files that a user writes: one object of strings per line, every error reported with its line and field."""
 
 import difflib
 import json
@@ -24,7 +24,7 @@ def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
 
 
 def parse_texts(text: str, where: str, fields: Sequence[str], required: Sequence[str]) -> dict[str, str]:
-    """One line as an object that has the `required` of the `fields` and no others, all of them texts."""
+    """One line as an object that has the `required` of the `fields` and no others, all of them strings."""
     return check_texts(parse_object(text, where, fields, required), where)
 
 
@@ -61,7 +61,9 @@ def check_texts(content: dict[str, Any], where: str) -> dict[str, str]:
         if len(value) > LONGEST_TEXT:
             raise DataError(f"{where}: {name} has {len(value):,} characters, expected at most {LONGEST_TEXT:,}.")
         if any("\ud800" <= char <= "\udfff" for char in value):
-            raise DataError(f"{where}: {name} is {shortened(value)}, which holds half a character. Save it as UTF-8.")
+            raise DataError(
+                f"{where}: {name} is {shortened(value)}, which contains half a surrogate pair. Save it as UTF-8."
+            )
     return content
 
 
@@ -73,9 +75,9 @@ def parse_date(text: str, where: str, field: str) -> date:
         stop(where, field, text, "expected a date such as 2021-08-31")
 
 
-def stop(where: str, field: str, value: str, mend: str) -> NoReturn:
-    """Name a wrong value and how to mend it."""
-    raise DataError(f"{where}: {field} is {shortened(value)}: {mend}.")
+def stop(where: str, field: str, value: str, fix: str) -> NoReturn:
+    """Report an invalid value and how to fix it."""
+    raise DataError(f"{where}: {field} is {shortened(value)}: {fix}.")
 
 
 def _once_each(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names of events, scenes and patches: they become names of files and folders, also those of a dataset of others."""
+"""Names of events, scenes and patches: they become names of files and folders, also those of external datasets."""
 
 import re
 from collections.abc import Iterable

@@ -130,9 +130,10 @@ HISTORY = Features(
 def arrow_schema(features: Features) -> pa.Schema:
     """Of a Parquet file that `datasets` 3 opens too: `List` came with 4, which also reads what was there before it."""
     schema = features.arrow_schema
-    told = json.loads(schema.metadata[b"huggingface"])
-    told["info"]["features"] = {name: _without_list(feature) for name, feature in told["info"]["features"].items()}
-    return schema.with_metadata({"huggingface": json.dumps(told)})
+    metadata = json.loads(schema.metadata[b"huggingface"])
+    described = metadata["info"]["features"]
+    metadata["info"]["features"] = {name: _without_list(feature) for name, feature in described.items()}
+    return schema.with_metadata({"huggingface": json.dumps(metadata)})
 
 
 def _without_list(feature: Any) -> Any:  # noqa: ANN401  # a feature as JSON

@@ -1,4 +1,4 @@
-"""JSON as its standard has it: there is no NaN and no infinity in it, so what is no number is null."""
+"""Standard JSON: it has no NaN and no infinity, so non-finite numbers become null."""
 
 import json
 import math

@@ -2,4 +2,4 @@
 
 
 class EvaluationError(ValueError):
-    """An option or folder with which nothing can be measured. The message names it, what was expected and the mend."""
+    """An option or folder that cannot be evaluated. The message names it, what was expected and the fix."""

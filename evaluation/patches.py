@@ -17,7 +17,7 @@ AGAIN = "post_again"  # datasets built before there was one lack the column
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch as it is shown to the network and measured."""
+    """One patch as it is given to the network and evaluated."""
 
     patch_id: str
     scene_id: str

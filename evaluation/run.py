@@ -1,4 +1,4 @@
-"""Measure a trained ControlNet on a split of a built dataset.
+"""Evaluate a trained ControlNet on a split of a built dataset.
 
 On a laptop: `pre2post evaluate --checkpoint runs/first --dataset d256 --limit 8 --out scores`
 """
@@ -53,37 +53,37 @@ def evaluate(
     overwrite: bool = False,
     sampling: Sampling = PUBLISHED,
 ) -> None:
-    """Measure generated post images against the real ones, inside and outside the changed area.
+    """Compare generated post images with the real ones, inside and outside the changed area.
 
-    Compares answers to "what will this place look like?": the generated image, the pre image copied as it is, and what
-    the base makes of the caption and the same start noise without the ControlNet. Writes `report.html` (tables and
-    pictures), `results.json` (every number, per patch too), `results.tex` (the tables for a paper) and `images/`, and
-    prints the tables. Run it again after an interruption and it makes only the images that are missing. Takes the
-    captions of the style the checkpoint was trained with.
+    Compares answers to "what will this place look like?": the generated image, the copied pre image, and the output
+    of the base for the caption and the same initial noise without the ControlNet. Writes `report.html` (tables
+    and images), `results.json` (all metrics, also per patch), `results.tex` (the tables for a paper) and `images/`, and
+    prints the tables. Run again after an interruption, it generates only missing images. Uses captions
+    of the style that the checkpoint was trained with.
 
     Args:
         checkpoint: A run folder (its newest intact checkpoint is meant) or one of its checkpoints/step-*.
         dataset: A folder made by `pre2post build`.
         out: The folder to write.
-        split: Which split to measure on.
-        events: Measure only patches of these events, separated by commas; by default of all.
-        study: Instead of measuring against the real images: `prompts` asks for damage of every severity and in every
-            direction and measures whether the images follow (docs/prompt-study.md); events, methods and networks do not
-            count.
-        limit: Measure only so many patches, evenly spread over the split.
+        split: Which split to evaluate on.
+        events: Evaluate only patches of these events, separated by commas; by default of all.
+        study: Instead of comparing with the real images: `prompts` requests damage of every severity and
+            in every direction and measures whether the images follow (docs/prompt-study.md); events, methods and
+            networks are ignored.
+        limit: Evaluate only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas. Beside those of the default: again (a second real post image,
-            where the dataset has one), and editing without training: sdedit (image to image), inpaint (redraws the
-            buildings only), invert (DDIM inversion), diffedit, instruct (InstructPix2Pix). A row that does not fit the
-            base or the dataset is named with the reason.
+            where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
+            the buildings only), invert (DDIM inversion), diffedit, instruct (InstructPix2Pix). A row that does not suit
+            the base or the dataset is reported with the reason.
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
-            KID, IS), clip. About 1.4 GB of weights are downloaded once; one that cannot be had leaves a gap.
+            KID, IS), clip. About 1.4 GB of weights are downloaded once; an unavailable one leaves a gap.
         damage_model: A folder made by `pre2post damage-model`: score the damage in every row's images as in the xView2
             challenge.
-        base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
+        base: Where the base is now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         instruct_pix2pix: The weights for the row `instruct`: a diffusers folder or hub id.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
-        overwrite: Measure again into a folder that holds a finished evaluation; images that would come out the same
-            are kept.
+        overwrite: Evaluate again into a folder that holds a finished evaluation; images that would not
+            change are kept.
     """
     join_processes()
     rows = _names(methods, "methods", METHODS)
@@ -205,9 +205,7 @@ def _not_a_number(results: Sequence[PatchResult]) -> list[str]:
         ]
         if broken:
             name = METRICS[metric].name
-            notes.append(
-                f"{name} is no number for {len(broken)} images, first {broken[0]}; they are left out of its mean."
-            )
+            notes.append(f"{name} is NaN for {len(broken)} images, first {broken[0]}; they are left out of its mean.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Which scenes something was trained on, as far as its own files say: no score on them without a word (law 12)."""
+"""Which scenes something was trained on, according to its own files: no silent score on them (law 12)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -51,7 +51,7 @@ def check_unseen(test: Collection[str], where: str, seen: Mapping[str, Collectio
         if both := sorted(set(test) & set(scenes)):
             raise EvaluationError(
                 f"{where}: {len(both):,} of its {len(set(test)):,} scenes are also {what}, first {both[0]}. A score on "
-                "them says what is remembered, not what is found in new places. Name another split."
+                "them measures memorisation, not performance in new places. Name another split."
             )
 
 
@@ -61,6 +61,6 @@ def note_of_seen(measured: Collection[str], what: str, scenes: Collection[str]) 
     if not both:
         return []
     return [
-        f"{what} was trained on {len(both):,} of the {len(set(measured)):,} scenes measured here: the numbers say what "
-        "it remembers, not how it does in new places."
+        f"{what} was trained on {len(both):,} of the {len(set(measured)):,} scenes evaluated here: the scores measure "
+        "memorisation, not performance in new places."
     ]

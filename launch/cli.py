@@ -24,33 +24,36 @@ ROOT = Path(__file__).parents[1]
 # Subcommand -> where its function lives, and a line for `pre2post --help`. Imported once its options are parsed.
 COMMANDS = {
     "build": ("data.build:build", "turn an xView2 release into a dataset of patches"),
-    "inspect": ("data.report.inspect:inspect", "show what is in a dataset: report.html, with pictures"),
+    "inspect": ("data.report.inspect:inspect", "write an illustrated report of a dataset: report.html"),
     "simulate": (
         "data.simulation.simulate:simulate",
         "write an xView2-format release of procedural scenes with known truth",
     ),
-    "generate": ("generate.run:generate", "make post-event images with a trained ControlNet"),
+    "generate": ("generate.run:generate", "generate post-event images with a trained ControlNet"),
     "satellite": (
         "generate.satellite:satellite",
-        "make satellite images from texts and metadata, listed in a JSON file",
+        "generate satellite images from prompts and metadata listed in a JSON file",
     ),
-    "evaluate": ("evaluation.run:evaluate", "measure generated images against real ones: table and report.html"),
+    "evaluate": ("evaluation.run:evaluate", "compare generated images with real ones: tables and report.html"),
     "synthesize": (
         "generate.synthesize:synthesize",
-        "make pairs of invented damage, with labels, for a damage model",
+        "generate labelled pairs with invented damage for a damage model",
     ),
-    "damage-model": ("evaluation.damage.training:damage_model", "train a model that finds buildings and their damage"),
+    "damage-model": (
+        "evaluation.damage.training:damage_model",
+        "train a model that localises buildings and classifies their damage",
+    ),
     "usefulness": (
         "evaluation.damage.usefulness:usefulness",
-        "do synthetic pairs help a damage model? trained on real, synthetic, both; tested on real",
+        "do synthetic pairs improve a damage model? trained on real, synthetic, both; tested on real",
     ),
     "leave-one-out": (
         "launch.leave_one_out:leave_one_out",
-        "train once without each event, measure on it, gather one table",
+        "train once without each event, evaluate on that event, collect one table",
     ),
-    "convert": ("models.convert:convert", "make a clean safetensors folder of a DiffusionSat release"),
-    "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to mend"),
-    "demo": ("launch.demo:demo", "the whole job on simulated scenes and the tiny base, in minutes"),
+    "convert": ("models.convert:convert", "convert a DiffusionSat release to a clean safetensors folder"),
+    "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to fix"),
+    "demo": ("launch.demo:demo", "the whole pipeline on simulated scenes with the tiny base, in minutes"),
 }
 
 
@@ -66,7 +69,7 @@ class Parser(ArgumentParser):
 
 
 def main() -> int:
-    """Run one subcommand; a mistake of the user's or a fault of the disk is one message, not a traceback."""
+    """Run one subcommand; a user error or a disk fault is one message, not a traceback."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(overview())
         return 0

@@ -1,4 +1,4 @@
-"""`make demo`: simulate, build, train, generate, measure. Every part that is there already is used again."""
+"""`make demo`: simulate, build, train, generate, measure. Finished parts are reused."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
 
 def demo(*, out: Path = Path("out/demo"), scenes: int = 60, seed: int = 0) -> None:
-    """Do the whole job on simulated scenes with the tiny base; a few minutes on two CPU cores.
+    """Run the whole pipeline on simulated scenes with the tiny base; a few minutes on two CPU cores.
 
     Args:
-        out: folder for everything; run the same command again to go on where it stopped.
+        out: folder for everything; run the same command again to continue where it stopped.
         scenes: simulated locations; every fifth is held out for the test.
         seed: of the simulation.
     """

@@ -20,7 +20,7 @@ from data.errors import DataError
 from data.imagery.geo import check_proj
 from models.cpu.threads import usable_cores
 
-State = Literal["ok", "note", "mend"]
+State = Literal["ok", "note", "fix"]
 
 PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "peft", "datasets")
 # What a run leaves behind: a cache of latents and three checkpoints of a Stable Diffusion 2.1 ControlNet.
@@ -31,29 +31,29 @@ OPEN_FILES = 4096
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One check and its result."""
 
     topic: str
-    state: State  # ok; note: worth knowing; mend: training will fail or crawl
+    state: State  # ok; note: worth knowing; fix: training will fail or be very slow
     text: str
 
 
 class DoctorError(ValueError):
-    """Something has to be mended first."""
+    """Something has to be fixed first."""
 
 
 def doctor(*, folder: Path = Path()) -> None:
-    """Check this machine and environment before a long run, and say what to mend.
+    """Check this machine and environment before a long run, and say what to fix.
 
-    Looks at packages, GPUs and their number formats, attention kernels, threads, disk, shared memory, open files and
-    the way to the Hugging Face hub. On a cluster run it where the training will run:
+    Checks packages, GPUs and their number formats, attention kernels, threads, disk, shared memory, open files and
+    access to the Hugging Face hub. On a cluster run it where the training will run:
     `srun --gpus 1 .venv/bin/pre2post doctor`.
 
     Args:
-        folder: where runs and caches will be written: tells what its disk can do.
+        folder: where runs and caches will be written: reports what its disk supports.
 
     Raises:
-        DoctorError: training would fail or crawl here.
+        DoctorError: training would fail or be very slow here.
     """
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         packages,
@@ -70,8 +70,8 @@ def doctor(*, folder: Path = Path()) -> None:
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         print(f"{finding.state:<5} {finding.topic:<{width}}  {finding.text}")
-    if bad := [finding.topic for finding in findings if finding.state == "mend"]:
-        raise DoctorError(f"mend {', '.join(bad)} first (lines above that begin with `mend`).")
+    if bad := [finding.topic for finding in findings if finding.state == "fix"]:
+        raise DoctorError(f"fix {', '.join(bad)} first (lines above that begin with `fix`).")
     print("Ready to train.")
 
 
@@ -91,7 +91,7 @@ def coordinates() -> Iterator[Finding]:
     try:
         check_proj()
     except DataError as error:
-        yield Finding("PROJ", "mend", str(error))
+        yield Finding("PROJ", "fix", str(error))
     else:
         yield Finding("PROJ", "ok", "coordinate systems can be read")
 
@@ -101,7 +101,9 @@ def gpus() -> Iterator[Finding]:
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
         yield Finding(
-            "GPU", "note", f"none: torch ({built}) sees none. Training runs on the CPU: `tiny` works, real bases crawl."
+            "GPU",
+            "note",
+            f"none: torch ({built}) sees none. Training runs on the CPU: `tiny` works, full-size bases are very slow.",
         )
         return
     for index in range(torch.cuda.device_count()):
@@ -109,7 +111,7 @@ def gpus() -> Iterator[Finding]:
         free, total = (amount / 2**30 for amount in torch.cuda.mem_get_info(index))
         text = f"{facts.name}, {free:.0f} of {total:.0f} GiB free"
         if free < total / 2:
-            yield Finding(f"GPU {index}", "mend", f"{text}: another process holds it (nvidia-smi says which).")
+            yield Finding(f"GPU {index}", "fix", f"{text}: another process holds it (nvidia-smi says which).")
         elif facts.major < 8:
             yield Finding(f"GPU {index}", "note", f"{text}; no fast bfloat16: set train.precision to fp32 or fp16.")
         else:
@@ -153,11 +155,11 @@ def disk(folder: Path) -> Iterator[Finding]:
     try:
         found = look(folder)
     except DataError as error:
-        yield Finding("disk", "mend", str(error))
+        yield Finding("disk", "fix", str(error))
         return
     free = found.free / 1e9
     state: State = "ok" if free >= FREE_DISK_GB else "note"
-    hint = "" if free >= FREE_DISK_GB else f"; a full-size run wants about {FREE_DISK_GB} GB for cache and checkpoints"
+    hint = "" if free >= FREE_DISK_GB else f"; a full-size run needs about {FREE_DISK_GB} GB for cache and checkpoints"
     yield Finding("disk", state, f"{free:.0f} GB free in {found.place}{hint}")
     lacks = found.lacks()
     for lack in lacks:
@@ -167,14 +169,14 @@ def disk(folder: Path) -> Iterator[Finding]:
 
 
 def shared_memory() -> Iterator[Finding]:
-    """Room in /dev/shm: containers give 64 MB by default, and data workers die of that without saying why."""
+    """Room in /dev/shm: containers give 64 MB by default, and data workers then die without an explanation."""
     place = Path("/dev/shm")
     if not place.is_dir():
         return
     free = shutil.disk_usage(place).free / 1e9
     if free < SHARED_MEMORY_GB:
-        mend = "start the container with --shm-size=8g (or --ipc=host), or set run.workers to 0"
-        yield Finding("shared memory", "mend", f"{free:.2f} GB free in {place}; {mend}.")
+        advice = "start the container with --shm-size=8g (or --ipc=host), or set run.workers to 0"
+        yield Finding("shared memory", "fix", f"{free:.2f} GB free in {place}; {advice}.")
     else:
         yield Finding("shared memory", "ok", f"{free:.0f} GB free in {place}")
 
@@ -200,5 +202,5 @@ def hub() -> Iterator[Finding]:
         with socket.create_connection(("huggingface.co", 443), timeout=3):
             yield Finding("hub", "ok", "huggingface.co answers")
     except OSError as error:
-        mend = "download the base where there is a network and pass its folder as model.base"
-        yield Finding("hub", "note", f"huggingface.co does not answer ({error}); {mend}")
+        advice = "download the base where there is a network and pass its folder as model.base"
+        yield Finding("hub", "note", f"huggingface.co does not answer ({error}); {advice}")

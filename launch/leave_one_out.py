@@ -1,4 +1,4 @@
-"""Leave one event out: for each event a training that never sees it, measured on it; one table of all.
+"""Leave one event out: for each event a training without it, evaluated on it; one table for all.
 
 The dataset is built once; each training leaves the patches of its event out (`data.leave_out`).
 """
@@ -43,18 +43,18 @@ def leave_one_out(
     accelerate: Path | None = None,
     sampling: Sampling = PUBLISHED,
 ) -> None:
-    """Train once without each event of a dataset, measure on it, and gather one table.
+    """Train once without each event of a dataset, evaluate on that event, and collect one table.
 
     Events known to share their ground are left out together. Within the split that the config trains on, so that all
-    other splits stay untouched. Run the same command again to go on: what is finished is kept. Writes a folder with
+    other splits stay untouched. Run the same command again to continue: finished folds are kept. Writes a folder with
     `run` and `results` for each event, `leave-one-out.json` (every number) and `leave-one-out.tex`.
 
     Args:
-        dataset: A folder made by `pre2post build`, in whatever way it was split.
+        dataset: A folder made by `pre2post build`, with any kind of split.
         config: The experiment, as for `python -m train`; its dataset, data.leave_out and run.out are set here.
         out: The folder to write.
         events: Leave out only these, one after the other, separated by commas; by default each event of the split.
-        limit: Measure only so many patches of each event, evenly spread.
+        limit: Evaluate only so many patches of each event, evenly spread.
         methods: Rows of the tables, as of `pre2post evaluate`.
         networks: Which networks judge, as of `pre2post evaluate`, or `none`.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
@@ -115,7 +115,7 @@ def _overrides(dataset: Path, run: Path, left_out: Sequence[str]) -> list[str]:
 
 
 def _config_of(config: Path, dataset: Path, run: Path, left_out: Sequence[str]) -> Config:
-    """The experiment of one fold; every mistake in it is told before the first training."""
+    """The experiment of one fold; all errors in it are reported before the first training."""
     return parse_config(["--config", str(config), *_overrides(dataset, run, left_out)])
 
 
@@ -137,5 +137,5 @@ def _check_finished(fold: Path, config: Config, wanted: Mapping[str, Any], metho
     changed += ["methods"] * (measured != {name.strip() for name in methods.split(",")})
     if changed:
         raise DataError(
-            f"{fold}: finished with another {', '.join(changed)}. Set it back to go on, or name another --out."
+            f"{fold}: finished with another {', '.join(changed)}. Change it back to continue, or name another --out."
         )

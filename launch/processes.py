@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def status_of(failures: list[ProcessFailure]) -> int:
-    """Of the first that had a reason of its own: some save and leave, some are told to end, because of another.
+    """Of the first that had a reason of its own: some save and exit, some are stopped, because of another.
 
     Killed by a signal: as a shell reports it.
     """

@@ -1,4 +1,4 @@
-"""The sentences of a `long` caption that tell of the damage; only captions of post images have them."""
+"""The sentences of a `long` caption that describe the damage; only captions of post images have them."""
 
 from collections.abc import Mapping
 

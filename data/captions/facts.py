@@ -1,4 +1,4 @@
-"""What the labels of a scene let a caption say of one of its patches."""
+"""What a caption may say about a patch according to the labels of its scene."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class House:
 
 @dataclass(frozen=True)
 class Capture:
-    """How one image was taken; None = not told."""
+    """How one image was taken; None = unknown."""
 
     day: date | None = None
     sensor: str | None = None  # as in the label

@@ -93,11 +93,11 @@ def caption_notes(outcome: Mapping[str, Any] | None) -> dict[str, list[str]]:
         return {}
     file = outcome["file"]
     notes = {  # of other disasters datasets of earlier versions do not say
-        f"captions of {file} that found no patch": outcome["unmatched"],
+        f"captions of {file} that match no patch": outcome["unmatched"],
         f"captions of {file} that may exceed {CLIP_TOKENS} tokens": outcome["too_long"],
         f"captions of {file} with directions, or not in English, and no `mirrored`": outcome["not_for_mirrored_views"],
-        f"captions of {file} that tell of damage in a pre image": outcome["damage_before"],
-        f"captions of {file} that tell of another disaster than the labels": outcome.get("other_disaster", []),
+        f"captions of {file} that mention damage in a pre image": outcome["damage_before"],
+        f"captions of {file} that mention another disaster than the labels": outcome.get("other_disaster", []),
     }
     found = {f"{what} ({len(lines):,})": lines for what, lines in notes.items() if lines}
     joined = {f"captions of {file} that joined": [f"{outcome['joined']:,} of {outcome['lines']:,}"]}

@@ -1,4 +1,4 @@
-"""What the words of a foreign caption tell: a side of the image, a disaster, damage before the event.
+"""What the words of an external caption mean: a horizontal direction, a disaster, damage before the event.
 
 A mirrored view needs another text wherever one tells left from right. Directions are looked for in English and in some
 languages of many speakers; of a text that may be in yet another language nothing can be said, so it counts as having
@@ -58,7 +58,7 @@ _DAMAGE = re.compile(
 
 
 def has_side(text: str) -> bool:
-    """Whether the text may tell left from right."""
+    """Whether the text may distinguish left from right."""
     if any(pattern.search(text) for pattern in (_ENGLISH_SIDE, _LETTER_SIDE, _FOREIGN_SIDE)):
         return True
     return not _may_be_english(text)

@@ -1,4 +1,4 @@
-"""The dataset card: tells `datasets.load_dataset` which files are data, and a person what they are looking at."""
+"""The dataset card: it lists the data files for `datasets.load_dataset`, and describes the dataset for people."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,8 @@ derived data under the same licence."""
 OTHER_NOTE = "The licence of the source applies to this dataset too."
 
 MASK_RULES = {
-    "centre": "a pixel belongs to the building that holds its centre. For scores beside published ones build with "
+    "centre": "a pixel belongs to the building that contains its centre. For comparison with published scores "
+    "build with "
     "`--mask-rule xview2`.",
     "xview2": "as the official targets are painted, corners rounded and outlines included.",
 }

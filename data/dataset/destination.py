@@ -24,8 +24,8 @@ def check_destination(out: Path, overwrite: bool) -> None:
     if not names:
         return
     if not overwrite:
-        mend = "add --overwrite to replace that dataset, or " if "dataset.json" in names else ""
-        raise DataError(f"out {out} is not empty; {mend}name another folder.")
+        advice = "add --overwrite to replace that dataset, or " if "dataset.json" in names else ""
+        raise DataError(f"out {out} is not empty; {advice}name another folder.")
     others = foreign(out, is_ours)
     if "dataset.json" not in names or others:
         why = f"holds {', '.join(others[:3])}" if others else "has no dataset.json"
@@ -90,7 +90,7 @@ def led_folder(out: Path) -> Iterator[Path]:
 
 def _say_what_stays(error: BaseException, out: Path, work: Path) -> None:
     number = _finished_shards(work)
-    left = f"{number} finished shards stay in {work}: the same command goes on from them." if number else ""
+    left = f"{number} finished shards are kept in {work}: the same command continues from them." if number else ""
     if text := fault(error):
         raise DataError(f"{out}: could not be written, {text} {left or 'Nothing was left behind.'}") from error
     if left:

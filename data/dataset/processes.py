@@ -57,8 +57,8 @@ class Processes:
             act()
         except RuntimeError as error:  # gloo has none of its own for a lost connection
             raise DataError(
-                f"process {self.index}: another process of this build has ended; what it said tells why. What is "
-                "finished stays: the same command goes on from there."
+                f"process {self.index}: another process of this build has ended; its message says why. What is "
+                "finished is kept: the same command continues from there."
             ) from error
 
 

@@ -288,6 +288,6 @@ def _place(scene: _Scene, window: Window) -> Row:
 
 
 def _metadata(place: Location, taken: date | None) -> list[float]:
-    """METADATA_FIELDS of one image. xBD does not tell the cloud cover; an unlabelled image may have no date."""
+    """METADATA_FIELDS of one image. xBD does not give the cloud cover; an unlabelled image may have no date."""
     day = [taken.year, taken.month, taken.day] if taken else [math.nan] * 3
     return [place.lon, place.lat, place.pixel_size_m, math.nan, *day]

@@ -1,4 +1,4 @@
-"""What a person wants to know when a build is done."""
+"""What the user wants to know after a build."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +51,7 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
         lines.append(f"  {_count(len(left_out), 'patch')} left out: {some([_why(entry) for entry in left_out])}")
         if wet := sum(entry["reason"].endswith(MAYBE_WATER) for entry in left_out):
             lines.append(
-                f"    {wet:,} of them for cloud over a flood or tsunami, whose muddy water passes for cloud: "
+                f"    {wet:,} of them for cloud over a flood or tsunami, whose muddy water is mistaken for cloud: "
                 "look at them (dataset.json), or build such events without --max-cloud"
             )
     lines += [f"  NO {split} split: {NO_SPLIT[split]}" for split in SPLITS if split not in manifest["splits"]]
@@ -59,7 +59,7 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
         lines.append(f"  {_count(len(repeated), 'scene')} in two split folders, built once: {some(repeated)}")
     if twins := manifest["near_duplicates"]["listed"]:
         names = some([f"{entry['patch_id']} = {entry['looks_like']}" for entry in twins])
-        lines.append(f"  {_count(len(twins), 'patch')} with the same picture as another scene: {names}")
+        lines.append(f"  {_count(len(twins), 'patch')} with the same image as another scene: {names}")
     lines += _exports(manifest["exports"])
     if leak := leak_note(manifest):
         lines += [f"  LEAK: {leak}", f"    {some(leak_pairs(manifest['leaks']))}"]
@@ -69,7 +69,9 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
     lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
     look = f"look at {out / 'report.html'}"
     if report_fault:
-        look = f"NO report.html ({report_fault}); all else is whole. Try again: pre2post inspect --dataset {out}"
+        look = (
+            f"NO report.html ({report_fault}); everything else is complete. Try again: pre2post inspect --dataset {out}"
+        )
     return "\n".join([*lines, f"  {look}"])
 
 

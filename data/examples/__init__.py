@@ -1,1 +1,1 @@
-"""From rows to what a network is shown: which view, which condition, which pixels count."""
+"""From rows to network inputs: which view, which condition, which pixels count."""

@@ -1,4 +1,4 @@
-"""What networks are shown and told of a place: its image, the damage that is asked for, its metadata."""
+"""The inputs of the networks for a place: its image, the requested damage, its metadata."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def newest(history: Sequence[Any] | None, count: int) -> list[Any]:
 
 
 def too_short(dataset: Dataset, images: int) -> list[str]:
-    """The patches that have fewer images of before the event, pre among them."""
+    """The patches with fewer pre-event images, including pre."""
     if images == 1:
         return []
     if "metadata_history" not in dataset.column_names:
@@ -85,7 +85,7 @@ def too_short(dataset: Dataset, images: int) -> list[str]:
 
 
 def shown_metadata(natural: Sequence[float], size: int, resolution: int) -> list[float]:
-    """Metadata of a patch of `size` px that is shown at `resolution` px: a pixel then covers more ground, or less.
+    """Metadata of a patch of `size` px resized to `resolution` px: a pixel then covers more ground, or less.
 
     Args:
         natural: METADATA_FIELDS in natural units, NaN = unknown; as in the dataset.

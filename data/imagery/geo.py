@@ -63,13 +63,13 @@ UNKNOWN = Location("unknown", math.nan, math.nan, math.nan, None)
 
 
 def check_proj() -> None:
-    """Stop where PROJ cannot read its database: coordinate systems would be misread without a word."""
+    """Stop where PROJ cannot read its database: coordinate systems would silently be misread."""
     try:
         CRS.from_epsg(4326)
     except CRSError as error:
-        told = " and ".join(f"{name}={os.environ[name]}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
-        mend = "Unset it here: it is of another program" if told else "pip install --force-reinstall rasterio"
-        raise DataError(f"PROJ cannot read its database ({told or error}). {mend}.") from None
+        unset = " and ".join(f"{name}={os.environ[name]}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
+        advice = "Unset it here: it belongs to another program" if unset else "pip install --force-reinstall rasterio"
+        raise DataError(f"PROJ cannot read its database ({unset or error}). {advice}.") from None
 
 
 def to_degrees(crs_wkt: str, xs: Sequence[float], ys: Sequence[float]) -> tuple[Degrees, Degrees] | None:

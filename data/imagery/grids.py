@@ -50,12 +50,12 @@ def grid_of(dataset: DatasetReader, path: Path) -> Grid:
     try:
         crs, affine, (points, points_crs) = dataset.crs or None, dataset.transform, dataset.gcps
     except CRSError as error:
-        raise DataError(f"{path}: its CRS cannot be read ({error}). Write it anew: gdal_edit.py -a_srs.") from None
+        raise DataError(f"{path}: its CRS cannot be read ({error}). Write it again: gdal_edit.py -a_srs.") from None
     if points and affine.is_identity:
         crs, affine = points_crs or None, _through(points, path)
     if not (np.isfinite(affine[:6]).all() and 0 < abs(affine.determinant) < math.inf):
-        told = ", ".join(f"{number:g}" for number in affine[:6])
-        raise DataError(f"{path}: its transform ({told}) leaves pixels no area. Write another: gdal_edit.py -a_ullr.")
+        numbers = ", ".join(f"{number:g}" for number in affine[:6])
+        raise DataError(f"{path}: its transform ({numbers}) is singular. Write another: gdal_edit.py -a_ullr.")
     return Grid(dataset.width, dataset.height, crs or (None if affine.is_identity else NO_NAME), affine)
 
 
@@ -67,7 +67,9 @@ def _through(points: list[GroundControlPoint], path: Path) -> Affine:
         cols, rows = _apply(~affine, xs, ys)
         off = np.hypot(cols - [point.col for point in points], rows - [point.row for point in points]).max()
         if off > CONTROL_PX:
-            raise DataError(f"{path}: control points lie up to {off:.1f} px from one affine map. Rectify it: gdalwarp.")
+            raise DataError(
+                f"{path}: control points are up to {off:.1f} px from an affine transform. Rectify it: gdalwarp."
+            )
     return affine
 
 
@@ -105,7 +107,7 @@ def covered(dataset: DatasetReader, path: Path, grid: Grid) -> tuple[int, int, i
 
 
 def unplaced(dataset: DatasetReader, path: Path, grid: Grid) -> str:
-    """What to say of a file that lies pixel on pixel though it or `grid` has coordinates; "" where there is nothing."""
+    """The remark on a file taken as aligned pixel by pixel though it or `grid` has coordinates; "" without."""
     own = grid_of(dataset, path)
     if _one_map(own, grid) or (own.crs is None and grid.crs is None):
         return ""
@@ -114,7 +116,8 @@ def unplaced(dataset: DatasetReader, path: Path, grid: Grid) -> str:
         for crs in (own.crs, grid.crs)
     )
     return (
-        f"{path.name} has {mine}, the pre image {pre}: they are laid pixel on pixel. If they lie otherwise, write both "
+        f"{path.name} has {mine}, the pre image {pre}: they are assumed to be aligned pixel by pixel. If not, "
+        f"write both "
         "as GeoTIFFs with a CRS and a transform (gdal_translate -a_srs ... -a_ullr ...)."
     )
 
@@ -122,11 +125,11 @@ def unplaced(dataset: DatasetReader, path: Path, grid: Grid) -> str:
 def _covered(own: Grid, path: Path, grid: Grid) -> tuple[int, int, int, int]:
     cols, rows = _on(grid, own, path, *_outline(own.width, own.height))
     if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
-        raise DataError(f"{path}: its outline has no place in the CRS of pre. Check its CRS and transform.")
+        raise DataError(f"{path}: its outline is outside the domain of the CRS of pre. Check its CRS and transform.")
     top, bottom = (int(row) for row in np.clip((np.floor(rows.min()), np.ceil(rows.max())), 0, grid.height))
     left, right = (int(col) for col in np.clip((np.floor(cols.min()), np.ceil(cols.max())), 0, grid.width))
     if top >= bottom or left >= right:
-        raise DataError(f"{path}: does not touch the ground of the pre image. Is it of another place? Check its CRS.")
+        raise DataError(f"{path}: does not overlap the pre image. Does it show another place? Check its CRS.")
     return top, left, bottom, right
 
 

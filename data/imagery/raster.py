@@ -46,7 +46,7 @@ def parse_bands(text: str) -> Bands:
 
 
 def open_quietly(name: Path | str, drivers: Sequence[str]) -> DatasetReader:
-    """The file, opened by one of these drivers of GDAL and by no other; without a word if it has no georeference."""
+    """The file, opened by one of these GDAL drivers only; no warning if it has no georeference."""
     with warnings.catch_warnings(), rasterio.Env():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # no PNG has
         return DatasetReader(name, driver=list(drivers))  # rasterio.open takes one driver only
@@ -84,9 +84,9 @@ def opened_image(path: Path) -> Iterator[DatasetReader]:
 
 
 def alpha_is_mask(dataset: DatasetReader, path: Path) -> bool:
-    """Whether the alpha band tells where there is data: besides 0 it holds one value nearly everywhere.
+    """Whether the alpha band marks valid data: apart from 0 it has one value nearly everywhere.
 
-    GDAL calls the fourth band of an 8-bit file alpha unless it is told otherwise, and often that is the near infrared.
+    GDAL labels the fourth band of an 8-bit file alpha by default, and often that is the near infrared.
     """
     band = dataset.colorinterp.index(ColorInterp.alpha) + 1
     height, width = (min(side, ALPHA_SAMPLE_PX) for side in dataset.shape)
@@ -133,18 +133,20 @@ def check_bands(view: View, path: Path, bands: Bands) -> None:
         wanted = ",".join(str(band) for band in bands)
         palette = ColorInterp.palette in view.colorinterp
         if palette:
-            mend = "Unfold its colour table: gdal_translate -expand rgb"
+            advice = "Expand its colour table: gdal_translate -expand rgb"
         elif view.count == 1:
-            mend = "A grey image makes no pair with one in colour; where pre and post are both grey, give --bands 1,1,1"
+            advice = (
+                "A grey image cannot be paired with a colour one; where pre and post are both grey, give --bands 1,1,1"
+            )
         else:
-            mend = "Choose others with --bands"
-        raise DataError(f"{path}: has {_bands(view.count)}, but --bands {wanted} needs {max(bands)}. {mend}.")
+            advice = "Choose others with --bands"
+        raise DataError(f"{path}: has {_bands(view.count)}, but --bands {wanted} needs {max(bands)}. {advice}.")
     for band in bands:
         dtype, meaning = view.dtypes[band - 1], view.colorinterp[band - 1]
         if dtype not in DTYPES:
             raise DataError(
                 f"{path}: band {band} holds {dtype}, expected {', '.join(DTYPES)}. "
-                "Bring it there yourself, pre and post alike: gdal_translate -ot UInt16 -scale LOW HIGH 1 65535."
+                "Convert it, pre and post alike: gdal_translate -ot UInt16 -scale LOW HIGH 1 65535."
             )
         if meaning == ColorInterp.alpha:
             raise DataError(f"{path}: band {band} is its transparency, not a colour. Choose others with --bands.")
@@ -155,13 +157,13 @@ def _open(path: Path, driver: str) -> Iterator[DatasetReader]:
     try:
         dataset = open_quietly(path, [driver])
     except (*GDAL_ERRORS, UnicodeEncodeError) as error:
-        raise DataError(f"{path}: cannot be opened ({error}). Cut short or not a {driver}: fetch it again.") from None
+        raise DataError(f"{path}: cannot be opened ({error}). Truncated or not a {driver}: fetch it again.") from None
     with dataset:
         yield dataset
 
 
 def _check_png(path: Path) -> None:
-    """GDAL fills what is missing of a PNG with black, so walk its chunks to the last one."""
+    """GDAL fills the missing part of a PNG with black, so check its chunks up to the last one."""
     try:
         with path.open("rb") as file:
             whole = file.read(8) == _PNG_SIGNATURE
@@ -176,7 +178,7 @@ def _check_png(path: Path) -> None:
     except OSError as error:
         raise unreadable(path, error) from None
     if not whole:
-        raise DataError(f"{path}: cannot be decoded (its end is missing). Cut short or not a PNG: fetch it again.")
+        raise DataError(f"{path}: cannot be decoded (its end is missing). Truncated or not a PNG: fetch it again.")
 
 
 def _check_size(dataset: DatasetReader, path: Path) -> None:
@@ -196,7 +198,7 @@ def _read(
         return np.asarray(view.read(bands, window=region, out=out))
     except GDAL_ERRORS as error:
         reason = error.__cause__ or error
-        raise DataError(f"{path}: cannot be decoded ({reason}). Cut short or damaged: fetch it again.") from None
+        raise DataError(f"{path}: cannot be decoded ({reason}). Truncated or damaged: fetch it again.") from None
 
 
 def _valid(view: View, path: Path, bands: Bands, region: Region | None, shape: tuple[int, ...]) -> Mask:

@@ -1,6 +1,6 @@
-"""Bring the 16-bit values of a pair to 8 bits, with one range per band for pre and post: what got darker stays darker.
+"""Bring the 16-bit values of a pair to 8 bits, with one range per band for pre and post: darkening is preserved.
 
-The range runs from the 1st to the 99th percentile of both images together. Per band, because the raw numbers of a
+The range runs from the 1st to the 99th percentile of both images together. Per band, because the raw values of a
 sensor's bands share neither gain nor offset (haze lifts the blue one). See docs/sources.md.
 """
 
@@ -50,7 +50,7 @@ def check_collar(path: Path, images: Sequence[NDArray[Any]], valid: Sequence[Mas
         if max(least - extreme, extreme - most) > COLLAR_GAP * (high - low):
             raise DataError(
                 f"{path}: {share:.0%} of it is {extreme} in all bands, far from the rest ({low:.0f} to {high:.0f}): "
-                f"no data that no tag declares. Declare it: gdal_edit.py -a_nodata {extreme} FILE."
+                f"an undeclared no-data value. Declare it: gdal_edit.py -a_nodata {extreme} FILE."
             )
 
 
@@ -66,7 +66,7 @@ def to_8_bit(image: NDArray[Any], valid: Mask, limits: Range) -> NDArray[np.uint
 
 
 def present(image: NDArray[Any], valid: Mask) -> Mask:
-    """Valid, and not zero in all three bands: that is how a collar without data looks where no mask tells."""
+    """Valid, and not zero in all three bands: a no-data collar looks like that where no mask marks it."""
     return np.asarray(valid & (image != 0).any(axis=-1))
 
 

@@ -1,4 +1,4 @@
-"""Move the post image onto the pre image, where the estimate of their shift is trusted."""
+"""Move the post image onto the pre image, where the estimate of their shift is confident."""
 
 import numpy as np
 from numpy.typing import NDArray

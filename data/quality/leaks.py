@@ -1,4 +1,4 @@
-"""Does any place stand in two splits? By the footprints of the scenes, and by the pictures of the patches."""
+"""Is any place in two splits? By the footprints of the scenes, and by the images of the patches."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -37,7 +37,7 @@ def leak_report(
     known = sum(scene_id in splits for scene_id in placed)
     return {
         "scenes_with_footprint": known,
-        "scenes_without_footprint": len(splits) - known,  # told apart by their pictures only
+        "scenes_without_footprint": len(splits) - known,  # compared by their images only
         "overlapping_pairs": len(built),
         "footprints_across_splits": {"pairs": len(across), "listed": across[:LISTED]},
         "pictures_across_splits": {"patches": len(look_alikes), "listed": list(look_alikes[:LISTED])},
@@ -71,7 +71,7 @@ def leak_note(manifest: Mapping[str, Any]) -> str:
     found = []
     if scenes:
         pairs = "1 pair of scenes shares ground" if scenes == 1 else f"{scenes:,} pairs of scenes share ground"
-        found.append(f"the same place stands in two splits: {pairs}. {_for_ground(build)}")
+        found.append(f"the same place is in two splits: {pairs}. {_for_ground(build)}")
     if patches:
         look = "1 patch looks" if patches == 1 else f"{patches:,} patches look"
         found.append(

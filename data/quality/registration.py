@@ -29,14 +29,14 @@ PEAK_RADIUS_PX = 4  # what belongs to the first peak when the second is sought
 # (hurricane-florence_00000480).
 HALF_WEIGHT_PX = 32.0
 FINE_PX = np.arange(-1, 1.025, 0.05)  # of the sub-pixel search
-MEDIAN_OF = 65_536  # strengths tell their median well enough
+MEDIAN_OF = 65_536  # enough for the median of strengths
 TAPER = 1 / 8  # of the side fades out at each border, lest the frame itself be registered
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
 class Shift:
-    """By how many pixels post must move down (dy) and right (dx) to lie on pre; NaN if nothing can be said."""
+    """By how many pixels post must move down (dy) and right (dx) to match pre; NaN if unknown."""
 
     dy: float
     dx: float
@@ -44,7 +44,7 @@ class Shift:
 
     @property
     def confident(self) -> bool:
-        """Whether the estimate may be relied upon."""
+        """Whether the estimate is reliable."""
         return self.confidence >= CONFIDENT
 
     @property
@@ -117,7 +117,7 @@ def cross_spectrum(pre: Edges, post: Edges, step_px: int) -> Edges:
 
 
 def shift_of(spectrum: Edges, step_px: int) -> Shift:
-    """What a cross spectrum tells, or the sum of several: where they agree, their peaks add up (Welch 1967)."""
+    """The shift from a cross spectrum, or the sum of several: where they agree, their peaks add up (Welch 1967)."""
     search = min(SEARCH_PX, min(spectrum.shape) * step_px // 4)
     if search <= PEAK_RADIUS_PX:
         return UNKNOWN_SHIFT

@@ -14,7 +14,7 @@ MAX_NODATA = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class Screening:
-    """Limits on the quality columns; None = no limit. What cannot be measured is not held against a patch."""
+    """Limits on the quality columns; None = no limit. Unmeasurable quantities do not exclude a patch."""
 
     max_nodata: float = MAX_NODATA
     """Leave out patches with a larger share of pixels without data, 0 to 1, in either image. With 1 only those stay out
@@ -51,8 +51,8 @@ class Screening:
         if nodata > self.max_nodata:
             return f"no data in {nodata:.1%} of it, --max-nodata is {self.max_nodata:g}."
         if self.max_cloud is not None and cloud > self.max_cloud:
-            told = f"cloud over {cloud:.1%} of the {phase} image, --max-cloud is {self.max_cloud:g}."
-            return f"{told} {MAYBE_WATER}" if phase == "post" and disaster_type in WET else told
+            reason = f"cloud over {cloud:.1%} of the {phase} image, --max-cloud is {self.max_cloud:g}."
+            return f"{reason} {MAYBE_WATER}" if phase == "post" and disaster_type in WET else reason
         if self.max_shift is not None and shift > self.max_shift:
             return f"post lies {shift:.1f} px from pre, --max-shift is {self.max_shift:g}."
         return ""

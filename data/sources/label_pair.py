@@ -15,7 +15,7 @@ from data.sources.labels import Label, Phase, label_part, parse_label
 from data.sources.release import IMAGE_NAME, SceneFiles
 
 # xBD has brought images of 1025 px to 1024 and left the polygons in pixels of the former. Sizes that differ by more
-# have another reason, and nothing tells in which pixels the polygons are.
+# have another reason, and the pixel grid of the polygons is unknown.
 _LARGEST_STRETCH = 1.01
 # Both labels of a scene of xBD place its pixels to 0.03 px alike; 100 px are no mistake of a survey, but another place.
 _LARGEST_GAP_PX = 100
@@ -66,8 +66,8 @@ def check_sizes(scene: SceneFiles, labels: Mapping[Phase, Label], width: int, he
             wide, high = label.size_px
             raise DataError(
                 f"{path}: labels an image of {wide:g} x {high:g} px, but the image has {width} x {height} px. Whether "
-                "that was cut or made smaller nobody can tell: give the image that was labelled (--size cuts the "
-                "patches), or bring xy, metadata.width and metadata.height to the image you have."
+                "it was cropped or downsampled cannot be determined: give the image that was labelled (--size cuts the "
+                "patches), or convert xy, metadata.width and metadata.height to the image you have."
             )
 
 
@@ -105,7 +105,7 @@ def _delivered(label: Label, pre: Label | None) -> Label:
 
 
 def _check_image(label: Label, path: Path | None, phase: Phase, image: Path) -> None:
-    """Stop if the label names an image of another scene or phase; names that are not xBD's tell nothing."""
+    """Stop if the label names an image of another scene or phase; names that are not xBD's are ignored."""
     own = IMAGE_NAME.fullmatch(image.name)
     named = IMAGE_NAME.fullmatch(f"{Path(label.image_name).stem}.png") if label.image_name else None
     if own and named and (named["scene_id"], named["phase"]) != (own["scene_id"], phase):
@@ -116,7 +116,7 @@ def _check_image(label: Label, path: Path | None, phase: Phase, image: Path) -> 
 
 
 def _onto(pre: Label, post: Label) -> NDArray[np.float64] | None:
-    """(3, 3): pixels of the post label to pixels of pre that show the same ground; None if either tells no place."""
+    """(3, 3): pixels of the post label to pixels of pre that show the same ground; None if either has no location."""
     fits = [fit for label in (pre, post) if (fit := fit_georeference(label.control_points)) and not fit.fault]
     if len(fits) < 2:
         return None
@@ -125,7 +125,7 @@ def _onto(pre: Label, post: Label) -> NDArray[np.float64] | None:
 
 
 def _gap_px(pre: Label, post: Label) -> float:
-    """How far apart both labels place the same pixels, at the least; 0 if either tells no place."""
+    """Minimum distance between the positions of the same pixels by both labels; 0 if either has no location."""
     if (onto := _onto(pre, post)) is None:
         return 0.0
     pixels = post.control_points[:, :2]

@@ -1,6 +1,6 @@
 """Read an xBD label file: buildings with their damage, the sensor, the disaster.
 
-The damage class stands in the post label only; pre and post list the same buildings under the same uid.
+Only the post label has the damage class; pre and post list the same buildings under the same uid.
 """
 
 import json
@@ -96,7 +96,7 @@ def label_part(label: Label, part: Part) -> Label:
     """What of a large raster's label belongs to a part of it, in the part's pixels.
 
     All buildings that reach into the part are in, those whose centre is elsewhere too. What was repaired or left out is
-    told of the first part alone, lest it be counted many times.
+    reported for the first part alone, so that it is counted once.
     """
     bounds = np.array([building.polygon.bounds for building in label.buildings]).reshape(-1, 4)
     # What lies past the raster belongs to its nearest pixel, see `place_buildings`.
@@ -130,7 +130,7 @@ def _json_object(content: bytes, path: Path) -> dict[str, Any]:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, lists in lists in lists
         raise DataError(
-            f"{path}: not valid JSON ({error}). Was the download cut short? Fetch the file again."
+            f"{path}: not valid JSON ({error}). Was the download truncated? Fetch the file again."
         ) from None
     if not isinstance(document, dict):
         raise DataError(f"{path}: holds a {type(document).__name__}, expected an object with features and metadata.")

@@ -2,7 +2,7 @@
 
     {"pre": "a/1.tif", "post": "b/1.tif", "event": "hurricane-ida", "disaster_type": "flooding"}
 
-Paths are relative to the manifest. A line with a mistake is left out and named; the others are built.
+Paths are relative to the manifest. A line with an error is left out and reported; the others are built.
 """
 
 import difflib
@@ -38,8 +38,8 @@ def find_pairs(manifest: Path) -> Release:
         try:
             scene = _scene(parse_object(text, where, FIELDS, REQUIRED), manifest.parent, where)
             if scene.scene_id in scenes:
-                mend = f"that of line {numbers[scene.scene_id]} too; give each its own"
-                stop(where, "scene_id", scene.scene_id, mend)
+                fix = f"that of line {numbers[scene.scene_id]} too; give each its own"
+                stop(where, "scene_id", scene.scene_id, fix)
         except DataError as error:
             mistakes.append((f"{manifest.name}, line {number}", str(error)))
         else:
@@ -50,25 +50,25 @@ def find_pairs(manifest: Path) -> Release:
 
 
 def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
-    told = check_texts({name: value for name, value in content.items() if name != "history"}, where)
-    files = {name: folder / told[name] for name in ("pre", "post", *LABELS, "post_again") if name in told}
+    given = check_texts({name: value for name, value in content.items() if name != "history"}, where)
+    files = {name: folder / given[name] for name in ("pre", "post", *LABELS, "post_again") if name in given}
     for name, path in files.items():
         if not os.path.isfile(path):  # false also for what can be no path
             state = "is a folder" if os.path.isdir(path) else "does not exist"
-            stop(where, name, told[name], f"{str(path)[:LONGEST_PATH]} {state}. Paths are relative to the manifest")
+            stop(where, name, given[name], f"{str(path)[:LONGEST_PATH]} {state}. Paths are relative to the manifest")
     if files["pre"].resolve() == files["post"].resolve():
-        stop(where, "post", told["post"], "the same file as pre")
-    if "mask" in told and ("pre_label" in told or "post_label" in told):
-        stop(where, "mask", told["mask"], "give label files or a mask, not both")
-    days = {name: parse_date(told[name], where, name) for name in ("pre_date", "post_date") if name in told}
+        stop(where, "post", given["post"], "the same file as pre")
+    if "mask" in given and ("pre_label" in given or "post_label" in given):
+        stop(where, "mask", given["mask"], "give label files or a mask, not both")
+    days = {name: parse_date(given[name], where, name) for name in ("pre_date", "post_date") if name in given}
     if len(days) == 2 and days["post_date"] < days["pre_date"]:
-        mend = f"earlier than pre_date, {told['pre_date']}. Are pre and post swapped?"
-        stop(where, "post_date", told["post_date"], mend)
-    _check_words(told, where)
+        fix = f"earlier than pre_date, {given['pre_date']}. Are pre and post swapped?"
+        stop(where, "post_date", given["post_date"], fix)
+    _check_words(given, where)
     return SceneFiles(
-        scene_id=_scene_id(told, files["pre"], where),
-        event=told["event"],
-        official_split=told.get("split", ""),
+        scene_id=_scene_id(given, files["pre"], where),
+        event=given["event"],
+        official_split=given.get("split", ""),
         pre_image=files["pre"],
         post_image=files["post"],
         pre_label=files.get("pre_label"),
@@ -76,28 +76,28 @@ def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
         change=None,
         mask=files.get("mask"),
         post_again=files.get("post_again"),
-        disaster_type=told.get("disaster_type", ""),
+        disaster_type=given.get("disaster_type", ""),
         pre_date=days.get("pre_date"),
         post_date=days.get("post_date"),
         history=parse_history(content.get("history", []), folder, where),
     )
 
 
-def _scene_id(told: dict[str, str], pre: Path, where: str) -> str:
-    """As told, else the name of the pre image."""
-    scene_id = told.get("scene_id", pre.stem)
+def _scene_id(given: dict[str, str], pre: Path, where: str) -> str:
+    """As given, else the name of the pre image."""
+    scene_id = given.get("scene_id", pre.stem)
     if not _SCENE_ID.fullmatch(scene_id):
         stop(where, "scene_id", scene_id, "expected letters, digits, '.', '_' and '-', at most 100")
     return scene_id
 
 
-def _check_words(told: dict[str, str], where: str) -> None:
-    if not _EVENT.fullmatch(told["event"]):
-        mend = "expected lower-case letters, digits and hyphens, as in hurricane-ida"
-        stop(where, "event", told["event"], mend)
-    if told.get("split", "train") not in SPLIT_WORDS:
-        stop(where, "split", told["split"], f"expected {', '.join(SPLIT_WORDS)}")
-    kind = told.get("disaster_type", "fire")
+def _check_words(given: dict[str, str], where: str) -> None:
+    if not _EVENT.fullmatch(given["event"]):
+        fix = "expected lower-case letters, digits and hyphens, as in hurricane-ida"
+        stop(where, "event", given["event"], fix)
+    if given.get("split", "train") not in SPLIT_WORDS:
+        stop(where, "split", given["split"], f"expected {', '.join(SPLIT_WORDS)}")
+    kind = given.get("disaster_type", "fire")
     if kind not in CAUSES and (near := difflib.get_close_matches(kind, CAUSES, 1)):
         stop(where, "disaster_type", kind, f"did you mean {near[0]}?")
     if not _EVENT.fullmatch(kind.replace(" ", "-")):

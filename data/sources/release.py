@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SceneFiles:
-    """The files of one scene, and what a manifest tells of it; what there is not is None or ""."""
+    """The files of one scene, and its entries in a manifest; missing ones are None or ""."""
 
     scene_id: str
     event: str

@@ -89,7 +89,7 @@ def _read_again(
     """The second post image on the grid of pre; 16 bits are brought to 8 as those of the pair."""
     pixels, valid = _read_onto(grid, path, bands, region, remarks)
     if (pixels.dtype == np.uint8) != (limits is None):
-        raise DataError(f"{path}: holds {pixels.dtype}, unlike the pair. Bring it to the type of its post image.")
+        raise DataError(f"{path}: holds {pixels.dtype}, unlike the pair. Convert it to the type of its post image.")
     return to_8_bit(pixels, valid, limits) if limits else np.asarray(pixels, np.uint8)
 
 
@@ -99,7 +99,7 @@ def _read_earlier(path: Path, bands: Bands, grid: Grid, region: Region | None, r
     if pixels.dtype != np.uint8:
         raise DataError(
             f"{path}: holds {pixels.dtype}, and images of a history are expected in 8 bits, since no range of pre and "
-            "post fits another sensor. Bring it there: gdal_translate -ot Byte -scale LOW HIGH 1 255."
+            "post fits another sensor. Convert it: gdal_translate -ot Byte -scale LOW HIGH 1 255."
         )
     return np.where(valid[..., None], pixels, 0).astype(np.uint8)
 

@@ -20,16 +20,16 @@ from data.workers import WorkerPool
 
 @dataclass(frozen=True)
 class SceneSurvey:
-    """What one scene tells of its event, and where it lies itself."""
+    """What one scene contributes to its event, and its own location."""
 
     location: Location | None
     disaster_type: str | None
-    footprint: Polygon | None = None  # degrees; None if nothing tells the scene's place
+    footprint: Polygon | None = None  # degrees; None if the scene has no location
 
 
 @dataclass(frozen=True)
 class EventSurvey:
-    """What all scenes of an event tell together."""
+    """What is known from all scenes of an event."""
 
     location: Location = UNKNOWN
     disaster_type: str = ""
@@ -37,7 +37,7 @@ class EventSurvey:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the labels of a whole release tell before anything is built."""
+    """What the labels of a whole release say before anything is built."""
 
     events: dict[str, EventSurvey]
     footprints: dict[str, Polygon]  # of the scenes whose place is known, degrees
@@ -45,7 +45,7 @@ class Survey:
 
 
 def survey_scene(scene: SceneFiles) -> SceneSurvey:
-    """Read a scene's labels; one that cannot be read tells nothing here and is quarantined when it is built."""
+    """Read a scene's labels; an unreadable one is ignored here and quarantined when it is built."""
     try:
         labels = read_labels(scene, {path: read_file(path) for path in scene.label_files()})
         location, width, height = scene_place(scene)
@@ -76,6 +76,6 @@ def survey(scenes: Sequence[SceneFiles], pool: WorkerPool) -> Survey:
 
 
 def _survey_event(event: str, members: list[SceneSurvey]) -> EventSurvey:
-    told = next((member.disaster_type for member in members if member.disaster_type), "")
+    stated = next((member.disaster_type for member in members if member.disaster_type), "")
     location = mean_location([member.location for member in members if member.location])
-    return EventSurvey(location, told or describe_event(event, "").disaster_type)
+    return EventSurvey(location, stated or describe_event(event, "").disaster_type)

@@ -1,4 +1,4 @@
-"""Is the damage in generated images where it should be? What a damage model tells of (real pre, generated post)."""
+"""Is the damage in generated images where it should be? A damage model's prediction from real pre, generated post."""
 
 from collections.abc import Sequence
 from itertools import product

@@ -1,4 +1,4 @@
-"""A small siamese U-Net that finds buildings in the pre image and tells their damage from both."""
+"""A small siamese U-Net that localises buildings in the pre image and classifies their damage from both."""
 
 from itertools import pairwise
 

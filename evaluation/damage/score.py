@@ -1,4 +1,4 @@
-"""The score of the xView2 challenge: are buildings found, and is their damage told rightly?
+"""The score of the xView2 challenge: are buildings localised, and is their damage classified correctly?
 
     score        = 0.3 x localisation F1 + 0.7 x damage F1
     damage F1    = 4 / sum over the classes of 1 / (F1 + 0.000001)

@@ -49,11 +49,12 @@ def damage_model(
     seed: int = 0,
     training: Training = DEFAULT,
 ) -> None:
-    """Train a model that finds buildings and tells their damage, as in the xView2 challenge.
+    """Train a model that localises buildings and classifies their damage, as in the xView2 challenge.
 
-    A siamese U-Net of half a million weights: it localises on the pre image and classifies on both. `pre2post evaluate
+    A siamese U-Net of half a million weights: it localises buildings in the pre image and classifies their damage
+    from both. `pre2post evaluate
     --damage-model OUT` judges generated images with it. Unlabelled patches are left out and counted. The folder
-    appears when it is whole. The same command gives the same model on the same kind of machine.
+    appears when it is complete. The same command gives the same model on the same kind of machine.
 
     Args:
         dataset: A folder made by `pre2post build`.
@@ -63,7 +64,7 @@ def damage_model(
         synthetic: A folder made by `pre2post synthesize`: half of the pairs are taken from it.
         resolution: Side of the images, px, a multiple of 16; by default that of the patches. For `pre2post evaluate`
             the resolution of the checkpoint.
-        seed: Of fresh weights and examples.
+        seed: Of initial weights and examples.
         training: How it is trained.
     """
     if not join_processes().is_main_process:
@@ -181,8 +182,9 @@ def rate(step: int, steps: int) -> float:
 def damage_loss(logits: tuple[Tensor, Tensor], damage: Tensor) -> Tensor:
     """Cross entropy and soft Dice of buildings; cross entropy of the classes, where they are known.
 
-    A class of n pixels in the batch counts as the square root of n: between every pixel alike, where the rarest class
-    would not be learnt, and every class alike, where a handful of pixels would shake the weights.
+    A class of n pixels in the batch counts as the square root of n: between equal weights for pixels, where the
+    rarest class
+    would not be learnt, and equal weights for classes, where a handful of pixels would destabilise training.
 
     Args:
         logits: (B, H, W) and (B, 4, H, W).

@@ -68,9 +68,10 @@ def usefulness(
     test_split: str = "test",
     training: Training = DEFAULT,
 ) -> None:
-    """Measure what synthetic pairs are worth to a damage model when labelled scenes are scarce.
+    """Measure the benefit of synthetic pairs for a damage model when labelled scenes are scarce.
 
-    For every seed, draws some labelled scenes of the dataset (fewer scenes are part of more), trains models on them
+    For every seed, draws some labelled scenes of the dataset (smaller sets are nested in larger ones), trains models
+    on them
     alone, with synthetic pairs, and on synthetic pairs alone, and scores each as in the xView2 challenge on the real
     pairs of the test split. `real + footprints` is also shown where buildings stand in the pre images of the synthetic
     pairs, but no generated image: what is gained over it, the generated images have given. Every model takes the same
@@ -178,7 +179,7 @@ def planned(counts: Sequence[int], parts: Collection[str]) -> list[tuple[str, in
 
 
 def drawn_scenes(scenes: Sequence[str], count: int, seed: int) -> set[str]:
-    """So many scenes by lot; those of a smaller count are among those of a larger one."""
+    """So many random scenes; smaller sets are nested in larger ones."""
     names = sorted(set(scenes))
     return {names[view_of(seed, turn, len(names))] for turn in range(count)}
 

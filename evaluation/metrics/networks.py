@@ -80,7 +80,7 @@ def clip_of(model: Any, processor: Any) -> ImageText:  # noqa: ANN401  # transfo
 def _named(what: str) -> Iterator[None]:
     """Turn whatever a library raises when weights or a package are missing into a reason."""
     try:
-        # Libraries tell of downloads and deprecations here; the table says what matters.
+        # Libraries report downloads and deprecations here; the table says what matters.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield

@@ -90,9 +90,9 @@ def render(study: Study) -> str:
 
 
 def table(numbers: Numbers) -> list[list[str]]:
-    """Head and one row for each measure: its name, what chance gives, every method, generated less base."""
+    """Head and one row for each measure: its name, what chance gives, every method, generated minus base."""
     head = ["", "chance", *(METHODS[method] for method in numbers.scores)]
-    rows = [[*head, "generated less base"] if numbers.advantage else head]
+    rows = [[*head, "generated minus base"] if numbers.advantage else head]
     for key in next(iter(numbers.scores.values())):
         one = MEASURES[key]
         cells = [_text(of[key], one.digits) for of in numbers.scores.values()]
@@ -120,11 +120,12 @@ def sentences(study: Study) -> list[str]:
         )
     if gauge:
         found.append(
-            f"The gauge of buildings agrees with the labels of {gauge['images']} images of other scenes by a rank "
+            f"The regression of building counts agrees with the labels of {gauge['images']} images of other "
+            f"scenes by a rank "
             f"correlation of {gauge['rank_correlation']:.2f}."
         )
     else:
-        found.append("How well the gauge of buildings agrees with labels of other scenes is unknown here.")
+        found.append("How well the regression of building counts agrees with labels of other scenes is unknown here.")
     place = study.truth["position"]
     if place["patches"]:
         found.append(
@@ -144,7 +145,7 @@ def verdict(key: str, generated: Estimate, advantage: Estimate) -> str:
         followed = advantage.high < 0 and generated.high < one.chance
     else:
         followed = advantage.low > 0 and generated.low > one.chance
-    how = "better than by chance and by" if followed else "not surely better than by chance and by"
+    how = "better than by chance and by" if followed else "not certainly better than by chance and by"
     return f"{one.study} ({one.name}): followed {how} the base alone."
 
 
@@ -154,7 +155,7 @@ def _text(estimate: Estimate, digits: int) -> str:
 
 
 def _page(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> str:
-    title = "Are prompts followed?"
+    title = "Do images follow the prompt?"
     settings = study.settings
     facts = (
         f"{settings['checkpoint']}, step {settings['step']:,}; {settings['dataset']}, split {settings['split']}; "
@@ -195,7 +196,7 @@ def _plots(study: Study) -> list[str]:
         ]
     if "count" not in study.gaps:
         lines = {method: of["buildings"] for method, of in curves.items()}
-        plots.append(curve("Buildings, by the gauge", lines, STUDIES["count"]))
+        plots.append(curve("Buildings, by regression", lines, STUDIES["count"]))
     return plots
 
 

@@ -44,7 +44,7 @@ def choose_worst(patches: Sequence[PatchResult]) -> list[PatchResult]:
 
 
 def choose_random(patches: Sequence[PatchResult], but: Sequence[PatchResult], seed: int) -> list[PatchResult]:
-    """Patches drawn by lot from all others, in the order of the split."""
+    """Random patches from all others, in the order of the split."""
     shown = {patch.position for patch in but}
     others = [patch for patch in patches if patch.position not in shown]
     picks = np.random.default_rng(abs(seed)).permutation(len(others))[:DRAWN]

@@ -18,41 +18,42 @@ from evaluation.results import METHODS, Evaluation
 STYLE = Path(__file__).parents[1] / "report.css"
 
 METHODS_IN_WORDS = {
-    "generated": "The trained ControlNet shows the pre image to the base, which draws the post image of the caption.",
-    "copy": "The answer of one who says that nothing changes. Hard to beat outside the changed area, where it is "
-    "nearly true; the mark to beat inside it.",
-    "base": "The base draws from the same caption and the same start noise but never sees the pre image: "
+    "generated": "The trained ControlNet conditions the base on the pre image; the base generates the post "
+    "image of the caption.",
+    "copy": "The prediction that nothing changes. Hard to beat outside the changed area, where it is "
+    "nearly true; the baseline to beat inside it.",
+    "base": "The base with the same caption and the same initial noise, but without the pre image: "
     "a plausible place, not this place.",
-    "sdedit": "The base alone: the pre image is noised three quarters of the way and denoised to the caption.",
-    "inpaint": "The base alone, allowed to redraw the buildings only; everything else is the pre image.",
-    "invert": "The base alone: the pre image is walked back to noise under its own caption, then forth under "
+    "sdedit": "The base alone: the pre image is noised three quarters of the way and denoised with the caption.",
+    "inpaint": "The base alone, regenerating only the buildings; everything else is the pre image.",
+    "invert": "The base alone: the pre image is inverted to noise with its own caption, then denoised with "
     "the new one.",
-    "diffedit": "The same, but only where the base's predictions for the two captions differ may anything change.",
-    "instruct": "A model that was trained elsewhere to follow instructions; the caption is the instruction.",
-    "again": "Not an answer but the mark no answer can pass: another real image of the same aftermath, in other light.",
+    "diffedit": "The same, but changed only where the base's predictions for the two captions differ.",
+    "instruct": "A pretrained instruction-following model; the caption is the instruction.",
+    "again": "An upper bound, not a method: another real image of the same aftermath, in other light.",
 }
 REGIONS_IN_WORDS = {
     "whole": "Every pixel of the patch.",
-    "inside": "The changed area. Simulated data: pixels whose true change is at least a quarter of full. xBD: "
+    "inside": "The changed area. Simulated data: pixels whose true change is at least a quarter of the maximum. xBD: "
     "buildings with minor or major damage or destroyed.",
-    "outside": "Simulated data: pixels that surely did not change. xBD: all but damaged buildings, though water, ash "
-    "or the season may have changed the ground. Un-classified buildings, pixels without data and what is "
-    "neither surely changed nor surely unchanged are left out of both areas.",
+    "outside": "Simulated data: pixels that certainly did not change. xBD: all but damaged buildings, though "
+    "water, ash or the season may have changed the ground. Un-classified buildings, no-data pixels and what is "
+    "neither certainly changed nor certainly unchanged are left out of both areas.",
 }
 METRICS_IN_WORDS = {
     "mse": "Mean squared difference of pixel values from 0 to 1, pooled over all pixels. Lower is better.",
     "psnr": "The same in decibels, mean over patches (identical pixels count as 100). Higher is better.",
     "ssim": "Structural similarity: edges and textures in the same places. 1 is identical; mean over patches.",
-    "lpips_vgg": "Distance of the images as a network trained on photographs sees them. Lower is better.",
-    "lpips_alex": "The same by a smaller network.",
-    "clip": "How well image and caption agree, 0 to 100, by a network that knows photographs of the web.",
-    "fid": "How far the set of images lies from the set of real ones, whichever belongs to which. Lower is better.",
-    "kid": "The same without the bias of small sets, times 1000.",
-    "score": "As in the xView2 challenge: 0.3 x localisation F1 + 0.7 x damage F1, of what a damage model trained on "
-    "labelled pairs tells of pre and post image. The row of the real post images shows what the model can tell at all.",
-    "localisation_f1": "Are buildings found? The model looks for them in the pre image, the same in every row.",
+    "lpips_vgg": "Perceptual distance by a network trained on photographs. Lower is better.",
+    "lpips_alex": "The same with a smaller network.",
+    "clip": "Agreement of image and caption, 0 to 100, by a network trained on photographs from the web.",
+    "fid": "Distance between the set of images and the set of real ones, regardless of pairing. Lower is better.",
+    "kid": "The same without the bias for small sets, times 1000.",
+    "score": "As in the xView2 challenge: 0.3 x localisation F1 + 0.7 x damage F1, of the predictions of a damage "
+    "model trained on labelled pairs. The row of the real post images shows the model's own limit.",
+    "localisation_f1": "Building localisation in the pre image, the same in every row.",
     "damage_f1": "Harmonic mean of the F1 of the four classes, over building pixels: the worst class decides.",
-    "is": "How distinct and how varied the images of a set are; knows nothing of the real ones.",
+    "is": "How distinct and varied the images of a set are; independent of the real ones.",
 }
 
 
@@ -74,13 +75,13 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
         _figures(evaluation),
         '<input type="checkbox" id="outlines" checked>',
         f'<div class="heading"><h2>Worst patches</h2><label for="outlines"></label></div>'
-        f"<p>Those whose image is farthest from the real one (MSE), {_where(evaluation)}. Pull the slider to the left "
+        f"<p>Those farthest from the real image (MSE), {_where(evaluation)}. Move the slider to the left "
         "for the pre image, to the right for the real post image.</p>"
         f'<div class="gallery">{gallery(folder, evaluation, worst, load)}</div>',
     ]
     if random:
         body.append(
-            "<h2>Patches drawn by lot</h2><p>From all others, so that the worst do not stand for the rest.</p>"
+            "<h2>Random patches</h2><p>From all others, since the worst are not representative.</p>"
             f'<div class="gallery">{gallery(folder, evaluation, random, load)}</div>'
         )
     body += [_tables(evaluation), _in_words(evaluation)]

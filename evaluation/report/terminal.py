@@ -15,7 +15,7 @@ def render(evaluation: Evaluation) -> str:
     lines: list[str] = []
     for table in all_tables(evaluation):
         lines += [table.title, *aligned(table), ""]
-    lines.append("* best of the fair rows; MSE, LPIPS, FID, KID: lower is better, others: higher")
+    lines.append("* best row without access to the truth; MSE, LPIPS, FID, KID: lower is better, others: higher")
     return "\n".join([*lines, *gap_sentences(evaluation), *evaluation.notes, "", *verdict(evaluation)])
 
 
@@ -37,34 +37,34 @@ def interval_sentence(evaluation: Evaluation) -> str:
     """What the intervals of the tables are, as they were made."""
     over = {"scenes": "scenes", "events": "events (over the scenes of an event where one stands by itself)"}
     return (
-        f"Intervals: 95 %, bootstrap over {over[evaluation.drawn]}, drawn whole with all their patches and samples. "
-        f"They say what other {evaluation.drawn} of the same kind would give. None of fewer than {FEWEST_CLUSTERS}, "
-        "nor of FID, KID and IS."
+        f"Intervals: 95 %, bootstrap over {over[evaluation.drawn]}, resampled with all their patches and samples. "
+        f"They refer to other {evaluation.drawn} of the same kind. None for fewer than {FEWEST_CLUSTERS}, "
+        "nor for FID, KID and IS."
     )
 
 
 def against_copying(region: str, copy: Estimate, less: Estimate, drawn: str) -> str:
-    """Whether generating is nearer to the truth than copying; no verdict unless the paired interval excludes 0.
+    """Whether generating is closer to the truth than copying; no verdict unless the paired interval excludes 0.
 
     Args:
         region: a key of WHERE.
         copy: squared error of the pre images.
-        less: that of the generated images less that of the pre images, paired.
+        less: that of the generated images minus that of the pre images, paired.
         drawn: what the interval resamples.
     """
     where = WHERE[region]
     if math.isnan(less.value):
         return f"{where}: nothing to measure in these patches."
     if math.isnan(less.low):
-        return f"{where}: no verdict, an interval needs {FEWEST_CLUSTERS} {drawn} or more; here are {less.clusters}."
-    told = f"{number(less.value)} ({number(less.low)} to {number(less.high)}, 95 % over {less.clusters} {drawn})"
+        return f"{where}: no verdict, an interval needs at least {FEWEST_CLUSTERS} {drawn}; there are {less.clusters}."
+    interval = f"{number(less.value)} ({number(less.low)} to {number(less.high)}, 95 % over {less.clusters} {drawn})"
     if not less.decided:
-        return f"{where}: no verdict, generated less copied squared error is {told}, which holds 0."
+        return f"{where}: no verdict, generated minus copied squared error is {interval}, which contains 0."
     share = f"{abs(less.value / copy.value):.0%} " if copy.value else ""
     more = "less" if less.value < 0 else "more"
     return (
-        f"{where} the generated images have {share}{more} squared error than the pre images copied as they are: "
-        f"generated less copied is {told}."
+        f"{where} the generated images have {share}{more} squared error than the copied pre images: "
+        f"generated minus copied is {interval}."
     )
 
 

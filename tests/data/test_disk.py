@@ -28,7 +28,7 @@ def test_a_look_at_what_cannot_be_written_is_one_message(tmp_path: Path, disk: D
     with pytest.raises(DataError, match=r"file.*not a folder"):
         look(tmp_path / "file/out")
     disk.without("mkdir", errno.EROFS)
-    with pytest.raises(DataError, match="can only be read"):
+    with pytest.raises(DataError, match="is read-only"):
         look(tmp_path / "out")
 
 

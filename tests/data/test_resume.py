@@ -83,7 +83,10 @@ def test_a_rerun_builds_only_what_is_missing(
     release: Path, tmp_path: Path, built: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupted(release, tmp_path / "d", 3, monkeypatch)
-    assert f"3 finished shards stay in {tmp_path / '.d.partial'}: the same command goes on" in capsys.readouterr().err
+    assert (
+        f"3 finished shards are kept in {tmp_path / '.d.partial'}: the same command continues"
+        in capsys.readouterr().err
+    )
     first = list(built)
     build(source=release, out=tmp_path / "d", size=32, workers=1)
     assert len(first) == 3 and sorted(built) == sorted(SCENE_IDS)

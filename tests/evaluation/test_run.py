@@ -206,9 +206,7 @@ def test_one_image_is_no_set_and_nan_is_named(
     content = results(tmp_path / "out")
     assert "needs at least 2 images" in content["not_measured"]["fid"]
     assert content["summary"]["generated"]["whole"]["lpips_vgg"]["value"] is None
-    assert any(
-        f"LPIPS (VGG) is no number for 3 images, first {NAMES[0]} (generated)" in note for note in content["notes"]
-    )
+    assert any(f"LPIPS (VGG) is NaN for 3 images, first {NAMES[0]} (generated)" in note for note in content["notes"])
 
 
 def test_report_is_one_escaped_page(tmp_path: Path, run_folder: Path) -> None:
@@ -226,7 +224,7 @@ def test_report_is_one_escaped_page(tmp_path: Path, run_folder: Path) -> None:
     assert "url(" not in page
     assert page.count("<article>") == page.count('type="range"') == 8
     assert page.count("<img ") == 8 * 6  # pre, post, base, and three under the slider
-    assert page.index("Worst patches") < page.index("Patches drawn by lot") < page.index("<table>")
+    assert page.index("Worst patches") < page.index("Random patches") < page.index("<table>")
 
 
 def test_patches_without_change_or_labels(tmp_path: Path, run_folder: Path) -> None:

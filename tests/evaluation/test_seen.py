@@ -75,8 +75,8 @@ def test_an_evaluation_on_what_was_trained_on_says_so(data: Path, trained: Path,
         heard[split] = [note.split(":")[0] for note in notes if "trained on" in note]
         assert all(note in (out / "report.html").read_text() for note in heard[split])
     assert heard == {
-        "train": ["The checkpoint was trained on 4 of the 4 scenes measured here"],
-        "test": ["The damage model was trained on 2 of the 2 scenes measured here"],
+        "train": ["The checkpoint was trained on 4 of the 4 scenes evaluated here"],
+        "test": ["The damage model was trained on 2 of the 2 scenes evaluated here"],
     }
 
 

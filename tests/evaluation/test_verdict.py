@@ -49,7 +49,7 @@ def test_no_verdict_where_the_interval_holds_zero() -> None:
     patches = [patch(i, f"s{i}", 0.5 + (0.1 if i % 2 else -0.11), 0.5) for i in range(8)]
     inside, outside = verdict(Evaluation({}, patches))
     assert inside.startswith("Inside the changed area: no verdict")
-    assert "holds 0" in inside
+    assert "contains 0" in inside
     assert outside.startswith("Outside of it: no verdict")
     assert "% less" not in inside
 
@@ -57,7 +57,7 @@ def test_no_verdict_where_the_interval_holds_zero() -> None:
 def test_no_verdict_of_few_scenes() -> None:
     """However many patches; those without a changed area do not count."""
     patches = [patch(i, f"s{i % 4}", 0.1, 0.5) for i in range(40)] + [patch(40, "s9", 0.1, 0.5, pixels=0)]
-    assert "no verdict, an interval needs 5 scenes or more; here are 4" in verdict(Evaluation({}, patches))[0]
+    assert "no verdict, an interval needs at least 5 scenes; there are 4" in verdict(Evaluation({}, patches))[0]
     nothing = [patch(i, f"s{i}", 0.1, 0.5, pixels=0) for i in range(6)]
     assert verdict(Evaluation({}, nothing))[0] == "Inside the changed area: nothing to measure in these patches."
 

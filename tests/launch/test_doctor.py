@@ -43,7 +43,7 @@ def test_a_container_without_shared_memory(
     real = shutil.disk_usage
     small = Usage(64e6, 0, 64e6)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: small if Path(path) == Path("/dev/shm") else real(path))
-    with pytest.raises(DoctorError, match="mend shared memory first"):
+    with pytest.raises(DoctorError, match="fix shared memory first"):
         doctor(folder=tmp_path)
     assert "0.06 GB free in /dev/shm; start the container with --shm-size=8g" in capsys.readouterr().out
 
@@ -52,9 +52,9 @@ def test_a_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Disk(monkeypatch, tmp_path).without("mkdir", errno.EROFS)
-    with pytest.raises(DoctorError, match="mend disk first"):
+    with pytest.raises(DoctorError, match="fix disk first"):
         doctor(folder=tmp_path)
-    assert f"{tmp_path}: this disk can only be read. Name a folder on another one." in capsys.readouterr().out
+    assert f"{tmp_path}: this disk is read-only. Name a folder on another one." in capsys.readouterr().out
 
 
 def test_threads_left_idle_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_what_a_disk_cannot_do_is_said(
     played.without("fsync", errno.EINVAL)
     found = [finding for finding in disk(tmp_path) if finding.state == "note"]
     assert [finding.text.partition(":")[0] for finding in found][-3:] == [
-        "has no locks", "has no links", "cannot flush folders"
+        "has no locks", "has no symbolic links", "cannot flush folders"
     ]  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def test_captions_join_by_scene_and_by_patch(release: Path, tmp_path: Path, caps
     assert outcome["damage_before"] == [{"line": 9, "id": SCENE_IDS[0]}]
     report = (tmp_path / "d" / "report.html").read_text()
     for said in (capsys.readouterr().out, report):
-        assert "captions of more.jsonl that found no patch (1)" in said and "nowhere_00000001 (line 4)" in said
+        assert "captions of more.jsonl that match no patch (1)" in said and "nowhere_00000001 (line 4)" in said
         assert "captions of more.jsonl that may exceed 77 tokens (1)" in said
 
 

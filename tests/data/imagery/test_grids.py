@@ -124,7 +124,7 @@ def test_the_covered_box(tmp_path: Path) -> None:
     with opened(path) as dataset:
         assert covered(dataset, path, Grid(100, 95, crs, NORTH_UP)) == (90, 5, 95, 25)
         assert covered(dataset, path, grid_of(dataset, path)) == (0, 0, 10, 20)
-        with pytest.raises(DataError, match="does not touch the ground of the pre image"):
+        with pytest.raises(DataError, match="does not overlap the pre image"):
             covered(dataset, path, Grid(100, 90, crs, NORTH_UP))
 
 
@@ -173,7 +173,7 @@ def test_ground_control_points_place_a_file(tmp_path: Path) -> None:
     assert grid_like(path).affine.almost_equals(turned, 1e-6)
     for one, other in zip(warped(path, grid), warped(twin, grid), strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(DataError, match=r"bent\.tif: control points lie up to 4\.\d px .*gdalwarp"):
+    with pytest.raises(DataError, match=r"bent\.tif: control points are up to 4\.\d px .*gdalwarp"):
         grid_like(by_points(tmp_path / "bent.tif", bands, NORTH_UP, 5))
 
 

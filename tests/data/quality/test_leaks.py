@@ -51,7 +51,7 @@ def test_official_splits_that_share_ground_are_named(
     ]
     assert (leaks["scenes_with_footprint"], leaks["scenes_without_footprint"]) == (5, 1)
     printed = capsys.readouterr().out
-    assert "LEAK: the same place stands in two splits: 1 pair of scenes shares ground" in printed
+    assert "LEAK: the same place is in two splits: 1 pair of scenes shares ground" in printed
     assert "a-fire_00000000 (train) = h-fire_00000000 (test)" in printed
     assert "--split-by scene or --split-by event keeps such scenes together" in printed
     page = (tmp_path / "d" / "report.html").read_text()

@@ -107,8 +107,7 @@ def test_the_same_picture_in_two_splits_is_named(
         "bits": 0,
     }
     assert (
-        f"4 patches with the same picture as another scene: {name(3, 0, 0)} = {name(0, 0, 0)}"
-        in capsys.readouterr().out
+        f"4 patches with the same image as another scene: {name(3, 0, 0)} = {name(0, 0, 0)}" in capsys.readouterr().out
     )
 
 

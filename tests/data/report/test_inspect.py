@@ -107,8 +107,8 @@ def test_a_page_that_fails_does_not_lose_the_build(
     build(source=release, out=tmp_path / "d", size=32, workers=1)
     assert (tmp_path / "d" / "dataset.json").is_file() and not (tmp_path / "d" / "report.html").exists()
     assert (
-        "NO report.html (ZeroDivisionError: a map without ground); all else is whole. Try again: pre2post inspect"
-        in (capsys.readouterr().out)
+        "NO report.html (ZeroDivisionError: a map without ground); everything else is complete. Try again: "
+        "pre2post inspect" in (capsys.readouterr().out)
     )
 
 

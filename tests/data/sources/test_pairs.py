@@ -132,7 +132,7 @@ def test_a_mask_of_other_values_is_quarantined(folder: Path) -> None:
         (PAIR | {"post": "b/9.tif"}, "post is 'b/9.tif': {folder}/b/9.tif does not exist. Paths are relative"),
         (PAIR | {"pre": "a"}, "pre is 'a': {folder}/a is a folder"),
         (PAIR | {"mask": "a\x00b"}, "does not exist"),
-        (PAIR | {"mask": "\ud800.png"}, "mask is '\\ud800.png', which holds half a character"),
+        (PAIR | {"mask": "\ud800.png"}, "mask is '\\ud800.png', which contains half a surrogate pair"),
         (PAIR | {"post": "b/../a/1.tif"}, "post is 'b/../a/1.tif': the same file as pre"),
         (PAIR | {"mask": "mask.tif", "post_label": "1.json"}, "give label files or a mask, not both"),
         (PAIR | {"post_date": "31.08.2021"}, "post_date is '31.08.2021': expected a date such as 2021-08-31"),

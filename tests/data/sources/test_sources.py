@@ -70,8 +70,8 @@ def test_pairs_that_do_not_lie_on_each_other_are_named(tmp_path: Path, capsys: p
     rows, described = built(tmp_path / "out", manifest=manifest)
     assert {row["scene_id"] for row in rows.values()} == {"good", "bare"}
     reasons = {entry["scene_id"]: entry["reason"] for entry in described["quarantine"]}
-    assert "far_post.tif: does not touch the ground of the pre image" in reasons["far"]
-    assert "flat_post.tif: its transform (0.5, 0, 790000, 0, 0, 3.3e+06) leaves pixels no area" in reasons["flat"]
+    assert "far_post.tif: does not overlap the pre image" in reasons["far"]
+    assert "flat_post.tif: its transform (0.5, 0, 790000, 0, 0, 3.3e+06) is singular" in reasons["flat"]
     assert "local_post.tif: has no place in the CRS of pre" in reasons["local"]
     (remark,) = described["remarks"]
     assert remark["scene_id"] == "bare" and "bare_post.tif has no coordinates" in remark["remark"]
@@ -245,5 +245,5 @@ def test_too_large_and_too_far_are_said(tmp_path: Path, small_parts: None, monke
     monkeypatch.setattr("data.sources.large.MOST_PARTS", 99)
     _, manifest = built(tmp_path / "d", source=tmp_path / "release")
     reasons = {entry["scene_id"]: entry["reason"] for entry in manifest["quarantine"]}
-    assert "event_00000001_post_disaster.tif: does not touch the ground" in reasons["event_00000001"]
+    assert "event_00000001_post_disaster.tif: does not overlap the pre image" in reasons["event_00000001"]
     assert "of which post covers less than a patch of 32 px" in reasons["event_00000002"]
