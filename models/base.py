@@ -92,7 +92,7 @@ class Base:
         return open_tokenizer(self.folder / "tokenizer", text.vocab_size, text.max_position_embeddings)
 
     def load_unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
-        """The denoiser; a SatUNet, which is told metadata, if its config says so."""
+        """The denoiser; a SatUNet, conditioned on metadata, if its config says so."""
         return self._load("unet", torch_dtype=dtype)
 
     def load_noise_schedule(self) -> DDPMScheduler:

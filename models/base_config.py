@@ -1,4 +1,4 @@
-"""Whether a base is of a kind that can be trained on: asked of its config files alone, before any weight is read."""
+"""Whether a base is of a type that can be trained on, from its config files alone, before any weights are read."""
 
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -184,11 +184,11 @@ def _check_unet(folder: Path, unet: UNetConfig) -> None:
 
 
 def _check_channels(folder: Path, takes: int, latents: int, instruct: bool) -> None:
-    """What a UNet reads beside the noisy latents tells its kind."""
+    """The inputs of a UNet besides the noisy latents show its type."""
     if takes == latents * (1 + instruct):
         return
     kinds = {
-        latents + 1: "a base that is also told depth (Stable Diffusion 2 depth)",
+        latents + 1: "a base that is also conditioned on depth (Stable Diffusion 2 depth)",
         2 * latents: "an InstructPix2Pix model",
         2 * latents + 1: "an inpainting base",
     }

@@ -92,7 +92,7 @@ LISTED = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the file and the mend."""
+    """A checkpoint that cannot be used; the message names the file and the fix."""
 
 
 def step_folder(checkpoints: Path, step: int) -> Path:

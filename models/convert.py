@@ -73,7 +73,7 @@ def convert(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-    print(f"{out}: {', '.join(folders)}; makes images of {side} px unless told otherwise.")
+    print(f"{out}: {', '.join(folders)}; generates images of {side} px by default.")
 
 
 def _parts(source: Path, unet: str, controlnet: str | None) -> dict[str, Path]:

@@ -1,1 +1,1 @@
-"""What makes networks quick on CPUs: layers, memory, threads."""
+"""Fast networks on CPUs: layers, memory, threads."""

@@ -24,7 +24,7 @@ PART = 8_000_000  # weights that are converted at a time; all of a layer would b
 def use_cpu_layers(
     network: nn.Module, *, stored: torch.dtype = torch.float32, computed: torch.dtype = torch.float32
 ) -> None:
-    """Let a network's layers work as told above; parameters keep their names, results are the same up to rounding.
+    """Let a network's layers work as described above; parameters keep their names, results are the same up to rounding.
 
     Args:
         network: float32, or frozen in another type.

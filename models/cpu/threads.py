@@ -9,7 +9,7 @@ THREADS = "OMP_NUM_THREADS"
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on; macOS tells only how many there are."""
+    """The cores that this process may run on; macOS gives only their number."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
