@@ -77,7 +77,7 @@ def test_pairs_that_do_not_lie_on_each_other_are_named(tmp_path: Path, capsys: p
     assert remark["scene_id"] == "bare" and "bare_post.tif has no coordinates" in remark["remark"]
     assert f"bare: {remark['remark']}" in capsys.readouterr().out
     assert remark["remark"] in (tmp_path / "out" / "report.html").read_text()
-    with pytest.raises(DataError, match=r"far: .*does not touch .*--strict"):
+    with pytest.raises(DataError, match=r"far: .*does not overlap .*--strict"):
         manifest.write_text("\n".join(json.dumps(lines[number]) for number in (0, 2)))
         build(manifest=manifest, out=tmp_path / "strict", size=32, workers=1, strict=True)
 

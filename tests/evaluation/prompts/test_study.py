@@ -144,4 +144,4 @@ def test_verdict_needs_chance_and_base() -> None:
     for generated, expected in ((Estimate(60, 55, 65, 4), True), (Estimate(52, 45, 58, 4), False)):
         assert ("followed better" in verdict("order", generated, beyond)) is expected
     assert "followed better" in verdict("angle", Estimate(70, 60, 80, 4), Estimate(-15, -20, -10, 4))
-    assert "followed not surely better" in verdict("angle", Estimate(70, 60, 80, 4), beyond)
+    assert "followed not certainly better" in verdict("angle", Estimate(70, 60, 80, 4), beyond)
