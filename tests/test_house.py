@@ -162,6 +162,17 @@ def test_there_is_one_sampling_loop() -> None:
     assert found == ["models.sampling"]
 
 
+def test_an_installed_copy_is_whole() -> None:
+    """Not only one that is installed to be edited: every package, and every file that is no code."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert setuptools["packages"]["find"]["include"] == [f"{room}*" for room in MAY_IMPORT]
+    files = [path for room in MAY_IMPORT for path in (ROOT / room).rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} - {".py", ".pyc"} <= {
+        pattern.removeprefix("*") for pattern in setuptools["package-data"]["*"]
+    }
+
+
 def test_the_tree_in_the_docs_is_the_tree_on_disk() -> None:
     """`python -m tests.tree` writes it."""
     assert printed() == tree()
