@@ -1,5 +1,6 @@
 """The base as a plain diffusers folder, with its README and measurements; pictures made from captions."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -67,13 +68,13 @@ def show_captions(
     return True
 
 
-def write_base(run: Path, pipeline: StableDiffusionPipeline) -> None:
+def write_base(run: Path, pipeline: StableDiffusionPipeline, start: Path | None) -> None:
     """Replace `run/base` by the networks as they are, in float16, and the small text encoder in float32.
 
     Unless told otherwise, transformers loads a network in the type it was saved in, and diffusers in float32; a
     pipeline works only if both are the same.
     """
-    quality = curves(run)
+    quality = curves(run, start)
     # Copies: half precision is for the files only.
     vae, unet = (
         deepcopy(network).half().to(memory_format=torch.contiguous_format) for network in (pipeline.vae, pipeline.unet)
@@ -108,17 +109,19 @@ def readme(pipeline: StableDiffusionPipeline, quality: Curves, megabytes: float)
     )
 
 
-def curves(run: Path) -> Curves:
-    """Every validation of both stages, in the order of steps."""
-    return {
-        stage: [
-            {"step": line["step"], "samples": line["samples"]}
+def curves(run: Path, start: Path | None) -> Curves:
+    """Every validation of both stages, in the order of steps; those of the base that training started from first."""
+    quality: Curves = {}
+    for stage in ("autoencoder", "denoiser"):
+        before = json.loads((start / "quality.json").read_text())[stage] if start else []
+        done = before[-1] if before else {"step": 0, "samples": 0}
+        quality[stage] = before + [
+            {name: done[name] + line[name] for name in ("step", "samples")}
             | {name: round(value, 4) for name, value in line["validation"].items()}
             for line in read_metrics(run / stage)
             if "validation" in line
         ]
-        for stage in ("autoencoder", "denoiser")
-    }
+    return quality
 
 
 def pipeline_of(

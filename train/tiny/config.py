@@ -43,6 +43,9 @@ class DataConfig:
 class NetworksConfig:
     """How large the networks are."""
 
+    start: Path | None = None
+    """A base to go on from: its autoencoder stays as it is and the first stage is left out; UNet, text encoder and
+    tokenizer, if the folder has them, are trained further. Sizes must be those below."""
     vae_channels: list[int] = field(default_factory=lambda: [32, 64, 96, 128])
     """Of every level of the autoencoder, multiples of 8; each level after the first halves the side."""
     vae_layers: int = 1

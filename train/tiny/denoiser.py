@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from data.examples.sampler import example_rng, view_of
+from models.base import Base, load_base
 from models.tiny_networks import tiny_noise_schedule, tiny_text_encoder, tiny_unet
+from train.errors import ConfigError
 from train.networks import DTYPES
 from train.tiny.base_folder import pipeline_of, show_captions, write_base
 from train.tiny.config import DenoiserConfig, TinyConfig
@@ -43,8 +45,22 @@ class DenoiserStage:
             sample_size=train.side,
         ).to(memory_format=torch.channels_last)
         self.text_encoder = tiny_text_encoder(tokenizer, networks.text_width, networks.text_layers)
+        if networks.start and (networks.start / "unet").is_dir():
+            self.go_on_from(load_base(networks.start))
         self.networks = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
         self.pipeline = pipeline_of(vae, self.text_encoder, tokenizer, self.unet, self.schedule)
+
+    def go_on_from(self, base: Base) -> None:
+        """Take over another base's UNet and text encoder.
+
+        Raises:
+            ConfigError: they are of other sizes.
+        """
+        try:
+            self.unet.load_state_dict(base.load_unet().state_dict())
+            self.text_encoder.load_state_dict(base.load_text_encoder().state_dict())
+        except RuntimeError as error:
+            raise ConfigError(f"networks.start is {base.name}, whose networks are of other sizes: {error}") from error
 
     def backward(self, step: int) -> dict[str, Tensor]:
         """Gradients of one step; the loss."""
@@ -110,4 +126,4 @@ class DenoiserStage:
 
     def publish(self) -> None:
         """The base as a folder, with the averaged weights."""
-        write_base(self.config.run.out, self.pipeline)
+        write_base(self.config.run.out, self.pipeline, self.config.networks.start)

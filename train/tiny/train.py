@@ -2,6 +2,7 @@
 
 import sys
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
@@ -39,13 +40,19 @@ def train_tiny(config: TinyConfig) -> int:
         open_run_folder(config)
         keep_freed_memory()
         torch.set_num_threads(config.run.threads)
-        state = train_autoencoder(config, interrupt)
-        if state is not None and config.denoiser.steps > 0:
-            state = train_denoiser(config, interrupt, *finished_vae(config, state))
-    if state is not None:
-        return 0
+        if vae := first_stage(config, interrupt):
+            if config.denoiser.steps == 0 or train_denoiser(config, interrupt, *vae):
+                return 0
     print("\nInterrupted; everything is saved. Run the same command again to go on.")
     return EXIT_INTERRUPTED
+
+
+def first_stage(config: TinyConfig, interrupt: Interrupt) -> tuple[AutoencoderKL, str] | None:
+    """An autoencoder, trained or given, and the hash of its weights; None if its training was interrupted."""
+    if config.networks.start:
+        return started_vae(config, config.networks.start)
+    state = train_autoencoder(config, interrupt)
+    return None if state is None else finished_vae(config, state)
 
 
 def train_autoencoder(config: TinyConfig, interrupt: Interrupt) -> State | None:
@@ -103,14 +110,36 @@ def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
         standardise(vae, torch.cat(means))
         with whole_folder(folder, is_base_file) as partial:
             vae.save_pretrained(partial)
-    vae = AutoencoderKL.from_pretrained(folder, use_safetensors=True).requires_grad_(False).eval()
-    vae.register_to_config(_name_or_path="tiny")  # else a folder of this machine would be shipped
-    return vae.to(memory_format=torch.channels_last), vae_hash
+    return ready(AutoencoderKL.from_pretrained(folder, use_safetensors=True)), vae_hash
+
+
+def started_vae(config: TinyConfig, start: Path) -> tuple[AutoencoderKL, str]:
+    """The autoencoder that `networks.start` names, and the hash of its weights.
+
+    Raises:
+        ConfigError: it has other sizes.
+    """
+    vae = AutoencoderKL.from_pretrained(start / "vae", use_safetensors=True)
+    sizes = {"vae_channels": list(vae.config.block_out_channels), "latent_channels": vae.config.latent_channels}
+    for name, size in sizes.items():
+        if size != getattr(config.networks, name):
+            raise ConfigError(
+                f"networks.{name} is {getattr(config.networks, name)}, but {start}/vae has {size}. Set it."
+            )
+    return ready(vae), sha256(start / "vae" / "diffusion_pytorch_model.safetensors")
+
+
+def ready(vae: AutoencoderKL) -> AutoencoderKL:
+    """Frozen, and without the name of a folder of this machine, which would be shipped."""
+    vae.requires_grad_(False).eval().register_to_config(_name_or_path="tiny")
+    return vae.to(memory_format=torch.channels_last)
 
 
 def tokenizer_of(config: TinyConfig, train: Images) -> tuple[CLIPTokenizer, str]:
     """Learned from the captions of all styles, and kept: with another one the text encoder would be lost; its hash."""
-    folder = config.run.out / "denoiser" / "tokenizer"
+    start, folder = config.networks.start, config.run.out / "denoiser" / "tokenizer"
+    if start and (start / "tokenizer").is_dir():
+        folder = start / "tokenizer"
     if not folder.exists():
         texts = (entry[view] for row in train.rows["captions"] for entry in row for view in ("text", "mirrored"))
         with whole_folder(folder, is_base_file) as partial:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,27 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, arguments: Argu
     with pytest.raises(ConfigError, match="not empty and holds no run"):
         run(arguments("mine"))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_base_is_trained_further(tmp_path: Path, arguments: Arguments) -> None:
+    """From all of its networks or from its autoencoder alone; a learning rate of 0 would leave it as it is."""
+    assert run(arguments("first")) == 0
+    base = tmp_path / "first/base"
+    further = (f"--networks.start={base}", "--denoiser.learning_rate=1e-12", "--denoiser.weight_decay=0")
+    assert run(arguments("further", *further)) == 0
+    assert not (tmp_path / "further/autoencoder").exists()
+    for file in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"):
+        old, new = (load_file(folder / f"{file}.safetensors") for folder in (base, tmp_path / "further/base"))
+        assert all(torch.allclose(old[name], new[name], rtol=0, atol=1e-10) for name in old), file
+    quality = json.loads((tmp_path / "further/base/quality.json").read_text())
+    assert [line["step"] for line in quality["autoencoder"]] == [2, 4, 5]
+    assert [line["step"] for line in quality["denoiser"]] == [2, 4, 5, 7, 9, 10]
+    alone = tmp_path / "alone"
+    shutil.copytree(base / "vae", alone / "vae")
+    (alone / "quality.json").write_text(json.dumps(quality | {"denoiser": []}))
+    assert run(arguments("anew", f"--networks.start={alone}")) == 0
+    assert_is_a_base(tmp_path / "anew")
+    with pytest.raises(ConfigError, match=r"networks.latent_channels is 8, but .*/alone/vae has 4. Set it to that."):
+        run(arguments("other", f"--networks.start={alone}", "--networks.latent_channels=8"))
+    with pytest.raises(ConfigError, match=r"networks.start is .*/base, whose networks are of other sizes"):
+        run(arguments("wide", f"--networks.start={base}", "--networks.unet_channels=[16, 32]"))
