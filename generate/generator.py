@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from data.examples.condition import CHANNELS
+from data.examples.condition import DAMAGE_VALUES_SHOWN, Condition, condition_of
 from generate.checkpoint import PARTS, Checkpoint
 from generate.errors import GenerateError
 from generate.inputs import Metadata, Pixels
@@ -62,8 +62,9 @@ class Generator:
     tokenizer: CLIPTokenizer
     sampler: SchedulerMixin
     text_chunks: int  # pieces of 77 tokens that a caption may have
-    channels: int = 0  # of what the denoiser is conditioned on; 0 = it sees no image
-    latents_scale: float | None = None  # it sees latents, times this; None = pixels
+    condition: Condition | None = None  # what the denoiser sees of a pre image; None = nothing
+    sequence: int = 1  # pre images that it sees
+    latents_scale: float = 1.0  # of conditioning latents
 
     @property
     def device(self) -> torch.device:
@@ -105,16 +106,16 @@ class Generator:
 
     def shown(self, pre: Sequence[Pixels]) -> Tensor | None:
         """What the denoiser sees of pre images: pixels (B, K, H, W) in [0, 1], latents (B, C, h, w), or nothing."""
-        if not self.channels:
+        if self.condition is None:
             return None
-        images = conditioning(pre).to(self.device)
-        if images.shape[1] != self.channels:
+        images, channels = conditioning(pre).to(self.device), self.condition.channels * self.sequence
+        if images.shape[1] != channels:
             raise GenerateError(
-                f"the checkpoint was trained with {self.channels} channels (an image has 3, a damage mask 5 more), but "
-                f"was given {images.shape[1]}. With model.condition pixels+mask, give a --mask, or a built dataset: it "
-                "has the masks."
+                f"the checkpoint was trained with {channels} channels (an image has 3, a damage mask "
+                f"{DAMAGE_VALUES_SHOWN} more), but was given {images.shape[1]}. If it is conditioned on a mask, give a "
+                "--mask, or a built dataset: it has the masks."
             )
-        return images if self.latents_scale is None else encode(self.vae, images) * self.latents_scale
+        return encode(self.vae, images) * self.latents_scale if self.condition.latents else images
 
     def predict(self, noisy: Tensor, timestep: Tensor, given: Conditions, sampling: Sampling) -> Tensor:
         """(B, C, h, w) float32, guided by caption and metadata."""
@@ -162,12 +163,12 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
             concatenate_pre(unet, load_trained(checkpoint.weights)[PRE_CONV])
         if LORA in trained:
             load_adapter(checkpoint.weights / LORA, unet)
-    scaling_factor = float(base.vae.config.scaling_factor)
     return replace(
         base,
         denoiser=Denoiser(unet, controlnet, compute_dtype=dtype).to(base.device),
-        channels=0 if trained == [LORA] else CHANNELS.get(checkpoint.condition, 3) * checkpoint.sequence,
-        latents_scale=1.0 if CONV_IN in trained else scaling_factor if checkpoint.condition == "latents" else None,
+        condition=None if trained == [LORA] else condition_of(checkpoint.trained, checkpoint.condition),
+        sequence=checkpoint.sequence,
+        latents_scale=1.0 if CONV_IN in trained else float(base.vae.config.scaling_factor),
     )
 
 

@@ -53,7 +53,6 @@ CONDITIONS = {  # the values of model.condition
     "latents": Condition(latents=True),
     "pixels+mask": Condition(channels=3 + DAMAGE_VALUES_SHOWN, with_mask=with_mask),
 }
-CHANNELS = {name: condition.channels for name, condition in CONDITIONS.items()}
 
 
 def condition_of(trained: str, condition: str) -> Condition:

@@ -62,7 +62,7 @@ def denoise_scene(
         return generator.shown([read_pre(y * generator.cell_px, x * generator.cell_px) for y, x in places])
 
     # Latents are worth keeping: encoding them costs as much as a denoising step.
-    shown = read if generator.latents_scale is None else cache(read)
+    shown = cache(read) if generator.condition and generator.condition.latents else read
 
     def predict(latents: Tensor, timestep: Tensor) -> Tensor:
         def predict_windows(places: Places) -> Tensor:

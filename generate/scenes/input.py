@@ -1,6 +1,6 @@
 """The pre image of a scene at the network's scale, window by window, whatever its size and format."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from data.dataset.processes import Processes
-from data.examples.condition import with_mask
 from generate.images.read import open_raster, read_classes, read_rgb, writing_raster
 from generate.inputs import Pixels
 from generate.processes import ALONE, from_main
@@ -20,11 +19,18 @@ from generate.scenes.windows import Grid
 
 STRIP_PX = 256  # rows of the network's scale that are read at once
 BLOCK_PX = 128  # of the scratch file
+WithMask = Callable[[Pixels, Pixels], Pixels]  # see data/examples/condition.py
 
 
 @contextmanager
 def scene_windows(
-    path: Path, grid: Grid, factor: int, scratch: Path, mask: Path | None = None, team: Processes = ALONE
+    path: Path,
+    grid: Grid,
+    factor: int,
+    scratch: Path,
+    mask: Path | None = None,
+    with_mask: WithMask | None = None,
+    team: Processes = ALONE,
 ) -> Iterator["SceneWindows"]:
     """Bring a scene to the network's scale in a temporary file and read windows of it.
 
@@ -34,6 +40,7 @@ def scene_windows(
         factor: pixels of the scene per pixel of the network, along one axis; blocks are averaged, as in training.
         scratch: the temporary file, 3 bytes per pixel of the network.
         mask: damage mask of the scene, shown behind its colours; of each block the middle pixel counts, as in training.
+        with_mask: what the network sees of colours and mask; None = the colours alone.
         team: the processes that read it; the first writes the temporary file.
     """
     try:
@@ -42,7 +49,7 @@ def scene_windows(
         else:
             from_main(lambda: _write_reduced(path, factor, scratch))
         with open_raster(scratch) as reduced, open_raster(mask) if mask else nullcontext() as classes:
-            yield SceneWindows(reduced, grid.side, factor, classes)
+            yield SceneWindows(reduced, grid.side, factor, classes, with_mask)
     finally:
         if team.is_main:
             scratch.unlink(missing_ok=True)
@@ -71,20 +78,28 @@ def _write_reduced(path: Path, factor: int, scratch: Path) -> None:
 class SceneWindows:
     """Called with (top, left), gives (side, side, 3) uint8, or 8 channels with a mask."""
 
-    def __init__(self, reduced: DatasetReader, side: int, factor: int, classes: DatasetReader | None) -> None:
+    def __init__(
+        self,
+        reduced: DatasetReader,
+        side: int,
+        factor: int,
+        classes: DatasetReader | None,
+        with_mask: WithMask | None,
+    ) -> None:
         self.reduced = reduced
         self.side = side
         self.factor = factor
         self.classes = classes  # at the scale of the scene
+        self.with_mask = with_mask
 
     def __call__(self, top: int, left: int) -> Pixels:
         """The window; beyond the lower and right edge the scene is mirrored."""
         rows, columns = min(self.side, self.reduced.height - top), min(self.side, self.reduced.width - left)
         beyond = ((0, self.side - rows), (0, self.side - columns))
         pixels = np.pad(read_rgb(self.reduced, Window(left, top, columns, rows)), (*beyond, (0, 0)), mode="symmetric")
-        if self.classes is None:
+        if self.with_mask is None or self.classes is None:
             return pixels
-        return with_mask(pixels, np.pad(self._classes(top, left, rows, columns), beyond, mode="symmetric"))
+        return self.with_mask(pixels, np.pad(self._classes(top, left, rows, columns), beyond, mode="symmetric"))
 
     def _classes(self, top: int, left: int, rows: int, columns: int) -> NDArray[np.uint8]:
         """The middle pixel of every block; of a block that hangs over the scene the last one there is."""

@@ -75,6 +75,7 @@ def generate_scene(
     grid = windows.grid(header, generator.cell_px)
     in_pixels = grid.scaled(generator.cell_px)
     scratch = out.with_name(f"{out.stem}.pre.partial")
-    with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, team) as read_pre:
+    with_mask = generator.condition.with_mask if generator.condition else None
+    with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, with_mask, team) as read_pre:
         latents = denoise_scene(generator, grid, read_pre, prompt, seed, sampling, on_window, team)
     write_scene(generator, latents, grid, windows.factor, header.path, out, made, watermark, team)

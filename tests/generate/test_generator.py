@@ -13,7 +13,7 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 from PIL import Image
 
-from data.examples.condition import CHANNELS
+from data.examples.condition import CONDITIONS
 from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
 from generate.generator import Generator, generate_images, load_generator
@@ -55,7 +55,7 @@ def test_equals_stock_diffusers_from_disk(
 ) -> None:
     """The oracle: a pipeline assembled by diffusers alone from the two folders."""
     checkpoint = open_checkpoint(write_kind(tmp_path / "run", micro_base, trained, condition))
-    rng, channels = np.random.default_rng(0), CHANNELS.get(condition, 3)
+    rng, channels = np.random.default_rng(0), CONDITIONS[condition].channels
     pre = [rng.integers(0, 256, (RESOLUTION, RESOLUTION, channels), np.uint8) for _ in range(2)]
     prompts, seeds = ["after a flood", "after a fire"], [7, 8]
     sampling = Sampling(steps=STEPS, guidance_scale=guidance_scale, control_scale=0.7)

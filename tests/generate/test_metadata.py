@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data.examples.condition import CONDITIONS
 from generate.generator import Generator, generate_images
 from generate.inputs import UNKNOWN, Metadata
 from generate.sampling import Sampling
@@ -46,7 +47,13 @@ def test_only_the_conditional_rows_know_anything(guidance_scale: float, expected
     base, network = load_base("tiny"), Network()
     denoiser: Any = network
     generator = Generator(
-        denoiser, base.load_vae(), base.load_text_encoder(), base.load_tokenizer(), base.load_sampler(), 1, channels=3
+        denoiser,
+        base.load_vae(),
+        base.load_text_encoder(),
+        base.load_tokenizer(),
+        base.load_sampler(),
+        1,
+        CONDITIONS["pixels"],
     )
     pre, sampling = [np.zeros((16, 16, 3), np.uint8)] * 2, Sampling(steps=1, guidance_scale=guidance_scale)
     generate_images(generator, pre, ["a", "b"], [0, 1], sampling, metadata=[ONE, UNKNOWN])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data.dataset.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
 from data.dataset.shards import write_shard
-from data.examples.condition import CHANNELS
+from data.examples.condition import CONDITIONS
 from data.imagery.encode import encode_png
 from data.schema import QUALITY, SENSOR
 from data.storage import sha256
@@ -47,7 +47,7 @@ def write_micro_checkpoint(
         parts.load_unet(),
         vae_scale_factor=parts.vae_scale_factor,
         seed=seed,
-        conditioning_channels=CHANNELS[condition],
+        conditioning_channels=CONDITIONS[condition].channels,
     )
     state = {
         "format": 1,
@@ -85,7 +85,7 @@ def write_kind(run: Path, base: Path, trained: str, condition: str = "pixels") -
     if "controlnet" in trained:
         controlnet = controlnet_from_unet(
             unet, vae_scale_factor=parts.vae_scale_factor, seed=1, latents=condition == "latents",
-            conditioning_channels=CHANNELS.get(condition, 3),
+            conditioning_channels=CONDITIONS[condition].channels,
         ).train()  # fmt: skip
     if "lora" in trained:
         add_lora(unet, rank=2, alpha=4, targets=["to_q", "to_v"], seed=1)

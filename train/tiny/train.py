@@ -124,7 +124,7 @@ def started_vae(config: TinyConfig, start: Path) -> tuple[AutoencoderKL, str]:
     for name, size in sizes.items():
         if size != getattr(config.networks, name):
             raise ConfigError(
-                f"networks.{name} is {getattr(config.networks, name)}, but {start}/vae has {size}. Set it."
+                f"networks.{name} is {getattr(config.networks, name)}, but {start}/vae has {size}. Set it to that."
             )
     return ready(vae), sha256(start / "vae" / "diffusion_pytorch_model.safetensors")
 

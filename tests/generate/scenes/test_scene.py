@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.studies.scene_seams import borders, seam
-from data.examples.condition import CONDITIONS
+from data.examples.condition import CONDITIONS, with_mask
 from data.imagery.pixels import resize_rgb
 from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
@@ -102,9 +102,9 @@ def test_the_mask_follows_the_windows(tmp_path: Path) -> None:
     path, mask = write_image(tmp_path / "a.png", side=64), write_mask(tmp_path / "mask.png", 64)
     with Image.open(path) as image, Image.open(mask) as classes:
         small = CONDITIONS["pixels+mask"].shown(image, classes, 32)
-    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path / "scratch", mask) as read:
+    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path / "scratch", mask, with_mask) as read:
         assert np.array_equal(read(8, 16), small[8:24, 16:32])
-    with scene_windows(path, Grid(40, 40, side=16, stride=8), 2, tmp_path / "scratch", mask) as read:
+    with scene_windows(path, Grid(40, 40, side=16, stride=8), 2, tmp_path / "scratch", mask, with_mask) as read:
         assert np.array_equal(read(24, 0), np.concatenate([small[24:32], small[31:23:-1]])[:, :16])
 
 

@@ -144,7 +144,7 @@ def test_a_base_is_trained_further(tmp_path: Path, arguments: Arguments) -> None
     assert not (tmp_path / "further/autoencoder").exists()
     for file in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"):
         old, new = (load_file(folder / f"{file}.safetensors") for folder in (base, tmp_path / "further/base"))
-        assert all(torch.allclose(old[name], new[name], rtol=0, atol=1e-10) for name in old), file
+        assert all(torch.allclose(old[name], new[name], atol=1e-9) for name in old), file
     quality = json.loads((tmp_path / "further/base/quality.json").read_text())
     assert [line["step"] for line in quality["autoencoder"]] == [2, 4, 5]
     assert [line["step"] for line in quality["denoiser"]] == [2, 4, 5, 7, 9, 10]
@@ -152,7 +152,7 @@ def test_a_base_is_trained_further(tmp_path: Path, arguments: Arguments) -> None
     shutil.copytree(base / "vae", alone / "vae")
     (alone / "quality.json").write_text(json.dumps(quality | {"denoiser": []}))
     assert run(arguments("anew", f"--networks.start={alone}")) == 0
-    assert_is_a_base(tmp_path / "anew")
+    assert load_base(tmp_path / "anew/base").load_vae().config.latent_channels == 4
     with pytest.raises(ConfigError, match=r"networks.latent_channels is 8, but .*/alone/vae has 4. Set it to that."):
         run(arguments("other", f"--networks.start={alone}", "--networks.latent_channels=8"))
     with pytest.raises(ConfigError, match=r"networks.start is .*/base, whose networks are of other sizes"):
