@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.captions.facts import CaptionOptions
-from data.captions.file import CaptionFile
+from data.captions.file import CHECKED_FROM, CaptionFile
 from data.captions.severity import MODERATE_FROM, SEVERE_FROM
 from data.dataset.card import write_card
 from data.dataset.destination import led_folder, resumable_folder
@@ -87,7 +87,7 @@ def build(
     workers = checked_workers(workers)
     wording = CaptionOptions(split.seed, moderate_from, severe_from)
     cut = Cut(size, wording, screening, parse_bands(bands), mask_rule)
-    joined = CaptionFile(captions) if captions else None
+    joined = CaptionFile(captions, wording) if captions else None
     finish, processes = partial(_finish, strict, joined), join_processes()
     if not processes.is_main:
         _build_share(out, processes, workers, finish)
@@ -199,7 +199,7 @@ def _count(
     tally, shards = Tally(), []
     for scene_id, reason in release.incomplete:
         tally.reject(scene_id, reason)
-    for outcome in (read_piece(work, piece) for piece in pieces):
+    for outcome in (read_piece(work, piece, CHECKED_FROM if joined else ()) for piece in pieces):
         for result in outcome.results:
             _stop_if(strict and bool(result.quarantine), result.scene.scene_id, result.quarantine)
             tally.add(outcome.piece, result)

@@ -29,6 +29,7 @@ COMMANDS = {
         "data.simulation.simulate:simulate",
         "write an xView2-format release of procedural scenes with known truth",
     ),
+    "caption": ("caption.run:caption", "captions by a vision-language model, checked against the labels"),
     "generate": ("generate.run:generate", "generate post-event images with a trained ControlNet"),
     "satellite": (
         "generate.satellite:satellite",
@@ -153,6 +154,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         "models.diffusionsat.metadata": "MetadataError",
         "models.diffusionsat.conditions": "ConditionError",
         "train.errors": "ConfigError",
+        "caption.errors": "CaptionError",
         "generate.errors": "GenerateError",
         "evaluation.errors": "EvaluationError",
         "launch.doctor": "DoctorError",

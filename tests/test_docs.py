@@ -15,7 +15,19 @@ from tests.test_house import ROOT
 from train.config import Config
 from train.tiny.config import TinyConfig
 
-ROOMS = ("data", "models", "train", "generate", "evaluation", "launch", "tests", "benchmarks", "configs", "docs")
+ROOMS = (
+    "data",
+    "models",
+    "caption",
+    "train",
+    "generate",
+    "evaluation",
+    "launch",
+    "tests",
+    "benchmarks",
+    "configs",
+    "docs",
+)
 HIDDEN = {"runs", "out", "cache", "wandb"}  # what a working tree holds beside the repository, and names with a dot
 PAGES = [
     page

@@ -1,7 +1,8 @@
 """Captions from elsewhere (a vision-language model, RSCC): a JSONL file that joins the built rows by scene or patch.
 
 One object per line: `scene_id` (all its patches) or `patch_id`, `style`, `target` ("pre" or "post"), `text`, and if
-the text speaks of directions `mirrored`, its wording for the mirrored view. RSCC's own files are read as they are.
+the text speaks of directions `mirrored`, its wording for the mirrored view. What `pre2post caption` notes besides, how
+the caption was made, is left in the file. RSCC's own files are read as they are.
 """
 
 import re
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from data.captions.check import faults, truth_of_row
+from data.captions.facts import CaptionOptions
 from data.captions.length import CLIP_TOKENS, estimated_tokens
 from data.captions.meaning import has_side, other_disaster, tells_damage
 from data.errors import DataError
@@ -17,18 +20,24 @@ from data.jsonl import parse_texts, read_lines
 from data.storage import sha256
 
 REQUIRED = ("style", "target", "text")
-FIELDS = ("scene_id", "patch_id", *REQUIRED, "mirrored")
+MADE_BY = ("key", "model", "revision", "prompt")  # of `pre2post caption`
+FIELDS = ("scene_id", "patch_id", *REQUIRED, "mirrored", *MADE_BY)
+CHECKED_FROM = ("event", "labels", "size", "pixel_size_m", "buildings")  # columns
+_OF_THE_LABELS = ("count", "severity", "direction")  # what else can be wrong is named in a line of its own
 # RSCC (2025) numbers the 512 px quarters of a scene; its captions speak of both images, as one would of the second.
 RSCC_REQUIRED = ("pre_image", "post_image", "change_caption")
 RSCC_FIELDS = (*RSCC_REQUIRED, "model_id", "inference_type", "mask", "filename")
 RSCC_STYLE = "rscc"
 _RSCC_IMAGE = re.compile(r"(.+)_post_disaster_part([1-4])")
 _RSCC_CORNERS = {"1": "0000_0000", "2": "0000_0512", "3": "0512_0000", "4": "0512_0512"}  # row and column; 2 is right
+_IN_LINES = "chunks"  # how a style ends whose lines are encoded one by one
 _UNLIMITED = "long"  # the one style that need not fit a text encoder
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
+    """A caption of the file."""
+
     number: int  # in the file, from 1
     id: str
     entry: dict[str, str | None]  # as in the `captions` column
@@ -37,18 +46,20 @@ class _Line:
 class CaptionFile:
     """The lines of the file by the id they belong to, and what became of them."""
 
-    def __init__(self, path: Path) -> None:
-        """Read and check the whole file."""
+    def __init__(self, path: Path, wording: CaptionOptions = CaptionOptions()) -> None:  # noqa: B008 (frozen)
+        """Read and check the whole file; `wording` says which damage the build calls severe."""
+        self._wording = wording
         self.name = path.name
         texts = read_lines(path, "captions")
         self.sha256 = sha256(path)
         self.lines = [_parse(text, f"{path}, line {number}", number) for number, text in texts]
         if not self.lines:
             raise DataError(f"captions {path}: holds no caption. Expected a JSON object per line.")
-        self._by_id: dict[str, list[_Line]] = {}
+        self._by_id: dict[str, list[Line]] = {}
         for line in self.lines:
             self._by_id.setdefault(line.id, []).append(line)
         self._used: dict[str, set[str]] = {}  # id -> the disaster types of its patches
+        self._denied: dict[int, str] = {}  # number of a line -> what the labels deny of it
 
     def add_to(self, whole_id: str, rows: list[dict[str, Any]]) -> None:
         """Append to the rows of a scene the captions that belong to them, those of the scene first.
@@ -67,6 +78,8 @@ class CaptionFile:
             for key in _ids(whole_id, row):
                 if key in self._by_id:
                     self._used.setdefault(key, set()).add(row["disaster_type"])
+            for line in self._by_id.get(row["patch_id"], []):
+                self._check(line, row)
 
     def outcome(self) -> dict[str, Any]:
         """What dataset.json says: how many joined, and by line and id those that call for a look."""
@@ -81,9 +94,18 @@ class CaptionFile:
             "not_for_mirrored_views": [_name(line) for line in joined if line.entry["mirrored"] is None],
             "damage_before": [_name(line) for line in joined if _tells_damage_before(line)],
             "other_disaster": [_name(line) for line in joined if self._tells_other_disaster(line)],
+            "contradictions": [
+                _name(line) | {"why": self._denied[line.number]} for line in joined if line.number in self._denied
+            ],
         }
 
-    def _tells_other_disaster(self, line: _Line) -> bool:
+    def _check(self, line: Line, row: dict[str, Any]) -> None:
+        truth = truth_of_row(row, self._wording.moderate_from, self._wording.severe_from)
+        found = faults(line.entry["text"] or "", line.entry["target"] or "", truth)
+        if wrong := [f"{fault.kind} ({fault.words})" for fault in found if fault.kind in _OF_THE_LABELS]:
+            self._denied[line.number] = ", ".join(wrong)
+
+    def _tells_other_disaster(self, line: Line) -> bool:
         return any(other_disaster(line.entry["text"] or "", kind) for kind in self._used[line.id])
 
 
@@ -98,13 +120,14 @@ def caption_notes(outcome: Mapping[str, Any] | None) -> dict[str, list[str]]:
         f"captions of {file} with directions, or not in English, and no `mirrored`": outcome["not_for_mirrored_views"],
         f"captions of {file} that mention damage in a pre image": outcome["damage_before"],
         f"captions of {file} that mention another disaster than the labels": outcome.get("other_disaster", []),
+        f"captions of {file} that the labels contradict": outcome.get("contradictions", []),
     }
     found = {f"{what} ({len(lines):,})": lines for what, lines in notes.items() if lines}
     joined = {f"captions of {file} that joined": [f"{outcome['joined']:,} of {outcome['lines']:,}"]}
-    return joined | {what: [f"{line['id']} (line {line['line']})" for line in lines] for what, lines in found.items()}
+    return joined | {what: list(map(_shown, lines)) for what, lines in found.items()}
 
 
-def _parse(text: str, where: str, number: int) -> _Line:
+def _parse(text: str, where: str, number: int) -> Line:
     content = _from_rscc(text, where) if '"change_caption"' in text else parse_texts(text, where, FIELDS, REQUIRED)
     if ("scene_id" in content) == ("patch_id" in content):
         raise DataError(f"{where}: give either scene_id or patch_id, so that the caption finds its images.")
@@ -113,7 +136,7 @@ def _parse(text: str, where: str, number: int) -> _Line:
     entry: dict[str, str | None] = {name: content[name] for name in REQUIRED}
     fits_both = None if has_side(content["text"]) else content["text"]
     entry["mirrored"] = content.get("mirrored", fits_both)
-    return _Line(number, content.get("scene_id") or content["patch_id"], entry)
+    return Line(number, content.get("scene_id") or content["patch_id"], entry)
 
 
 def _ids(whole_id: str, row: dict[str, Any]) -> dict[str, None]:
@@ -130,15 +153,19 @@ def _from_rscc(text: str, where: str) -> dict[str, str]:
     return {"patch_id": patch_id, "style": RSCC_STYLE, "target": "post", "text": content["change_caption"]}
 
 
-def _too_long(line: _Line) -> bool:
-    style, text = line.entry["style"], line.entry["text"] or ""
-    parts = text.split("\n") if style == "chunks" else [text]
+def _too_long(line: Line) -> bool:
+    style, text = line.entry["style"] or "", line.entry["text"] or ""
+    parts = text.split("\n") if style.endswith(_IN_LINES) else [text]
     return style != _UNLIMITED and any(estimated_tokens(part) > CLIP_TOKENS for part in parts)
 
 
-def _tells_damage_before(line: _Line) -> bool:
-    return line.entry["target"] == "pre" and tells_damage(line.entry["text"] or "")
+def _tells_damage_before(line: Line) -> bool:
+    return line.entry["target"] == "pre" and tells_damage(line.entry["text"] or "") is not None
 
 
-def _name(line: _Line) -> dict[str, Any]:
+def _shown(line: Mapping[str, Any]) -> str:
+    return f"{line['id']} (line {line['line']})" + (f": {line['why']}" if "why" in line else "")
+
+
+def _name(line: Line) -> dict[str, Any]:
     return {"line": line.number, "id": line.id}

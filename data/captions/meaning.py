@@ -38,21 +38,34 @@ _WORDS = re.compile(r"[^\W\d_]+")
 _TELLING = 4  # different words from which a text without any English particle is in doubt
 
 # Word -> the disaster types that it may be said of; a hurricane is a matter of wind or of water.
-_KINDS = (
+KINDS = (
     (re.compile(r"\b(flood(s|ed|ing|water\w*)?|inundat\w+|submerged)\b", re.IGNORECASE), {"flooding", "tsunami"}),
     (re.compile(r"\b(hurricanes?|cyclones?|typhoons?|storms?)\b", re.IGNORECASE), {"wind", "flooding"}),
-    (re.compile(r"\b(tornado(es|s)?|windstorms?|winds)\b", re.IGNORECASE), {"wind"}),
-    (re.compile(r"\b((wild|bush)?fires?|burn(t|ed|ing)|charred|scorched)\b", re.IGNORECASE), {"fire", "volcano"}),
+    (
+        re.compile(
+            r"\b(tornado(es|s)?|windstorms?|winds(?! (its|through|along|around|past|across|up|down)))\b", re.IGNORECASE
+        ),
+        {"wind"},
+    ),
+    (
+        re.compile(
+            r"\b((wild|bush)?fires?(?! (station|truck|hydrant|engine))|burn(t|ed|ing)|charred|scorched)\b",
+            re.IGNORECASE,
+        ),
+        {"fire", "volcano"},
+    ),
     (re.compile(r"\b(earth)?quakes?\b", re.IGNORECASE), {"earthquake", "tsunami"}),
     (re.compile(r"\btsunamis?\b", re.IGNORECASE), {"tsunami"}),
     (re.compile(r"\b(volcan\w+|lava|erupt\w+)\b", re.IGNORECASE), {"volcano"}),
 )
-KNOWN_KINDS = frozenset().union(*(kinds for _, kinds in _KINDS))
+KNOWNKINDS = frozenset().union(*(kinds for _, kinds in KINDS))
 
 # A model that was told the event sees its traces before it came. Their own "before a flood" is no such word.
 _DAMAGE = re.compile(
-    r"\b(ash|lava|ruins?|ruined|rubble|debris|wreck(age|ed)?|collaps(ed|ing)|destr(oyed|uction)|damaged?|burnt|burned"
-    r"|charred|scorched|flooded|submerged|devastat(ed|ion))\b",
+    r"\b(ash|lava|ruins?|ruined|rubble|debris|wreck(age|ed)?|collaps(ed|ing|e)|destr(oyed|uction|uctive)|damag(ed?|ing)"
+    r"|burn(t|ed|ing)?|charred|scorched|flood(ed|waters?)|submerged|inundated|devastat(ed|ion|ing)|aftermath|catastroph\w+"
+    r"|(torn|blown|ripped|swept) (off|away|down|apart)|missing roofs?|roofless|tarps?|tarpaulins?|uprooted|washed away"
+    r"|rescue|evacuat\w+|disasters?)\b",
     re.IGNORECASE,
 )
 
@@ -61,21 +74,21 @@ def has_side(text: str) -> bool:
     """Whether the text may distinguish left from right."""
     if any(pattern.search(text) for pattern in (_ENGLISH_SIDE, _LETTER_SIDE, _FOREIGN_SIDE)):
         return True
-    return not _may_be_english(text)
+    return not may_be_english(text)
 
 
-def tells_damage(text: str) -> bool:
-    """Whether the text speaks of damage, in English."""
-    return bool(_DAMAGE.search(text))
+def tells_damage(text: str) -> re.Match[str] | None:
+    """Where the text speaks of damage, in English."""
+    return _DAMAGE.search(text)
 
 
 def other_disaster(text: str, disaster_type: str) -> bool:
     """Whether the text names disasters, and none that the label's type may be."""
-    named = [kinds for pattern, kinds in _KINDS if pattern.search(text)]
-    return disaster_type in KNOWN_KINDS and bool(named) and not any(disaster_type in kinds for kinds in named)
+    named = [kinds for pattern, kinds in KINDS if pattern.search(text)]
+    return disaster_type in KNOWNKINDS and bool(named) and not any(disaster_type in kinds for kinds in named)
 
 
-def _may_be_english(text: str) -> bool:
+def may_be_english(text: str) -> bool:
     """By its alphabet and its particles; a few words without any are taken as English if their letters are."""
     letters = [char for char in text if char.isalpha()]
     if not all("LATIN" in unicodedata.name(char, "") for char in letters):

@@ -49,6 +49,12 @@ def facts_of_row(row: Mapping[str, Any]) -> CaptionFacts:
     )
 
 
+def shown_classes(row: Mapping[str, Any]) -> dict[str, int]:
+    """Buildings per key of DAMAGE_VALUES of which the patch shows a part, whether or not it counts them."""
+    values = [each["damage"] for each in row["buildings"]]
+    return {name: values.count(value) for value, name in _NAMES.items()}
+
+
 def _house(polygon: shapely.Geometry, damage: int | None, size: int) -> House:
     centre = polygon.centroid
     # A bent building that is counted here may show no part: its centroid is unknown then and taken as the middle.

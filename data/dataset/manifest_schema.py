@@ -10,7 +10,17 @@ from data.documents import Count, Finite
 from data.schema import FEATURES
 
 Shard = TypedDict("Shard", {"split": str, "file": Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")]})
-Settings = TypedDict("Settings", {"source": str, "size": int, "seed": int, "split_by": str})
+Settings = TypedDict(
+    "Settings",
+    {
+        "source": str,
+        "size": int,
+        "seed": int,
+        "split_by": str,
+        "moderate_from": NotRequired[Finite],
+        "severe_from": NotRequired[Finite],
+    },
+)
 Buildings = TypedDict("Buildings", {name: Count for name in FEATURES["counts"]})  # type: ignore[misc]
 Counts = TypedDict("Counts", {"scenes": Count, "patches": Count, "labelled_patches": Count, "buildings": Buildings})
 Event = TypedDict("Event", {"splits": Annotated[dict[str, Counts], Field(min_length=1)]})
@@ -24,7 +34,7 @@ SharedGround = TypedDict("SharedGround", {"pairs": Count, "listed": list[Shared]
 Moved = TypedDict("Moved", {"scenes_moved": Count})
 Places = TypedDict("Places", {"not_used": list[str]})
 Polygons = TypedDict("Polygons", {"repaired": Count, "dropped": Count, "no_building": NotRequired[Count]})
-Line = TypedDict("Line", {"id": str, "line": Count})
+Line = TypedDict("Line", {"id": str, "line": Count, "why": NotRequired[str]})
 
 
 class Format(TypedDict, total=False):
@@ -64,6 +74,7 @@ class CaptionsFile(TypedDict):
     not_for_mirrored_views: list[Line]
     damage_before: list[Line]
     other_disaster: NotRequired[list[Line]]
+    contradictions: NotRequired[list[Line]]
 
 
 class Described(Manifest):

@@ -146,12 +146,12 @@ def _build(work: Path, piece: Piece, results: Iterable[SceneResult], finish: Cal
     write_text(_record_path(work, piece), as_json(record, None))
 
 
-def read_piece(work: Path, piece: Piece) -> Outcome:
-    """Of built and of found pieces alike, so that both count the same."""
+def read_piece(work: Path, piece: Piece, more: Sequence[str] = ()) -> Outcome:
+    """Of built and of found pieces alike, so that both count the same; with `more` columns than COLUMNS."""
     record = json.loads(_record_path(work, piece).read_text(encoding="utf-8"))
     rows: dict[str, list[Row]] = {task.scene.scene_id: [] for task in piece.tasks}
     if record["rows"]:
-        for row in pq.ParquetFile(work / "dataset" / "data" / piece.name).read(COLUMNS).to_pylist():
+        for row in pq.ParquetFile(work / "dataset" / "data" / piece.name).read([*COLUMNS, *more]).to_pylist():
             rows[row["scene_id"]].append(row)
     results = [
         SceneResult(task.scene, rows[task.scene.scene_id], **told)

@@ -120,7 +120,8 @@ def test_rscc_is_read_as_it_is(tmp_path: Path, part: int, row: int, col: int) ->
     other = line | {"post_image": "ebd/EARTHQUAKE-TURKEY_000001_post_disaster.png"}
     file = CaptionFile(write(tmp_path / "rscc.jsonl", [line, other]))
     ids = [f"palu-tsunami_00000030_{y:04d}_{x:04d}_512" for y in (0, 512) for x in (0, 512)]
-    scene = {"scene_id": "palu-tsunami_00000030", "disaster_type": "tsunami"}
+    scene: dict[str, Any] = {"scene_id": "palu-tsunami_00000030", "event": "palu-tsunami", "disaster_type": "tsunami"}
+    scene |= {"labels": "none", "size": 512, "pixel_size_m": 0.5, "buildings": []}
     rows: list[dict[str, Any]] = [scene | {"patch_id": id_, "captions": []} for id_ in ids]
     file.add_to(scene["scene_id"], rows)
     file.count(scene["scene_id"], rows)

@@ -1,5 +1,6 @@
 """Captions of all real patches: lengths by the real tokenizer, positions by an independent computation."""
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import shapely
+
+from data.build import build
 
 pytestmark = pytest.mark.real
 COLUMNS = ["patch_id", "scene_id", "row", "col", "size", "captions", "buildings", "counts"]
@@ -75,3 +78,34 @@ def test_positions_equal_an_independent_computation(rows: list[dict[str, Any]]) 
         assert not found or found[1] == word, row["patch_id"]
         checked += bool(found)
     assert checked >= 10
+
+
+def test_captions_of_rscc_find_their_quarters_and_are_held_against_the_labels(
+    xbd: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Four captions with the true number of buildings of each quarter, and a fifth with that of another quarter."""
+    scene = "hurricane-michael_00000106"
+    (folder,) = {path.parents[1] for path in xbd.rglob(f"{scene}_post_disaster.png")}
+    for path in folder.rglob(f"{scene}_*"):
+        (copy := tmp_path / "xbd" / path.relative_to(folder.parent)).parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    totals = {(row["row"], row["col"]): sum(row["counts"].values()) for row in rows if row["scene_id"] == scene}
+    parts = [totals[corner] for corner in ((0, 0), (0, 512), (512, 0), (512, 512))]  # part 1 to 4
+    names = [f"xbd/images-w512-h512/{scene}_{{}}_disaster_part{part}.png" for part in (1, 2, 3, 4, 1)]
+    wrong = parts[0] + max(parts) + 100
+    lines = [
+        {"pre_image": name.format("pre"), "post_image": name.format("post"), "change_caption": f"{number} buildings."}
+        for name, number in zip(names, [*parts, wrong], strict=True)
+    ]
+    (tmp_path / "rscc.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    build(source=tmp_path / "xbd", out=tmp_path / "d", captions=tmp_path / "rscc.jsonl", workers=1)
+    files = sorted((tmp_path / "d" / "data").iterdir())
+    built = [row for file in files for row in pq.read_table(file, columns=COLUMNS).to_pylist()]
+    for row in built:
+        first = f"{sum(row['counts'].values())} buildings."
+        assert [e["text"] for e in row["captions"] if e["style"] == "rscc"][:1] == [first]
+    outcome = json.loads((tmp_path / "d" / "dataset.json").read_text())["captions_file"]
+    assert (outcome["joined"], outcome["unmatched"]) == (5, [])
+    assert outcome["contradictions"] == [
+        {"id": f"{scene}_0000_0000_512", "line": 5, "why": f"count ({wrong} buildings)"}
+    ]

@@ -1,0 +1,1 @@
+"""Captions by a vision-language model, and captions of others, held against the labels."""

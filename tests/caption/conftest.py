@@ -1,0 +1,16 @@
+"""A small dataset of simulated scenes, as its captions are made from it."""
+
+from pathlib import Path
+
+import pytest
+
+from data.build import build
+from tests.data.tiny_release import write_release
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny release in patches of 32 px: 12 in train, and more in the other splits."""
+    folder = tmp_path_factory.mktemp("captioned")
+    build(source=write_release(folder / "release"), out=folder / "built", size=32, workers=1)
+    return folder / "built"
