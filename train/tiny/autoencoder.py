@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from data.examples.sampler import example_rng, view_of
 from models.tiny_networks import tiny_vae
+from train.errors import ConfigError
 from train.networks import DTYPES
-from train.tiny.config import AutoencoderConfig, TinyConfig
+from train.tiny.config import AutoencoderConfig, NetworksConfig, TinyConfig
 from train.tiny.discriminator import PatchDiscriminator, feature_distance, hinge_loss
 from train.tiny.images import Images, to_network
 from train.tiny.quality import reconstruction_report
@@ -31,6 +32,8 @@ class AutoencoderStage:
         self.settings: AutoencoderConfig = config.autoencoder
         self.config, self.train, self.held_out = config, train, held_out
         self.vae, self.discriminator = new_networks(config)
+        if config.networks.start:
+            self.vae.load_state_dict(vae_of(config.networks, config.networks.start).state_dict())
         self.networks = nn.ModuleDict({"vae": self.vae, "discriminator": self.discriminator})
 
     def backward(self, step: int) -> Losses:
@@ -95,6 +98,22 @@ class AutoencoderStage:
         """Reconstructions of held-out images; see `reconstruction_report`."""
         validation = self.config.validation
         return reconstruction_report(self.vae, self.held_out, validation.images, validation.shown, folder, stop)
+
+
+def vae_of(networks: NetworksConfig, base: Path) -> AutoencoderKL:
+    """The autoencoder of a base, float32.
+
+    Raises:
+        ConfigError: it has other sizes than `networks`.
+    """
+    vae = AutoencoderKL.from_pretrained(base / "vae", use_safetensors=True)
+    sizes = {"vae_channels": list(vae.config.block_out_channels), "latent_channels": vae.config.latent_channels}
+    for name, size in sizes.items():
+        if size != getattr(networks, name):
+            raise ConfigError(
+                f"networks.{name} is {getattr(networks, name)}, but {base}/vae has {size}. Set it to that."
+            )
+    return vae
 
 
 def new_networks(config: TinyConfig) -> tuple[AutoencoderKL, PatchDiscriminator]:

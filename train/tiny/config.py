@@ -44,8 +44,8 @@ class NetworksConfig:
     """How large the networks are."""
 
     start: Path | None = None
-    """A base to go on from: its autoencoder stays as it is and the first stage is left out; UNet, text encoder and
-    tokenizer, if the folder has them, are trained further. Sizes must be those below."""
+    """A base to go on from, of the sizes below: its autoencoder, and UNet, text encoder and tokenizer if the folder has
+    them, are trained further; with autoencoder.steps 0 the autoencoder stays as it is."""
     vae_channels: list[int] = field(default_factory=lambda: [32, 64, 96, 128])
     """Of every level of the autoencoder, multiples of 8; each level after the first halves the side."""
     vae_layers: int = 1

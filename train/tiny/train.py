@@ -2,7 +2,6 @@
 
 import sys
 from copy import deepcopy
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
@@ -17,7 +16,7 @@ from train.config import save_config
 from train.errors import ConfigError
 from train.processes.interrupt import EXIT_INTERRUPTED, Interrupt
 from train.saving.run_folder import CONFIG, commit, versions
-from train.tiny.autoencoder import AutoencoderStage, standardise
+from train.tiny.autoencoder import AutoencoderStage, standardise, vae_of
 from train.tiny.base_folder import is_base_file
 from train.tiny.config import TinyConfig
 from train.tiny.denoiser import DenoiserStage
@@ -49,8 +48,9 @@ def train_tiny(config: TinyConfig) -> int:
 
 def first_stage(config: TinyConfig, interrupt: Interrupt) -> tuple[AutoencoderKL, str] | None:
     """An autoencoder, trained or given, and the hash of its weights; None if its training was interrupted."""
-    if config.networks.start:
-        return started_vae(config, config.networks.start)
+    start = config.networks.start
+    if start and config.autoencoder.steps == 0:
+        return ready(vae_of(config.networks, start)), sha256(start / "vae" / "diffusion_pytorch_model.safetensors")
     state = train_autoencoder(config, interrupt)
     return None if state is None else finished_vae(config, state)
 
@@ -111,22 +111,6 @@ def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
         with whole_folder(folder, is_base_file) as partial:
             vae.save_pretrained(partial)
     return ready(AutoencoderKL.from_pretrained(folder, use_safetensors=True)), vae_hash
-
-
-def started_vae(config: TinyConfig, start: Path) -> tuple[AutoencoderKL, str]:
-    """The autoencoder that `networks.start` names, and the hash of its weights.
-
-    Raises:
-        ConfigError: it has other sizes.
-    """
-    vae = AutoencoderKL.from_pretrained(start / "vae", use_safetensors=True)
-    sizes = {"vae_channels": list(vae.config.block_out_channels), "latent_channels": vae.config.latent_channels}
-    for name, size in sizes.items():
-        if size != getattr(config.networks, name):
-            raise ConfigError(
-                f"networks.{name} is {getattr(config.networks, name)}, but {start}/vae has {size}. Set it to that."
-            )
-    return ready(vae), sha256(start / "vae" / "diffusion_pytorch_model.safetensors")
 
 
 def ready(vae: AutoencoderKL) -> AutoencoderKL:

@@ -139,7 +139,12 @@ def test_a_base_is_trained_further(tmp_path: Path, arguments: Arguments) -> None
     """From all of its networks or from its autoencoder alone; a learning rate of 0 would leave it as it is."""
     assert run(arguments("first")) == 0
     base = tmp_path / "first/base"
-    further = (f"--networks.start={base}", "--denoiser.learning_rate=1e-12", "--denoiser.weight_decay=0")
+    further = (
+        f"--networks.start={base}",
+        "--autoencoder.steps=0",
+        "--denoiser.learning_rate=1e-12",
+        "--denoiser.weight_decay=0",
+    )
     assert run(arguments("further", *further)) == 0
     assert not (tmp_path / "further/autoencoder").exists()
     for file in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"):
@@ -151,8 +156,10 @@ def test_a_base_is_trained_further(tmp_path: Path, arguments: Arguments) -> None
     alone = tmp_path / "alone"
     shutil.copytree(base / "vae", alone / "vae")
     (alone / "quality.json").write_text(json.dumps(quality | {"denoiser": []}))
-    assert run(arguments("anew", f"--networks.start={alone}")) == 0
-    assert load_base(tmp_path / "anew/base").load_vae().config.latent_channels == 4
+    assert run(arguments("anew", f"--networks.start={alone}", "--autoencoder.learning_rate=1e-12")) == 0
+    quality = json.loads((tmp_path / "anew/base/quality.json").read_text())
+    assert [line["step"] for line in quality["autoencoder"]] == [2, 4, 5, 7, 9, 10]
+    assert quality["autoencoder"][-1]["psnr"] == pytest.approx(quality["autoencoder"][2]["psnr"], abs=0.05)
     with pytest.raises(ConfigError, match=r"networks.latent_channels is 8, but .*/alone/vae has 4. Set it to that."):
         run(arguments("other", f"--networks.start={alone}", "--networks.latent_channels=8"))
     with pytest.raises(ConfigError, match=r"networks.start is .*/base, whose networks are of other sizes"):
