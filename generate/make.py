@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from generate.processes import ALONE, everyone, wait_for_everyone
 from generate.progress import progress, step_reporter
 from generate.sampling import Sampling
 from generate.scenes.scene import Windowing, generate_scene
+from generate.scenes.words import thumbnail
 from generate.stamp import write_png
 from generate.watermark import marked, tile_side
+from generate.words.maps import check_folders, listening, maps_for, means, write_maps, written
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,18 @@ class Task:
     file: str
     made: dict[str, Any]  # how: the line of the manifest
 
+    @property
+    def words(self) -> list[str]:
+        """That get maps."""
+        return list(self.made.get("word_maps", []))
+
 
 def tasks_of(
-    items: Sequence[Item], sampling: Sampling, facts: Mapping[str, Any], method: str = "controlnet"
+    items: Sequence[Item],
+    sampling: Sampling,
+    facts: Mapping[str, Any],
+    method: str = "controlnet",
+    words: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Task]:
     """Every image of a run.
 
@@ -43,6 +55,7 @@ def tasks_of(
         sampling: its samples and seed.
         facts: what all images have in common: checkpoint, sampling.
         method: one of METHODS.
+        words: prompt -> its words that get maps; None = there are none.
 
     Raises:
         GenerateError: two images would have the same file, or one of no possible name.
@@ -51,14 +64,18 @@ def tasks_of(
     tasks = []
     for item in items:
         ending = ".tif" if item.scene and item.scene.driver == "GTiff" else ".png"
-        origin = item.origin()
+        origin: dict[str, Any] = item.origin()
         if method in INVERTING:
             origin = {"source_prompt": str(item.source_prompt), **origin}
+        if words is not None:
+            origin = {**origin, "word_maps": words[item.prompt]}
         for sample in range(sampling.samples):
             seed = sampling.image_seed(item.key, sample)
             made = {"patch_id": item.name, "prompt": item.prompt, "seed": seed, "sample": sample, **origin, **facts}
             tasks.append(Task(item, sample, seed, file_name(item.name, sample, ending), made))
     check_names(task.file for task in tasks)
+    if words is not None:
+        check_folders(task.file for task in tasks)
     return tasks
 
 
@@ -92,7 +109,7 @@ def make_images(
     """
     team = everyone()
     with ImageFolder(folder, {task.file: task.made for task in tasks}, overwrite) as images:
-        todo = [task for task in tasks if task.file not in images.done]
+        todo = [task for task in tasks if task.file not in images.done or not written(folder, task.file, task.words)]
         if images.done and team.is_main:
             print(f"{folder}: {len(images.done)} of {len(tasks)} images are there already.")
         together = _large_scenes(todo, windows, sampling.batch_size, team.number)
@@ -117,7 +134,10 @@ def _large_scenes(todo: Sequence[Task], windows: Windowing, batch_size: int, pro
     return [
         task
         for task, header in scenes
-        if 1 < processes and (len(scenes) < processes or len(windows.grid(header, 1)) >= batch_size * processes)
+        # The maps of words add up where their windows were predicted.
+        if not task.words
+        and 1 < processes
+        and (len(scenes) < processes or len(windows.grid(header, 1)) >= batch_size * processes)
     ]
 
 
@@ -138,16 +158,18 @@ def _make_batch(
         metadata=[task.item.metadata or UNKNOWN for task in tasks],
     )
     method = METHODS[tasks[0].made["method"]]
-    made = method(generator, inputs, sampling, step_reporter(bar, sampling.steps))
-    for task, pixels in zip(tasks, made, strict=True):
-        images.add(task.file, _writer(pixels, task, watermark))
+    size_px, words = inputs.pre[0].shape[:2], [task.words for task in tasks]
+    found = maps_for(generator, inputs.prompts, words, size_px, guided=sampling.guidance_scale > 1)
+    with listening(generator, found):
+        made = method(generator, inputs, sampling, step_reporter(bar, sampling.steps))
+    for row, (task, pixels) in enumerate(zip(tasks, made, strict=True)):
+        if watermark:
+            pixels = marked(pixels, 0, tile_side(*pixels.shape[:2]))
+        if found and task.words:
+            maps = {network: mean[row] for network, mean in means(found).items()}
+            write_maps(images.folder, task.file, task.words, maps, size_px, generator.cell_px, pixels, task.made)
+        images.add(task.file, partial(write_png, pixels=pixels, made=task.made))
         bar.update()
-
-
-def _writer(pixels: Pixels, task: Task, watermark: bool) -> Callable[[Path], None]:
-    if watermark:
-        pixels = marked(pixels, 0, tile_side(*pixels.shape[:2]))
-    return lambda path: write_png(path, pixels, task.made)
 
 
 def _make_scene(
@@ -166,11 +188,12 @@ def _make_scene(
     with progress(total, header.path.name, "window") as windows_bar:
 
         def write(path: Path) -> None:
-            generate_scene(
+            maps = generate_scene(
                 generator,
                 header,
                 windows,
                 task.item.prompt,
+                task.words,
                 task.seed,
                 sampling,
                 path,
@@ -179,6 +202,9 @@ def _make_scene(
                 on_window=windows_bar.update,
                 team=team,
             )
+            if maps:
+                size_px, cell_px = (header.height, header.width), generator.cell_px * windows.factor
+                write_maps(images.folder, task.file, task.words, maps, size_px, cell_px, thumbnail(path), task.made)
 
         if team.is_main:
             images.add(task.file, write)

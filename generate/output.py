@@ -22,9 +22,12 @@ from generate.errors import GenerateError
 from generate.processes import everyone, from_main, wait_for_everyone
 
 MANIFEST = "manifest.jsonl"
+WORDS = "words"  # a folder of word maps, one folder for each image
+PICTURE = "picture.png"  # all maps of an image over it
 _IMAGE = r"[^/\\.][^/\\]*\.(?:png|tif)"
 _PART = re.compile(r"manifest-\d{4}\.jsonl")
 _PARTIAL = re.compile(rf"\.({_IMAGE}|{re.escape(MANIFEST)})(?:\.pre|\.raster)?\.partial")  # the latter of scenes
+_MAP = re.compile(rf"\.?(?:{re.escape(PICTURE)}|[\w+-]+\.(?:both|unet|controlnet)\.png)(?:\.partial)?")
 _NAME_BYTES = 255 - len("..raster.partial")  # that file systems allow a name, and what is put around it meanwhile
 # Fields of a line that say nothing of how the image was made: checkpoint and pre image are told by their hashes.
 NOT_COMPARED = ("file", "sha256", "checkpoint", "pre", "mask")
@@ -165,6 +168,11 @@ def lines_of(folder: Path) -> dict[str, Made]:
 
 
 def _is_ours(path: Path, listed: Mapping[str, Made]) -> bool:
+    if path.name == WORDS and path.is_dir() and not path.is_symlink():
+        inside = [
+            file for of_image in entries(path) for file in ([of_image] if of_image.is_file() else entries(of_image))
+        ]
+        return all(_MAP.fullmatch(file.name) and file.is_file() and file.parent != path for file in inside)
     known = path.name == MANIFEST or path.name in listed or _PART.fullmatch(path.name) or _PARTIAL.fullmatch(path.name)
     return bool(known) and path.is_file() and not path.is_symlink()
 

@@ -16,9 +16,10 @@ from generate.make import make_images, tasks_of
 from generate.output import check_folder
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.prompts import check_prompts
-from generate.sampling import PUBLISHED, Sampling
+from generate.sampling import MOST_PX, PUBLISHED, Sampling
 from generate.scale import window_at
 from generate.scenes.scene import windowing
+from generate.words.asked import asked_words, words_of
 
 
 def generate(
@@ -35,6 +36,7 @@ def generate(
     window: int | None = None,
     overlap: float = 0.5,
     watermark: bool = False,
+    word_maps: str | None = None,
     overwrite: bool = False,
     sampling: Sampling = PUBLISHED,
 ) -> None:
@@ -64,9 +66,12 @@ def generate(
         overlap: Share of a window that its neighbour also covers, in images larger than one window. Less is faster,
             more hides the seams better.
         watermark: Lay the word SYNTHETIC over every image. Its metadata say so in any case.
+        word_maps: Words of the prompt, separated by commas: for each image also write where the networks attended to
+            them, into `words/` (docs/word-maps.md). The images stay the same.
         overwrite: Replace images of the same names that were made otherwise; any other image stays.
     """
     join_processes()
+    asked = asked_words(word_maps) if word_maps is not None else []
     with sole_writer(out):
         from_main(lambda: check_folder(out))
         trained = open_checkpoint(checkpoint)
@@ -82,15 +87,29 @@ def generate(
         parts = open_base(trained, base)
         prompts = [item.prompt for item in items]
         captions = pre.is_dir() and prompt is None
-        check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=captions)
+        tokenizer = parts.load_tokenizer()
+        check_prompts(tokenizer, prompts, chunks=trained.text_chunks, captions=captions)
         facts = trained.described() | sampling.described(trained.resolution) | {"watermark": watermark}
         if any(item.scene for item in items):
             facts |= {"window": window, "overlap": overlap}
-        tasks = tasks_of(items, sampling, facts)
+        words = words_of(tokenizer, prompts, asked, trained.text_chunks) if asked else None
+        if words:
+            _check_scenes(items)
+        tasks = tasks_of(items, sampling, facts, words=words)
         load = partial(load_generator, trained, parts, sampling)
         make_images(tasks, out, load, sampling, windows, watermark=watermark, overwrite=overwrite)
         if everyone().is_main:
             print(f"{len(tasks)} image{'s' * (len(tasks) != 1)} in {out}")
+
+
+def _check_scenes(items: list[Item]) -> None:
+    """Stop at scenes whose word maps, which are made whole, would fill the memory."""
+    for item in items:
+        if item.scene and max(item.scene.height, item.scene.width) > MOST_PX:
+            raise GenerateError(
+                f"word_maps: {item.name} is {item.scene.width} x {item.scene.height} px; expected at most {MOST_PX:,} "
+                "px along a side. Cut the scene, or leave word maps out."
+            )
 
 
 def _check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int | None, style: str | None) -> None:

@@ -72,6 +72,13 @@ def longest(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int) -> tupl
     return sum(number > chunks for number in needed), most
 
 
+def token_places(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[tuple[int, int]]:
+    """(place in `text_states`, id) of every token that is read of a caption; start, end and padding are none of it."""
+    pieces = enumerate(_cut(tokenizer, text, chunks)[:chunks])
+    length = tokenizer.model_max_length
+    return [(chunk * length + i, token) for chunk, piece in pieces for i, token in enumerate(piece, start=1)]
+
+
 def _pieces(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]:
     filled = (_cut(tokenizer, text, chunks) + [[]] * chunks)[:chunks]
     return [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in filled]

@@ -27,7 +27,7 @@ WINGS = {
     "models": ["cpu", "diffusionsat", "tiny"],
     "caption": [],
     "train": ["processes", "inputs", "saving", "watching", "tiny"],
-    "generate": ["images", "scenes", "editing"],
+    "generate": ["images", "words", "scenes", "editing"],
     "evaluation": ["damage", "metrics", "prompts", "report"],
     "launch": ["accelerate slurm"],
     "benchmarks": ["speed resume studies"],

@@ -6,6 +6,7 @@ conditioned on latents.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import islice
 
@@ -35,6 +36,7 @@ def denoise_scene(
     sampling: Sampling,
     on_window: Callable[[int], object] = lambda done: None,
     team: Processes = ALONE,
+    listen: Callable[[Places], AbstractContextManager[None]] = lambda places: nullcontext(),
 ) -> Tensor:
     """Sample the latents of a scene.
 
@@ -49,6 +51,7 @@ def denoise_scene(
         sampling: its scheduler, precision and seed have gone into `generator` and `seed`.
         on_window: called with the number of windows just predicted.
         team: the processes that share the windows; each gets the whole latents, those of one process to the bit.
+        listen: around the prediction of some windows.
 
     Returns:
         (1, C, grid.height, grid.width) float32, scaled as the UNet sees them.
@@ -56,7 +59,7 @@ def denoise_scene(
     set_steps(generator, sampling.steps)
     sampler, side = generator.sampler, grid.side
     caption = generator.conditions([prompt], None, None, sampling)
-    window_weight, weight_sum = (part.to(generator.device) for part in _weights(grid))
+    window_weight, weight_sum = (part.to(generator.device) for part in grid_weights(grid))
 
     def read(places: Places) -> Tensor | None:
         return generator.shown([read_pre(y * generator.cell_px, x * generator.cell_px) for y, x in places])
@@ -68,7 +71,8 @@ def denoise_scene(
         def predict_windows(places: Places) -> Tensor:
             crops = torch.cat([latents[..., y : y + side, x : x + side] for y, x in places])
             given = caption.repeated(0, len(places), shown(places))
-            return generator.predict(crops, timestep, given, sampling)
+            with listen(places):
+                return generator.predict(crops, timestep, given, sampling)
 
         blended = torch.zeros_like(latents)
         for places, predicted in in_turn(_batches(grid, sampling.batch_size), predict_windows, team):
@@ -84,7 +88,7 @@ def denoise_scene(
     return latents
 
 
-def _weights(grid: Grid) -> tuple[Tensor, Tensor]:
+def grid_weights(grid: Grid) -> tuple[Tensor, Tensor]:
     """(side, side) of the cells of a window, and (height, width) their sum over all windows."""
     sums = (weight_sums(length, grid.side, grid.stride) for length in (grid.height, grid.width))
     one = weights(grid.side)

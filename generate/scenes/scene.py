@@ -1,6 +1,6 @@
 """A whole scene: any size, by overlapping windows, onto the grid of its pre image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from generate.scenes.denoise import denoise_scene
 from generate.scenes.input import scene_windows
 from generate.scenes.output import write_scene
 from generate.scenes.windows import Grid
+from generate.scenes.words import SceneWords
+from generate.words.maps import Floats
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def generate_scene(
     header: ImageHeader,
     windows: Windowing,
     prompt: str,
+    words: Sequence[str],
     seed: int,
     sampling: Sampling,
     out: Path,
@@ -67,15 +70,20 @@ def generate_scene(
     watermark: bool,
     on_window: Callable[[int], object],
     team: Processes,
-) -> None:
+) -> dict[str, Floats]:
     """Generate one scene into the file `out`; temporary files lie beside it.
 
-    Several processes may do it together: they share the windows, the first writes.
+    Several processes may do it together if no words are asked for: they share the windows, the first writes.
+
+    Returns:
+        network -> (words, rows, columns) the maps of the words; empty without any.
     """
     grid = windows.grid(header, generator.cell_px)
     in_pixels = grid.scaled(generator.cell_px)
     scratch = out.with_name(f"{out.stem}.pre.partial")
     with_mask = generator.condition.with_mask if generator.condition else None
+    heard = SceneWords(generator, prompt, words, grid, guided=sampling.guidance_scale > 1)
     with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, with_mask, team) as read_pre:
-        latents = denoise_scene(generator, grid, read_pre, prompt, seed, sampling, on_window, team)
+        latents = denoise_scene(generator, grid, read_pre, prompt, seed, sampling, on_window, team, heard.listen)
     write_scene(generator, latents, grid, windows.factor, header.path, out, made, watermark, team)
+    return heard.maps()

@@ -1,0 +1,1 @@
+"""Word maps: where the networks attended to a word of the prompt."""
