@@ -12,6 +12,7 @@ import torch
 from accelerate import PartialState
 from jsonargparse import auto_cli
 
+from data.examples.condition import condition_of
 from generate.generator import generate_images, load_untrained
 from generate.sampling import Sampling
 from generate.words.maps import listening, maps_for
@@ -40,7 +41,7 @@ def word_maps(
     networks = load_untrained(parts, sampling, text_chunks=1)
     unet = networks.denoiser.unet
     controlnet = controlnet_from_unet(unet, vae_scale_factor=parts.vae_scale_factor, seed=0).to(unet.device).eval()
-    networks = replace(networks, denoiser=Denoiser(unet, controlnet), channels=3)
+    networks = replace(networks, denoiser=Denoiser(unet, controlnet), condition=condition_of("controlnet", "pixels"))
     pre = list(np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8))
     prompts = [PROMPT] * batch
 
