@@ -1,6 +1,7 @@
 """Sums of cross-attention: a network whose attention is known, and what is kept of many layers and steps."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from models.attention_maps import AttentionMaps, attends_to_text, grid_of, recor
 ODDS = torch.tensor([[3.0, 1.0, 1 / 3], [1.0, 7.0, 1.0]])  # of the first token against the second, in every cell
 
 
-class TwoTokens(nn.Module, AttentionMixin):
+class TwoTokens(nn.Module, AttentionMixin):  # type: ignore[misc]
     """Layers of cross-attention whose queries are the logarithms of the odds and whose keys are 1 and 0."""
 
     def __init__(self, layers: int) -> None:
@@ -22,8 +23,8 @@ class TwoTokens(nn.Module, AttentionMixin):
             Attention(query_dim=1, cross_attention_dim=1, heads=1, dim_head=1) for _ in range(layers)
         )
         for layer in self.layers:
-            nn.init.ones_(layer.to_q.weight)
-            nn.init.ones_(layer.to_k.weight)
+            nn.init.ones_(layer.get_parameter("to_q.weight"))
+            nn.init.ones_(layer.get_parameter("to_k.weight"))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, cells, 1) -> as much."""
@@ -101,7 +102,7 @@ def test_what_is_kept_does_not_grow() -> None:
 
 def test_processors_are_put_back() -> None:
     """Also after an error."""
-    network = TwoTokens(layers=2)
+    network: Any = TwoTokens(layers=2)
     before = network.attn_processors
     with (
         pytest.raises(KeyboardInterrupt),
