@@ -7,6 +7,8 @@ On many GPUs: `accelerate launch --num_processes 4 -m launch.cli generate ...`
 from functools import partial
 from pathlib import Path
 
+from transformers import CLIPTokenizer
+
 from data.examples.condition import condition_of
 from generate.checkpoint import Checkpoint, open_base, open_checkpoint
 from generate.errors import GenerateError
@@ -66,18 +68,15 @@ def generate(
         overlap: Share of a window that its neighbour also covers, in images larger than one window. Less is faster,
             more hides the seams better.
         watermark: Lay the word SYNTHETIC over every image. Its metadata say so in any case.
-        word_maps: Words of the prompt, separated by commas: for each image also write where the networks attended to
-            them, into `words/` (docs/word-maps.md). The images stay the same.
+        word_maps: Words of the prompt, separated by commas, whose maps are written too (docs/word-maps.md).
         overwrite: Replace images of the same names that were made otherwise; any other image stays.
     """
     join_processes()
-    asked = asked_words(word_maps) if word_maps is not None else []
     with sole_writer(out):
         from_main(lambda: check_folder(out))
         trained = open_checkpoint(checkpoint)
         side = sampling.size or trained.resolution
         _check_options(trained, pre, mask, limit, caption_style)
-        items: list[Item]
         if pre.is_dir():
             items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
         else:
@@ -85,16 +84,11 @@ def generate(
             items = file_items(pre, prompt, trained, side=side, window=window, mask=mask)
         windows = windowing(side, window, overlap)
         parts = open_base(trained, base)
-        prompts = [item.prompt for item in items]
         captions = pre.is_dir() and prompt is None
-        tokenizer = parts.load_tokenizer()
-        check_prompts(tokenizer, prompts, chunks=trained.text_chunks, captions=captions)
+        words = _words(word_maps, items, parts.load_tokenizer(), trained.text_chunks, captions=captions)
         facts = trained.described() | sampling.described(trained.resolution) | {"watermark": watermark}
         if any(item.scene for item in items):
             facts |= {"window": window, "overlap": overlap}
-        words = words_of(tokenizer, prompts, asked, trained.text_chunks) if asked else None
-        if words:
-            _check_scenes(items)
         tasks = tasks_of(items, sampling, facts, words=words)
         load = partial(load_generator, trained, parts, sampling)
         make_images(tasks, out, load, sampling, windows, watermark=watermark, overwrite=overwrite)
@@ -102,14 +96,21 @@ def generate(
             print(f"{len(tasks)} image{'s' * (len(tasks) != 1)} in {out}")
 
 
-def _check_scenes(items: list[Item]) -> None:
-    """Stop at scenes whose word maps, which are made whole, would fill the memory."""
+def _words(
+    word_maps: str | None, items: list[Item], tokenizer: CLIPTokenizer, chunks: int, *, captions: bool
+) -> dict[str, list[str]] | None:
+    """Prompt -> words that get maps. Stops at prompts that are not read whole, and at maps that would be too large."""
+    prompts = [item.prompt for item in items]
+    check_prompts(tokenizer, prompts, chunks=chunks, captions=captions)
+    if word_maps is None:
+        return None
     for item in items:
         if item.scene and max(item.scene.height, item.scene.width) > MOST_PX:
             raise GenerateError(
                 f"word_maps: {item.name} is {item.scene.width} x {item.scene.height} px; expected at most {MOST_PX:,} "
                 "px along a side. Cut the scene, or leave word maps out."
             )
+    return words_of(tokenizer, prompts, asked_words(word_maps), chunks)
 
 
 def _check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int | None, style: str | None) -> None:
