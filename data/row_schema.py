@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from data.errors import DataError, shortened
 from data.schema import DAMAGE_VALUES, FEATURES, HISTORY, SENSOR, arrow_schema
 
-LATER = {"post_again", "mirrored"}  # not every version has written them
+LATER = {"cover_mask", "post_again", "mirrored"}  # not every version has written them
 MAY_BE_NULL = {
     "uid",
     "damage",
     "damage_mask",
     "change_mask",
+    "cover_mask",
     "post_again",
     "mirrored",
     "path",
@@ -33,7 +34,7 @@ MAY_BE_NULL = {
     *SENSOR,
     *FEATURES["counts"],
 }
-GREY = {"damage_mask", "change_mask"}
+GREY = {"damage_mask", "change_mask", "cover_mask"}
 MOST_PIXELS = 1 << 26  # of a patch: decoded 200 MB
 LONGEST_TEXT = 1 << 20  # bytes
 ADVICE = "Copy the dataset again, or rebuild it."

@@ -82,6 +82,9 @@ FEATURES = Features(
         "post_sha256": Value("string"),
         "damage_mask": Image(),  # L uint8 PNG, DAMAGE_VALUES; null without a post label or mask
         "change_mask": Image(),  # L uint8 PNG, 0..255 = true strength of change; null but in simulated data
+        # L uint8 PNG, 0..255 = how much of the pixel nobody could foresee: cloud, smoke, missing data; null but in
+        # simulated data. Simulated data without it count these as change.
+        "cover_mask": Image(),
         "post_again": Image(),  # RGB uint8 PNG, a second image of the same aftermath; null if there is none
         "captions": List(
             {

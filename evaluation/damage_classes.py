@@ -1,11 +1,11 @@
-"""Regions of single damage classes: pixels of which at least half is building of that class."""
+"""Regions of single damage classes: pixels of which at least half is building of that class and nothing is covered."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from data.examples.regions import DAMAGED_SHARE, Mask, block_mean
+from data.examples.regions import DAMAGED_SHARE, Mask, block_mean, foreseeable
 from data.schema import DAMAGE_VALUES
 
 DAMAGE_REGIONS = tuple(name for name in DAMAGE_VALUES if name != "un-classified")
@@ -17,4 +17,5 @@ def damage_regions(row: Mapping[str, Any], resolution: int) -> dict[str, Mask]:
         return dict.fromkeys(DAMAGE_REGIONS, np.zeros((resolution, resolution), np.bool_))
     classes = np.asarray(row["damage_mask"])
     shares = {name: block_mean(classes == DAMAGE_VALUES[name], resolution) for name in DAMAGE_REGIONS}
-    return {name: share >= DAMAGED_SHARE for name, share in shares.items()}
+    valid = foreseeable(row, resolution)
+    return {name: (share >= DAMAGED_SHARE) & valid for name, share in shares.items()}

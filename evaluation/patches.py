@@ -12,7 +12,8 @@ from data.imagery.pixels import resize_mask, resize_rgb
 from evaluation.damage_classes import damage_regions
 
 COLUMNS = ["patch_id", "scene_id", "event", "disaster_type", "pre", "post", "damage_mask", "change_mask"]
-AGAIN = "post_again"  # datasets built before there was one lack the column
+AGAIN = "post_again"
+LATER = (AGAIN, "cover_mask")  # datasets built before there were any lack these columns
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def patches_at(
     dataset: datasets.Dataset, positions: Sequence[int], prompts: Sequence[str], *, resolution: int
 ) -> Iterator[Patch]:
     """The patches at some positions of a split, read as they are needed, with the caption of each."""
-    rows = dataset.select_columns([name for name in (*COLUMNS, AGAIN) if name in dataset.column_names])
+    rows = dataset.select_columns([name for name in (*COLUMNS, *LATER) if name in dataset.column_names])
     for position, prompt in zip(positions, prompts, strict=True):
         yield _patch(rows[position], position, prompt, resolution)
 

@@ -26,6 +26,7 @@ COLUMNS = """\
 | `pre`, `post` | RGB PNG of the same ground before and after the event |
 | `damage_mask` | 0 background, 1 no damage, 2 minor, 3 major, 4 destroyed, 255 unknown; null if unknown |
 | `change_mask` | 0..255 true strength of change; null but in simulated data |
+| `cover_mask` | 0..255 how much of the pixel nobody could foresee (cloud, missing data); null but in simulated data |
 | `post_again` | a second image of the same aftermath, taken at another time; null if there is none |
 | `captions` | list of `style`, `target` (`pre` or `post`), `text`, `mirrored` (the text for the mirrored view) |
 | `metadata_pre`, `metadata_post` | lon, lat, metres per pixel, cloud fraction, year, month, day; NaN = unknown |

@@ -17,7 +17,7 @@ from data.sources.survey import Survey
 from data.strict_json import as_json
 
 FORMAT = "pre2post-dataset"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: `change_mask` of simulated data counts cloud as change, there is no `cover_mask`
 FILE_NAME = "dataset.json"
 
 CLASSES = tuple(FEATURES["counts"])

@@ -103,8 +103,8 @@ def described(folder: Path, schema: TypeAdapter[M]) -> M:
 def _check_format(path: Path, written: Format) -> None:
     if written.get("format") != FORMAT:
         raise DataError(f"{path}: not written by pre2post build (no format {FORMAT!r}).")
-    if (version := written.get("format_version")) != FORMAT_VERSION:
+    if (version := written.get("format_version")) not in range(1, FORMAT_VERSION + 1):
         raise DataError(
-            f"{path}: format version {shortened(version)}, this pre2post reads {FORMAT_VERSION}. "
+            f"{path}: format version {shortened(version)}, this pre2post reads 1 to {FORMAT_VERSION}. "
             "Rebuild the dataset, or use the pre2post that built it."
         )

@@ -20,7 +20,7 @@ from data.imagery.raster import Bands
 from data.options import MaskRule
 from data.patches.mask import damage_mask
 from data.patches.tiles import PatchBuilding, Window, check_size, grid, place_buildings
-from data.quality.alignment import move_change
+from data.quality.alignment import move_change, move_cover
 from data.quality.likeness import mix_up
 from data.quality.pair import Pair, quality_columns, study_pair
 from data.quality.screening import Screening
@@ -91,6 +91,7 @@ class _Scene:
     labels: dict[Phase, Label]
     mask: Pixels | None
     change: Pixels | None
+    cover: Pixels | None
     post_again: Pixels | None
     location: Location
     disaster_type: str
@@ -143,7 +144,6 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     pair = study_pair(read.images, read.masked, task.cut.size, task.cut.screening.align)
     if doubt := mix_up(pair.images["pre"], pair.images["post"], pair.nodata["pre"] | pair.nodata["post"]):
         result.remarks.append(doubt)
-    change = read.change
     fit = scene_georeference(labels)
     if fit:
         result.residual_px, result.place_fault = fit.residual_px, fit.fault
@@ -160,7 +160,8 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
         pair=pair,
         labels=labels,
         mask=mask,
-        change=move_change(change, pair.moved) if change is not None and pair.moved.length_px else change,
+        change=None if read.change is None else move_change(read.change, pair.moved),
+        cover=None if read.cover is None else move_cover(read.cover, pair.moved),
         post_again=read.post_again,
         location=locate(fit.affine, width, height) if fit and exact else scene_place(files)[0] or task.event.location,
         disaster_type=next((word for word in told if word), ""),
@@ -215,6 +216,7 @@ def _row(scene: _Scene, window: Window, inside: list[PatchBuilding], quality: Ro
         "post_sha256": hashlib.sha256(post_png).hexdigest(),
         "damage_mask": _png_or_none(scene.mask, window, f"{patch_id}_damage.png"),
         "change_mask": _png_or_none(scene.change, window, f"{patch_id}_change.png"),
+        "cover_mask": _png_or_none(scene.cover, window, f"{patch_id}_cover.png"),
         "post_again": _png_or_none(scene.post_again, window, f"{patch_id}_post_again.png"),
         "captions": captions(_caption_facts(scene, window, inside, patch_id), scene.captions),
         "sensor_pre": _sensor(scene, "pre"),

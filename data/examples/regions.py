@@ -12,7 +12,9 @@ Otherwise with a `damage_mask`:
     outside  no part of the block is; ground and undamaged buildings. Floods, ash or seasons may have changed it
              all the same: the labels of xBD say nothing of them
     neither  blocks with un-classified buildings (255)
-Pixels without data, exactly black in either image, are in neither area.
+Pixels without data, exactly black in either image, are in neither area, nor is what the least part of a `cover_mask`
+covers (simulated data: cloud, smoke, missing data): no model can foresee it. Simulated data made before there was one
+count cloud as change.
 """
 
 from collections.abc import Mapping
@@ -41,6 +43,7 @@ def regions_of(row: Mapping[str, Any], resolution: int) -> dict[str, Mask]:
     whole = np.ones((resolution, resolution), np.bool_)
     pre, post = np.asarray(row["pre"]), np.asarray(row["post"])
     valid = block_mean((pre == 0).all(-1) | (post == 0).all(-1), resolution) == 0
+    valid &= foreseeable(row, resolution)
     if row["change_mask"] is not None:
         strength = block_mean(np.asarray(row["change_mask"]), resolution)
         inside, outside = strength >= CHANGED_FROM, strength < UNCHANGED_BELOW
@@ -52,6 +55,13 @@ def regions_of(row: Mapping[str, Any], resolution: int) -> dict[str, Mask]:
     else:
         inside = outside = ~whole
     return {"whole": whole, "inside": inside & valid, "outside": outside & valid}
+
+
+def foreseeable(row: Mapping[str, Any], resolution: int) -> Mask:
+    """(resolution, resolution) where nothing covers the ground of a dataset row; everywhere if no mask tells."""
+    if row.get("cover_mask") is None:
+        return np.ones((resolution, resolution), np.bool_)
+    return np.asarray(block_mean(np.asarray(row["cover_mask"]), resolution) == 0)
 
 
 def block_mean(mask: NDArray[Any], resolution: int) -> Floats:

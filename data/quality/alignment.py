@@ -36,5 +36,12 @@ def move_image(image: Pixels, nodata: Mask, shift: Shift) -> tuple[Pixels, Mask]
 
 def move_change(change: Pixels, shift: Shift) -> Pixels:
     """A simulated change mask follows its post image; damage masks and polygons are drawn on pre and stay."""
+    if not shift.length_px:
+        return change
     moved = ndimage.shift(change.astype(np.float32), (shift.dy, shift.dx), order=1, mode="constant")
     return np.asarray(np.round(moved), np.uint8)
+
+
+def move_cover(cover: Pixels, shift: Shift) -> Pixels:
+    """Of a simulated mask of what nobody could foresee, a part follows the post image and a part stays with pre."""
+    return np.maximum(cover, move_change(cover, shift))

@@ -1,9 +1,11 @@
 """Two passes of a satellite over a simulated scene: sun, cloud, registration, sensor tone, strip border."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.ndimage import shift as move
 
 from data.simulation.aftermath import Surface
@@ -51,7 +53,7 @@ class Pair:
     """The delivered images and what is true of them."""
 
     images: dict[str, NDArray[np.uint8]]  # "pre", "post"
-    change: NDArray[np.uint8]  # on the pixels of post
+    change: NDArray[np.uint8]  # by the disaster, also below the veil, on the pixels of post
     veil: Floats  # opacity of cloud or smoke over post
     outside: NDArray[np.bool_]  # no data
 
@@ -93,7 +95,6 @@ def photograph(
         if rng.random() < VEILED_SHARE:
             veil = ramp(noise(rng, 2, 5, 0.45), 0.7, 1.9) * np.float32(0.95)
             cover(post, SMOKE if event.disaster_type in ("fire", "volcano") else CLOUD, veil)
-            change = np.maximum(change, veil)
     if rng.random() < SHIFTED_SHARE:
         offset = np.clip(rng.normal(0, 0.8, 2), -3, 3)
         post = move(post, (*offset, 0), order=1, mode="nearest")
@@ -107,6 +108,23 @@ def photograph(
     for image in (*images.values(), change_8bit):
         image[outside] = 0
     return Pair(images, change_8bit, veil, outside)
+
+
+def unforeseeable(pair: Pair, before: Sequence[Floats]) -> NDArray[np.uint8]:
+    """How much of each pixel (0..255) shows what no model can know from the images before the event.
+
+    That is cloud or smoke over post, and missing data. Ground under cloud in pre counts where every other image before
+    the event is cloudy too: what one of them shows is theirs to tell.
+
+    Args:
+        pair: the delivered images.
+        before: opacity of the cloud over pre and each earlier image; empty if they are clear.
+    """
+    blur_px = max(sensor.blur_px for sensor in SENSORS.values())  # as far as a camera smears it
+    opacity, *hidden = (gaussian_filter(veil, blur_px) for veil in (pair.veil, *before))
+    if hidden:
+        opacity = np.maximum(opacity, np.minimum.reduce(hidden))
+    return np.where(pair.outside, 255, np.round(opacity * 255)).astype(np.uint8)
 
 
 def _wedge(rng: np.random.Generator) -> NDArray[np.bool_]:

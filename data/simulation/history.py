@@ -23,7 +23,12 @@ class EarlierLook:
 
     image: NDArray[np.uint8]
     date: str  # 2016-08-31
-    cloud_cover: float  # 0..1
+    veil: Floats  # opacity of the cloud
+
+    @property
+    def cloud_cover(self) -> float:
+        """Mean opacity, 0..1."""
+        return float(self.veil.mean())
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def look_back(seed: int, index: int, event: Event, place: Place, looks: int) -> 
         radiance = move(radiance, (*rng.normal(0, OFFSET_PX, 2), 0), order=1, mode="nearest")
         veil = cloud_field(rng)
         cover(radiance, CLOUD, veil)
-        found.append(EarlierLook(earlier.look.expose(radiance, rng), f"{earlier.day:%Y-%m-%d}", float(veil.mean())))
+        found.append(EarlierLook(earlier.look.expose(radiance, rng), f"{earlier.day:%Y-%m-%d}", veil))
     return found[::-1]
 
 

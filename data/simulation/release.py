@@ -17,7 +17,7 @@ from data.simulation.history import EarlierLook
 from data.simulation.paint import PIXEL_SIZE_M, polygon_at
 from data.strict_json import as_json
 
-FOLDERS = ("images", "labels", "targets", "change")
+FOLDERS = ("images", "labels", "targets", "change", "cover")
 AGAIN = "again"  # folder of the second post images
 METRES_PER_DEGREE = 111_320.0  # of latitude
 
@@ -30,7 +30,8 @@ class Scene:
     number: int
     split: str
     images: dict[str, NDArray[np.uint8]]  # "pre", "post"
-    change: NDArray[np.uint8]
+    change: NDArray[np.uint8]  # 0..255, by the disaster
+    cover: NDArray[np.uint8]  # 0..255, what nobody could foresee: cloud, smoke, missing data
     polygons: list[NDArray[np.float64]]  # corners x, y in px
     subtypes: list[str]
     uids: list[str]
@@ -56,6 +57,7 @@ def write_scene(folder: Path, scene: Scene) -> None:
         Image.fromarray(target).save(split / "targets" / f"{stem}_target.png")
         (split / "labels" / f"{stem}.json").write_text(as_json(_label(scene, phase), None), encoding="utf-8")
     Image.fromarray(scene.change).save(split / "change" / f"{scene.stem}_change.png")
+    Image.fromarray(scene.cover).save(split / "cover" / f"{scene.stem}_cover.png")
     if scene.post_again is not None:
         path = split / AGAIN / f"{scene.stem}_post_again.png"
         Image.fromarray(scene.post_again).save(path, compress_level=3)

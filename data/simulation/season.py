@@ -46,6 +46,7 @@ def own_scale(rng: np.random.Generator, scene: Scene) -> Scene:
         scene,
         images={phase: _reduced(image, side) for phase, image in scene.images.items()},
         change=_reduced(scene.change, side),
+        cover=_reduced(scene.cover, side),
         polygons=[polygon / factor for polygon in scene.polygons],
         pixel_size_m=scene.pixel_size_m * factor,
     )

@@ -15,7 +15,7 @@ from data.disk import look
 from data.errors import DataError
 from data.simulation.aftermath import ravage
 from data.simulation.again import photograph_again
-from data.simulation.capture import acquisitions, photograph
+from data.simulation.capture import acquisitions, photograph, unforeseeable
 from data.simulation.disaster import SUBTYPES, UNCLASSIFIED, classify, draw_severity, unleash
 from data.simulation.events import DISASTER_TYPES, EVENTS
 from data.simulation.history import cloud_field, look_back
@@ -41,8 +41,10 @@ def simulate(
 ) -> None:
     """Write a release of simulated scenes in the xView2 layout.
 
-    Besides `images`, `labels` and `targets`, each split has a folder `change`: how much the surface of each pixel
-    has changed, 0 (only light, season and sensor differ) to 255 (replaced). Cloud and smoke count as change.
+    Besides `images`, `labels` and `targets`, each split has the folders `change`: how much the disaster has changed
+    the surface of each pixel, 0 (only light, season and sensor differ) to 255 (replaced); and `cover`: how much of it
+    shows what nobody can foresee, 0 to 255: cloud or smoke over post, ground that cloud hides in every image from
+    before the event, and missing data. They may overlap.
 
     Args:
         out: Folder to write; must not exist or be empty.
@@ -111,16 +113,16 @@ def render_scene(seed: int, index: int, varied: bool = False, history: int = 0, 
     # With a generator of its own, so that all else is as it is without a history.
     veil = cloud_field(np.random.default_rng((seed, index, 1))) if history else None
     pair = photograph(rng, event, place, surface, captures, veil)
+    looks = look_back(seed, index, event, place, history)
     hidden, beyond = place.mean_by_building(pair.veil), place.mean_by_building(pair.outside.astype(np.float32))
     shown = np.flatnonzero(beyond < 0.5)
-    # Every fifth scene of an event, and of a disaster type, is held out for the test.
-    turn, kind = divmod(index, len(DISASTER_TYPES))
     return Scene(
         event=event,
         number=index // len(EVENTS),
-        split="test" if (turn + kind) % 5 == 4 else "train",
+        split="test" if held_out(index) else "train",
         images=pair.images,
         change=pair.change,
+        cover=unforeseeable(pair, [] if veil is None else [veil, *(look.veil for look in looks)]),
         polygons=[np.asarray(place.buildings[i].polygon.exterior.coords) for i in shown],
         subtypes=[UNCLASSIFIED if hidden[i] > VEIL_HIDES else SUBTYPES[classes[i]] for i in shown],
         uids=[str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in shown],
@@ -129,6 +131,12 @@ def render_scene(seed: int, index: int, varied: bool = False, history: int = 0, 
             event.lat + rng.uniform(-REGION_DEG, REGION_DEG),
         ),
         captures=captures,
-        history=look_back(seed, index, event, place, history),
+        history=looks,
         post_again=photograph_again((seed, index), event, place, surface, pair.outside) if second_post else None,
     )
+
+
+def held_out(index: int) -> bool:
+    """Whether a scene is for the test: every fifth of an event, and of a disaster type."""
+    turn, kind = divmod(index, len(DISASTER_TYPES))
+    return (turn + kind) % 5 == 4

@@ -51,6 +51,7 @@ class SceneFiles:
     pre_label: Path | None
     post_label: Path | None
     change: Path | None  # true strength of change, simulated releases only
+    cover: Path | None = None  # what nobody could foresee, simulated releases only; old ones count it as change
     mask: Path | None = None  # the damage mask of a pair without label files: manifests only
     disaster_type: str = ""
     pre_date: date | None = None
@@ -83,7 +84,7 @@ class SceneFiles:
 
     def roles(self) -> dict[str, Path]:
         """Every file there is by its role."""
-        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "mask", "post_again")
+        roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "cover", "mask", "post_again")
         found = {role: path for role in roles if (path := getattr(self, role)) is not None}
         return found | {f"history_{number}": earlier.image for number, earlier in enumerate(self.history)}
 
@@ -207,6 +208,7 @@ def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], off
         pre_label=if_there(labels / f"{scene_id}_pre_disaster.json"),
         post_label=if_there(labels / f"{scene_id}_post_disaster.json"),
         change=if_there(folder / "change" / f"{scene_id}_change.png"),
+        cover=if_there(folder / "cover" / f"{scene_id}_cover.png"),
         post_again=if_there(folder / "again" / f"{scene_id}_post_again.png"),
         history=read_history(history) if history else (),
     )

@@ -32,6 +32,7 @@ class SceneImages:
     images: dict[Phase, Pixels]  # (height, width, 3)
     masked: dict[Phase, Mask | None]  # True where the file says that there is no data; None if it does not say
     change: Pixels | None  # (height, width)
+    cover: Pixels | None  # (height, width)
     damage: Pixels | None  # (height, width) of MASK_VALUES; None without a mask file
     post_again: Pixels | None  # (height, width, 3), brightness as that of post
     history: list[Pixels]  # (height, width, 3) each, of SceneFiles.history
@@ -39,7 +40,7 @@ class SceneImages:
 
 
 def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
-    """Read a scene, or its part of a large raster, with post, change and damage on the grid of pre."""
+    """Read a scene, or its part of a large raster, with post, change, cover and damage on the grid of pre."""
     with opened_image(scene.pre_image) as pre:
         region = _region(scene, pre)
         grid = grid_of(pre, scene.pre_image)
@@ -67,6 +68,7 @@ def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
         images=images,
         masked={phase: None if valid.all() else ~valid for phase, (_, valid) in raw.items()},
         change=_read_classes(scene.change, grid, region) if scene.change else None,
+        cover=_read_classes(scene.cover, grid, region) if scene.cover else None,
         damage=damage,
         post_again=_read_again(scene.post_again, bands, grid, region, limits, remarks) if scene.post_again else None,
         history=[_read_earlier(earlier.image, bands, grid, region, remarks) for earlier in scene.history],

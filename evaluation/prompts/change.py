@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 
-from data.examples.regions import CHANGED_FROM, block_mean
+from data.examples.regions import CHANGED_FROM, block_mean, foreseeable
 from data.imagery.pixels import resize_rgb
 
 Pixels = NDArray[np.uint8]
@@ -55,7 +55,7 @@ def calibrated(known: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[st
     pairs = [_pair(row, side) for row in known if row["change_mask"] is not None]
     if not pairs:
         return Detector(DEFAULT_THRESHOLD, {})
-    found, truth = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in range(2))
+    found, truth = (np.concatenate([pair[i] for pair in pairs]) for i in range(2))
     best = max(THRESHOLDS, key=lambda threshold: f1(found >= threshold, truth))
     others = [_pair(row, side) for row in held_out if row["change_mask"] is not None]
     return Detector(float(best), _agreement(others, float(best)))
@@ -68,19 +68,21 @@ def f1(found: Mask, truth: Mask) -> float:
 
 
 def _pair(row: Mapping[str, Any], side: int) -> tuple[Floats, Mask]:
-    """Measured difference and true change of a real pair."""
+    """Measured difference and true change at the pixels of a real pair that nothing covers."""
     pre, post = (resize_rgb(row[phase], side) for phase in ("pre", "post"))
-    return difference(pre, post), block_mean(np.asarray(row["change_mask"]), side) >= CHANGED_FROM
+    seen, change = foreseeable(row, side), block_mean(np.asarray(row["change_mask"]), side) >= CHANGED_FROM
+    return difference(pre, post)[seen], change[seen]
 
 
 def _agreement(pairs: Sequence[tuple[Floats, Mask]], threshold: float) -> dict[str, float]:
+    pairs = [pair for pair in pairs if pair[0].size]
     found = [apart >= threshold for apart, _ in pairs]
     areas = np.array([[mask.mean(), truth.mean()] for mask, (_, truth) in zip(found, pairs, strict=True)])
     if len(pairs) < 2 or not np.ptp(areas, axis=0).all():
         return {}  # no correlation without any spread
     return {
         "patches": len(pairs),
-        "f1": f1(np.stack(found), np.stack([truth for _, truth in pairs])),
+        "f1": f1(np.concatenate(found), np.concatenate([truth for _, truth in pairs])),
         "area_correlation": float(np.corrcoef(areas.T)[0, 1]),
         "area_rank_correlation": float(spearmanr(*areas.T).statistic),
     }

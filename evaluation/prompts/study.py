@@ -143,6 +143,7 @@ def _of_scenes(rows: datasets.Dataset) -> dict[str, list[int]]:
 
 def _evenly(rows: datasets.Dataset, of_scenes: Mapping[str, Sequence[int]], scenes: Collection[str]) -> list[Any]:
     """CALIBRATION of the patches of some scenes, evenly spread."""
-    part = rows.select_columns([*FACTS, "pre", "post", "change_mask"])
+    shown = ["pre", "post", "change_mask", "cover_mask"]  # datasets built before there was any lack the last
+    part = rows.select_columns([*FACTS, *(name for name in shown if name in rows.column_names)])
     positions = sorted(position for scene in scenes for position in of_scenes[scene])
     return [part[positions[i]] for i in spread(len(positions), CALIBRATION)]

@@ -10,6 +10,7 @@ from data.captions.facts import layout_of
 from data.captions.layout import COMPASS
 from data.captions.row import facts_of_row
 from data.captions.severity import damage_ratio, severity
+from data.examples.regions import foreseeable
 from data.imagery.pixels import resize_rgb
 from evaluation.prompts.answers import cell_means, centroid, turned_away
 from evaluation.prompts.change import Detector, difference
@@ -29,8 +30,8 @@ def real_pairs(rows: Iterable[Mapping[str, Any]], side: int, detector: Detector)
     for row in rows:
         facts = facts_of_row(row)
         ratio = damage_ratio(facts.classes) if facts.classes else None
-        if ratio is None:
-            continue
+        if ratio is None or not foreseeable(row, side).all():
+            continue  # a cloud looks like change
         pre, post = (resize_rgb(row[phase], side) for phase in ("pre", "post"))
         areas[severity(ratio)].append(float(detector.changed(pre, post).mean()))
         place = layout_of(facts).damage

@@ -37,8 +37,9 @@ REGIONS_IN_WORDS = {
     "inside": "The changed area. Simulated data: pixels whose true change is at least a quarter of the maximum. xBD: "
     "buildings with minor or major damage or destroyed.",
     "outside": "Simulated data: pixels that certainly did not change. xBD: all but damaged buildings, though "
-    "water, ash or the season may have changed the ground. Un-classified buildings, no-data pixels and what is "
-    "neither certainly changed nor certainly unchanged are left out of both areas.",
+    "water, ash or the season may have changed the ground. Un-classified buildings, no-data pixels, what cloud or "
+    "smoke is known to cover (simulated data) and what is neither certainly changed nor certainly unchanged are left "
+    "out of both areas.",
 }
 METRICS_IN_WORDS = {
     "mse": "Mean squared difference of pixel values from 0 to 1, pooled over all pixels. Lower is better.",

@@ -152,7 +152,7 @@ def test_captions(rows: dict[str, Any]) -> None:
 
 
 def test_manifest(manifest: dict[str, Any]) -> None:
-    assert (manifest["format"], manifest["format_version"]) == ("pre2post-dataset", 1)
+    assert (manifest["format"], manifest["format_version"]) == ("pre2post-dataset", 2)
     options: dict[str, Any] = {"bands": "1,2,3", "moderate_from": 0.1, "severe_from": 0.4}
     options |= {"mask_rule": "centre", "max_nodata": 0.75, "max_shift": None, "max_cloud": None, "align": False}
     assert manifest["build"] == {"source": "release", "size": 32, "split_by": "official", "seed": 0} | options
@@ -185,14 +185,16 @@ def test_a_margin_is_counted(release: Path, tmp_path: Path) -> None:
     assert manifest["margin_buildings"] == 2  # the minor house at y = 52, the corner house
 
 
-def test_change_masks_of_a_simulated_release(release: Path, tmp_path: Path) -> None:
+def test_masks_of_a_simulated_release(release: Path, tmp_path: Path) -> None:
     change = np.arange(SIDE_PX**2, dtype=np.uint32).reshape(SIDE_PX, SIDE_PX).astype(np.uint8)
-    (release / "train" / "change").mkdir()
-    Image.fromarray(change).save(release / "train" / "change" / f"{SCENE_IDS[0]}_change.png")
+    for kind, mask in (("change", change), ("cover", 255 - change)):
+        (release / "train" / kind).mkdir()
+        Image.fromarray(mask).save(release / "train" / kind / f"{SCENE_IDS[0]}_{kind}.png")
     build(source=release, out=tmp_path / "d", size=32, workers=1)
     rows = pq.read_table(tmp_path / "d" / "data" / "train-00000-of-00001.parquet").to_pylist()
     assert (pixels(rows[1]["change_mask"]) == change[:32, 32:]).all()
-    assert rows[4]["change_mask"] is None
+    assert (pixels(rows[1]["cover_mask"]) == 255 - change[:32, 32:]).all()
+    assert rows[4]["change_mask"] is None and rows[4]["cover_mask"] is None
 
 
 def test_the_bytes_do_not_depend_on_workers_or_place(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_a_report_that_was_stopped_is_no_stranger(release: Path, tmp_path: Path)
 
 def test_an_empty_folder_may_be_filled(release: Path, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
-    assert attempt(release, tmp_path / "d")["format_version"] == 1
+    assert attempt(release, tmp_path / "d")["format_version"] == 2
 
 
 def test_a_full_disk(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from evaluation.run import evaluate
 from generate.run import generate
 from generate.sampling import Sampling
 from tests.evaluation.small_networks import SmallInception, use_small_networks
-from tests.generate.worlds import EVENTS, patch_row, write_dataset
+from tests.generate.worlds import EVENTS, patch_row, png, write_dataset
 
 NAMES = [f"{event}_{i:08d}_0000_0000_64" for i, event in enumerate(EVENTS)]
 
@@ -238,6 +238,29 @@ def test_patches_without_change_or_labels(tmp_path: Path, run_folder: Path) -> N
     assert summary["whole"]["mse"]["patches"] == 2
     assert "over the whole patch" in (out / "report.html").read_text()
     assert "--" in (out / "results.tex").read_text()
+
+
+def test_a_cloud_that_is_known_counts_nowhere(tmp_path: Path, run_folder: Path) -> None:
+    """It lies over the upper half of the changed square and beside it: the rest is measured as without it."""
+    with Image.open(io.BytesIO(patch_row(0)["post"]["bytes"])) as image:
+        post, cover = np.array(image), np.zeros((64, 64), np.uint8)
+    post[16:28], cover[16:28] = 230, 200
+    cells = {"post": png(post), "cover_mask": png(cover)}
+    rows = [patch_row(0, **cells), patch_row(4, cover_mask=None)]
+    dataset, out = write_dataset(tmp_path / "d", rows), tmp_path / "out"
+    evaluate(checkpoint=run_folder, dataset=dataset, out=out, methods="copy", networks="none")
+    clouded, clear = ((one["scores"]["copy"][0]) for one in results(out)["per_patch"])
+    for region, pixels in (("inside", 12 * 12), ("destroyed", 12 * 12), ("outside", 32 * 32 - 12 * 12)):
+        hidden = 6 * (32 - 12 if region == "outside" else 12)
+        assert (clouded[region]["pixels"], clear[region]["pixels"]) == (pixels - hidden, pixels)
+    with Image.open(io.BytesIO(rows[0]["pre"]["bytes"])) as image:
+        pre = np.asarray(image.resize((32, 32), Image.Resampling.BOX), float)
+    seen = np.asarray(Image.fromarray(post).resize((32, 32), Image.Resampling.BOX), float)
+    expected = (((pre - seen) / 255) ** 2)[14:20, 8:20].mean()
+    assert clouded["inside"]["mse"] == clouded["destroyed"]["mse"] == pytest.approx(expected)
+    assert clouded["outside"]["mse"] == 0 < clouded["whole"]["mse"]
+    page = (out / "report.html").read_text()
+    assert "7% of it changed" in page and "14% of it changed" in page
 
 
 def test_wrong_names(tmp_path: Path, run_folder: Path, dataset: Path) -> None:

@@ -82,13 +82,25 @@ def test_another_folder(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[]", "the file is \\[\\]: input should be an object"),
         ('{"format": "other"}', "not written by pre2post build"),
-        ('{"format": "pre2post-dataset", "format_version": 9}', "format version 9, this pre2post reads 1. Rebuild"),
+        (
+            '{"format": "pre2post-dataset", "format_version": 9}',
+            "format version 9, this pre2post reads 1 to 2",
+        ),
     ],
 )
 def test_bad_manifest(copy: Path, content: str, message: str) -> None:
     (copy / "dataset.json").write_text(content)
     with pytest.raises(DataError, match=message):
         read_manifest(copy)
+
+
+def test_the_format_before_there_was_a_cover_mask(copy: Path) -> None:
+    """Opened as before; its rows lack the column."""
+    manifest: dict[str, Any] = json.loads((copy / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(manifest | {"format_version": 1}))
+    for shard in (copy / "data").iterdir():
+        pq.write_table(pq.read_table(shard).drop_columns(["cover_mask"]), shard)
+    assert "cover_mask" not in open_dataset(copy, "train")[0]
 
 
 def test_a_lost_shard(copy: Path) -> None:

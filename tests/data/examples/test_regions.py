@@ -61,6 +61,31 @@ def test_pixels_without_data_are_in_neither() -> None:
     assert regions["whole"].all()
 
 
+@pytest.mark.parametrize("truth", ["change_mask", "damage_mask"])
+def test_what_nobody_could_foresee_is_in_neither(truth: str) -> None:
+    """The least cover of one pixel takes its block out, changed or not."""
+    mask, cover = blocks(4, 4, 0, 0), blocks([[1, 0], [0, 0]], 0, 255, 0)
+    mask = mask * 60 if truth == "change_mask" else mask
+    regions = regions_of(row(**{truth: mask, "cover_mask": cover}), 2)
+    assert regions["inside"].tolist() == [[False, True], [False, False]]
+    assert regions["outside"].tolist() == [[False, False], [False, True]]
+    assert regions["whole"].all()
+
+
+@pytest.mark.parametrize("cover", [{}, {"cover_mask": None}, {"cover_mask": blocks(0, 0, 0, 0)}])
+def test_without_cover_the_areas_are_as_before_there_was_any(cover: dict[str, Any]) -> None:
+    """No such column, none known, none there."""
+    rng = np.random.default_rng(0)
+    masks: dict[str, Any] = {"change_mask": rng.integers(0, 256, (4, 4)).astype(np.uint8)}
+    masks |= {"damage_mask": blocks(4, 2, 0, 1)}
+    for before in ({**masks}, {"damage_mask": masks["damage_mask"]}):
+        found = regions_of(row(**before, **cover), 2)
+        mean = before["change_mask"].reshape(2, 2, 2, 2).mean((1, 3)) if "change_mask" in before else None
+        inside = [[True, True], [False, False]] if mean is None else (mean >= 64).tolist()
+        outside = [[False, False], [True, True]] if mean is None else (mean < 8).tolist()
+        assert (found["inside"].tolist(), found["outside"].tolist()) == (inside, outside)
+
+
 def test_no_labels_no_areas() -> None:
     """Without masks nothing is known of the change."""
     regions = regions_of(row(), 2)

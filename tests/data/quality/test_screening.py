@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,19 +165,22 @@ def test_align_moves_post_onto_pre_and_nothing_else(faulty: Path, tmp_path: Path
             assert rows[patch_id]["post_sha256"] == old["post_sha256"]
 
 
-def test_align_takes_the_change_mask_along(faulty: Path, tmp_path: Path) -> None:
+def test_align_takes_the_simulated_masks_along(faulty: Path, tmp_path: Path) -> None:
     change = np.zeros((SIDE, SIDE), np.uint8)
     change[43:53, 25:35] = 255  # on post; on pre it lies 3 px higher and 5 px farther right
-    folder = faulty / "train" / "change"
-    folder.mkdir()
-    Image.fromarray(change).save(folder / f"{SCENE_IDS[0]}_change.png")
+    folders = {kind: faulty / "train" / kind for kind in ("change", "cover")}
+    for kind, folder in folders.items():
+        folder.mkdir()
+        Image.fromarray(change).save(folder / f"{SCENE_IDS[0]}_{kind}.png")
     try:
         _, rows = built(faulty, tmp_path / "d", screening=Screening(align=True))
     finally:
-        (folder / f"{SCENE_IDS[0]}_change.png").unlink()
-        folder.rmdir()
+        for folder in folders.values():
+            shutil.rmtree(folder)
     moved = np.argwhere(pixels(rows[name(0, 0, 0)], "change_mask") > 127)
     assert moved.min(axis=0).tolist() == [40, 30] and moved.max(axis=0).tolist() == [49, 39]
+    covered = np.argwhere(pixels(rows[name(0, 0, 0)], "cover_mask") > 127)  # what is of pre stays: both places
+    assert covered.min(axis=0).tolist() == [40, 25] and covered.max(axis=0).tolist() == [52, 39]
 
 
 def test_pixels_masked_by_transparency_hold_no_data(faulty: Path, tmp_path: Path) -> None:

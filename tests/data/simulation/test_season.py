@@ -14,7 +14,7 @@ from data.dataset.open import open_dataset
 from data.simulation.capture import Capture
 from data.simulation.events import EVENTS
 from data.simulation.paint import Sun
-from data.simulation.release import Scene, write_scene
+from data.simulation.release import FOLDERS, Scene, write_scene
 from data.simulation.season import STRAW, WITHERED, in_season, own_dates, own_scale, winter
 from data.simulation.simulate import simulate
 
@@ -53,10 +53,11 @@ def test_a_coarse_scene_is_the_same_ground_in_fewer_pixels(tmp_path: Path) -> No
     corners = np.array([[16.0, 16.0], [32.0, 16.0], [32.0, 48.0], [16.0, 48.0], [16.0, 16.0]])
     scene = Scene(
         event=EVENTS[0], number=0, split="train", images={"pre": image, "post": image}, change=image[..., 0],
+        cover=image[..., 1],
         polygons=[corners], subtypes=["destroyed"], uids=["a"], origin=(10.0, 50.0),
         captures={"pre": CAPTURE, "post": CAPTURE},
     )  # fmt: skip
-    for kind in ("images", "labels", "targets", "change"):
+    for kind in FOLDERS:
         (tmp_path / "train" / kind).mkdir(parents=True)
     sides = {}
     for seed in range(12):
@@ -66,6 +67,7 @@ def test_a_coarse_scene_is_the_same_ground_in_fewer_pixels(tmp_path: Path) -> No
     quarter = sides[16]
     blocks = image.reshape(16, 4, 16, 4, 3).mean((1, 3))
     assert np.abs(quarter.images["pre"] - blocks).max() <= 1
+    assert np.abs(np.stack([quarter.change, quarter.cover], -1) - blocks[..., :2]).max() <= 1
     assert quarter.pixel_size_m == 2.0 and np.array_equal(quarter.polygons[0], corners / 4)
     labels = {}
     for one in (scene, quarter):

@@ -41,10 +41,12 @@ def test_the_same_scene_in_two_splits_is_used_once(release: Path) -> None:
 
 
 def test_simulated_truth_is_found(release: Path) -> None:
-    change = release / "train" / "change" / f"{SCENE_IDS[0]}_change.png"
-    change.parent.mkdir()
-    change.touch()
-    assert find_release(release).scenes[0].change == change
+    change, cover = (release / "train" / kind / f"{SCENE_IDS[0]}_{kind}.png" for kind in ("change", "cover"))
+    for path in (change, cover):
+        path.parent.mkdir()
+        path.touch()
+    scene = find_release(release).scenes[0]
+    assert (scene.change, scene.cover) == (change, cover)
 
 
 def test_other_names_are_listed(release: Path) -> None:

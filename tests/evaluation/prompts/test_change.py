@@ -59,6 +59,23 @@ def test_threshold_from_the_truth() -> None:
     assert detector.agreement["f1"] > 0.85
 
 
+def test_a_cloud_that_is_known_is_no_change() -> None:
+    """The detector and its agreement are nearly those under a clear sky; unknown, the cloud spoils them."""
+    clear = [row(51, side) for side in (16, 24, 32, 40)]
+    known, unknown = [], []
+    for pair in clear:
+        post, cover = np.array(pair["post"]), np.zeros((SIDE, SIDE), np.uint8)
+        post[64:96, 64:96], cover[56:104, 56:104] = 200, 1
+        unknown.append(pair | {"post": Image.fromarray(post)})
+        known.append(unknown[-1] | {"cover_mask": Image.fromarray(cover)})
+    right, told, spoilt = (calibrated(rows, rows, SIDE) for rows in (clear, known, unknown))
+    assert told.threshold == pytest.approx(right.threshold, abs=0.01)
+    assert told.agreement["f1"] == pytest.approx(right.agreement["f1"], abs=0.02)
+    assert spoilt.agreement["f1"] < 0.75 * right.agreement["f1"]
+    covered = [pair | {"cover_mask": Image.fromarray(np.full((SIDE, SIDE), 9, np.uint8))} for pair in clear]
+    assert calibrated(clear, covered, SIDE).agreement == {}
+
+
 def test_without_truth() -> None:
     """The default, and no claim about it."""
     detector = calibrated([{**row(51, 16), "change_mask": None}], [], SIDE)
