@@ -42,9 +42,7 @@ def main() -> None:
             for way, fair in WAYS.items():
                 measured[way].append(score(pre, post, regions_of(row if fair else as_change(row), SHOWN_PX)))
     print(f"\n{len(clusters)} patches of {len(covered)} scenes, {np.mean(covered):.1%} of them covered\n")
-    print(
-        "| copying | MSE inside (patches) | MSE outside (patches) | PSNR inside, dB | PSNR outside, dB |"
-    )
+    print("| copying | MSE inside (patches) | MSE outside (patches) | PSNR inside, dB | PSNR outside, dB |")
     print("|---|---|---|---|---|")
     for way, scores in measured.items():
         cells = [cell(scores, clusters, *what) for what in (("inside", "mse"), ("outside", "mse"))]
