@@ -29,7 +29,7 @@ def no_veil(values: Floats, low: float, high: float) -> Floats:
 
 def apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.int64]:
     """(H, W) the largest difference of a channel."""
-    return np.abs(one.astype(np.int64) - other).max(-1)
+    return np.asarray(np.abs(one.astype(np.int64) - other).max(-1))
 
 
 @pytest.fixture(scope="module")
