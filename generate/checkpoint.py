@@ -26,25 +26,25 @@ class Checkpoint:
     base: str  # name or folder of the base it was trained on
     unet_sha256: str  # Base.weights_hash("unet") of that base
     resolution: int  # side of the images it was trained on, px
-    patch_px: int | None  # side of the patches that they were made from; None = several, or not told by old checkpoints
+    patch_px: int | None  # side of the patches they were resized from; None = several, or an old checkpoint
     caption_style: str
     trained: str  # a key of PARTS
     condition: str  # of the ControlNet: pixels, latents, pixels+mask
     direction: str  # future, past, both
-    text_chunks: int  # pieces of 77 tokens of a prompt
-    zero_terminal_snr: bool  # the noise schedule was rescaled
-    metadata: bool  # networks that take metadata were told them
-    sequence: int  # images of before the event that it is shown
+    text_chunks: int  # 77-token chunks of a prompt
+    zero_terminal_snr: bool  # the noise schedule was rescaled to zero terminal SNR
+    metadata: bool  # the networks were conditioned on metadata
+    sequence: int  # pre-event images that it is conditioned on
     trained_on: dict[str, Any]  # fingerprints of `datasets`, `split`, events in `leave_out`
 
     @property
     def weights(self) -> Path:
-        """Where controlnet/, lora/, conv_in/ lie that are used: the averaged weights where there are any."""
+        """The folder of the controlnet/, lora/, conv_in/ that are used: the EMA weights if there are any."""
         averaged = self.folder / "ema"
         return averaged if averaged.is_dir() else self.folder
 
     def described(self) -> dict[str, Any]:
-        """What identifies the checkpoint, for manifests and tags; its hash covers every file in it."""
+        """Fields that identify the checkpoint in manifests and tags; its hash covers every file in it."""
         return {
             "checkpoint": str(self.folder),
             "checkpoint_sha256": sha256(self.folder / MANIFEST),
@@ -58,7 +58,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Find and check what the user named: a run folder or one of its checkpoints.
 
     Raises:
-        CheckpointError: there is no intact checkpoint, or its state.json is not as a training writes it.
+        CheckpointError: there is no intact checkpoint, or its state.json was not written by a training run.
     """
     folder = resolve_checkpoint(path)
     state = trained_state(folder)
@@ -81,48 +81,46 @@ def open_checkpoint(path: Path) -> Checkpoint:
     )
     missing = [part for part in PARTS[checkpoint.trained] if not (checkpoint.weights / part).is_dir()]
     if state["config"].get("train", {}).get("ema_decay", 0) > 0 and checkpoint.weights == folder:
-        missing.append("ema")  # the live weights beside it make other images
+        missing.append("ema")  # the live weights would give different images
     if missing:
-        raise CheckpointError(
-            f"{checkpoint.weights}: it lacks {', '.join(missing)}. Use another checkpoint of the run."
-        )
+        raise CheckpointError(f"{checkpoint.weights}: lacks {', '.join(missing)}. Use another checkpoint of the run.")
     return checkpoint
 
 
 def _trained_on(state: State) -> dict[str, Any]:
     data = state["config"].get("data", {})
     return {
-        "datasets": state["dataset_fingerprint"].split("+"),  # one a stage
+        "datasets": state["dataset_fingerprint"].split("+"),  # one per stage
         "split": data.get("split", "train"),
         "leave_out": data.get("leave_out", []),
     }
 
 
 def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:
-    """The base of the training; any other would give rubbish without an error.
+    """The base of the training; any other would silently give garbage.
 
     Args:
         checkpoint: what `open_checkpoint` found.
-        name: where the base lies now, if not where the training found it.
+        name: where the base is now, if not where the training run found it.
 
     Raises:
-        CheckpointError: the base of the training is not there, or the one that was named is another.
-        BaseError: the one that was named cannot be loaded.
+        CheckpointError: the base of the training is not there, or the one named differs from it.
+        BaseError: the one named cannot be loaded.
     """
     try:
-        # Whoever wrote the checkpoint does not decide what is downloaded here.
+        # The author of a checkpoint must not decide what is downloaded here.
         base = load_base(name or checkpoint.base, download=name is not None)
     except BaseError as error:
         if name is not None:
             raise
         raise CheckpointError(
-            f"{checkpoint.folder}: its base is not where the training found it. {error} If it lies elsewhere now or is "
-            f"to be downloaded, name it with --base; {checkpoint.base!r:.80} is what the checkpoint says."
+            f"{checkpoint.folder}: its base is not where the training found it. {error} If it has moved or is to be "
+            f"downloaded, name it with --base; the checkpoint records {checkpoint.base!r:.80}."
         ) from error
     if not base.has_hash("unet", checkpoint.unet_sha256):
         raise CheckpointError(
             f"{checkpoint.folder}: trained on base {checkpoint.base} (UNet sha256 {checkpoint.unet_sha256[:12]}), but "
-            f"{base.name} is another one (UNet sha256 {base.weights_hash('unet')[:12]}). Name the base of the training "
+            f"{base.name} is another (UNet sha256 {base.weights_hash('unet')[:12]}). Name the base of the training "
             "with --base."
         )
     return base

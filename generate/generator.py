@@ -1,6 +1,6 @@
-"""The networks that make images, with all that sampling needs to know of them: made here, handed to everything else.
+"""The networks that generate images, with everything sampling needs to know about them, built in one place.
 
-What they make is what diffusers' own pipelines make of the same folders, to at most one grey level: that is tested for
+Their images equal those of diffusers' own pipelines from the same folders to within one grey level, which is tested for
 each kind of checkpoint.
 """
 
@@ -39,14 +39,14 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Conditions:
     """What B images are conditioned on; under guidance B rows without caption and metadata come before theirs."""
 
-    states: Tensor  # (B or 2 B, tokens, D) of the text encoder
-    pre: Tensor | None = None  # as `Denoiser.forward` takes it; None = the networks see no image
+    states: Tensor  # (B or 2 B, tokens, D) from the text encoder
+    pre: Tensor | None = None  # as `Denoiser.forward` takes it; None = not conditioned on an image
     metadata: Tensor | None = None  # (B or 2 B, 7), normalised
     cond_metadata: Tensor | None = None  # (B or 2 B, 7[, T])
     guided: bool = False
 
     def repeated(self, row: int, count: int, pre: Tensor | None = None) -> "Conditions":
-        """One of the images, `count` times, without metadata; `pre` (count, ...) is what each of these sees."""
+        """One of the images, `count` times, without metadata; `pre` (count, ...) is the conditioning image of each."""
         states = self.states.unflatten(0, (1 + self.guided, -1))[:, row : row + 1].expand(-1, count, -1, -1)
         doubled = pre if pre is None else torch.cat([pre] * (1 + self.guided))
         return Conditions(states.flatten(0, 1), doubled, guided=self.guided)
@@ -61,9 +61,9 @@ class Generator:
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     sampler: SchedulerMixin
-    text_chunks: int  # pieces of 77 tokens that a caption may have
-    condition: Condition | None = None  # what the denoiser sees of a pre image; None = nothing
-    sequence: int = 1  # pre images that it sees
+    text_chunks: int  # 77-token chunks that a caption may fill
+    condition: Condition | None = None  # the denoiser's input from a pre image; None = none
+    sequence: int = 1  # pre images that it takes
     latents_scale: float = 1.0  # of conditioning latents
 
     @property
@@ -89,10 +89,10 @@ class Generator:
         metadata: Sequence[Metadata] | None,
         sampling: Sampling,
     ) -> Conditions:
-        """What a batch is conditioned on: everything that is the same in every denoising step.
+        """What a batch is conditioned on: everything that stays the same in every denoising step.
 
         Raises:
-            GenerateError: pre images with other channels than the networks were trained with.
+            GenerateError: pre images with a different number of channels than in training.
         """
         guided = sampling.guidance_scale > 1
         shown = self.shown(pre) if pre else None
@@ -105,15 +105,15 @@ class Generator:
         return replace(given, metadata=target, cond_metadata=condition)
 
     def shown(self, pre: Sequence[Pixels]) -> Tensor | None:
-        """What the denoiser sees of pre images: pixels (B, K, H, W) in [0, 1], latents (B, C, h, w), or nothing."""
+        """Pre images as the denoiser takes them: pixels (B, K, H, W) in [0, 1], latents (B, C, h, w), or None."""
         if self.condition is None:
             return None
         images, channels = conditioning(pre).to(self.device), self.condition.channels * self.sequence
         if images.shape[1] != channels:
             raise GenerateError(
-                f"the checkpoint was trained with {channels} channels (an image has 3, a damage mask "
-                f"{DAMAGE_VALUES_SHOWN} more), but was given {images.shape[1]}. If it is conditioned on a mask, give a "
-                "--mask, or a built dataset: it has the masks."
+                f"the checkpoint was trained with {channels} channels (3 for an image, {DAMAGE_VALUES_SHOWN} for a damage "
+                f"mask), but got {images.shape[1]}. If it is conditioned on a mask, pass --mask, or a built dataset, "
+                "which has masks."
             )
         return encode(self.vae, images) * self.latents_scale if self.condition.latents else images
 
@@ -133,7 +133,7 @@ class Generator:
         return guide(predicted, sampling.guidance_scale) if given.guided else predicted
 
     def images(self, latents: Tensor, seeds: Sequence[int]) -> Pixels:
-        """(B, H, W, 3) of latents.
+        """(B, H, W, 3) images decoded from latents.
 
         Raises:
             GenerateError: they are NaN or infinite.
@@ -144,7 +144,7 @@ class Generator:
 
 
 def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> Generator:
-    """Load what was trained, onto its base.
+    """Load the trained weights onto their base.
 
     Args:
         checkpoint: what `open_checkpoint` found.
@@ -152,7 +152,7 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
         sampling: its scheduler and precision.
 
     Raises:
-        CheckpointError: its weights are cut off, or of another network.
+        CheckpointError: its weights are truncated, or belong to another network.
     """
     dtype = DTYPES[sampling.precision]
     base = load_untrained(parts, sampling, checkpoint.text_chunks, checkpoint.zero_terminal_snr)
@@ -173,12 +173,12 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
 
 
 def load_untrained(parts: Base, sampling: Sampling, text_chunks: int, zero_terminal_snr: bool = False) -> Generator:
-    """A base alone.
+    """Load a base alone.
 
     Args:
         parts: the base.
         sampling: its scheduler and precision.
-        text_chunks: pieces of 77 tokens that a caption may have.
+        text_chunks: 77-token chunks that a caption may fill.
         zero_terminal_snr: the noise schedule is rescaled to end in pure noise.
     """
     device, dtype = PartialState().device, DTYPES[sampling.precision]
@@ -208,11 +208,11 @@ def generate_images(
         generator: from `load_generator`.
         pre: pre images, all of one size.
         prompts: one for each image.
-        seeds: one for each image. Each start noise has a CPU generator of its own, so that an image depends neither
+        seeds: one for each image. Each initial noise has its own CPU generator, so that an image depends neither
             on its batch nor on the device.
-        sampling: its scheduler, precision and seed have gone into `generator` and `seeds`.
+        sampling: its scheduler, precision and seed are already in `generator` and `seeds`.
         on_step: called with the number of finished steps after each.
-        metadata: one for each image, for networks that take them; None = unknown.
+        metadata: one for each image, for networks conditioned on them; None = unknown.
 
     Returns:
         (batch, height, width, 3) uint8.
@@ -232,7 +232,7 @@ def generate_images(
 
 
 def set_steps(generator: Generator, steps: int) -> None:
-    """Let the sampler make so many steps, or say that it cannot."""
+    """Set the sampler's number of steps, or raise if it does not support that many."""
     most = generator.sampler.config.num_train_timesteps - 1
     if not 1 <= steps <= most:
         raise GenerateError(f"steps is {steps}; expected 1 to {most}, usually 20 to 100.")
@@ -240,20 +240,20 @@ def set_steps(generator: Generator, steps: int) -> None:
 
 
 def conditioning(pre: Sequence[Pixels]) -> Tensor:
-    """(B, K, H, W) float32 in [0, 1], as diffusers makes it from PIL images."""
+    """(B, K, H, W) float32 in [0, 1], as diffusers converts PIL images."""
     return torch.from_numpy(np.stack(pre).astype(np.float32) / 255).permute(0, 3, 1, 2).contiguous()
 
 
 def check_finite(values: NDArray[Any], seeds: Sequence[int]) -> None:
-    """Stop if the networks gave NaN or infinite values."""
+    """Stop if the output contains NaN or infinite values."""
     if not np.isfinite(values).all():
         raise GenerateError(
-            f"the network gave NaN or infinite values (seeds {list(seeds)}). Its weights have diverged: use an earlier "
+            f"the output is NaN or infinite (seeds {list(seeds)}): the weights have diverged. Use an earlier "
             "checkpoint. With bf16, try fp32 first."
         )
 
 
 def _normalised(rows: Sequence[Any], guided: bool, device: torch.device) -> Tensor:
-    """What networks are given of METADATA_FIELDS in natural units; under guidance rows of unknown ones come first."""
+    """METADATA_FIELDS in natural units, normalised for the networks; under guidance rows of unknowns come first."""
     known = normalised_batch(list(rows), len(rows)).to(device)
     return torch.cat([torch.full_like(known, torch.nan), known]) if guided else known

@@ -1,4 +1,4 @@
-"""Make images into a folder: batches of patches and scenes one by one, each process its share, what is done skipped."""
+"""Generate images into a folder: batches of patches, scenes one by one, split among processes, resumable."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from generate.words.maps import check_folders, listening, maps_for, means, write
 
 @dataclass(frozen=True)
 class Task:
-    """One image to make."""
+    """One image to generate."""
 
     item: Item
     sample: int
@@ -51,14 +51,14 @@ def tasks_of(
     """Every image of a run.
 
     Args:
-        items: what to make.
+        items: what to generate.
         sampling: its samples and seed.
-        facts: what all images have in common: checkpoint, sampling.
+        facts: what all images share: checkpoint, sampling.
         method: one of METHODS.
         words: prompt -> its words that get maps; None = there are none.
 
     Raises:
-        GenerateError: two images would have the same file, or one of no possible name.
+        GenerateError: two images would have the same file, or an invalid file name.
     """
     facts = {"method": method, **facts}
     tasks = []
@@ -95,23 +95,23 @@ def make_images(
     overwrite: bool,
     what: str = "generate",
 ) -> None:
-    """Make what is not there yet.
+    """Generate the missing images.
 
     Args:
         tasks: all images of the run, in the same order in every process.
-        folder: to write.
-        load: gives the networks; not called if nothing is left to do.
-        sampling: how.
+        folder: to write to.
+        load: returns the networks; not called if nothing is left to do.
+        sampling: how images are sampled.
         windows: how scenes are cut.
-        watermark: lay the word SYNTHETIC over every image.
-        overwrite: replace what was made otherwise.
-        what: name of the progress bar.
+        watermark: overlay the word SYNTHETIC on every image.
+        overwrite: replace images made with other settings.
+        what: label of the progress bar.
     """
     team = everyone()
     with ImageFolder(folder, {task.file: task.made for task in tasks}, overwrite) as images:
         todo = [task for task in tasks if task.file not in images.done or not written(folder, task.file, task.words)]
         if images.done and team.is_main:
-            print(f"{folder}: {len(images.done)} of {len(tasks)} images are there already.")
+            print(f"{folder}: {len(images.done)} of {len(tasks)} images exist already.")
         together = _large_scenes(todo, windows, sampling.batch_size, team.number)
         mine = [task for task in todo if task not in together][team.index :: team.number]
         if not (mine or together):
@@ -129,7 +129,7 @@ def make_images(
 
 
 def _large_scenes(todo: Sequence[Task], windows: Windowing, batch_size: int, processes: int) -> list[Task]:
-    """Scenes that keep all processes busy, or that are too few for a process each: made by all together."""
+    """Scenes large enough for all processes, or too few for one process each: generated jointly."""
     scenes = [(task, task.item.scene) for task in todo if task.item.scene]
     return [
         task

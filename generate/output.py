@@ -1,8 +1,8 @@
-"""The folder of generated images: every file in it is whole, and `manifest.jsonl` says how each was made.
+"""The folder of generated images: every file in it is complete, and `manifest.jsonl` records how each was made.
 
-Each process lists what it finishes in a part of its own, `manifest-0003.jsonl`; the next one to open the folder, or the
-end of the run, puts the parts together. So an interrupted run loses nothing, whoever goes on with it. No image is ever
-deleted: one that is asked for again takes the place of the older one of its name, any other stays.
+Each process lists what it finishes in its own part, `manifest-0003.jsonl`; the next one to open the folder, or the end
+of the run, merges the parts. So an interrupted run loses nothing, whoever resumes it. No image is ever deleted: a
+regenerated one replaces the older one of the same name, all others stay.
 """
 
 import re
@@ -26,10 +26,10 @@ WORDS = "words"  # a folder of word maps, one folder for each image
 PICTURE = "picture.png"  # all maps of an image over it
 _IMAGE = r"[^/\\.][^/\\]*\.(?:png|tif)"
 _PART = re.compile(r"manifest-\d{4}\.jsonl")
-_PARTIAL = re.compile(rf"\.({_IMAGE}|{re.escape(MANIFEST)})(?:\.pre|\.raster)?\.partial")  # the latter of scenes
+_PARTIAL = re.compile(rf"\.({_IMAGE}|{re.escape(MANIFEST)})(?:\.pre|\.raster)?\.partial")  # the latter for scenes
 _MAP = re.compile(rf"\.?(?:{re.escape(PICTURE)}|[\w+-]+\.(?:both|unet|controlnet)\.png)(?:\.partial)?")
-_NAME_BYTES = 255 - len("..raster.partial")  # that file systems allow a name, and what is put around it meanwhile
-# Fields of a line that say nothing of how the image was made: checkpoint and pre image are told by their hashes.
+_NAME_BYTES = 255 - len("..raster.partial")  # limit of file systems, less what surrounds the name while writing
+# Fields of a line that do not affect the image: checkpoint and pre image are identified by their hashes.
 NOT_COMPARED = ("file", "sha256", "checkpoint", "pre", "mask")
 
 Made = dict[str, Any]
@@ -42,7 +42,7 @@ def _image(file: str) -> str:
 
 
 class Line(TypedDict):
-    """What every line says, and whatever else it holds."""
+    """The fields of every line, and any others."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -57,15 +57,15 @@ class ImageFolder:
     """Takes finished images one by one, from any number of processes."""
 
     def __init__(self, folder: Path, wanted: Mapping[str, Made], overwrite: bool) -> None:
-        """Create the folder, or find out what an earlier run has done of this one.
+        """Create the folder, or find what an earlier run has finished.
 
         Args:
-            folder: to write.
+            folder: to write to.
             wanted: for each file of this run, how it is to be made; the same in every process.
-            overwrite: replace those of them that were made otherwise.
+            overwrite: replace those made with other settings.
 
         Raises:
-            GenerateError: the folder holds something else, or images that were made otherwise.
+            GenerateError: the folder contains something else, or images made with other settings.
         """
         self.folder = folder
         self._wanted = wanted
@@ -73,13 +73,13 @@ class ImageFolder:
         self._part = (folder / f"manifest-{everyone().index:04d}.jsonl").open("w", encoding="utf-8")
 
     def __enter__(self) -> "ImageFolder":
-        """Ready to take images."""
+        """Return the folder, ready for images."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close this process's part; put the parts together if all went well."""
+        """Close this process's part; merge the parts unless there was an error."""
         self._part.close()
         if kind is None:
             wait_for_everyone()
@@ -87,26 +87,26 @@ class ImageFolder:
                 _join_parts(self.folder)
 
     def partial(self, file: str) -> Path:
-        """Where `add` has a file written, for processes that help without writing."""
+        """The path `add` writes a file to, for processes that help without writing."""
         return self.folder / partial_name(file)
 
     def add(self, file: str, write: Callable[[Path], None]) -> None:
-        """Write a file whole, and its line of the manifest.
+        """Write a complete file, and its line of the manifest.
 
         Args:
             file: one of those wanted.
-            write: writes to the path it is given.
+            write: writes to its argument.
         """
         with whole(self.folder / file) as partial:
             write(partial)
             line = {**self._wanted[file], "file": file, "sha256": sha256(partial)}
-            # Listed first: stopped in between, the list names a file that is not there, and it is made again.
+            # Listed first: if interrupted in between, the list names a missing file, which is made again.
             self._part.write(as_json(line, None))
             self._part.flush()
 
 
 def check_names(files: Iterable[str]) -> None:
-    """Stop unless every image of a run gets a file of its own, of a name that a list of ours may hold.
+    """Stop unless every image of a run gets its own file, with a name that the manifest accepts.
 
     Raises:
         GenerateError: naming the file.
@@ -115,54 +115,55 @@ def check_names(files: Iterable[str]) -> None:
     for file in files:
         if not (re.fullmatch(_IMAGE, file) and file.isprintable() and len(file.encode()) <= _NAME_BYTES):
             raise GenerateError(
-                f"{file[:80]!a} is no name for a generated file: expected at most {_NAME_BYTES} bytes, without /, \\, "
-                "control characters and a dot in front. Rename the image, or give it a `name` in a batch file."
+                f"{file[:80]!a} is no valid name for an image: expected at most {_NAME_BYTES} bytes, without /, \\, "
+                "control characters or a leading dot. Rename the image, or give it a `name` in a batch file."
             )
         if file in seen:
             raise GenerateError(
-                f"two images would become {file}: the samples of one item are NAME_s1, NAME_s2 and so on. Give the "
-                "items other names."
+                f"two images would be written to {file}: samples of an item are named NAME_s1, NAME_s2, ... Give the "
+                "items different names."
             )
         seen.add(file)
 
 
 def check_folder(folder: Path) -> None:
-    """Stop if writing there would touch anything but the output of an earlier run."""
+    """Raise if the folder contains anything but the output of an earlier run."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise GenerateError(f"out {folder} is a file. Name a folder that does not exist yet.")
+        raise GenerateError(f"out {folder} is a file. Name a folder that does not exist.")
     listed = lines_of(folder)
     foreign = [path.name for path in entries(folder) if not _is_ours(path, listed)]
     if foreign:
-        raise GenerateError(f"out {folder} holds {', '.join(foreign[:3])}, which is not ours. Name another folder.")
+        raise GenerateError(f"out {folder} contains other files ({', '.join(foreign[:3])}). Name another folder.")
 
 
 def check_same(folder: Path, wanted: Mapping[str, Made]) -> None:
-    """An earlier run in the same folder is gone on with only if it made its images in the same way."""
+    """Resume an earlier run in the same folder only if its settings are the same."""
     for file, line in sorted(lines_of(folder).items()):
         if file in wanted and (differing := _differing(line, wanted[file])):
             old, new = (str(made.get(differing[0]))[:80] for made in (line, wanted[file]))
             raise GenerateError(
-                f"out {folder} holds an earlier run: {file} was made with {differing[0]} {old}, not {new}. "
+                f"out {folder} contains an earlier run: {file} was made with {differing[0]} {old}, not {new}. "
                 "Add --overwrite to replace it, or name another folder."
             )
 
 
 def lines_of(folder: Path) -> dict[str, Made]:
-    """What the manifest and its parts list, by file name, of what is there.
+    """Lines of the manifest and its parts by file name, for files that exist.
 
     Raises:
-        GenerateError: a line that generation cannot have written.
+        GenerateError: a line was not written by pre2post.
     """
     found: dict[str, Made] = {}
     for path in [folder / MANIFEST, *sorted(folder.glob("manifest-*.jsonl"))]:
         if not path.is_file():
             continue
-        # A line that was cut short does not count.
+        # A truncated line does not count.
         for number, text in enumerate(read_file(path, "manifest").split(b"\n")[:-1], start=1):
             where = f"{path}: line {number}"
-            line = parse_document(text, where, LINES, "Is it of pre2post generate? Name another folder.", GenerateError)
+            fix = "Is it from pre2post generate? Name another folder."
+            line = parse_document(text, where, LINES, fix, GenerateError)
             found[line["file"]] = dict(line)
     return {file: line for file, line in found.items() if (folder / file).exists()}
 
@@ -178,13 +179,13 @@ def _is_ours(path: Path, listed: Mapping[str, Made]) -> bool:
 
 
 def _open(folder: Path, wanted: Mapping[str, Made], overwrite: bool) -> set[str]:
-    """The files of this run that are there already, whole and made in the same way."""
+    """The files of this run that exist already, complete and made with the same settings."""
     check_folder(folder)
     if not overwrite:
         check_same(folder, wanted)
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if (left := _PARTIAL.fullmatch(path.name)) and left[1] in wanted:  # of a run that was killed
+        if (left := _PARTIAL.fullmatch(path.name)) and left[1] in wanted:  # left by a killed run
             path.unlink()
     _join_parts(folder)
     return {

@@ -1,7 +1,7 @@
-"""How the processes of one run find each other, tell each other what one of them found, and share the work.
+"""How the processes of one run find each other, share results, and divide the work.
 
-Whoever waits for others to finish work of their own waits on the CPU and for days; whoever does the same work together
-with others waits as long as a training's processes do (`run.peer_timeout`). Neither is NCCL's ten minutes.
+Waiting for others to finish work of their own happens on the CPU and may take days; joint work has the same timeout as
+training (`run.peer_timeout`). Neither is NCCL's ten minutes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,24 +32,24 @@ Piece = TypeVar("Piece", bound=Sequence[Any])
 
 
 def join_processes() -> PartialState:
-    """Join the others that `accelerate launch` or torchrun started, each with its share of the cores.
+    """Join the other processes of `accelerate launch` or torchrun, each with its share of the cores.
 
-    Call it before anything else asks for the state.
+    Call this before anything else creates the state.
     """
     keep_freed_memory()
     set_threads()
-    # Without cpu=True several processes without GPUs would each take themselves for the only one.
+    # Without cpu=True several processes without GPUs would each consider itself the only one.
     return PartialState(cpu=not torch.accelerator.is_available(), timeout=PEER_TIMEOUT)
 
 
 def everyone() -> Processes:
-    """This process among all of the run."""
+    """This process among all those of the run."""
     state = PartialState()
     return Processes(state.process_index, state.num_processes)
 
 
 def from_main(act: Callable[[], T]) -> T:
-    """What the first process did or found, told to all; so is any error it met."""
+    """Run `act` in the first process and broadcast its result, or its error, to all."""
     if everyone().number == 1:
         return act()
     outcome: list[Any] = [None, None]
@@ -67,7 +67,7 @@ def from_main(act: Callable[[], T]) -> T:
 
 
 def wait_for_everyone() -> None:
-    """Until every process is here, however long the work of one takes."""
+    """Wait until every process is here, however long one takes."""
     if everyone().number > 1:
         with _noticing_losses():
             dist.barrier(group=_patient())
@@ -75,10 +75,10 @@ def wait_for_everyone() -> None:
 
 @contextmanager
 def sole_writer(out: Path) -> Iterator[None]:
-    """Try an output folder and hold its lock, for all processes of this command.
+    """Check that an output folder is writable and hold its lock, for all processes of this command.
 
     Raises:
-        DataError: another command writes there, or nothing can be written; in every process.
+        DataError: another command writes there, or it is not writable; raised in every process.
     """
     with ExitStack() as held:
 
@@ -93,18 +93,18 @@ def sole_writer(out: Path) -> Iterator[None]:
 def in_turn(
     work: Sequence[Piece], compute: Callable[[Piece], Tensor], team: Processes
 ) -> Iterator[tuple[Piece, Tensor]]:
-    """All pieces of work with their results, in order; every process of the team computes its share and gets all.
+    """All pieces of work with their results, in order; each process of the team computes its share and receives all.
 
-    The pieces, and the order in which a caller adds up their results, are those of one process alone: so are the bits.
+    The pieces, and the order in which a caller sums their results, are those of a single process: so are the bits.
 
     Args:
         work: the same in every process.
-        compute: gives a tensor with a row for each part of a piece, on the process's device.
+        compute: returns a tensor with a row for each part of a piece, on the process's device.
         team: everyone, or this process alone.
     """
     for start in range(0, len(work), team.number):
         pieces = work[start : start + team.number]
-        # Who has no piece left does the last one once more and is not heard.
+        # A process with no piece left repeats the last one, and its result is dropped.
         result = compute(pieces[min(team.index, len(pieces) - 1)])
         if team.number == 1:
             yield pieces[0], result
@@ -117,7 +117,7 @@ def in_turn(
 
 @cache
 def _patient() -> Any:  # noqa: ANN401  # torch has no public name for it
-    """All processes, talking over the network of their hosts: no GPU is kept busy by waiting."""
+    """All processes, connected by gloo over the network: waiting keeps no GPU busy."""
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
@@ -125,8 +125,8 @@ def _patient() -> Any:  # noqa: ANN401  # torch has no public name for it
 def _noticing_losses() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo and NCCL have none of their own for a lost connection
+    except RuntimeError as error:  # gloo and NCCL have no own type for a lost connection
         raise GenerateError(
             f"process {everyone().index}: another process of this run has ended ({str(error).splitlines()[0][:200]}); "
-            "what it said tells why. What is finished stays: the same command goes on from there."
+            "its message says why. What is finished is kept: the same command continues from there."
         ) from error

@@ -1,4 +1,4 @@
-"""Progress bars: alive in a terminal, a line now and then in a log file."""
+"""Progress bars: live in a terminal, an occasional line in a log file."""
 
 import sys
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def progress(total: int, what: str, unit: str) -> "tqdm[Any]":
 
 
 def step_reporter(bar: "tqdm[Any]", steps: int, what: str = "") -> Callable[[int], None]:
-    """Says beside the bar how far the current batch is; only to a terminal, where a new number replaces the old one."""
+    """Show the current batch's step beside the bar; only in a terminal, where it is updated in place."""
 
     def report(done: int) -> None:
         if sys.stderr.isatty():

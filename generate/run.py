@@ -44,32 +44,32 @@ def generate(
 ) -> None:
     """Generate post-disaster images from pre-disaster ones; a checkpoint of direction `past` makes pre from post.
 
-    Writes one image per pre image and sample, and `manifest.jsonl`, which says how each was made. The same command
-    gives the same images, whatever the batch size, the limit and the number of processes; run it again after an
-    interruption and it makes only what is missing. The image of a GeoTIFF is a GeoTIFF on the same grid; patches of a
-    dataset come at the size that the network sees.
+    Writes one image per pre image and sample, and `manifest.jsonl`, which records how each was made. The same command
+    gives the same images, whatever the batch size, the limit and the number of processes; run again after an
+    interruption, it generates only the missing ones. The image of a GeoTIFF is a GeoTIFF on the same grid; patches of a
+    dataset are written at the network's resolution.
 
     Args:
-        checkpoint: A run folder (its newest intact checkpoint is meant) or one of its checkpoints/step-*.
+        checkpoint: A run folder (its newest intact checkpoint is used) or one of its checkpoints/step-*.
         pre: The pre-disaster image, a PNG, JPEG or GeoTIFF of any size at the ground resolution of the training
-            patches; or a .json or .jsonl file that names several ({"pre": "a.png", "prompt": "..."}); or a folder made
+            patches; or a .json or .jsonl file that lists several ({"pre": "a.png", "prompt": "..."}); or a folder made
             by `pre2post build`.
-        out: The folder to write.
-        split: Which split of a dataset.
-        limit: Generate only so many patches of a dataset, evenly spread over the split.
-        prompt: What the new image shows. Needed for a single image; for a dataset it replaces all captions.
-        mask: The damage to draw into a single image, for checkpoints on pixels+mask: an 8-bit grey PNG or GeoTIFF of
-            its size with 0 (background), 1 (no damage) to 4 (destroyed), 255 (unknown).
-        caption_style: Which captions of a dataset to use; by default the style of the training.
-        base: Where the base lies now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
+        out: The output folder.
+        split: Split of a dataset.
+        limit: Number of patches of a dataset to generate, evenly spread over the split.
+        prompt: Caption of the new image. Required for a single image; for a dataset it replaces all captions.
+        mask: The damage to generate in a single image, for checkpoints with condition pixels+mask: an 8-bit grey
+            PNG or GeoTIFF of its size with 0 (background), 1 (no damage) to 4 (destroyed), 255 (unknown).
+        caption_style: Style of the dataset's captions to use; by default that of the training.
+        base: Where the base is now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         sampling: How the images are sampled.
-        window: Pixels of an image that fill the network's input along one side. By default as many as the patches of
-            the training had, so that a pixel of the network shows as much ground as it did there.
-        overlap: Share of a window that its neighbour also covers, in images larger than one window. Less is faster,
-            more hides the seams better.
-        watermark: Lay the word SYNTHETIC over every image. Its metadata say so in any case.
-        word_maps: Words of the prompt, separated by commas, whose maps are written too (docs/word-maps.md).
-        overwrite: Replace images of the same names that were made otherwise; any other image stays.
+        window: Side in image pixels of the window that fills the network's input. By default that of the training
+            patches, so that a network pixel covers as much ground as in training.
+        overlap: Share of a window that its neighbour also covers, in images larger than one window. Lower is faster,
+            higher hides seams better.
+        watermark: Overlay the word SYNTHETIC on every image. Its metadata say so regardless.
+        word_maps: Words of the prompt, separated by commas, whose attention maps are also written (docs/word-maps.md).
+        overwrite: Replace images of the same names made with other settings; all other images stay.
     """
     join_processes()
     with sole_writer(out):
@@ -114,20 +114,20 @@ def _words(
 
 
 def _check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int | None, style: str | None) -> None:
-    """Stop at options that do not fit the checkpoint or what is to be generated from."""
+    """Reject options that do not suit the checkpoint or its inputs."""
     reads_mask = condition_of(trained.trained, trained.condition).with_mask is not None
     if mask and (pre.is_dir() or not reads_mask):
-        why = "a dataset has masks of its own" if pre.is_dir() else f"{trained.folder} was trained without masks"
-        raise GenerateError(f"--mask is {mask}, but {why}. Leave it out.")
+        why = "a dataset has its own masks" if pre.is_dir() else f"{trained.folder} was trained without masks"
+        raise GenerateError(f"--mask is {mask}, but {why}. Omit it.")
     if pre.is_dir():
         return
     for name, value in (("limit", limit), ("caption-style", style)):
         if value is not None:
-            raise GenerateError(f"--{name} is for the patches of a dataset; leave it out for images and batch files.")
+            raise GenerateError(f"--{name} applies to patches of a dataset only; omit it for images and batch files.")
     if reads_mask and not mask:
         raise GenerateError(
-            f"{trained.folder}: trained on {trained.condition}, so it must be given the damage to draw. Give one image "
-            "with --mask MASK.png, or a dataset, which has masks of its own."
+            f"{trained.folder}: trained on {trained.condition}, so it needs a damage mask. Pass one image with "
+            "--mask MASK.png, or a dataset, which has its own masks."
         )
     if trained.sequence > 1:
         raise GenerateError(

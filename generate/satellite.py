@@ -1,4 +1,4 @@
-"""Make satellite images from texts and metadata with a DiffusionSat (or any Stable Diffusion) base.
+"""Generate satellite images from prompts and metadata with a DiffusionSat (or any Stable Diffusion) base.
 
 On a laptop: `pre2post satellite --requests images.json --base tiny --out images`
 """
@@ -29,7 +29,7 @@ MADE = "made.json"
 
 
 class Noted(TypedDict):
-    """An entry of it: a `SatelliteItem` and its base."""
+    """An entry of `made.json`: a `SatelliteItem` and its base."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -40,17 +40,17 @@ NOTED = TypeAdapter(list[Noted])
 
 
 def satellite(*, requests: Path, base: str, out: Path, half_precision: bool = False, overwrite: bool = False) -> None:
-    """Make the images that a JSON file lists, from text and metadata.
+    """Generate the images listed in a JSON file from prompts and metadata.
 
-    The file is a list of objects: prompt and output (a file name, .png); and, where they are wanted, metadata (an
+    The file is a list of objects: prompt and output (a file name, .png); and, optionally, metadata (an
     object with any of lon, lat in degrees, gsd in metres per pixel, cloud_cover 0..1, year, month, day), steps (50),
-    guidance (7.5; 1 is none), size (px, or [width, height]), seed (0). The start noise comes from
-    `torch.Generator("cpu").manual_seed(seed)`. Beside the images, `made.json` says how each was made.
+    guidance (7.5; 1 = none), size (px, or [width, height]), seed (0). The initial noise comes from
+    `torch.Generator("cpu").manual_seed(seed)`. `made.json` in the folder records how each image was made.
 
     Args:
         requests: The JSON file.
         base: A diffusers folder, a clean DiffusionSat folder (`pre2post convert`), a hub id, or `tiny`.
-        out: The folder to write.
+        out: The output folder.
         half_precision: Run the networks in float16 (bfloat16 on a CPU); metadata stays float32.
         overwrite: Replace images of the same names.
     """
@@ -60,7 +60,7 @@ def satellite(*, requests: Path, base: str, out: Path, half_precision: bool = Fa
         found = sorted(item.output for item in wanted if (out / item.output).exists())
         if found and not overwrite:
             raise GenerateError(
-                f"out {out} has {', '.join(found[:3])} already. Add --overwrite, or name another folder."
+                f"out {out} already contains {', '.join(found[:3])}. Add --overwrite, or name another folder."
             )
         made = _earlier(out / MADE, {item.output for item in wanted})
         pipeline = _pipeline(base, half_precision)
@@ -112,7 +112,7 @@ def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: "tqdm[Any
 
 
 def _earlier(path: Path, replaced: set[str]) -> list[Mapping[str, Any]]:
-    """What earlier runs noted of the images that stay."""
+    """The entries of earlier runs for the images that stay."""
     if not path.exists():
         return []
     fix = "It was not written by pre2post satellite. Name another folder with --out."

@@ -1,4 +1,4 @@
-"""The file of `pre2post satellite`: a JSON list of images to make, each with settings of its own."""
+"""The file of `pre2post satellite`: a JSON list of images to generate, each with its own settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from generate.output import check_names
 from generate.sampling import GUIDANCE_EXPECTED, LARGEST_SEED, MOST_GUIDANCE, MOST_PX, MOST_STEPS, is_side
 from models.diffusionsat.metadata import MetadataError, natural_metadata
 
-LONGEST_REASON = 300  # characters of what is shown of an error
+LONGEST_REASON = 300  # characters of an error that are quoted
 ENTRIES = TypeAdapter(Annotated[list[Any], Field(min_length=1)])
-# field: its types, and its value where an entry has none; the first two must be there.
+# field: its types, and its value where an entry has none; the first two are required.
 FIELDS: dict[str, tuple[tuple[type, ...], Any]] = {
     "prompt": ((str,), None),
     "output": ((str,), None),
@@ -30,7 +30,7 @@ FIELDS: dict[str, tuple[tuple[type, ...], Any]] = {
 
 @dataclass(frozen=True)
 class SatelliteItem:
-    """One image to make."""
+    """One image to generate."""
 
     prompt: str
     output: str  # file name, .png
@@ -42,25 +42,25 @@ class SatelliteItem:
 
 
 def read_items(path: Path) -> list[SatelliteItem]:
-    """Read and check the whole file before any image is made.
+    """Read and check the whole file before any image is generated.
 
     Raises:
-        GenerateError: names the file, the entry (counted from 0), the field and the mend.
+        GenerateError: names the file, the entry (counted from 0), the field and the fix.
     """
-    fix = "Expected a list of objects with prompt and output, and at least one."
+    fix = "Expected a list of at least one object with prompt and output."
     entries = read_document(path, ENTRIES, fix, GenerateError)
     items = [_item(entry, f"{path}: entry {index}") for index, entry in enumerate(entries)]
     outputs = [item.output for item in items]
     if twice := sorted({name for name in outputs if outputs.count(name) > 1}):
-        raise GenerateError(f"{path}: output {twice[0]} is named by several entries. Give each a name of its own.")
+        raise GenerateError(f"{path}: output {twice[0]} is used by several entries. Give each its own name.")
     return items
 
 
 def _item(entry: Any, where: str) -> SatelliteItem:  # noqa: ANN401 (straight from JSON)
     if not isinstance(entry, dict):
         raise GenerateError(f"{where} is {shortened(entry)}. Expected an object with prompt and output.")
-    if strangers := sorted(set(entry) - set(FIELDS)):
-        raise GenerateError(f"{where} has a field {shortened(strangers[0])}. Expected {', '.join(FIELDS)}.")
+    if unknown := sorted(set(entry) - set(FIELDS)):
+        raise GenerateError(f"{where} has a field {shortened(unknown[0])}. Expected {', '.join(FIELDS)}.")
     values = {}
     for field, (types, default) in FIELDS.items():
         if field not in entry and default is None and field != "size":

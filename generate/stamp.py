@@ -1,4 +1,4 @@
-"""What every generated image carries inside itself: that it is synthetic, and what it was made of."""
+"""Embedded tags of every generated image: that it is synthetic, and how it was made."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ SAID_BY_THEMSELVES = ("prompt", "seed", "sample", "checkpoint_sha256")
 
 
 def tags(made: dict[str, Any]) -> dict[str, str]:
-    """The facts of a manifest line as text tags, of a GeoTIFF or a PNG."""
+    """A manifest line as text tags of a GeoTIFF or a PNG."""
     return {
         "SYNTHETIC": "yes",
         "DESCRIPTION": SYNTHETIC,
@@ -33,7 +33,7 @@ def write_png(path: Path, pixels: Pixels, made: dict[str, Any]) -> None:
 
 
 def read_stamp(path: Path) -> dict[str, Any] | None:
-    """What a PNG says of its making; None if it is not one of ours."""
+    """How a PNG was made, from its tags; None if it was not made by pre2post."""
     with Image.open(path, formats=("PNG",)) as image:
         found = image.info.get("PRE2POST")
     return json.loads(found) if found else None

@@ -37,7 +37,7 @@ from generate.scenes.scene import windowing
 
 POST, PRE, MASKS, CARD = "post", "pre", "masks", "synthetic.json"
 FORMAT = "pre2post-synthetic"
-CAPTIONS = ("short", "diffusionsat")  # the one is worded for the invented damage, the other does not speak of it
+CAPTIONS = ("short", "diffusionsat")  # the first is written for the invented damage, the second does not mention it
 COLUMNS = ["patch_id", "event", "disaster_type", "size", "pre", "buildings"]
 
 
@@ -52,23 +52,23 @@ def synthesize(
     overwrite: bool = False,
     sampling: Sampling = PUBLISHED,
 ) -> None:
-    """Make post images of invented damage: pairs with labels for training a damage model.
+    """Generate post images of invented damage: labelled pairs for training a damage model.
 
-    Takes the pre images and footprints of a dataset, never its post images or damage labels, so that places whose
-    disaster was not photographed or not labelled will do. Every patch is given an invented damage mask, and the
-    ControlNet draws it. Writes `pre/`, `post/` (with the manifest of the images), `masks/` (0 no building, 1 to 4
+    Uses the pre images and footprints of a dataset, never its post images or damage labels, so places whose disaster
+    was not imaged or labelled are suitable. Every patch gets an invented damage mask, from which the
+    ControlNet generates the post image. Writes `pre/`, `post/` (with the manifest), `masks/` (0 no building, 1 to 4
     damage) and `synthetic.json`. Patches without footprints are left out. Resumable, and reproducible from the seed.
 
     Args:
         checkpoint: A run folder or one of its checkpoints/step-*, trained with `model.condition: pixels+mask` and
             captions of style short or diffusionsat.
         dataset: A folder made by `pre2post build`.
-        out: The folder to write.
-        split: Which split of the dataset.
-        limit: Only so many patches, evenly spread over the split.
-        base: Where the base lies now, by default where the training found it.
-        sampling: How the images are sampled; its seed also decides the invented damage.
-        overwrite: Replace pairs in the same folder that were made otherwise.
+        out: The output folder.
+        split: Split of the dataset.
+        limit: Number of patches, evenly spread over the split; by default all.
+        base: Where the base is now, by default where the training found it.
+        sampling: How the images are sampled; the seed also determines the invented damage.
+        overwrite: Replace pairs in the same folder made with other settings.
     """
     join_processes()
     with sole_writer(out):
@@ -82,7 +82,7 @@ def synthesize(
         origin = {"dataset_fingerprint": fingerprint(dataset)}
         items, masks = _items(rows, origin, positions, trained, side, sampling.seed)
         if not items:
-            raise GenerateError(f"{dataset}, split {split}: none of {len(positions)} patches has footprints to damage.")
+            raise GenerateError(f"{dataset}, split {split}: none of {len(positions)} patches has building footprints.")
         parts = open_base(trained, base)
         prompts = [item.prompt for item in items]
         check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=True)
@@ -90,7 +90,7 @@ def synthesize(
         facts |= {"invented_damage_seed": sampling.seed, **origin}
         tasks = tasks_of(items, sampling, facts)
         from_main(lambda: _begin(out, tasks, facts, overwrite))
-        # Before the images, so that none is ever without its label.
+        # Before the images, so that no image is ever without its label.
         from_main(lambda: _write_masks(out, items, masks, rows, side))
         load = partial(load_generator, trained, parts, sampling)
         windows = windowing(side, None, 0.5)
@@ -109,8 +109,8 @@ def synthesize(
             **trained.described(),
             "trained_on": trained.trained_on,
         }
-        write_text(out / CARD, as_json(card))  # last: all is there
-        print(f"{len(tasks)} pairs in {out}; {len(positions) - len(items)} patches without footprints left out")
+        write_text(out / CARD, as_json(card))  # last: marks completion
+        print(f"{len(tasks)} pairs in {out}; {len(positions) - len(items)} patches without footprints skipped")
 
 
 def _items(
@@ -118,7 +118,7 @@ def _items(
 ) -> tuple[list[Item], list[bytes]]:
     """What to generate, and the PNG of each mask; patch k's damage depends on (seed, k) only."""
     places, images = rows.select_columns([name for name in COLUMNS if name != "pre"]), rows.select_columns(["pre"])
-    told = captions_of(rows, positions, trained.caption_style) if trained.caption_style != "short" else None
+    captions = captions_of(rows, positions, trained.caption_style) if trained.caption_style != "short" else None
     condition = condition_of(trained.trained, trained.condition)
     items, masks = [], []
     for index, position in enumerate(positions):
@@ -133,7 +133,7 @@ def _items(
 
         png = encode_png(resize_mask(Image.fromarray(mask), side))
         facts = origin | {"mask_sha256": hashlib.sha256(png).hexdigest()}
-        text = told[index] if told else prompt
+        text = captions[index] if captions else prompt
         items.append(Item(position, row["patch_id"], text, lambda facts=facts: facts, read))  # type: ignore[misc]
         masks.append(png)
     return items, masks
@@ -142,31 +142,31 @@ def _items(
 def _check_checkpoint(trained: Checkpoint) -> None:
     if not condition_of(trained.trained, trained.condition).with_mask:
         raise GenerateError(
-            f"{trained.folder}: trained with model.condition {trained.condition}, so it cannot be told which damage to "
-            "draw. Train one with --model.condition pixels+mask."
+            f"{trained.folder}: trained with model.condition {trained.condition}, so it takes no damage mask. "
+            "Train one with --model.condition pixels+mask."
         )
     if trained.direction == "past":
-        raise GenerateError(f"{trained.folder}: trained with data.direction past, it makes no post images.")
+        raise GenerateError(f"{trained.folder}: trained with data.direction past, so it generates no post images.")
     if trained.caption_style not in CAPTIONS:
         raise GenerateError(
-            f"{trained.folder}: its captions are of style {trained.caption_style}; invented damage is put into words "
-            f"for {' and '.join(CAPTIONS)} only. Train with one of these."
+            f"{trained.folder}: its captions are of style {trained.caption_style}; invented damage has captions "
+            f"in {' and '.join(CAPTIONS)} only. Train with one of these."
         )
 
 
 def _check_out(out: Path) -> None:
-    """Stop if writing there would touch anything but an earlier run's output."""
+    """Raise if the folder contains anything but an earlier run's output."""
     foreign = [path.name for path in entries(out) if path.name not in (POST, PRE, MASKS, CARD, partial_name(CARD))]
     if foreign:
-        raise GenerateError(f"out {out} holds {', '.join(foreign[:3])}, which is not ours. Name another folder.")
+        raise GenerateError(f"out {out} contains other files ({', '.join(foreign[:3])}). Name another folder.")
     check_folder(out / POST)
 
 
 def _begin(out: Path, tasks: Sequence[Task], facts: Mapping[str, Any], overwrite: bool) -> None:
-    """Take away what says that all is there: from now on it may not be.
+    """Remove the card that marks completion.
 
     Raises:
-        GenerateError: pairs made otherwise would be mixed with the new ones.
+        GenerateError: pairs made with other settings would be mixed with the new ones.
     """
     wanted = {task.file: task.made for task in tasks}
     if not overwrite:
@@ -174,14 +174,14 @@ def _begin(out: Path, tasks: Sequence[Task], facts: Mapping[str, Any], overwrite
     for file, line in lines_of(out / POST).items():
         if file not in wanted and any(line.get(name) != value for name, value in facts.items() if name != "checkpoint"):
             raise GenerateError(
-                f"out {out} holds {file} of an earlier run, made in another way and not asked for now: a folder holds "
-                "pairs of one kind. Raise --limit with --overwrite to make them all anew, or name another folder."
+                f"out {out} contains {file} of an earlier run with other settings, not requested now: a folder holds "
+                "pairs of one kind. Raise --limit with --overwrite to regenerate all, or name another folder."
             )
     (out / CARD).unlink(missing_ok=True)
 
 
 def _write_masks(out: Path, items: Sequence[Item], masks: Sequence[bytes], rows: Dataset, side: int) -> None:
-    """The labels, and the pre images as the network saw them."""
+    """Write the labels, and the pre images at network size."""
     images = rows.select_columns(["pre"])
     for folder in (PRE, MASKS):
         (out / folder).mkdir(parents=True, exist_ok=True)

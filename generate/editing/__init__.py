@@ -1,1 +1,1 @@
-"""Editing without training, as rows to compare with."""
+"""Training-free editing, as baselines."""

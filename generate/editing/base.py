@@ -1,6 +1,6 @@
-"""Editing without training: what a base makes of the pre image and the caption alone, as rows to compare with.
+"""Training-free editing: what a base makes of the pre image and the caption alone, as baselines.
 
-Nothing that was trained here has a part in it. Editing by inversion is in generate/editing/inversion.py.
+No weights trained here are used. Editing by inversion is in generate/editing/inversion.py.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,18 @@ from generate.sampling import Sampling
 from models.images import encode
 from models.sampling import noise, sample
 
-STRENGTH = 0.75  # share of the noise that the pre image starts from, as in RSEdit's comparison
-IMAGE_GUIDANCE = 1.5  # of InstructPix2Pix, as published; counts with a guidance_scale above 1 only
+STRENGTH = 0.75  # share of the noise schedule up to which the pre image is noised, as in RSEdit's comparison
+IMAGE_GUIDANCE = 1.5  # of InstructPix2Pix, as published; effective only with a guidance_scale above 1
 
 
 @torch.inference_mode()
 def sdedit(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
-    """SDEdit (Meng et al. 2022): noise the pre image three quarters of the way and denoise it to the caption."""
+    """SDEdit (Meng et al. 2022): noise the pre image three quarters of the way, denoise with the caption."""
     set_steps(generator, sampling.steps)
     given = generator.conditions(inputs.prompts, None, inputs.metadata, sampling)
     sampler, scaling_factor = generator.sampler, generator.vae.config.scaling_factor
     first = sampling.steps - depth(sampling.steps)
-    if hasattr(sampler, "set_begin_index"):  # solvers of several steps count them
+    if hasattr(sampler, "set_begin_index"):  # multistep solvers count steps
         sampler.set_begin_index(first)
     timesteps = sampler.timesteps[first:]
     start = []
@@ -48,10 +48,10 @@ def instruct(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: 
     """InstructPix2Pix (Brooks et al. 2023), its own weights: the caption is the instruction."""
     set_steps(generator, sampling.steps)
     sampler, unet = generator.sampler, generator.denoiser.unet
-    pre = encode(generator.vae, rgb(inputs).to(generator.device))  # not scaled, as these models are trained
+    pre = encode(generator.vae, rgb(inputs).to(generator.device))  # unscaled, as these models are trained
     guided = sampling.guidance_scale > 1
     states = generator.states(inputs.prompts, guided)
-    if guided:  # rows that know nothing, the image, and the image and the caption
+    if guided:  # rows conditioned on nothing, the image, the image and the caption
         empty, caption = states.chunk(2)
         states, pre = torch.cat([empty, empty, caption]), torch.cat([torch.zeros_like(pre), pre, pre])
 
@@ -70,22 +70,22 @@ def instruct(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: 
 
 @torch.inference_mode()
 def inpaint(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
-    """Redraw the buildings only (Blended Latent Diffusion, Avrahami et al. 2023, algorithm 1).
+    """Regenerate the buildings only (Blended Latent Diffusion, Avrahami et al. 2023, algorithm 1).
 
-    After every step the latents outside the mask become those of the pre image, noised to the same step; in the end its
-    pixels too. Works on a base with any number of latent channels, which diffusers' own inpainting does not.
+    After each step the latents outside the mask are replaced by those of the pre image, noised to the same level, and
+    finally its pixels too. Unlike diffusers' inpainting it works with any number of latent channels.
 
     Raises:
-        GenerateError: there is no mask.
+        GenerateError: an image has no mask.
     """
     known = [mask for mask in inputs.buildings if mask is not None]
     if len(known) < len(inputs.buildings):
-        raise GenerateError("inpaint redraws the buildings, but some images have no damage mask that says where.")
+        raise GenerateError("inpaint regenerates the buildings, but some images have no damage mask that locates them.")
     set_steps(generator, sampling.steps)
     given = generator.conditions(inputs.prompts, None, inputs.metadata, sampling)
     sampler, masks, original = generator.sampler, np.stack(known), clean_latents(generator, inputs)
     start = noise(original.shape[1:], inputs.seeds, original.device)
-    # A cell is redrawn if any of its pixels is to be.
+    # A latent cell is regenerated if any of its pixels is.
     cells = torch.from_numpy(masks).float()[:, None].to(original.device)
     cells = torch.nn.functional.max_pool2d(cells, generator.cell_px)
 
@@ -101,15 +101,15 @@ def inpaint(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: C
 
 
 def depth(steps: int, strength: float = STRENGTH) -> int:
-    """How many of the denoising steps a partly noised image goes through, as diffusers counts them."""
+    """How many of the denoising steps a partly noised image needs, as diffusers counts them."""
     return int(steps * strength)
 
 
 def clean_latents(generator: Generator, inputs: Inputs) -> Tensor:
-    """The pre images as latents, the most likely ones, scaled as the UNet sees them."""
+    """The pre images as latents: the mode of the posterior, scaled as the UNet expects."""
     return encode(generator.vae, rgb(inputs).to(generator.device)) * float(generator.vae.config.scaling_factor)
 
 
 def rgb(inputs: Inputs) -> Tensor:
-    """The colours of the pre images; a damage mask behind them is for the ControlNet only."""
+    """The RGB channels of the pre images; the damage mask channels are for the ControlNet only."""
     return conditioning(inputs.pre)[:, :3]

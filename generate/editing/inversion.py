@@ -1,7 +1,7 @@
-"""Editing by DDIM inversion, without training.
+"""Training-free editing by DDIM inversion.
 
-The pre image is walked back to noise under its own caption, then forth again under the new one. The way back is
-diffusers' DDIMInverseScheduler. Its DiffEdit pipeline is not used: docs/decisions.md says why.
+The pre image is inverted to noise with its own caption and denoised with the new one. The inversion is diffusers'
+DDIMInverseScheduler. Its DiffEdit pipeline is not used: see docs/decisions.md.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from generate.inputs import Inputs, Pixels
 from generate.sampling import Sampling
 from models.sampling import noise, sample
 
-# DiffEdit (Couairon et al. 2023), section 3.2, in the numbers of diffusers.
-MAP_STRENGTH = 0.5  # share of the noise at which the predictions for the two captions are compared
-MAPS = 10  # start noises that are averaged over
-MAP_THRESHOLD = 1.5  # times the mean difference: half of the three at which the paper cuts outliers off
+# DiffEdit (Couairon et al. 2023), section 3.2, with diffusers' values.
+MAP_STRENGTH = 0.5  # share of the noise schedule at which the predictions for the two captions are compared
+MAPS = 10  # noise samples averaged over
+MAP_THRESHOLD = 1.5  # times the mean difference: half of the 3 at which the paper clips outliers
 
 
 def invert(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
-    """DDIM inversion as in CycleDiffusion (Wu & De la Torre 2023): no noise is drawn, seeds change nothing."""
+    """DDIM inversion as in CycleDiffusion (Wu & De la Torre 2023): no noise is drawn, so the seed has no effect."""
     return _edit(generator, inputs, sampling, on_step, lambda _, latents, *__: torch.ones_like(latents[:, :1]))
 
 
 def diffedit(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
-    """DiffEdit (Couairon et al. 2023): inversion, but only what the two captions disagree on may change."""
+    """DiffEdit (Couairon et al. 2023): inversion, changing only where the two captions' predictions differ."""
     return _edit(generator, inputs, sampling, on_step, disagreement)
 
 
@@ -42,7 +42,7 @@ def _edit(
     on_step: Callable[[int], None],
     mask_of: Callable[..., Tensor],
 ) -> Pixels:
-    # Without guidance: with it the way would not lead back (Mokady et al., "Null-text inversion", 2023, section 3.1).
+    # Without guidance: with it inversion is not reversible (Mokady et al., "Null-text inversion", 2023, section 3.1).
     plain = replace(sampling, guidance_scale=1.0)
     sources = [str(prompt) for prompt in inputs.source_prompts]
     target = generator.conditions(inputs.prompts, None, None, sampling)
@@ -61,7 +61,7 @@ def _edit(
 
 
 def inverted(generator: Generator, clean: Tensor, source: Conditions, sampling: Sampling) -> list[Tensor]:
-    """Latents at every noise level that the sampler passes, from clean to STRENGTH."""
+    """Latents at every noise level of the sampler, from clean to STRENGTH."""
     inverse = DDIMInverseScheduler.from_config(generator.sampler.config)
     inverse.set_timesteps(sampling.steps, device=clean.device)
     trail = [clean]
@@ -77,7 +77,7 @@ def inverted(generator: Generator, clean: Tensor, source: Conditions, sampling: 
 def disagreement(
     generator: Generator, clean: Tensor, source: Conditions, target: Conditions, inputs: Inputs, sampling: Sampling
 ) -> Tensor:
-    """(B, 1, h, w): 1 where the predictions for the two captions differ by much more than elsewhere in the image."""
+    """(B, 1, h, w): 1 where the predictions for the two captions differ much more than on average."""
     set_steps(generator, sampling.steps)
     timestep = generator.sampler.timesteps[-depth(sampling.steps, MAP_STRENGTH)]
     masks = []

@@ -1,4 +1,4 @@
-"""Ways to make a post image of a pre image, behind one interface, so that `evaluate` runs each by name."""
+"""Methods that make a post image from a pre image, with one interface, so that `evaluate` runs each by name."""
 
 from collections.abc import Callable, Sequence
 
@@ -30,23 +30,23 @@ METHODS: dict[str, Method] = {
     "diffedit": diffedit,
     "instruct": instruct,
 }
-INVERTING = ("invert", "diffedit")  # they are told what the pre image shows
-INVERTIBLE = ("epsilon", "sample", "v_prediction")  # what DDIMInverseScheduler understands
+INVERTING = ("invert", "diffedit")  # they need a caption of the pre image
+INVERTIBLE = ("epsilon", "sample", "v_prediction")  # supported by DDIMInverseScheduler
 
 
 def networks_of(method: str) -> str:
-    """What a method works with: the whole `checkpoint`, its `base` alone, or another model, `instruct`."""
+    """What a method loads: the whole `checkpoint`, its `base` alone, or another model, `instruct`."""
     return {"controlnet": "checkpoint", "instruct": "instruct"}.get(method, "base")
 
 
 def load_networks(
     networks: str, trained: Checkpoint, parts: Base, instruct_parts: Base | None, sampling: Sampling
 ) -> Generator:
-    """The networks of `networks_of`.
+    """Load the networks named by `networks_of`.
 
     Args:
         networks: checkpoint, base or instruct.
-        trained: the checkpoint; all read prompts of as many pieces.
+        trained: the checkpoint; its number of text chunks applies to all.
         parts: its base.
         instruct_parts: the InstructPix2Pix model.
         sampling: its scheduler and precision.
@@ -62,24 +62,24 @@ def load_networks(
 def misfit(
     method: str, items: Sequence[Item], parts: Base, instruct_parts: Base | None, sampling: Sampling
 ) -> str | None:
-    """Why a method cannot work on this base and these items; None if it can. No weights are read for it."""
+    """Why a method cannot be applied to this base and these items; None if it can. Reads no weights."""
     if method == "inpaint" and any(item.buildings is None or item.buildings() is None for item in items):
-        return "it redraws the buildings, but some patches have no damage mask that says where they are"
+        return "it regenerates the buildings, but some patches have no damage mask that locates them"
     if method in ("sdedit", *INVERTING) and depth(sampling.steps, MAP_STRENGTH) < 1:
         return f"it starts from a partly noised image, for which {sampling.steps} step is too few"
     if method in INVERTING:
         return _not_invertible(items, parts, sampling)
     if method == "instruct" and instruct_parts is None:
-        return "its weights were not named (--instruct-pix2pix FOLDER, e.g. timbrooks/instruct-pix2pix of the hub)"
+        return "its weights were not named (--instruct-pix2pix FOLDER, e.g. timbrooks/instruct-pix2pix from the hub)"
     return None
 
 
 def _not_invertible(items: Sequence[Item], parts: Base, sampling: Sampling) -> str | None:
     if sampling.scheduler != "ddim":
-        return f"it runs DDIM backwards, but the scheduler is {sampling.scheduler}"
+        return f"it inverts DDIM, but the scheduler is {sampling.scheduler}"
     kind = parts.load_sampler().config.prediction_type
     if kind not in INVERTIBLE:
-        return f"{parts.name} predicts {kind}; DDIM runs backwards with {', '.join(INVERTIBLE)} only"
+        return f"{parts.name} predicts {kind}; DDIM inversion needs one of {', '.join(INVERTIBLE)}"
     if any(item.source_prompt is None for item in items):
-        return "it must be told what the pre image shows, but some patches have no such caption of this style"
+        return "it needs captions of the pre images, but some patches have none of this style"
     return None

@@ -1,1 +1,1 @@
-"""What to generate: image files, batch files, patches of a dataset."""
+"""Inputs to generate from: image files, batch files, patches of a dataset."""

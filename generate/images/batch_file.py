@@ -1,9 +1,9 @@
-"""Batch files: a JSON list, or one JSON object per line (.jsonl), of images and what to make of them.
+"""Batch files: a JSON list, or one JSON object per line (.jsonl), of images and their prompts.
 
     {"pre": "tiles/a.png", "prompt": "a town after a flood", "name": "a_flood"}
 
-`pre` is looked for beside the batch file unless it is absolute. `prompt` may be left out if --prompt says it for all,
-`name` (of the generated file) if the stem of `pre` will do.
+`pre` is relative to the batch file unless absolute. `prompt` may be omitted if --prompt gives one for all entries,
+`name` (of the generated file) to use the stem of `pre`.
 """
 
 import json
@@ -28,16 +28,16 @@ def read_batch_file(path: Path, prompt: str | None) -> list[tuple[Path, str, str
     """The entries of a batch file in order: (pre image, name, prompt).
 
     Raises:
-        GenerateError: naming the entry, the field and the mend.
+        GenerateError: naming the entry, the field and the fix.
     """
     entries = [_entry(path, where, entry, prompt) for where, entry in _entries(path)]
     if not entries:
-        raise GenerateError(f'{path}: it has no entries. Expected e.g. {{"pre": "a.png", "prompt": "..."}}.')
+        raise GenerateError(f'{path}: no entries. Expected e.g. {{"pre": "a.png", "prompt": "..."}}.')
     seen: dict[str, Path] = {}
     for pre, name, _ in entries:
         if name in seen:
             raise GenerateError(
-                f"{path}: both {seen[name]} and {pre} would become {name}. Give each a `name` of its own."
+                f"{path}: both {seen[name]} and {pre} would be written to {name}. Give each its own `name`."
             )
         seen[name] = pre
     return entries
@@ -68,16 +68,16 @@ def _entry(path: Path, where: str, entry: Any, prompt: str | None) -> tuple[Path
             hint = f" Did you mean {near[0]!r}?" if near else f" Expected {', '.join(FIELDS)}."
             raise GenerateError(f"{path}: {where} has a field {shortened(field)}.{hint}")
         if not isinstance(value, str):
-            raise GenerateError(f"{path}: {where}, field {field!r} is {json.dumps(value)[:60]}; expected a text.")
+            raise GenerateError(f"{path}: {where}, field {field!r} is {json.dumps(value)[:60]}; expected a string.")
         if len(value) > LONGEST_TEXT:
-            raise GenerateError(f"{path}: {where}, field {field!r} has more than {LONGEST_TEXT:,} characters.")
+            raise GenerateError(f"{path}: {where}, field {field!r} is longer than {LONGEST_TEXT:,} characters.")
     if "pre" not in entry:
-        raise GenerateError(f"{path}: {where} does not say which image: field 'pre' is missing.")
+        raise GenerateError(f"{path}: {where} names no image: field 'pre' is missing.")
     text = entry.get("prompt", prompt)
     if text is None:
-        raise GenerateError(f"{path}: {where} has no 'prompt'. Say there what the new image shows, or use --prompt.")
+        raise GenerateError(f"{path}: {where} has no 'prompt'. Describe the new image there, or use --prompt.")
     pre = path.parent / entry["pre"]
     name = entry.get("name", pre.stem)
     if not NAME.fullmatch(name):
-        raise GenerateError(f"{path}: {where}, name {shortened(name)} is no file name. Leave out / and a dot in front.")
+        raise GenerateError(f"{path}: {where}, name {shortened(name)} is no file name. Omit / and a leading dot.")
     return pre, name, text

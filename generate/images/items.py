@@ -1,4 +1,4 @@
-"""What to generate: image files, a batch file of them, or the patches of a built dataset."""
+"""Inputs to generate from: image files, a batch file of them, or the patches of a built dataset."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,16 +27,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Item:
-    """One pre image and what to make of it."""
+    """One pre image and what to generate from it."""
 
-    key: int  # place in the split or batch file: with the seed it decides the start noise
+    key: int  # position in the split or batch file: with the seed it determines the initial noise
     name: str  # patch_id, or the stem of the file
     prompt: str
     origin: Callable[[], dict[str, str]]  # what identifies the pre image, for the manifest
-    read: Callable[[], Pixels] | None  # the pre image as the network sees it; None for a scene
-    scene: ImageHeader | None = None  # an image to be gone over by windows
-    buildings: Callable[[], Mask | None] | None = None  # where they stand, as the network sees the pre image
-    source_prompt: str | None = None  # what the pre image shows, in the words of `prompt`
+    read: Callable[[], Pixels] | None  # the pre image at network size; None for a scene
+    scene: ImageHeader | None = None  # an image to process in windows
+    buildings: Callable[[], Mask | None] | None = None  # where they are, at network size
+    source_prompt: str | None = None  # caption of the pre image, in the style of `prompt`
     metadata: Metadata | None = None  # None = unknown
 
 
@@ -45,27 +45,27 @@ def file_items(
 ) -> list[Item]:
     """The items of one image file or of a batch file of them.
 
-    An image that fills one window exactly is generated at once, in a batch with others; any other by windows.
+    An image that fills one window exactly is generated in a batch with others; any other in windows.
 
     Args:
-        pre: a PNG, JPEG or GeoTIFF, or a .json or .jsonl file that names some.
-        prompt: what the new image shows; for entries of a batch file that say nothing themselves.
+        pre: a PNG, JPEG or GeoTIFF, or a .json or .jsonl file that lists several.
+        prompt: caption of the new image; for entries of a batch file without their own.
         trained: the checkpoint.
         side: of the network's input, px.
-        window: pixels of an image that fill it along one side.
-        mask: damage mask that a single image is to show.
+        window: side in image pixels that maps to `side`.
+        mask: damage mask for a single image.
 
     Raises:
-        GenerateError: an image that is missing or of another kind, an item without a prompt, two of one name.
+        GenerateError: an image is missing or unsupported, an item has no prompt, or two have the same name.
     """
     if pre.suffix.lower() in BATCH_FILES:
         if mask:
-            raise GenerateError(f"--mask is for a single image, but {pre} lists some. Generate them one by one.")
+            raise GenerateError(f"--mask is for a single image, but {pre} lists several. Generate them one by one.")
         entries = read_batch_file(pre, prompt)
         return [_file_item(key, *entry, trained, side, window) for key, entry in enumerate(entries)]
     if prompt is None:
         raise GenerateError(
-            f"{pre}: a single image has no caption. Say with --prompt what the new image shows, in the words the "
+            f"{pre}: a single image has no caption. Describe the new image with --prompt, in the style the "
             "checkpoint was trained with, e.g. --prompt 'a fmow satellite image after being affected by a flooding "
             "natural disaster'."
         )
@@ -88,24 +88,24 @@ def patch_items(
     Args:
         folder: a built dataset.
         split: of it.
-        trained: the checkpoint: what it is shown, in which direction.
+        trained: the checkpoint, which determines the inputs and the direction.
         side: of the network's input, px.
-        limit: so many patches, evenly spread; None = all.
-        events: only patches of these; empty = of all.
+        limit: number of patches, evenly spread; None = all.
+        events: only patches of these; empty = all.
         prompt: for all patches; None = each patch's own caption of `style`.
         style: of the captions; None = that of the training.
 
     Raises:
-        DataError: there is no such split, or it is empty, or it has no such event.
-        GenerateError: a patch has no such caption.
+        DataError: the split does not exist, is empty, or lacks such an event.
+        GenerateError: a patch lacks the caption.
     """
     rows = open_dataset(folder, split)
     chosen = rows_of(rows, events)
     positions = [chosen[place] for place in spread(len(chosen), limit)]
     if short := too_short(rows, trained.sequence):
         raise GenerateError(
-            f"{folder}: the checkpoint is shown {trained.sequence} images of before the event, but {len(short)} "
-            f"patches of split {split} have fewer, the first is {short[0]}. Build it from a source with histories."
+            f"{folder}: the checkpoint takes {trained.sequence} pre-event images, but {len(short)} "
+            f"patches of split {split} have fewer, first {short[0]}. Build it from a source with histories."
         )
     note_scale(trained, side, rows["size"][:])
     names = rows.select_columns(["patch_id"])
@@ -139,7 +139,7 @@ def patch_items(
 
 
 def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
-    """What a checkpoint is shown of a patch: its pre image, its post image if it looks into the past, its mask."""
+    """The network input for a patch: its pre image (post image in direction past), and its mask if trained with one."""
     past = trained.direction == "past"
     image, mask = row["post" if past else "pre"], None
     if trained.sequence > 1:
@@ -149,14 +149,14 @@ def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
         if row["damage_mask"] is None:
             raise GenerateError(
                 f"patch {row['patch_id']} has no damage mask, which the checkpoint was trained with "
-                f"(model.condition {trained.condition}). Take a dataset whose scenes all have labels."
+                f"(model.condition {trained.condition}). Use a dataset whose scenes all have labels."
             )
         mask = undamaged(row["damage_mask"]) if past else row["damage_mask"]
     return condition.shown(image, mask, side)
 
 
 def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str, target: str = "post") -> list[str]:
-    """The caption of one style of each patch's pre or post image; all are looked up before any image is made."""
+    """The caption of one style of each patch's pre or post image; all are looked up before any image is generated."""
     rows = dataset.select_columns(["patch_id", "captions"])
     return [_caption(rows[position], style, target) for position in positions]
 
@@ -164,7 +164,7 @@ def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str,
 def spread(total: int, limit: int | None) -> list[int]:
     """Positions of `limit` items evenly spread over `total`, first and last included; all without a limit."""
     if limit is not None and limit < 1:
-        raise GenerateError(f"limit is {limit}; expected 1 or more, or leave it out to take all.")
+        raise GenerateError(f"limit is {limit}; expected 1 or more, or omit it to take all.")
     if limit is None or limit >= total:
         return list(range(total))
     return [int(position) for position in np.linspace(0, total - 1, limit).round()]
@@ -209,7 +209,7 @@ def _metadata(row: dict[str, Any], phases: tuple[str, str], sequence: int, side:
 
 
 def _buildings(damage_mask: Image.Image | None, side: int) -> Mask | None:
-    """Where at least half of a pixel is building, of whatever damage: known before the disaster."""
+    """Where buildings cover at least half of a pixel, whatever their damage: known before the disaster."""
     if damage_mask is None:
         return None
     share = Image.fromarray((np.asarray(damage_mask) > 0).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Image files of the user's: what they are, told from the header, and their pixels."""
+"""The user's image files: headers, checks and pixels."""
 
 import os
 import struct
@@ -25,14 +25,14 @@ from generate.inputs import Pixels
 
 FORMATS = ("PNG", "JPEG", "GTiff")
 READ_BYTES = 1 << 20
-MASK_ROWS = 512  # of a mask that are looked at at once
+MASK_ROWS = 512  # of a mask that are checked at once
 MASK_VALUES = (0, *DAMAGE_VALUES.values())
-GDAL_CACHE_MB = 64  # GDAL's own default grows with the machine; windows are read once or from a small scratch file
+GDAL_CACHE_MB = 64  # GDAL's default grows with the machine's memory; windows are read once or from a small scratch file
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """An 8-bit RGB image, with or without opacity."""
+    """An 8-bit RGB image, with or without alpha."""
 
     path: Path
     width: int
@@ -43,28 +43,28 @@ class ImageHeader:
 
 @contextmanager
 def open_raster(path: Path) -> Iterator[DatasetReader]:
-    """Open with rasterio, quietly where there is no georeference, leaving no .aux.xml files behind.
+    """Open with rasterio, without warning about missing georeferencing, leaving no .aux.xml files behind.
 
     Raises:
-        GenerateError: the file is not there or cannot be read as an image.
+        GenerateError: the file does not exist or cannot be read as an image.
     """
-    if not os.path.isfile(path):  # false also for what can be no path
+    if not os.path.isfile(path):  # false for invalid paths too
         raise GenerateError(f"{path}: no such file. Expected a PNG, JPEG or GeoTIFF image, or a built dataset.")
     with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_PAM_ENABLED=False):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of what is written meanwhile
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # for files written meanwhile
         try:
             source = open_quietly(path, FORMATS)
         except GDAL_ERRORS as error:
             raise _unreadable(path, error) from None
         with source:
             if source.driver == "GTiff":
-                check_proj()  # its coordinates are copied
+                check_proj()  # its CRS is copied
             yield source
 
 
 @contextmanager
 def writing_raster(path: Path) -> Iterator[None]:
-    """Within the block, what rasterio cannot write is one message.
+    """Turn rasterio's write errors within the block into one message.
 
     Raises:
         GenerateError: naming the file.
@@ -79,39 +79,39 @@ def writing_raster(path: Path) -> Iterator[None]:
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Look at an image file without decoding it, but for samples of its opacity.
+    """Read an image file's header; only samples of its alpha are decoded.
 
     Raises:
-        GenerateError: unreadable, or not 8-bit RGB; the message names the mend.
+        GenerateError: unreadable, or not 8-bit RGB; the message names the fix.
     """
     with open_raster(path) as source:
         kind = None
         if set(source.dtypes) != {"uint8"}:
             kind = f"{source.count} bands of {', '.join(sorted(set(source.dtypes)))}"
-            mend = "Scale it to 8 bits first: gdal_translate -ot Byte -scale, with the range of your training images."
+            fix = "Scale it to 8 bits first: gdal_translate -ot Byte -scale, with the range of your training images."
         elif source.photometric == PhotometricInterp.cmyk:
-            kind, mend = "CMYK colours", "Convert it to RGB."
+            kind, fix = "CMYK colours", "Convert it to RGB."
         elif source.count == 1 and source.colorinterp[0] == ColorInterp.palette:
-            kind, mend = "a palette", "Convert it to RGB: gdal_translate -expand rgb."
+            kind, fix = "a palette", "Convert it to RGB: gdal_translate -expand rgb."
         elif source.count < 3:
-            kind, mend = (
+            kind, fix = (
                 f"{source.count} band{'s' * (source.count > 1)}",
                 "The checkpoint was trained on colour images.",
             )
         elif source.count > 4 or (source.count == 4 and source.colorinterp[3] != ColorInterp.alpha):
             kind = f"{source.count} bands"
-            mend = "Write red, green and blue only, in this order: gdal_translate -b 3 -b 2 -b 1 (or your order)."
+            fix = "Write red, green and blue only, in this order: gdal_translate -b 3 -b 2 -b 1 (or your order)."
         elif source.count == 4 and not alpha_is_mask(source, path):
-            kind = "a fourth band that its file calls opacity but that holds many values"
-            mend = "Near infrared? Leave it out: gdal_translate -b 1 -b 2 -b 3."
+            kind = "a fourth band marked as alpha that holds many values"
+            fix = "Near infrared? Drop it: gdal_translate -b 1 -b 2 -b 3."
         elif (turn := source.tags().get("EXIF_Orientation", "1")) not in ("0", "1"):
-            kind = f"EXIF orientation {turn}, so that it lies turned or mirrored in its file"
-            mend = "Turn its pixels as it is shown: mogrify -auto-orient."
+            kind = f"EXIF orientation {turn}, so its pixels are stored rotated or mirrored"
+            fix = "Apply the rotation to the pixels: mogrify -auto-orient."
         if kind:
-            raise GenerateError(f"{path}: an image with {kind}; expected 8-bit RGB. {mend}")
+            raise GenerateError(f"{path}: an image with {kind}; expected 8-bit RGB. {fix}")
         header = ImageHeader(path, source.width, source.height, source.driver)
     if header.driver == "PNG" and (fault := _png_fault(path)):
-        raise GenerateError(f"{path}: a PNG that is {fault}. Fetch it again.")
+        raise GenerateError(f"{path}: a PNG that is {fault}. Download it again.")
     return header
 
 
@@ -124,13 +124,13 @@ def check_mask(path: Path, image: ImageHeader) -> None:
     with open_raster(path) as mask:
         if (mask.count, mask.dtypes[0]) != (1, "uint8"):
             found = f"{mask.count} band{'s' * (mask.count > 1)} of {mask.dtypes[0]}"
-            raise GenerateError(f"{path}: a mask with {found}; expected one of uint8 (8-bit grey).")
+            raise GenerateError(f"{path}: a mask with {found}; expected one band of uint8 (8-bit grey).")
         if is_one_bit(mask):
-            raise GenerateError(f"{path}: a mask of 1 bit, which cannot hold the classes 0 to 4. Write them in 8 bits.")
+            raise GenerateError(f"{path}: a mask of 1 bit, which cannot hold the classes 0 to 4. Write it in 8 bits.")
         if (mask.width, mask.height) != (image.width, image.height):
             raise GenerateError(
                 f"{path}: a mask of {mask.width} x {mask.height} px, but {image.path} has {image.width} x "
-                f"{image.height}. Every pixel of the image needs its class."
+                f"{image.height}. Every pixel of the image needs a class."
             )
         if mask.driver == "PNG" and (fault := _png_fault(path)):
             raise GenerateError(f"{path}: a PNG that is {fault}. Write it again.")
@@ -138,7 +138,7 @@ def check_mask(path: Path, image: ImageHeader) -> None:
             strip = read_classes(mask, Window(0, top, mask.width, min(MASK_ROWS, mask.height - top)))
             if strange := sorted(set(np.unique(strip).tolist()) - set(MASK_VALUES)):
                 raise GenerateError(
-                    f"{path}: holds the value {strange[0]}; a damage mask has 0 (background), 1 (no damage), "
+                    f"{path}: contains the value {strange[0]}; a damage mask has 0 (background), 1 (no damage), "
                     "2 (minor), 3 (major), 4 (destroyed), 255 (unknown)."
                 )
 
@@ -152,7 +152,7 @@ def read_classes(mask: DatasetReader, window: Window) -> NDArray[np.uint8]:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """The whole image, (height, width, 3); opacity is not looked at."""
+    """The whole image, (height, width, 3); alpha is ignored."""
     with open_raster(path) as source:
         return read_rgb(source, Window(0, 0, source.width, source.height))
 
@@ -170,7 +170,7 @@ def read_rgb(source: DatasetReader, window: Window) -> Pixels:
 
 
 def _png_fault(path: Path) -> str | None:
-    """What is wrong with the chunks of a PNG: GDAL reads the pixels of a broken one as black and says nothing."""
+    """What is wrong with the chunks of a PNG: GDAL silently reads missing pixels as black."""
     with path.open("rb") as file:
         file.seek(8)  # the signature
         while len(head := file.read(8)) == 8:
@@ -179,14 +179,14 @@ def _png_fault(path: Path) -> str | None:
             for start in range(0, length, READ_BYTES):
                 checksum = zlib.crc32(file.read(min(READ_BYTES, length - start)), checksum)
             if file.read(4) != struct.pack(">I", checksum):
-                return "cut short or damaged"
+                return "truncated or corrupt"
             if kind == b"IEND":
                 return None
-    return "cut short"
+    return "truncated"
 
 
 def _unreadable(path: Path, error: RasterioError) -> GenerateError:
     return GenerateError(
-        f"{path}: cannot be read as an image ({error.__cause__ or error}). Cut short, or not a PNG, JPEG or GeoTIFF: "
-        "fetch it again."
+        f"{path}: cannot be read as an image ({error.__cause__ or error}). Truncated, or not a PNG, JPEG or GeoTIFF: "
+        "download it again."
     )

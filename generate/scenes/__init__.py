@@ -1,1 +1,1 @@
-"""Whole scenes of any size, by overlapping windows."""
+"""Whole scenes of any size, in overlapping windows."""

@@ -1,7 +1,7 @@
-"""The latents of a whole scene: one denoising process, its prediction blended from overlapping windows in every step.
+"""The latents of a whole scene: one denoising process, its prediction blended from overlapping windows in each step.
 
-All windows share the latents, so that what one of them draws is what its neighbour continues. The latents of the scene
-are the only thing that grows with it, 16 to 32 bytes for every 8 x 8 px, and those of its windows if the network is
+All windows share the latents, so that neighbouring windows continue each other's content. Only the latents of the
+scene grow with it, 16 to 32 bytes for every 8 x 8 px, and those of its windows if the network is
 conditioned on latents.
 """
 
@@ -23,7 +23,7 @@ from generate.scenes.windows import Grid, weight_sums, weights
 from models.sampling import noise, sample
 
 Places = tuple[tuple[int, int], ...]  # (top, left) of windows
-ReadWindow = Callable[[int, int], Pixels]  # (top, left) in pixels of the network -> (side, side, 3)
+ReadWindow = Callable[[int, int], Pixels]  # (top, left) in network pixels -> (side, side, 3)
 
 
 @torch.inference_mode()
@@ -40,21 +40,21 @@ def denoise_scene(
 ) -> Tensor:
     """Sample the latents of a scene.
 
-    A scene of a single window gives what `generate_images` gives for it.
+    A scene of a single window gives the same image as `generate_images`.
 
     Args:
         generator: from `load_generator`.
         grid: windows over the latents.
-        read_pre: the pre image under one window.
+        read_pre: the pre image in one window.
         prompt: of the whole scene.
-        seed: of the start noise of the whole scene, drawn on the CPU.
-        sampling: its scheduler, precision and seed have gone into `generator` and `seed`.
+        seed: of the initial noise of the whole scene, drawn on the CPU.
+        sampling: its scheduler, precision and seed are already in `generator` and `seed`.
         on_window: called with the number of windows just predicted.
-        team: the processes that share the windows; each gets the whole latents, those of one process to the bit.
+        team: the processes that share the windows; each gets all latents, bit-identical to those of a single process.
         listen: around the prediction of some windows.
 
     Returns:
-        (1, C, grid.height, grid.width) float32, scaled as the UNet sees them.
+        (1, C, grid.height, grid.width) float32, scaled as the UNet expects.
     """
     set_steps(generator, sampling.steps)
     sampler, side = generator.sampler, grid.side
@@ -64,7 +64,7 @@ def denoise_scene(
     def read(places: Places) -> Tensor | None:
         return generator.shown([read_pre(y * generator.cell_px, x * generator.cell_px) for y, x in places])
 
-    # Latents are worth keeping: encoding them costs as much as a denoising step.
+    # Latents are cached: encoding them costs as much as a denoising step.
     shown = cache(read) if generator.condition and generator.condition.latents else read
 
     def predict(latents: Tensor, timestep: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def denoise_scene(
 
 
 def grid_weights(grid: Grid) -> tuple[Tensor, Tensor]:
-    """(side, side) of the cells of a window, and (height, width) their sum over all windows."""
+    """(side, side) weights of a window's cells, and (height, width) their sum over all windows."""
     sums = (weight_sums(length, grid.side, grid.stride) for length in (grid.height, grid.width))
     one = weights(grid.side)
     return torch.from_numpy(np.outer(one, one)), torch.from_numpy(np.outer(*sums))

@@ -1,4 +1,4 @@
-"""The pre image of a scene at the network's scale, window by window, whatever its size and format."""
+"""The pre image of a scene at the network's scale, window by window, for any size and format."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,7 +17,7 @@ from generate.inputs import Pixels
 from generate.processes import ALONE, from_main
 from generate.scenes.windows import Grid
 
-STRIP_PX = 256  # rows of the network's scale that are read at once
+STRIP_PX = 256  # rows at the network's scale that are read at once
 BLOCK_PX = 128  # of the scratch file
 WithMask = Callable[[Pixels, Pixels], Pixels]  # see data/examples/condition.py
 
@@ -32,15 +32,15 @@ def scene_windows(
     with_mask: WithMask | None = None,
     team: Processes = ALONE,
 ) -> Iterator["SceneWindows"]:
-    """Bring a scene to the network's scale in a temporary file and read windows of it.
+    """Resample a scene to the network's scale in a temporary file and read windows of it.
 
     Args:
         path: the pre image.
-        grid: windows, in pixels of the network; what hangs over the scene shows it mirrored.
-        factor: pixels of the scene per pixel of the network, along one axis; blocks are averaged, as in training.
-        scratch: the temporary file, 3 bytes per pixel of the network.
-        mask: damage mask of the scene, shown behind its colours; of each block the middle pixel counts, as in training.
-        with_mask: what the network sees of colours and mask; None = the colours alone.
+        grid: windows, in network pixels; beyond the scene's edge they are filled by reflection.
+        factor: scene pixels per network pixel along one axis; blocks are averaged, as in training.
+        scratch: the temporary file, 3 bytes per network pixel.
+        mask: damage mask of the scene, appended as channels; the middle pixel of each block is taken, as in training.
+        with_mask: the network's input from colours and mask; None = the colours alone.
         team: the processes that read it; the first writes the temporary file.
     """
     try:
@@ -76,7 +76,7 @@ def _write_reduced(path: Path, factor: int, scratch: Path) -> None:
 
 
 class SceneWindows:
-    """Called with (top, left), gives (side, side, 3) uint8, or 8 channels with a mask."""
+    """Called with (top, left), returns (side, side, 3) uint8, or 8 channels with a mask."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class SceneWindows:
         self.with_mask = with_mask
 
     def __call__(self, top: int, left: int) -> Pixels:
-        """The window; beyond the lower and right edge the scene is mirrored."""
+        """The window, filled by reflection beyond the lower and right edge of the scene."""
         rows, columns = min(self.side, self.reduced.height - top), min(self.side, self.reduced.width - left)
         beyond = ((0, self.side - rows), (0, self.side - columns))
         pixels = np.pad(read_rgb(self.reduced, Window(left, top, columns, rows)), (*beyond, (0, 0)), mode="symmetric")
@@ -102,7 +102,7 @@ class SceneWindows:
         return self.with_mask(pixels, np.pad(self._classes(top, left, rows, columns), beyond, mode="symmetric"))
 
     def _classes(self, top: int, left: int, rows: int, columns: int) -> NDArray[np.uint8]:
-        """The middle pixel of every block; of a block that hangs over the scene the last one there is."""
+        """The middle pixel of every block, or the last one of a block that exceeds the scene."""
         assert self.classes is not None
         factor, tall, wide = self.factor, self.classes.height, self.classes.width
         bottom, right = min((top + rows) * factor, tall), min((left + columns) * factor, wide)
@@ -113,7 +113,7 @@ class SceneWindows:
 
 
 def _reduced(source: DatasetReader, top: int, rows: int, columns: int, factor: int) -> Pixels:
-    """A strip of a scene, each block of `factor` x `factor` px averaged; the last blocks are completed by mirroring."""
+    """A strip of a scene, each block of `factor` x `factor` px averaged; the last blocks are padded by reflection."""
     height = min(rows * factor, source.height - top)
     strip = read_rgb(source, Window(0, top, source.width, height))
     missing = (rows * factor - height, columns * factor - source.width)

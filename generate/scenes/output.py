@@ -44,11 +44,11 @@ def write_scene(
         generator: its VAE decodes.
         latents: from `denoise_scene`.
         grid: the windows over the latents.
-        factor: pixels of the scene per pixel of the network.
-        pre: the pre image: size, CRS, transform and missing data are taken from it.
+        factor: scene pixels per network pixel.
+        pre: the pre image: its size, CRS, transform and nodata areas are used.
         out: a GeoTIFF if `pre` is one, else a PNG.
         made: written into the file's tags.
-        watermark: lay the word SYNTHETIC over it.
+        watermark: overlay the word SYNTHETIC.
         team: the processes that decode; the first writes.
     """
     strips = _strips(generator, latents, grid, factor, team)
@@ -77,7 +77,7 @@ def _strips(
 ) -> Iterator[NDArray[np.float32]]:
     """Finished rows of the scene from top to bottom, (rows, width, 3) in [0, 1].
 
-    Decoders normalise over their whole window, so neighbours differ a little in tone: their pixels are blended too.
+    Decoders normalise over their whole input, so neighbouring windows differ slightly in tone: pixels are blended too.
     """
     pixels = grid.scaled(generator.cell_px * factor)
     window_weight = np.outer(weights(pixels.side), weights(pixels.side))[..., None]
@@ -103,7 +103,7 @@ def _strips(
 
 
 def _at_scale(decoded: Tensor, factor: int) -> Tensor:
-    """A decoded window, each of its pixels as `factor` x `factor` px of the scene."""
+    """A decoded window, each pixel repeated to `factor` x `factor` px of the scene."""
     if factor == 1:
         return decoded
     return torch.nn.functional.interpolate(decoded, scale_factor=factor, mode="bicubic", align_corners=False)
@@ -150,7 +150,7 @@ def _profile(source: DatasetReader) -> dict[str, Any]:
 
 
 def _copy_georeference(source: DatasetReader, target: Any) -> None:  # noqa: ANN401  # rasterio's writer
-    """CRS and transform exactly as they are; ground control points where the scene has those instead."""
+    """Copy CRS and transform exactly, or ground control points where the scene has those instead."""
     points, crs = source.gcps
     if points:
         target.gcps = (points, crs)

@@ -1,4 +1,4 @@
-"""A whole scene: any size, by overlapping windows, onto the grid of its pre image."""
+"""A whole scene of any size, in overlapping windows, on the grid of its pre image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Windowing:
     """How scenes are cut into windows."""
 
     side: int  # of the network's input, px
-    factor: int  # pixels of the scene per pixel of the network
+    factor: int  # scene pixels per network pixel
     overlap: float  # share of a window that its neighbour also covers
 
     def grid(self, header: ImageHeader, cell_px: int) -> Grid:
-        """The windows over a scene's latents; one of its cells stands for `cell_px` pixels of the network."""
+        """The windows over a scene's latents; each cell covers `cell_px` network pixels."""
         side = self.side // cell_px
         cells = [max(side, -(-length // (cell_px * self.factor))) for length in (header.height, header.width)]
         height, width = cells
@@ -35,20 +35,20 @@ class Windowing:
 
 
 def windowing(side: int, window: int | None, overlap: float) -> Windowing:
-    """Check how scenes are to be cut.
+    """Check how scenes are cut into windows.
 
     Args:
         side: of the network's input, px.
-        window: pixels of the scene that fill it along one side; None = `side`.
+        window: side in scene pixels of the window that fills it; None = `side`.
         overlap: share of a window that its neighbour also covers.
 
     Raises:
-        GenerateError: a window that does not fit, or no overlap left to blend.
+        GenerateError: the window or overlap is invalid.
     """
     window = window or side
     if window < side or window % side:
         raise GenerateError(
-            f"window is {window} px; expected a whole multiple of the {side} px that the network sees. It is the "
+            f"window is {window} px; expected a whole multiple of the network's {side} px. It is the "
             "--size of the dataset that the checkpoint was trained on."
         )
     if not 0 <= overlap <= 0.9:
@@ -71,9 +71,9 @@ def generate_scene(
     on_window: Callable[[int], object],
     team: Processes,
 ) -> dict[str, Floats]:
-    """Generate one scene into the file `out`; temporary files lie beside it.
+    """Generate one scene into the file `out`; temporary files are written beside it.
 
-    Several processes may do it together if no words are asked for: they share the windows, the first writes.
+    Several processes may work jointly if no word maps are requested: they share the windows, the first writes.
 
     Returns:
         network -> (words, rows, columns) the maps of the words; empty without any.

@@ -1,6 +1,6 @@
-"""Overlapping windows over a scene, and how what they say is blended.
+"""Overlapping windows over a scene, and how their predictions are blended.
 
-Every cell is the weighted mean of all windows over it; a window's weight falls to nearly nothing at its border, so that
+Every cell is the weighted mean of all windows over it; a window's weight falls to nearly 0 at its border, so that
 no border shows (MultiDiffusion, Bar-Tal et al. 2023, equation 5, with the smooth weights of Mixture of Diffusers,
 Barbero Jimenez 2023). Windows and weights are products of a row and a column part; so is the sum of all weights.
 """
@@ -46,12 +46,12 @@ class Grid:
 
 
 def starts(length: int, side: int, stride: int) -> list[int]:
-    """Where windows of `side` begin so that they cover 0..length: every `stride`, and one at the very end."""
+    """Start positions of windows of `side` that cover 0..length: every `stride`, and one at the very end."""
     return [*range(0, length - side, stride), length - side]
 
 
 def weights(side: int) -> Floats:
-    """(side,) weight of a window's cells along one axis: half a sine wave squared, nowhere 0."""
+    """(side,) weight of a window's cells along one axis: half a sine wave squared, never 0."""
     return np.sin(np.pi * (np.arange(side) + 0.5) / side).astype(np.float32) ** 2
 
 

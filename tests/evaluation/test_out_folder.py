@@ -31,7 +31,7 @@ def test_out_folder(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
         evaluate(out=out, overwrite=True, sampling=one_step, **arguments)
     (tmp_path / "home/images/base").mkdir(parents=True)
     (tmp_path / "home/images/base/me.png").write_text("mine")
-    with pytest.raises(GenerateError, match=r"holds me\.png, which is not ours"):
+    with pytest.raises(GenerateError, match=r"contains other files \(me\.png\)"):
         evaluate(out=tmp_path / "home", overwrite=True, sampling=one_step, **arguments)
 
 
@@ -52,7 +52,7 @@ def test_an_interrupted_evaluation_goes_on(
     assert [path.name for path in out.iterdir()] == ["images"]
     monkeypatch.setattr("generate.editing.methods.load_generator", lambda *_: pytest.fail("loaded"))
     evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
-    assert capsys.readouterr().out.count("2 of 2 images are there already") == 2
+    assert capsys.readouterr().out.count("2 of 2 images exist already") == 2
     assert len(results(out)["per_patch"]) == 2
 
 

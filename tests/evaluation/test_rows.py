@@ -45,7 +45,7 @@ def test_rows_that_do_not_fit_are_gaps(
     evaluate(out=out, methods="copy,invert,instruct,again", sampling=sampling, **arguments)
     content, printed = results(out), capsys.readouterr().out
     reasons = {
-        "invert": "DDIM inversion: no row, it runs DDIM backwards, but the scheduler is unipc",
+        "invert": "DDIM inversion: no row, it inverts DDIM, but the scheduler is unipc",
         "instruct": "InstructPix2Pix: no row, its weights were not named (--instruct-pix2pix",
         "again": "real post, taken again: no row, 2 of 2 patches have no second post image",
     }

@@ -73,7 +73,7 @@ def test_interrupted_and_run_again(
     finished = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "broken").glob("*.png")}
     assert len(finished) == 3
     generate(out=tmp_path / "broken", **arguments)
-    assert "3 of 5 images are there already" in capsys.readouterr().out
+    assert "3 of 5 images exist already" in capsys.readouterr().out
     assert {name: (tmp_path / "broken" / name).stat().st_mtime_ns for name in finished} == finished
     assert_same(tmp_path / "straight", tmp_path / "broken")
     assert {path.name for path in (tmp_path / "broken").iterdir()} == {*images(tmp_path / "straight"), "manifest.jsonl"}

@@ -100,7 +100,7 @@ def test_overwrite_replaces_only_our_files(tmp_path: Path, run_folder: Path) -> 
     generate(pre=pre, overwrite=True, sampling=Sampling(steps=2), **arguments)
     assert [(line["file"], line["steps"]) for line in manifest(out)] == [("a.png", 2), ("b.png", 1)]
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(GenerateError, match=r"notes\.txt, which is not ours"):
+    with pytest.raises(GenerateError, match=r"contains other files \(notes\.txt\)"):
         generate(pre=pre, overwrite=True, sampling=Sampling(steps=1), **arguments)
 
 
@@ -125,9 +125,9 @@ def test_input_errors_name_the_mend(tmp_path: Path, run_folder: Path, dataset: P
         (GenerateError, r"absent\.png: no such file", {"pre": tmp_path / "absent.png", "prompt": "x"}),
         (GenerateError, r"text\.png: cannot be read as an image", {"pre": tmp_path / "text.png", "prompt": "x"}),
         (GenerateError, r"--prompt", {"pre": square}),
-        (GenerateError, r"limit is for the patches", {"pre": square, "prompt": "x", "limit": 2}),
+        (GenerateError, r"limit applies to patches", {"pre": square, "prompt": "x", "limit": 2}),
         (GenerateError, r"102 tokens, more than the 77 tokens .*Shorten", {"pre": square, "prompt": "flood " * 100}),
-        (GenerateError, r"window is 48 px; .* multiple of the 32 px", {"pre": square, "prompt": "x", "window": 48}),
+        (GenerateError, r"window is 48 px; .* multiple of the network's 32 px", {"pre": square, "prompt": "x", "window": 48}),
         (GenerateError, r"overlap is 1", {"pre": square, "prompt": "x", "overlap": 1.0}),
         (DataError, r"no split 'val'; it has test", {"pre": dataset, "split": "val"}),
         (DataError, r"split 'test' is empty", {"pre": empty}),
@@ -159,12 +159,12 @@ def test_a_mask_for_a_single_image(tmp_path: Path, run_folder: Path, micro_base:
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "list.jsonl").write_text('{"pre": "a.png", "prompt": "x"}')
     for message, changed in (
-        (r"five\.png: holds the value 5; a damage mask has 0", {"mask": tmp_path / "five.png"}),
+        (r"five\.png: contains the value 5; a damage mask has 0", {"mask": tmp_path / "five.png"}),
         (r"narrow\.png: a mask of 20 x 32 px, but .*a\.png has 32 x 32", {"mask": tmp_path / "narrow.png"}),
         (r"a\.png: a mask with 3 bands of uint8", {"mask": pre}),
         (r"text\.png: cannot be read as an image", {"mask": tmp_path / "text.png"}),
         (r"--mask is for a single image", {"mask": tmp_path / "gone.png", "pre": tmp_path / "list.jsonl"}),
-        (r"a dataset has masks of its own", {"mask": tmp_path / "gone.png", "pre": dataset}),
+        (r"a dataset has its own masks", {"mask": tmp_path / "gone.png", "pre": dataset}),
         (r"trained on pixels\+mask.*--mask MASK.png", {}),
         (r"was trained without masks", {"mask": tmp_path / "gone.png", "checkpoint": run_folder}),
     ):

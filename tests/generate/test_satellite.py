@@ -72,7 +72,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, sat_base: Path) -> None:
     items, out = listed(tmp_path, [FIRST]), tmp_path / "out"
     out.mkdir()
     (out / "harbour.png").write_text("mine")
-    with pytest.raises(GenerateError, match=r"has harbour.png already. Add --overwrite"):
+    with pytest.raises(GenerateError, match=r"already contains harbour.png. Add --overwrite"):
         satellite(requests=items, base=str(sat_base), out=out)
     assert (out / "harbour.png").read_text() == "mine"
     satellite(requests=items, base=str(sat_base), out=out, half_precision=True, overwrite=True)
@@ -103,8 +103,8 @@ def test_what_an_entry_leaves_out(tmp_path: Path) -> None:
     ("entries", "message"),
     [
         ("[{", "items.json: not valid JSON"),
-        ({"prompt": "a"}, "Expected a list of objects"),
-        ([], "Expected a list of objects"),
+        ({"prompt": "a"}, "Expected a list of at least one object"),
+        ([], "Expected a list of at least one object"),
         (["a"], "entry 0 is 'a'"),
         ([FIRST, {"output": "b.png"}], "entry 1 has no prompt"),
         ([FIRST | {"step": 3}], "has a field 'step'. Expected prompt, output"),
@@ -115,7 +115,7 @@ def test_what_an_entry_leaves_out(tmp_path: Path) -> None:
         ([FIRST | {"size": [64, 64, 3]}], "multiples of 8"),
         ([FIRST | {"output": "../a.png"}], "without folders"),
         ([FIRST | {"output": "a.jpg"}], "ending in .png"),
-        ([FIRST, FIRST], "output harbour.png is named by several"),
+        ([FIRST, FIRST], "output harbour.png is used by several"),
         ([FIRST | {"metadata": {"lon": 264.5}}], "entry 0: metadata field lon is 264.5"),
         ([FIRST | {"metadata": {"lon": "west"}}], "entry 0: could not convert"),
     ],

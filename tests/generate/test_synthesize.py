@@ -132,9 +132,9 @@ def test_mistakes_are_named(tmp_path: Path, mask_run: Path, run_folder: Path) ->
     (tmp_path / "home" / "me.png").write_text("mine")
     good: dict[str, Any] = {"checkpoint": mask_run, "dataset": dataset, "out": tmp_path / "out", "sampling": ONE_STEP}
     for message, options in (
-        ("cannot be told which damage to draw", {"checkpoint": run_folder}),
-        ("none of 1 patches has footprints", {"dataset": bare}),
-        (r"holds me\.png, which is not ours", {"out": tmp_path / "home"}),
+        ("takes no damage mask", {"checkpoint": run_folder}),
+        ("none of 1 patches has building footprints", {"dataset": bare}),
+        (r"contains other files \(me\.png\)", {"out": tmp_path / "home"}),
     ):
         with pytest.raises(GenerateError, match=message):
             synthesize(**good | options)
@@ -152,7 +152,7 @@ def test_stopped_while_overwriting_it_counts_as_unfinished(
         label = (out / "masks" / line["file"]).read_bytes()
         assert line["mask_sha256"] == hashlib.sha256(label).hexdigest()
     other = Sampling(steps=1, batch_size=1, seed=8)
-    with pytest.raises(GenerateError, match="made in another way and not asked for now"):
+    with pytest.raises(GenerateError, match="with other settings, not requested now"):
         synthesize(limit=1, sampling=other, overwrite=True, **arguments)
     with pytest.raises(GenerateError, match="Add --overwrite"):
         synthesize(sampling=other, **arguments)

@@ -222,7 +222,7 @@ def test_what_does_not_fit_is_said(micro_base: Path) -> None:
         ("inpaint", {"buildings": lambda: None}, Sampling(), "no damage mask"),
         ("inpaint", {"buildings": None}, Sampling(), "no damage mask"),
         ("invert", {}, Sampling(scheduler="unipc"), "the scheduler is unipc"),
-        ("diffedit", {"source_prompt": None}, Sampling(), "no such caption"),
+        ("diffedit", {"source_prompt": None}, Sampling(), "have none of this style"),
         ("diffedit", {}, Sampling(steps=1), "1 step is too few"),
         ("instruct", {}, Sampling(), "not named"),
     ):

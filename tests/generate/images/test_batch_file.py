@@ -25,13 +25,16 @@ def test_json_and_jsonl_say_the_same(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('{"pre": "a.png", "promt": "x"}', r"line 1 has a field 'promt'. Did you mean 'prompt'"),
-        ('{"pre": "a.png", "prompt": 5}', r"field 'prompt' is 5; expected a text"),
+        ('{"pre": "a.png", "prompt": 5}', r"field 'prompt' is 5; expected a string"),
         ('{"prompt": "x"}', r"field 'pre' is missing"),
         ('{"pre": "a.png"}', r"has no 'prompt'.*--prompt"),
         ('"a.png"', r"expected an object"),
         ("{", r"line 1: not valid JSON"),
         ("", r"no entries"),
-        ('{"pre": "a.png", "prompt": "x"}\n{"pre": "b/a.png", "prompt": "x"}', r"would become a\. Give each a `name`"),
+        (
+            '{"pre": "a.png", "prompt": "x"}\n{"pre": "b/a.png", "prompt": "x"}',
+            r"would be written to a\. Give each its own `name`",
+        ),
         ('{"pre": "a.png", "prompt": "x", "name": "../a"}', r"is no file name"),
     ],
 )

@@ -59,7 +59,7 @@ def test_damage_behind_an_intact_header(tmp_path: Path, ending: str) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
     read_header(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(GenerateError, match=rf"noise\.{ending}: .* [Ff]etch it again"):
+    with pytest.raises(GenerateError, match=rf"noise\.{ending}: .* [Dd]ownload it again"):
         read_header(path)
         read_pixels(path)
 
@@ -71,7 +71,7 @@ def test_a_flipped_bit_in_a_png(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(GenerateError, match=r"noise\.png: a PNG that is cut short or damaged"):
+    with pytest.raises(GenerateError, match=r"noise\.png: a PNG that is truncated or corrupt"):
         read_header(path)
 
 

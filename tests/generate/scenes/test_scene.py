@@ -233,12 +233,12 @@ def test_the_ground_scale_of_the_training_is_kept(
         generate(checkpoint=run, out=tmp_path / name, window=window, **arguments)
     default, said, other = ((tmp_path / name / "a.png").read_bytes() for name in ("default", "said", "other"))
     assert default == said != other
-    assert "does not say" not in capsys.readouterr().out
+    assert "does not record" not in capsys.readouterr().out
     generate(checkpoint=run_folder, out=tmp_path / "old", **arguments)
-    assert "does not say at what size its patches were built" in capsys.readouterr().out
+    assert "does not record the size of its training patches" in capsys.readouterr().out
     odd = write_micro_checkpoint(tmp_path / "odd", micro_base, patch_px=48)
-    with pytest.raises(GenerateError, match=r"48 px shown at 32 px, .* to 0\.6667 times its .* --window 32"):
+    with pytest.raises(GenerateError, match=r"48 px resized to 32 px, .* to 0\.6667 times its .* --window 32"):
         generate(checkpoint=odd, out=tmp_path / "odd-out", **arguments)
     dataset = write_dataset(tmp_path / "dataset", [patch_row(0)])
     generate(checkpoint=odd, pre=dataset, out=tmp_path / "patches", sampling=Sampling(steps=1))
-    assert "patches of 64 px are shown at 32 px, but" in capsys.readouterr().out
+    assert "patches of 64 px are resized to 32 px, but" in capsys.readouterr().out
