@@ -111,8 +111,8 @@ class Generator:
         images, channels = conditioning(pre).to(self.device), self.condition.channels * self.sequence
         if images.shape[1] != channels:
             raise GenerateError(
-                f"the checkpoint was trained with {channels} channels (3 for an image, {DAMAGE_VALUES_SHOWN} for a damage "
-                f"mask), but got {images.shape[1]}. If it is conditioned on a mask, pass --mask, or a built dataset, "
+                f"the checkpoint was trained with {channels} channels (3 for an image, {DAMAGE_VALUES_SHOWN} for a mask), "
+                f"but got {images.shape[1]}. If it is conditioned on a mask, pass --mask, or a built dataset, "
                 "which has masks."
             )
         return encode(self.vae, images) * self.latents_scale if self.condition.latents else images

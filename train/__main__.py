@@ -12,7 +12,7 @@ from train.errors import ConfigError
 
 
 def main() -> int:
-    """Parse, then run: torch and diffusers take seconds, for which nobody waits who misspelt a setting."""
+    """Parse, then run: importing torch and diffusers takes seconds, which a misspelt setting should not cost."""
     try:
         config = parse_config()
     except (ConfigError, DataError) as error:

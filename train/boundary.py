@@ -1,4 +1,4 @@
-"""What happens between two optimizer steps: validation, checkpoints, a stop."""
+"""What happens between two optimizer steps: validation, checkpoints, interruption."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -25,45 +25,45 @@ from train.watching.validation import ValidationSet, validate
 
 @dataclass(frozen=True)
 class Run:
-    """What every step of a run needs."""
+    """The objects that every step of a run needs."""
 
     accelerator: Accelerator
     config: Config
     stages: list[Stage]
     state: TrainState
     schedule: DDPMScheduler
-    encode: Callable[[Batch], Batch]  # what the cache would have done
-    validations: list[ValidationSet]  # one for each stage, or none
+    encode: Callable[[Batch], Batch]  # replaces the cache if there is none
+    validations: list[ValidationSet]  # one per stage, or none
     log: MetricsLog
-    descriptions: list[dict[str, Any]]  # for state.json, one for each stage
+    descriptions: list[dict[str, Any]]  # for state.json, one per stage
 
     @property
     def stage(self) -> int:
-        """Number of the stage of the last step that was done."""
+        """Number of the stage of the last completed step."""
         return stage_at(self.stages, max(self.state.step - 1, 0))
 
 
 def at_boundary(run: Run, agreement: Agreement, stop: bool) -> bool:
-    """Validate and save if it is time to.
+    """Validate and save if due.
 
     Args:
-        run: its `state.step` is the number of steps done.
-        agreement: asked in the midst of a validation.
-        stop: what the processes agreed on; a validation that is due waits for the next start.
+        run: its `state.step` is the number of completed steps.
+        agreement: checked during a validation.
+        stop: what the processes agreed on; a due validation is deferred to the next start.
 
     Returns:
-        Whether to stop; then everything that was done is saved, and something is left to do.
+        Whether to stop; then all completed steps are saved and some remain.
     """
     step, last = run.state.step, run.config.train.steps
     save_is_due = step == last or step % run.config.run.save_every == 0
     with run.log.paused():
         if not validation_is_due(run.config, step):
-            stop = stop and step < last  # after the last step nothing is left to do
+            stop = stop and step < last  # after the last step nothing remains
             if stop or save_is_due:
                 _save(run, None, best=False)
             return stop
         metrics = None if stop else _look(run, agreement)
-        if metrics is None:  # stopped before the validation or in its midst
+        if metrics is None:  # stopped before or during the validation
             _save(run, None, best=False)
             return True
         best = _is_best(run, metrics["validation_loss"])
@@ -73,20 +73,20 @@ def at_boundary(run: Run, agreement: Agreement, stop: bool) -> bool:
 
 
 def validation_is_due(config: Config, step: int) -> bool:
-    """Whether the networks are measured after so many steps."""
+    """Whether to validate after this step."""
     every = config.validation.every
     return every > 0 and step > 0 and (step % every == 0 or step == config.train.steps)
 
 
 def validation_is_missing(config: Config, step: int) -> bool:
-    """Whether a run was stopped after this step before it could validate."""
+    """Whether a run was stopped after this step before its validation."""
     return validation_is_due(config, step) and not any(
         line["step"] == step and "validation_loss" in line for line in read_metrics(config.run.out)
     )
 
 
 def _look(run: Run, agreement: Agreement) -> dict[str, float] | None:
-    """Measure the averaged weights, if there are any, as generation will use them; None if a stop broke it off."""
+    """Validate the EMA weights, if any, as generation will use them; None if interrupted."""
     run.log.check_finite(run.state.step)
     with run.state.averaged():
         metrics = validate(
@@ -105,7 +105,7 @@ def _look(run: Run, agreement: Agreement) -> dict[str, float] | None:
 
 
 def _summary(metrics: dict[str, float]) -> str:
-    """Of many numbers, those a person looks at first."""
+    """The main metrics, for the terminal."""
     wanted = {
         "validation_loss": "validation loss {:.4f}",
         "control_gap": "control gap {:+.4f}",
@@ -121,7 +121,7 @@ def _is_best(run: Run, loss: float) -> bool:
 
 
 def _save(run: Run, metrics: dict[str, float] | None, best: bool) -> None:
-    """Write a checkpoint, then delete the old ones that no rule keeps."""
+    """Write a checkpoint, then delete old ones that no retention rule keeps."""
     settings, state = run.config.run, run.state
     run.log.check_finite(state.step)
     checkpoints = settings.out / "checkpoints"
@@ -140,5 +140,5 @@ def _save(run: Run, metrics: dict[str, float] | None, best: bool) -> None:
 
 
 def writing(out: Path) -> AbstractContextManager[None]:
-    """One process at a time writes checkpoints, on whatever machine: when one is lost, several may want to."""
+    """Only one process at a time writes checkpoints, on any machine: when one is lost, several may try to."""
     return locked(out, name=".writing", wait=True)

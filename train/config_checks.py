@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a config, found before any weight is loaded and told all at once."""
+"""All checks of a config, made before any weights are loaded and reported together."""
 
 import dataclasses
 import importlib.util
@@ -11,14 +11,14 @@ from train.config import Config, TrainConfig
 from train.errors import ConfigError
 
 DAMAGE_CLASSES = ("background", "no-damage", "minor-damage", "major-damage", "destroyed")  # mask values 0 to 4
-EXTRAS = {"adamw8bit": "bitsandbytes", "xformers": "xformers"}  # value of a setting -> the package it needs
+EXTRAS = {"adamw8bit": "bitsandbytes", "xformers": "xformers"}  # value of a setting -> package that it needs
 
 
 def check_config(config: Config) -> None:
-    """Values and their combinations.
+    """Check values and their combinations.
 
     Raises:
-        ConfigError: naming every setting that does not fit.
+        ConfigError: naming every invalid setting.
     """
     kinds = (_number_rules, _data_rules, _model_rules, _train_rules, _run_rules)
     rules = [rule for kind in kinds for rule in kind(config)]
@@ -27,10 +27,10 @@ def check_config(config: Config) -> None:
 
 
 def check_batches(train: TrainConfig, num_processes: int) -> None:
-    """Whether every global batch splits evenly over processes and micro-batches.
+    """Check that every global batch divides evenly among processes and micro-batches.
 
     Raises:
-        ConfigError: one does not; names the nearest batch that does.
+        ConfigError: one does not; names the nearest one that does.
     """
     batches = {"global_batch": (train.global_batch, "train.global_batch"), "micro_batch": (train.micro_batch, "")}
     for number, stage in enumerate([None, *train.curriculum]):
@@ -51,7 +51,7 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
+Rules = Iterator[tuple[bool, str]]  # condition that must hold, and the message if it does not
 
 
 def _data_rules(config: Config) -> Rules:
@@ -60,34 +60,34 @@ def _data_rules(config: Config) -> Rules:
         data.resolution is None or (data.resolution > 0 and data.resolution % 8 == 0),
         f"data.resolution is {data.resolution}; the VAE needs a multiple of 8.",
     )
-    yield 0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; it is a share, 0..1."
+    yield 0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; expected a share, 0..1."
     for name in ("metadata_dropout", "metadata_dropout_all"):
-        yield 0 <= getattr(data, name) <= 1, f"data.{name} is {getattr(data, name)}; it is a share, 0..1."
+        yield 0 <= getattr(data, name) <= 1, f"data.{name} is {getattr(data, name)}; expected a share, 0..1."
     yield from _sequence_rules(config)
     yield data.text_chunks >= 1, f"data.text_chunks is {data.text_chunks}; it must be at least 1."
     yield bool(data.caption_styles), "data.caption_styles is empty; name at least one style, e.g. {short: 1}."
     for style, weight in data.caption_styles.items():
-        yield weight > 0, f"data.caption_styles.{style} is {weight}; a weight must be positive: leave the style out."
+        yield weight > 0, f"data.caption_styles.{style} is {weight}; a weight must be positive: omit the style."
 
 
 def _sequence_rules(config: Config) -> Rules:
     data, model = config.data, config.model
-    yield data.sequence >= 1, f"data.sequence is {data.sequence}; it counts the pre image, so at least 1."
+    yield data.sequence >= 1, f"data.sequence is {data.sequence}; it includes the pre image, so at least 1."
     if model.controlnet == "2d":
         yield (
             data.sequence <= 1,
-            f"data.sequence is {data.sequence}, which model.controlnet 2d cannot see. Set it to 3d.",
+            f"data.sequence is {data.sequence}, which needs model.controlnet 3d, not 2d.",
         )
         return
-    asked = f"model.controlnet is {model.controlnet}, but"
+    setting = f"model.controlnet is {model.controlnet}, but"
     yield (
         "controlnet" in model.trained,
-        f"{asked} model.trained is {model.trained}: there is no ControlNet. Leave it out.",
+        f"{setting} model.trained is {model.trained}: there is no ControlNet. Omit it.",
     )
-    yield model.condition == "pixels", f"{asked} model.condition is {model.condition}; a 3D ControlNet is shown pixels."
+    yield model.condition == "pixels", f"{setting} model.condition is {model.condition}; a 3D ControlNet needs pixels."
     yield (
         data.sequence <= 1 or data.direction == "future",
-        f"data.sequence is {data.sequence} and data.direction {data.direction}; only pre has a history: future.",
+        f"data.sequence is {data.sequence} and data.direction {data.direction}; only pre has a history: set future.",
     )
 
 
@@ -97,13 +97,13 @@ def _model_rules(config: Config) -> Rules:
         without = f"but model.trained is {model.trained}: there is no ControlNet"
         yield (
             model.condition == "pixels",
-            f"model.condition is {model.condition}, {without} to show it to. Leave it out.",
+            f"model.condition is {model.condition}, {without} to condition. Omit it.",
         )
         yield (
             not model.gradient_checkpointing,
             f"model.gradient_checkpointing is true, {without}. Use base_checkpointing.",
         )
-        yield model.metadata != "control", f"model.metadata is control, {without} to tell them. Leave it out."
+        yield model.metadata != "control", f"model.metadata is control, {without} to condition. Omit it."
     yield model.lora_rank >= 1, f"model.lora_rank is {model.lora_rank}; it must be at least 1."
     yield model.lora_alpha > 0, f"model.lora_alpha is {model.lora_alpha}; it must be positive."
     yield bool(model.lora_targets), "model.lora_targets is empty; the default is [to_q, to_k, to_v, to_out.0]."
@@ -114,7 +114,7 @@ def _model_rules(config: Config) -> Rules:
             f"{setting} is {value}, but the package {package} is not installed: pip install -e '.[{package}]'",
         )
     for name in ("min_snr_gamma", "noise_offset", "input_perturbation"):
-        yield getattr(objective, name) >= 0, f"objective.{name} is {getattr(objective, name)}; 0 switches it off."
+        yield getattr(objective, name) >= 0, f"objective.{name} is {getattr(objective, name)}; 0 disables it."
     for name, weight in objective.damage_weights.items():
         known = name in DAMAGE_CLASSES
         yield known, f"objective.damage_weights.{name}: no such class.{nearest(name, DAMAGE_CLASSES)}"
@@ -131,7 +131,7 @@ def _train_rules(config: Config) -> Rules:
     yield train.max_grad_norm > 0, f"train.max_grad_norm is {train.max_grad_norm}; it must be positive."
     yield (
         train.warmup_steps + train.decay_steps <= train.steps,
-        f"train.warmup_steps {train.warmup_steps} and train.decay_steps {train.decay_steps} do not fit into "
+        f"train.warmup_steps {train.warmup_steps} and train.decay_steps {train.decay_steps} exceed "
         f"train.steps {train.steps}. Lower one of them.",
     )
     before = 0
@@ -139,7 +139,7 @@ def _train_rules(config: Config) -> Rules:
         name = f"train.curriculum[{number}]"
         yield (
             before < stage.from_step < train.steps,
-            f"{name}.from_step is {stage.from_step}; it must lie between {before} and train.steps {train.steps}.",
+            f"{name}.from_step is {stage.from_step}; it must be between {before} and train.steps {train.steps}.",
         )
         yield stage.resolution is None or stage.resolution % 8 == 0, f"{name}.resolution must be a multiple of 8."
         for field in ("global_batch", "micro_batch"):
@@ -160,19 +160,19 @@ def _run_rules(config: Config) -> Rules:
     run, validation = config.run, config.validation
     yield (
         not run.go_back or run.resume not in ("latest", "never"),
-        f"run.go_back is true, but run.resume is {run.resume}. Name the checkpoint to go back to: --run.resume FOLDER.",
+        f"run.go_back is true, but run.resume is {run.resume}. Name the one to restart from: --run.resume FOLDER.",
     )
     for name in ("log_every", "save_every"):
         yield getattr(run, name) >= 1, f"run.{name} is {getattr(run, name)}; it must be at least 1."
     for name in ("examples", "timesteps", "sampling_steps"):
         value = getattr(validation, name)
         yield value >= 1, f"validation.{name} is {value}; it must be at least 1."
-    yield validation.every >= 0, f"validation.every is {validation.every}; 0 switches validation off."
+    yield validation.every >= 0, f"validation.every is {validation.every}; 0 disables validation."
     yield (
         0 <= validation.images <= validation.examples,
         f"validation.images is {validation.images}; expected 0 to validation.examples, {validation.examples}.",
     )
-    yield run.keep_every >= 0, f"run.keep_every is {run.keep_every}; 0 keeps none for good."
+    yield run.keep_every >= 0, f"run.keep_every is {run.keep_every}; 0 keeps none permanently."
     names = [
         f"{group.name}.{setting.name}"
         for group in dataclasses.fields(config)
@@ -181,12 +181,12 @@ def _run_rules(config: Config) -> Rules:
     for name in run.resume_allow:
         yield name in names, f"run.resume_allow names {name}; there is no such setting.{nearest(name, names)}"
     yield run.peer_timeout >= 1, f"run.peer_timeout is {run.peer_timeout}; it must be at least 1 second."
-    yield run.workers >= 0, f"run.workers is {run.workers}; 0 loads in the training process itself."
+    yield run.workers >= 0, f"run.workers is {run.workers}; 0 loads data in the training process."
     yield run.keep_last >= 0, f"run.keep_last is {run.keep_last}; 0 keeps all checkpoints."
 
 
 def nearest(key: str, names: Iterator[str] | Sequence[str] | dict[str, Any]) -> str:
-    """`Did you mean ...?`, if some name is near: by its full name, or by its last part alone."""
+    """`Did you mean ...?`, if there is a similar name, by full name or by last part."""
     full = {name.rpartition(".")[2]: name for name in names} | {name: name for name in names}
     for word in (key, key.rpartition(".")[2]):
         if close := get_close_matches(word, full, n=1, cutoff=0.75):

@@ -1,4 +1,4 @@
-"""Reading a config: YAML files and dotted overrides, every unknown name and wrong type named at once."""
+"""Parsing a config: YAML files and dotted overrides; all unknown names and wrong types are reported together."""
 
 import dataclasses
 import re
@@ -38,8 +38,8 @@ def parse_as(
     """Read `--config FILE.yaml` and dotted overrides into a dataclass of dataclasses.
 
     Raises:
-        ConfigError: naming every unknown key (and the nearest there is), every value of the wrong type; then every
-            value that does not fit the others, as `check` finds them.
+        ConfigError: naming every unknown key (with the nearest known one) and every value of the wrong type; then every
+            value inconsistent with others, as found by `check`.
     """
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
@@ -47,11 +47,11 @@ def parse_as(
     argv = sys.argv[1:] if argv is None else argv
     argv = [re.sub(r"^(--config=)?~/", lambda found: f"{found[1] or ''}{Path.home()}/", word) for word in argv]
     if {"-h", "--help", "--print_config"} & {word.partition("=")[0] for word in argv}:
-        parser.parse_args(argv)  # prints and ends
+        parser.parse_args(argv)  # prints and exits
     settings = checked_words(schema, argv)
     try:
         parsed = parser.instantiate(parser.parse_object(settings))
-    except Exception as error:  # jsonargparse raises its own and YAML's errors; all are the user's to mend
+    except Exception as error:  # jsonargparse raises its own and YAML's errors; all are for the user to fix
         raise ConfigError(str(error)) from error
     config = schema(**{key: at_home(value) for key, value in vars(parsed).items() if key != "config"})
     check(config)
@@ -59,14 +59,14 @@ def parse_as(
 
 
 def checked_words(schema: type, argv: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Every setting in config files and on the command line, a later one in the place of an earlier one.
+    """Every setting in config files and on the command line, later ones override earlier ones.
 
     Args:
         schema: dataclass of dataclasses.
-        argv: `--config FILE`, `--group.name VALUE`, in either spelling, with `=` or a space.
+        argv: `--config FILE`, `--group.name VALUE`, with `=` or a space.
 
     Raises:
-        ConfigError: naming every one, with the nearest setting there is.
+        ConfigError: naming every unknown one, with the nearest setting.
     """
     types = {f"{group}.{name}": kind for group, part in get_type_hints(schema).items() for name, kind in _types(part)}
     problems: list[str] = []
@@ -89,7 +89,7 @@ def checked_words(schema: type, argv: Sequence[str]) -> dict[str, dict[str, Any]
             required = field.default is field.default_factory is dataclasses.MISSING
             if required and f"{group}.{field.name}" not in given:
                 name = f"{group}.{field.name}"
-                problems.append(f"{name} is not set. Write it into the file, or --{name} VALUE.")
+                problems.append(f"{name} is not set. Set it in the file, or pass --{name} VALUE.")
     if problems:
         raise ConfigError("\n".join(problems))
     settings: dict[str, dict[str, Any]] = {}
@@ -99,7 +99,7 @@ def checked_words(schema: type, argv: Sequence[str]) -> dict[str, dict[str, Any]
     return settings
 
 
-def _default(schema: type, key: str) -> Any:  # noqa: ANN401 (of whatever type the setting is)
+def _default(schema: type, key: str) -> Any:  # noqa: ANN401 (of the setting's type)
     group, _, name = key.partition(".")
     (field,) = (field for field in dataclasses.fields(get_type_hints(schema)[group]) if field.name == name)
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
@@ -115,10 +115,10 @@ def _given(argv: Sequence[str]) -> Iterator[tuple[str, Any]]:
     for word in words:
         key, equals, value = word[2:].partition("=")
         if not word.startswith("--"):
-            raise ConfigError(f"{word}: not a setting. Settings are written --group.name VALUE.")
+            raise ConfigError(f"{word}: not a setting. Settings have the form --group.name VALUE.")
         value = value if equals else next(words, "--")
         if not equals and value.startswith("--"):
-            raise ConfigError(f"{key}: has no value. Write --{key} VALUE.")
+            raise ConfigError(f"{key}: has no value. Pass --{key} VALUE.")
         if key == "config":
             yield from _in_file(Path(value))
         else:
@@ -139,8 +139,8 @@ def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
             yield str(group), settings
 
 
-def _fault(kind: Any, value: Any) -> str:  # noqa: ANN401 (a type hint, and whatever the user wrote)
-    """What is wrong with a value, in one line; empty if it is of the type."""
+def _fault(kind: Any, value: Any) -> str:  # noqa: ANN401 (a type hint, and the user's value)
+    """What is wrong with a value, in one line; empty if it has the right type."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=kind)
     try:
@@ -148,6 +148,6 @@ def _fault(kind: Any, value: Any) -> str:  # noqa: ANN401 (a type hint, and what
             parser.parse_args([f"--value={value}"])
         else:
             parser.parse_object({"value": value})
-    except Exception as error:  # jsonargparse raises several kinds; all say what it expected
+    except Exception as error:  # jsonargparse raises several kinds; all name the expected type
         return " ".join(str(error).replace('Parser key "value":', "").split())
     return ""

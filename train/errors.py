@@ -1,9 +1,9 @@
-"""What stops a run: before it starts, and on its way."""
+"""Errors that stop a run, before it starts or during training."""
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the message names it and the mend."""
+    """An invalid setting; the message names it and the fix."""
 
 
 class TrainingError(RuntimeError):
-    """The message says where the run stands, what is to blame and what to do."""
+    """The message gives the state of the run, the cause and the fix."""

@@ -1,4 +1,4 @@
-"""The training loop. It owns no random state: step n always consumes the same examples with the same noise."""
+"""The training loop. It holds no random state: step n always uses the same examples with the same noise."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -48,10 +48,10 @@ MicroBatches = Iterator[tuple[list[int], Batch]]  # ordinals of the examples, an
 
 
 def train(config: Config) -> int:
-    """Train as the config says, from the newest checkpoint if there is one.
+    """Train according to the config, from the newest checkpoint if there is one.
 
     Returns:
-        The exit status: 0, or 75 if it was interrupted and has saved a checkpoint.
+        The exit status: 0, or 75 if interrupted with a checkpoint saved.
     """
     with Interrupt() as interrupt:
         return _train(config, interrupt)
@@ -63,13 +63,13 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     sharding = sharding_of(config.train)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # else several processes without GPUs would not find each other
-        mixed_precision="no",  # the denoiser casts by itself
+        mixed_precision="no",  # the denoiser does its own casting
         log_with=list(config.run.trackers) or None,
         project_dir=config.run.out,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
 
-    # Look at everything that can be wrong before any weight is loaded.
+    # Check everything that can be wrong before loading any weights.
     start = from_main(accelerator, lambda: find_start(config))
     base, stages = load_base(config.model.base), stages_of(config)
     schedule = noise_schedule(base, config.objective.zero_terminal_snr)
@@ -82,23 +82,23 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     check_batches(config.train, accelerator.num_processes)
     missed = from_main(accelerator, lambda: validation_is_missing(config, step))
     if step == config.train.steps and not missed:
-        accelerator.print(f"{start}: already at step {step}. Raise train.steps to train longer.")
+        accelerator.print(f"{start}: already at step {step}. Raise train.steps to continue training.")
         return 0
     run_id = from_main(accelerator, lambda: open_run_folder(config, step))
     from_main(accelerator, lambda: open_trackers(accelerator, config, run_id))
 
-    # Data: everything the frozen encoders say is computed once and they are let go; without a cache they stay.
+    # Data: the frozen encoders' outputs are computed once and the encoders freed; without a cache they stay loaded.
     examples = [
         prepare_examples(accelerator, config, stage, base, schedule, dataset)
         for stage, dataset in zip(stages, datasets, strict=True)
     ]
     validations = [
         prepare_validation(accelerator, config, stage, base, schedule, split)
-        for stage, split in zip(stages, held_out, strict=False)  # none of the latter without validation
+        for stage, split in zip(stages, held_out, strict=False)  # held_out is empty without validation
     ]
     encode = encoder_of(base, examples[0].recipe, accelerator.device) if config.run.cache_in == "off" else unchanged
 
-    # Networks, as they were at the last checkpoint if there is one.
+    # Networks, restored from the last checkpoint if there is one.
     state = prepare_networks(accelerator, config, base, sharding)
     if start:
         go_on(accelerator, state, start, step)
@@ -140,9 +140,9 @@ def prepare_networks(
 
 
 def go_on(accelerator: Accelerator, state: TrainState, start: Path, step: int) -> None:
-    """Load a checkpoint, and say what of it is not in use."""
-    anew = state.load(start, step)
-    accelerator.print(f"going on from {start}{'; anew: ' + ', '.join(anew) if anew else ''}")
+    """Load a checkpoint, and report what is newly initialised."""
+    new = state.load(start, step)
+    accelerator.print(f"resuming from {start}{'; newly initialised: ' + ', '.join(new) if new else ''}")
     if not is_sharded(state.weights):
         check_equal(accelerator, state.weights, "weights from the checkpoint")
 
@@ -168,7 +168,7 @@ def micro_batches(
 
 
 def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> DataLoader[dict[str, Tensor]]:
-    """Micro-batches in the order of their ordinals, prefetched by processes that leave signals to the loop."""
+    """Micro-batches in the order of their ordinals, prefetched by workers that leave signals to the loop."""
     return DataLoader(
         examples,
         batch_sampler=batches,
@@ -179,7 +179,7 @@ def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> Da
 
 
 def patch_namer(stages: list[Stage], examples: list[Examples], datasets: list[Dataset]) -> Callable[[int], str]:
-    """Tells the patch that an ordinal shows."""
+    """Map an ordinal to its patch id."""
 
     def name(ordinal: int) -> str:
         number = max(n for n, stage in enumerate(stages) if stage.first_ordinal <= ordinal)
@@ -191,9 +191,9 @@ def patch_namer(stages: list[Stage], examples: list[Examples], datasets: list[Da
 
 
 def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: bool) -> int:
-    """Optimizer steps from `state.step` to the end; see `train` for what is returned.
+    """Optimizer steps from `state.step` to the end; returns as `train` does.
 
-    `missed`: a validation is due before the first of them.
+    `missed`: a validation is due before the first step.
     """
     accelerator, config, state = run.accelerator, run.config, run.state
     denoiser = join(accelerator, state.denoiser)
@@ -216,16 +216,16 @@ def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: boo
             stop = at_boundary(run, agreement, agreement.stop())
         agreement.close()
         bar.close()
-        accelerator.wait_for_everyone()  # a launcher ends all processes when the first one has left
+        accelerator.wait_for_everyone()  # a launcher kills all processes when the first one exits
     accelerator.end_training()
     if not stop:
         return 0
-    accelerator.print(f"\nInterrupted after step {state.step}; saved. Run the same command again to go on.")
+    accelerator.print(f"\nInterrupted after step {state.step}; saved. Run the same command again to resume.")
     return EXIT_INTERRUPTED
 
 
 def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool) -> None:
-    """One optimizer step over this process's share of the global batch; the `first` since the start is looked at."""
+    """One optimizer step over this process's share of the global batch; the `first` since startup is self-tested."""
     accelerator, settings, state = run.accelerator, run.config.train, run.state
     stage = run.stages[stage_at(run.stages, state.step)]
     for group in state.optimizer.param_groups:
@@ -247,7 +247,7 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool)
                 losses, plain = losses_of(run, denoiser, batch)
                 state.scaler.scale(losses.sum() / per_process).backward()
         except torch.OutOfMemoryError:
-            fits = False  # what the error holds on to is free again outside of this block
+            fits = False  # memory referenced by the error is freed outside this block
         if not fits:
             trial = partial(first_losses, run, batch)
             raise out_of_memory(state, accelerator.device, stage, run.config.model, trial)
@@ -256,7 +256,7 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool)
         check_equal(accelerator, gradients_of(state.weights), f"gradients of step {state.step + 1}")
     state.scaler.unscale_(state.optimizer)
     norm = whole(nn.utils.clip_grad_norm_(list(state.weights.values()), settings.max_grad_norm))
-    run.log.end_step(norm.to(accelerator.device))  # offloaded gradients are not on it
+    run.log.end_step(norm.to(accelerator.device))  # offloaded gradients are on the CPU
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
@@ -268,15 +268,15 @@ def take_step(run: Run, denoiser: nn.Module, batches: MicroBatches, first: bool)
 
 
 def gradients_of(weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Of whatever has one."""
+    """The gradients of all weights that have one."""
     return {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
 def losses_of(run: Run, denoiser: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Per example, weighted and plain; see `denoising_loss`."""
+    """Losses per example, weighted and plain; see `denoising_loss`."""
     return denoising_loss(denoiser, run.schedule, run.encode(batch), min_snr_gamma=run.config.objective.min_snr_gamma)
 
 
 def first_losses(run: Run, batch: Batch, count: int) -> Tensor:
-    """Of the first examples of a batch, outside of what joins the processes."""
+    """Losses of the first examples of a batch, without DDP or FSDP."""
     return losses_of(run, run.state.denoiser, {name: x[:count] for name, x in batch.items()})[0]

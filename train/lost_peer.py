@@ -1,8 +1,8 @@
-"""A process of the run is gone. The others notice, save what they have, and end; nobody waits for ever.
+"""A process of the run is lost. The others notice, save their state, and exit; none waits forever.
 
-Gradients that travel between hosts (gloo) fail in the step that they are for: no update is half done, and the weights
-of every process are those of the last whole step. On GPUs (NCCL) a failure may come after the update that it spoilt, so
-nothing is saved there beyond the last checkpoint.
+Gradient exchange between hosts (gloo) fails within its own step: no update is half done, and the weights of every
+process are those of the last completed step. On GPUs (NCCL) a failure may surface after the update that it corrupted,
+so nothing is saved there beyond the last checkpoint.
 """
 
 import re
@@ -15,7 +15,7 @@ from train.errors import TrainingError
 from train.processes.interrupt import EXIT_INTERRUPTED
 from train.processes.replicas import is_sharded
 
-# What gloo, the store and NCCL say; they have no exception of their own for it.
+# Messages of gloo, the store and NCCL, which have no own exception type for it.
 SIGNS = re.compile(
     r"Connection (closed|reset|refused)|Timed out waiting|timed out after|Broken pipe|remote process exited"
     r"|Application timeout caused pair closure|Read timeout|Failed to (recv|send)",
@@ -24,7 +24,7 @@ SIGNS = re.compile(
 
 
 class PeerLost(TrainingError):
-    """Another process does not answer; `status` is for the shell."""
+    """Another process does not respond; `status` is the exit status."""
 
     def __init__(self, message: str, status: int = 2) -> None:
         super().__init__(message)
@@ -32,21 +32,21 @@ class PeerLost(TrainingError):
 
 
 def is_lost(error: RuntimeError) -> bool:
-    """Whether an error says that another process does not answer."""
+    """Whether an error means that another process does not respond."""
     return SIGNS.search(str(error)) is not None
 
 
 def first_sentence(error: RuntimeError) -> str:
-    """Of what gloo says; the place in its source goes before, its advice follows."""
+    """The first sentence of gloo's message, without source location and advice."""
     return re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).partition(". ")[0]
 
 
 @contextmanager
 def noticing_losses(run: Run) -> Iterator[None]:
-    """Within the block, the loss of another process saves the steps done, if they are whole here.
+    """Within the block, the loss of another process saves the completed steps, if intact here.
 
     Raises:
-        PeerLost: with status 75 if everything that was done is saved.
+        PeerLost: with status 75 if everything is saved.
     """
     try:
         yield
@@ -54,17 +54,17 @@ def noticing_losses(run: Run) -> Iterator[None]:
         if not is_lost(error):
             raise
         saved = _save(run)
-        step, said = run.state.step, first_sentence(error)
+        step, reason = run.state.step, first_sentence(error)
         me = f"process {run.accelerator.process_index}"
         raise PeerLost(
-            f"{me}: another process was lost after step {step} ({said}). {saved or run.log.last_good()} "
-            "Run the same command again to go on, with as many processes as there are.",
+            f"{me}: another process was lost after step {step} ({reason}). {saved or run.log.last_good()} "
+            "Run the same command again to resume, with as many processes as are available.",
             EXIT_INTERRUPTED if saved else 2,
         ) from error
 
 
 def _save(run: Run) -> str:
-    """Write a checkpoint of the last whole step, unless another process has; empty if there is none to write."""
+    """Write a checkpoint of the last completed step, unless another process has; empty if there is none to write."""
     state = run.state
     folder = step_folder(run.config.run.out / "checkpoints", state.step)
     if (

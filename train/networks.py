@@ -1,4 +1,4 @@
-"""The networks of a run as its config asks for them."""
+"""The networks of a run, built from its config."""
 
 import importlib
 from typing import Any
@@ -23,10 +23,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def noise_schedule(base: Base, zero_terminal_snr: bool) -> DDPMScheduler:
-    """The base's forward process, rescaled to end in pure noise if that is asked for (Lin et al. 2024, algorithm 1).
+    """The base's forward process, rescaled to zero terminal SNR on request (Lin et al. 2024, algorithm 1).
 
     Raises:
-        ConfigError: the base predicts the noise, of which pure noise tells nothing about the image.
+        ConfigError: the base predicts the noise, which at zero SNR says nothing about the image.
     """
     schedule = base.load_noise_schedule()
     if not zero_terminal_snr:
@@ -34,13 +34,13 @@ def noise_schedule(base: Base, zero_terminal_snr: bool) -> DDPMScheduler:
     if schedule.config.prediction_type == "epsilon":
         raise ConfigError(
             f"objective.zero_terminal_snr is true, but {base.name} predicts the noise (epsilon), which says nothing "
-            "of the image where there is only noise. Set it to false, or take a base with v-prediction."
+            "about the image at zero SNR. Set it to false, or use a base with v-prediction."
         )
     return DDPMScheduler.from_config(schedule.config, rescale_betas_zero_snr=True)
 
 
 def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, device: torch.device) -> Denoiser:
-    """The frozen UNet in the compute type, and what is trained beside or in it in float32; at step 0 it is the base."""
+    """The frozen UNet in the compute type, and the trained weights in float32; at step 0 its output is the base's."""
     unet = base.load_unet(DTYPES[precision])
     controlnet = None
     if "controlnet" in model.trained:
@@ -68,18 +68,18 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
 
 
 def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed: int) -> ControlNetModel:
-    """A new one, in float32."""
-    condition, told = CONDITIONS[model.condition], uses_metadata(model, base)
+    """A new ControlNet, in float32."""
+    condition, conditioned = CONDITIONS[model.condition], uses_metadata(model, base)
     attention = model.controlnet == "3d+attention"
-    kind: type[ControlNetModel] = SatControlNet if told else ControlNetModel
-    settings: dict[str, Any] = {"null_metadata": model.null_metadata} if told else {}
+    kind: type[ControlNetModel] = SatControlNet if conditioned else ControlNetModel
+    settings: dict[str, Any] = {"null_metadata": model.null_metadata} if conditioned else {}
     if model.controlnet != "2d":
         kind = SatControlNet3D
-        settings |= {"use_metadata": told, "use_temporal_transformer": attention}
+        settings |= {"use_metadata": conditioned, "use_temporal_transformer": attention}
     if attention and (width := unet.config.block_out_channels[0]) % 32:
         raise ConfigError(
-            f"model.controlnet is 3d+attention, whose attention works in 32 groups of channels; {base.name} has "
-            f"{width} at first. Choose 3d, or a base with a multiple of 32."
+            f"model.controlnet is 3d+attention, whose attention needs 32 groups of channels; {base.name} starts "
+            f"with {width}. Choose 3d, or a base with a multiple of 32."
         )
     return controlnet_from_unet(
         unet,
@@ -93,10 +93,10 @@ def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed
 
 
 def compute_type(precision: str, device: torch.device) -> torch.dtype:
-    """What products are computed in.
+    """The type for matrix products.
 
-    CPUs without units for bfloat16 multiply it several times slower than float32: `bf16` only keeps the frozen weights
-    in it there.
+    CPUs without bfloat16 units multiply it several times slower than float32: there `bf16` only stores the frozen
+    weights in it.
     """
     if precision == "bf16" and device.type == "cpu" and not bfloat16_units():
         return torch.float32
@@ -104,8 +104,8 @@ def compute_type(precision: str, device: torch.device) -> torch.dtype:
 
 
 def bfloat16_units() -> bool:
-    """Whether this CPU multiplies bfloat16 itself (AVX-512 BF16, AMX, or the ones of ARM)."""
-    # Older releases of PyTorch do not tell.
+    """Whether this CPU multiplies bfloat16 natively (AVX-512 BF16, AMX, or ARM's)."""
+    # Older releases of PyTorch cannot report it.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
@@ -114,7 +114,7 @@ def optimizer_of(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim
     """AdamW: PyTorch's fused one, or bitsandbytes' with moments in 8 bits."""
     if train.optimizer == "adamw8bit":
         adamw = importlib.import_module("bitsandbytes").optim.AdamW8bit
-        for weight in weights:  # as it does in its first step; moments made before that would lie in another order
+        for weight in weights:  # as in its first step; moments created before that would have another memory order
             weight.data = weight.data.contiguous()
         eight_bit: torch.optim.Optimizer = adamw(weights, lr=train.learning_rate, weight_decay=train.weight_decay)
         return eight_bit
@@ -125,7 +125,7 @@ def _speed_up(network: ModelMixin, model: ModelConfig) -> None:
     if model.attention == "xformers":
         network.enable_xformers_memory_efficient_attention()
     if model.channels_last:
-        # Not by network.to, which fails on the five axes of 3D convolutions.
+        # Not by network.to, which fails on the 5-D weights of 3D convolutions.
         for weight in network.parameters():
             if weight.ndim == 4:
                 weight.data = weight.data.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The denoising loss: the base's own prediction type, weighted by timestep and by place."""
+"""The denoising loss: the base's own prediction type, weighted by timestep and by location."""
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +12,15 @@ def denoising_loss(
     """Squared error of the base's own prediction type, per example.
 
     Args:
-        denoiser: a `models.denoiser.Denoiser`, or anything that is called like one.
+        denoiser: a `models.denoiser.Denoiser`, or anything with its call signature.
         schedule: noise schedule and prediction type of the base.
-        batch: what `Examples` gives, with a leading axis B, on the device. `noise` is what the target is made of,
-            `input_noise` what the latents are hidden in: they differ under input perturbation (Ning et al. 2023,
-            algorithm 1). With `loss_weights` (B, h, w), the squared error of a cell counts that often.
-        min_snr_gamma: see `min_snr_weight`; 0 = every timestep counts the same.
+        batch: from `Examples`, with a leading axis B, on the device. `noise` defines the target,
+            `input_noise` is added to the latents: they differ under input perturbation (Ning et al. 2023,
+            algorithm 1). With `loss_weights` (B, h, w), the squared error of a cell is multiplied by it.
+        min_snr_gamma: see `min_snr_weight`; 0 = uniform.
 
     Returns:
-        weighted (B,) float32, to be minimised; plain (B,) float32, the mean squared error without any weight, no grad.
+        weighted (B,) float32, to be minimised; plain (B,) float32, the unweighted mean squared error, no grad.
     """
     latents, noise, timesteps = batch["latents"], batch["noise"], batch["timestep"]
     noisy = schedule.add_noise(latents, batch["input_noise"], timesteps)
@@ -35,15 +35,15 @@ def denoising_loss(
 
 
 def predict(denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """What the denoiser says of noisy latents (B, C, h, w) at timesteps (B,) with a batch's captions and conditions."""
+    """Prediction for noisy latents (B, C, h, w) at timesteps (B,) with a batch's captions and conditions."""
     condition = batch["condition"] if batch["condition"].is_floating_point() else batch["condition"].float() / 255
-    told = {name: batch[name] for name in ("metadata", "cond_metadata") if name in batch}
-    prediction: Tensor = denoiser(noisy, timesteps, batch["encoder_hidden_states"], condition, **told)
+    metadata = {name: batch[name] for name in ("metadata", "cond_metadata") if name in batch}
+    prediction: Tensor = denoiser(noisy, timesteps, batch["encoder_hidden_states"], condition, **metadata)
     return prediction
 
 
 def prediction_target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What the network should say: the noise, the velocity (Salimans and Ho 2022, appendix D) or the clean latents."""
+    """The target: the noise, the velocity (Salimans and Ho 2022, appendix D) or the clean latents."""
     match schedule.config.prediction_type:
         case "epsilon":
             return noise
@@ -62,8 +62,8 @@ def prediction_target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, t
 def min_snr_weight(schedule: DDPMScheduler, timesteps: Tensor, gamma: float) -> Tensor:
     """Weight of an example, min-SNR-gamma (Hang et al. 2023, section 3.4).
 
-    The paper weighs the error of the clean latents by min(SNR, gamma). The same objective in the other predictions:
-    the error of the noise is SNR times as large, that of the velocity SNR + 1 times.
+    The paper weighs the error of the clean latents by min(SNR, gamma). Equivalently for the other prediction types: the
+    error of the noise is SNR times as large, that of the velocity SNR + 1 times.
 
     Args:
         schedule: gives SNR(t) = alpha_bar / (1 - alpha_bar) and the prediction type.
@@ -85,11 +85,11 @@ def min_snr_weight(schedule: DDPMScheduler, timesteps: Tensor, gamma: float) -> 
 
 
 def damage_weights(mask: Tensor, weights: list[float], size: int) -> Tensor:
-    """How much the error of each latent cell counts, from the damage mask.
+    """Loss weight of each latent cell, from the damage mask.
 
     Args:
         mask: (H, W) uint8: 0 background, 1 to 4 damage classes, 255 not assessable.
-        weights: of the values 0 to 4; 255 always weighs 0.
+        weights: of the values 0 to 4; 255 always has weight 0.
         size: latent cells along each axis.
 
     Returns:

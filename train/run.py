@@ -1,4 +1,4 @@
-"""One training as `python -m train` runs it: mistakes are messages, the exit status says how it ended."""
+"""One training as `python -m train` runs it: mistakes become messages, the exit status tells how it ended."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from train.processes.interrupt import Stopped, end_workers
 
 
 def run(config: Config) -> int:
-    """Run; a mistake of the user's or a fault of the disk is one message, not a traceback."""
+    """Run; a user error or a disk fault gives one message, not a traceback."""
     try:
         return train(config)
     except PeerLost as error:
@@ -28,10 +28,10 @@ def run(config: Config) -> int:
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         return stopped.status
-    except torch.OutOfMemoryError as error:  # in the loop, `train.watching.memory` knows what would fit
+    except torch.OutOfMemoryError as error:  # in the loop, `train.watching.memory` finds what would fit
         print(
-            f"error: out of memory, not in a training step ({first_sentence(error)}). The checkpoints are where they "
-            "were. Lower train.micro_batch or validation.images, or use a larger device.",
+            f"error: out of memory, not in a training step ({first_sentence(error)}). The checkpoints are "
+            "unchanged. Lower train.micro_batch or validation.images, or use a larger device.",
             file=sys.stderr,
         )
         return 2
@@ -47,7 +47,7 @@ def run(config: Config) -> int:
 
 
 def leave(message: str, status: int) -> NoReturn:
-    """End at once: what is left of the process group would wait for the one that is lost."""
+    """Exit at once: the rest of the process group would wait for the lost process."""
     print(f"\nerror: {message}", file=sys.stderr, flush=True)
     end_workers()
     os._exit(status)

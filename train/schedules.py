@@ -8,10 +8,10 @@ def learning_rate(step: int, *, peak: float, steps: int, warmup_steps: int, deca
 
     Args:
         step: 0 for the first update.
-        peak: the constant part.
+        peak: the constant value.
         steps: of the whole run.
         warmup_steps: the ramp reaches the peak at this step.
-        decay_steps: the last ones, over which it falls.
+        decay_steps: the last ones, over which it decays.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
@@ -22,5 +22,5 @@ def learning_rate(step: int, *, peak: float, steps: int, warmup_steps: int, deca
 
 
 def ema_decay(step: int, *, limit: float) -> float:
-    """Decay of the averaged weights at an update: low at first, so that the start is forgotten."""
+    """Decay of the EMA at an update: low at first, so that the initial weights are forgotten."""
     return min(limit, (1 + step) / (10 + step))

@@ -11,7 +11,7 @@ class Stage:
     """A range of optimizer steps with one dataset, resolution and batch."""
 
     first_step: int
-    last_step: int  # not taken
+    last_step: int  # exclusive
     first_ordinal: int  # examples drawn before `first_step`
     dataset: Path
     resolution: int | None  # px; None = as the dataset was built
@@ -25,7 +25,7 @@ class Stage:
 
 
 def stages_of(config: Config) -> list[Stage]:
-    """Every stage of a run, the first one from step 0; what a later one does not name stays as it was."""
+    """Every stage of a run, the first one from step 0; what a later one omits stays as before."""
     data, train = config.data, config.train
     starts = [0, *(stage.from_step for stage in train.curriculum)]
     ends = [*starts[1:], train.steps]
@@ -51,5 +51,5 @@ def stages_of(config: Config) -> list[Stage]:
 
 
 def stage_at(stages: list[Stage], step: int) -> int:
-    """Number of the stage that a step belongs to; after the end, the last."""
+    """Number of the stage of a step; after the end, the last."""
     return next((number for number, stage in enumerate(stages) if step < stage.last_step), len(stages) - 1)

@@ -1,4 +1,4 @@
-"""What a run says of itself before its first step."""
+"""The summary that a run prints before its first step."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from train.watching.memory import bytes_of, readable
 
 
 def start_card(run: Run, examples: Sequence[Examples], threads: str) -> str:
-    """A few lines: what is trained, on how much, for how long, in how much memory, by how many threads."""
+    """A few lines: what is trained, on how much data, for how long, with how much memory and how many threads."""
     each_stage = [_examples(run, stage, each) for stage, each in zip(run.stages, examples, strict=True)]
     rows = {
         "trained": f"{run.config.model.trained}, {_size(_trained(run))}",
         "frozen": f"UNet, {_size(_frozen(run))}",
         "examples": "; then ".join(each_stage),
-        "steps": f"{run.config.train.steps:,} in all, {run.state.step:,} done; {_epochs(run, examples):,.1f} epochs",
+        "steps": f"{run.config.train.steps:,} in total, {run.state.step:,} done; {_epochs(run, examples):,.1f} epochs",
         "memory": _memory(run),
         "cache": _cache(run, examples),
         "validation": _validation(run),
@@ -58,7 +58,7 @@ def _epochs(run: Run, examples: Sequence[Examples]) -> float:
 
 
 def _memory(run: Run) -> str:
-    """Before activations, which depend on kernels: `peak_memory_gb` in metrics.jsonl has the whole."""
+    """Memory without activations, which depend on kernels: `peak_memory_gb` in metrics.jsonl is the total."""
     trained = bytes_of([local(weight) for weight in _trained(run)])
     moments = trained // 2 if run.config.train.optimizer == "adamw8bit" else 2 * trained
     parts = {
@@ -70,13 +70,13 @@ def _memory(run: Run) -> str:
     }
     listed = ", ".join(f"{name} {readable(size)}" for name, size in parts.items() if size)
     sharded = " (trained weights sharded by FSDP2)" if is_sharded(run.state.weights) else ""
-    return f"{readable(sum(parts.values()))} per process before activations: {listed}{sharded}"
+    return f"{readable(sum(parts.values()))} per process without activations: {listed}{sharded}"
 
 
 def _cache(run: Run, examples: Sequence[Examples]) -> str:
     match run.config.run.cache_in:
         case "off":
-            return "off: VAE and text encoder work in every step"
+            return "off: VAE and text encoder run in every step"
         case "memory":
             return "in memory"
     caches = [cache for each in examples for cache in (each.latents, each.text) if isinstance(cache, FileCache)]
@@ -88,8 +88,8 @@ def _validation(run: Run) -> str:
     if not run.validations:
         return "none (validation.every is 0)"
     settings, held_out = run.config.validation, run.validations[-1]
-    trained = ", WHICH IS TRAINED ON: this loss is not of new places" * (settings.split == run.config.data.split)
+    trained = ", WHICH IS TRAINED ON: this loss is not on held-out places" * (settings.split == run.config.data.split)
     return (
         f"{len(held_out.patches)} patches of {settings.split!r} every {settings.every:,} steps, "
-        f"{held_out.images} of them as images{trained}"
+        f"{held_out.images} of them with images{trained}"
     )

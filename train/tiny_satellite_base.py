@@ -1,10 +1,10 @@
-"""Teach the tiny base metadata, as DiffusionSat was taught them starting from Stable Diffusion 2.1.
+"""Fine-tune the tiny base on metadata, as DiffusionSat was from Stable Diffusion 2.1.
 
     python -m train.tiny_satellite_base --work runs/tiny-satellite --out tiny-satellite
 
 Simulates a release in which season and pixel size differ from scene to scene, builds its 128 px patches, gives the UNet
 of `tiny` metadata embeddings and trains the whole UNet on pre and post images. VAE and text encoder stay. What a stage
-left in the work folder is used again.
+left in the work folder is reused.
 """
 
 import shutil
@@ -36,7 +36,7 @@ from train.stages import stages_of
 
 README = """# The tiny satellite base
 
-The `tiny` base whose UNet was also taught DiffusionSat's metadata, on simulated scenes that show season and pixel size.
+The `tiny` base, its UNet fine-tuned with DiffusionSat's metadata on simulated scenes of varied season and pixel size.
 For demos and tests, not for research results. Made by
 
     {command}
@@ -54,30 +54,30 @@ def train_tiny_satellite_base(
     steps: int = 1500,
     batch: int = 32,
 ) -> None:
-    """Teach the tiny base metadata on simulated data.
+    """Fine-tune the tiny base on metadata with simulated data.
 
     Args:
-        work: folder for the simulated release, the dataset and the cache; kept, and used again if there.
+        work: folder for the simulated release, the dataset and the cache; kept, and reused if present.
         out: the diffusers folder to write; must not exist.
         scenes: simulated locations; every fifth is held out.
         seed: of the simulation, the new weights and the examples.
         steps: optimizer steps.
-        batch: images of a step.
+        batch: images per step.
 
     Raises:
-        ConfigError: `out` is there.
+        ConfigError: `out` exists.
     """
     if out.exists():
-        raise ConfigError(f"out {out} is there already. Name another folder.")
+        raise ConfigError(f"out {out} already exists. Name another folder.")
     if not (work / "release").exists():
         simulate(out=work / "release", scenes=scenes, seed=seed, varied=True)
     if not (work / "dataset").exists():
         build(source=work / "release", out=work / "dataset", size=RESOLUTION_PX)
     start = untaught(work / "start", seed)
     config = Config(
-        # Captions that count buildings would tell the pixel size, and metadata would not be needed for it.
+        # Captions that count buildings would reveal the pixel size, making metadata redundant.
         data=DataConfig(dataset=work / "dataset", direction="both", caption_styles={"diffusionsat": 1.0}),
-        model=ModelConfig(base=str(start.folder), condition="latents"),  # no image is read while training
+        model=ModelConfig(base=str(start.folder), condition="latents"),  # no image is read during training
         train=TrainConfig(seed=seed, steps=steps),
         run=RunConfig(out=work, cache=work / "cache"),
     )
@@ -109,7 +109,7 @@ def optimise(
 
 
 def untaught(folder: Path, seed: int) -> Base:
-    """The tiny base with a UNet that takes metadata and has not learned any."""
+    """The tiny base with a UNet that accepts metadata but is not yet trained on it."""
     if not folder.exists():
         torch.manual_seed(seed)
         unet = SatUNet.from_unet(load_base("tiny").load_unet())
@@ -119,7 +119,7 @@ def untaught(folder: Path, seed: int) -> Base:
 
 
 def teach(start: Base, examples: Examples, steps: int, batch: int) -> SatUNet:
-    """Train the whole UNet on a loss like the trainer's; returns the exponential moving average."""
+    """Train the whole UNet on a loss like the trainer's; returns the EMA."""
     unet = start.load_unet().requires_grad_(True)
     denoiser, schedule = Denoiser(unet), start.load_noise_schedule()
     average = EMAModel(unet.parameters(), decay=0.998, use_ema_warmup=True, power=0.75)
@@ -137,7 +137,7 @@ def teach(start: Base, examples: Examples, steps: int, batch: int) -> SatUNet:
 
 
 def save(out: Path, start: Base, unet: SatUNet, command: str) -> None:
-    """A plain folder, in the types of the tiny base, that `load_base` and `SatPipeline.from_pretrained` read."""
+    """Write a plain folder, in the types of the tiny base, for `load_base` and `SatPipeline.from_pretrained`."""
     out.mkdir(parents=True)
     (out / "README.md").write_text(README.format(command=command))
     SatPipeline(

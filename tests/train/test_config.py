@@ -62,15 +62,15 @@ def test_a_saved_config_reads_back_the_same(tmp_path: Path) -> None:
         (["--train.steps=many"], "train.steps"),
         (["--train.precision=fp8"], "fp8"),
         (["--data.resolution=100"], "data.resolution is 100; the VAE needs a multiple of 8."),
-        (["--train.steps=100"], "train.warmup_steps 500 and train.decay_steps 0 do not fit into train.steps 100"),
-        (["--data.caption_dropout=2"], "data.caption_dropout is 2.0; it is a share"),
+        (["--train.steps=100"], "train.warmup_steps 500 and train.decay_steps 0 exceed train.steps 100"),
+        (["--data.caption_dropout=2"], "data.caption_dropout is 2.0; expected a share"),
         (["--data.caption_styles={}"], "data.caption_styles is empty"),
         (["--data.caption_styles={short: 0}"], "data.caption_styles.short is 0.0; a weight must be positive"),
         (
             ["--objective.damage_weights={destryed: 2}"],
             "objective.damage_weights.destryed: no such class. Did you mean destroyed?",
         ),
-        (["--objective.noise_offset=-1"], "objective.noise_offset is -1.0; 0 switches it off."),
+        (["--objective.noise_offset=-1"], "objective.noise_offset is -1.0; 0 disables it."),
         (
             ["--model.trained=lora", "--model.condition=latents"],
             "model.condition is latents, but model.trained is lora",
@@ -169,7 +169,7 @@ def test_no_number_is_infinite(word: str) -> None:
 
 
 def test_going_back_names_where_to() -> None:
-    with pytest.raises(ConfigError, match=r"run.go_back is true, but run.resume is latest. Name the checkpoint"):
+    with pytest.raises(ConfigError, match=r"run.go_back is true, but run.resume is latest. Name the one to restart"):
         parse_config([*REQUIRED, "--run.go_back=true"])
 
 

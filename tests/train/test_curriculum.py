@@ -67,7 +67,7 @@ def test_stages_that_do_not_fit_are_named() -> None:
             ["--data.dataset=d", "--run.out=r", "--train.curriculum=[{from_step: 9, resolution: 12}, {from_step: 8}]"]
         )
     assert "train.curriculum[0].resolution must be a multiple of 8" in str(error.value)
-    assert "train.curriculum[1].from_step is 8; it must lie between 9 and train.steps 10000" in str(error.value)
+    assert "train.curriculum[1].from_step is 8; it must be between 9 and train.steps 10000" in str(error.value)
     config = parse_config(["--data.dataset=d", "--run.out=r", "--train.curriculum=[{from_step: 9, global_batch: 6}]"])
     with pytest.raises(ConfigError, match=r"global_batch of train\.curriculum\[0\] is 6; .* The nearest is 8"):
         check_batches(config.train, 1)

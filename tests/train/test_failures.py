@@ -37,9 +37,7 @@ def test_a_disk_that_takes_no_more_leaves_the_older_checkpoint(tmp_path: Path, a
 
 def test_a_run_folder_that_cannot_be_written_is_named(tmp_path: Path, arguments: Arguments) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(
-        ConfigError, match=r"run\.out is .*file/run, which cannot be written to.*a part of .* is a file"
-    ):
+    with pytest.raises(ConfigError, match=r"run\.out is .*file/run, which is not writable.*a part of .* is a file"):
         run(arguments("file/run"))
 
 
@@ -121,7 +119,7 @@ def test_too_little_memory_for_the_frozen_encoders_says_so(
         return encode_images(vae, pixels)
 
     monkeypatch.setattr("train.inputs.encode.encode_images", too_large)
-    with pytest.raises(TrainingError, match=r"train.micro_batch 4 does not fit into cpu.* train.micro_batch 2 does"):
+    with pytest.raises(TrainingError, match=r"train.micro_batch 4 does not fit on cpu.* train.micro_batch 2 does"):
         run(arguments("run", "--train.micro_batch=4", "--run.cache_in=off"))
 
 

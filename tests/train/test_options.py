@@ -132,7 +132,7 @@ def test_moments_of_before_there_was_a_choice_are_those_of_adamw(
     capsys.readouterr()
     run(arguments("run", *SHORT, "--run.save_every=1", "--run.keep_last=0"))
     printed = capsys.readouterr().out
-    assert f"going on from {second}" in printed and "anew" not in printed
+    assert f"resuming from {second}" in printed and "newly initialised" not in printed
     again = load_file(third / OPTIMIZER)
     assert right.keys() == again.keys() and all(torch.equal(again[name], right[name]) for name in right)
 

@@ -116,7 +116,7 @@ def test_what_the_refusal_recommends_is_enough(tmp_path: Path, name: str) -> Non
 def test_what_nothing_can_allow_is_said(tmp_path: Path, name: str) -> None:
     new = changed(name, OTHER_NETWORKS[name])
     new = replace(new, run=replace(new.run, resume_allow=[name]))
-    with pytest.raises(CheckpointError, match=rf"{name} was .* makes another network.*new run\.out") as error:
+    with pytest.raises(CheckpointError, match=rf"{name} was .* gives another network.*new run\.out") as error:
         check_same_experiment(write(tmp_path, 4), new, **SAME)
     assert "resume_allow" not in str(error.value)
 
@@ -199,7 +199,7 @@ def test_what_the_checkpoint_lacks_starts_anew(
     new = ["--train.optimizer=adamw8bit", "--train.precision=fp16", "--train.ema_decay=0.9", "--train.steps=4"]
     allowed = "--run.resume_allow=[train.optimizer,train.precision,train.ema_decay]"
     assert run(arguments("run", *new, "--run.save_every=1", allowed)) == 0
-    assert "anew: the average, the optimizer's moments, the loss scale" in capsys.readouterr().out
+    assert "newly initialised: the EMA, the optimizer's moments, the loss scale" in capsys.readouterr().out
     before, after = (step_folder(tmp_path / "run/checkpoints", step) for step in (3, 4))
     name = "controlnet/diffusion_pytorch_model.safetensors"
     old, weights, average = (load_file(path) for path in (before / name, after / name, after / "ema" / name))

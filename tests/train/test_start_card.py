@@ -38,11 +38,11 @@ def test_the_card_counts_what_is_trained_and_on_how_much(
     assert said["trained"] == f"controlnet, {trained:,} parameters in float32"
     assert said["frozen"] == f"UNet, {frozen:,} parameters in float32"
     megabytes = 4 * (frozen + 5 * trained) / 1e6  # weights, gradients, two moments, average
-    assert said["memory"].startswith(f"{megabytes:.2f} MB per process before activations")
+    assert said["memory"].startswith(f"{megabytes:.2f} MB per process without activations")
     assert said["cache"].endswith(f" MB of latents and captions in {tmp_path / 'cache'}")
     patches = len(open_dataset(tiny_dataset, "train"))
     assert said["examples"].startswith(f"{2 * patches} views of {patches} patches in an epoch; a step takes 4: 1 proc")
-    assert said["steps"] == f"4 in all, 0 done; {16 / (2 * patches):.1f} epochs"
+    assert said["steps"] == f"4 in total, 0 done; {16 / (2 * patches):.1f} epochs"
     assert said["validation"].startswith("none")
 
 
@@ -81,5 +81,5 @@ def test_a_tracker_that_does_not_start_is_named(arguments: Arguments, monkeypatc
 def test_validation_on_what_is_trained_on_is_named(split: str, named: bool) -> None:
     config = SimpleNamespace(data=DataConfig(dataset=Path("d")), validation=ValidationConfig(every=5, split=split))
     run: Any = SimpleNamespace(config=config, validations=[SimpleNamespace(patches=[1, 2], images=1)])
-    assert _validation(run).startswith(f"2 patches of {split!r} every 5 steps, 1 of them as images")
+    assert _validation(run).startswith(f"2 patches of {split!r} every 5 steps, 1 of them with images")
     assert ("trained on" in _validation(run).lower()) is named

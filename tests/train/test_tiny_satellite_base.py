@@ -35,5 +35,5 @@ def test_two_steps(tmp_path: Path, tiny_dataset: Path) -> None:
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline("a", metadata={"gsd": 0.5}, num_inference_steps=1).images[0].size == (128, 128)
     assert "python -m train.tiny_satellite_base" in (out / "README.md").read_text()
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         train_tiny_satellite_base(work=work, out=out)

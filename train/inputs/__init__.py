@@ -1,1 +1,1 @@
-"""What the network sees in one draw, and the cache of what the frozen encoders say."""
+"""The training examples, and the cache of the frozen encoders' outputs."""

@@ -1,7 +1,7 @@
-"""What the frozen VAE and text encoder say of the data, computed once: on disk, memory-mapped ever after, or in memory.
+"""Outputs of the frozen VAE and text encoder, computed once: on disk, then memory-mapped, or in memory.
 
-Every entry has a key of its own, a hash of what went in (image bytes or token ids, preprocessing, network weights).
-Any run that needs the same numbers finds them, whatever else it needs, and no stale number can be read.
+Every entry has its own key, a hash of its inputs (image bytes or token ids, preprocessing, network weights).
+Any run that needs the same values finds them, and no stale value can be read.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from train.inputs.views import Shown
 from train.processes.first_process import from_main
 
 FORMAT = 3  # raise when the meaning of an entry changes
-PACK = 64  # entries of a file at most
+PACK = 64  # maximum entries per file
 ENCODE_BATCH = 8
 
 Item = TypeVar("Item")
@@ -53,7 +53,7 @@ class FileCache:
 
 @dataclass(frozen=True)
 class MemoryCache:
-    """Entry i of every tensor, kept in memory; data workers share it."""
+    """Entry i of every tensor, kept in memory and shared by data workers."""
 
     tensors: dict[str, Tensor]
 
@@ -69,10 +69,10 @@ def cache_latents(
 
     Args:
         accelerator: its processes share the work.
-        folder: of the cache on disk; None keeps it in memory.
+        folder: of the cache on disk; None = in memory.
         base: whose VAE encodes.
         images: each with the `sha256` of its file, and `pixels`.
-        resolution: side that they are shown at, px; a part of the key.
+        resolution: side that they are resized to, px; part of the key.
     """
     vae_hash = base.weights_hash("vae")
 
@@ -98,8 +98,8 @@ def cache_latents(
 def cache_text(accelerator: Accelerator, folder: Path | None, base: Base, token_ids: Tensor) -> Entries:
     """The text encoder's last hidden state `states` of every text, (chunks * 77, D) float32.
 
-    `token_ids`, (B, chunks, 77), are what is encoded and so what the key is made of: a tokenizer that says something
-    else finds nothing.
+    `token_ids`, (B, chunks, 77), are the encoder's input and so determine the key: a different tokenization gives a
+    different key.
     """
     text_hash = base.weights_hash("text_encoder")
 
@@ -133,12 +133,12 @@ def _fill(
     load_encoder: Callable[[], Callable[[list[Item]], dict[str, Tensor]]],
     description: str,
 ) -> Entries:
-    """Encode the entries that are not there yet, each by one process; networks are loaded only if there are any."""
+    """Encode missing entries, each by one process; networks are loaded only if there are any."""
     bar = partial(tqdm, desc=description, unit="pack", mininterval=1, disable=not accelerator.is_main_process)
-    if folder is None:  # every process has a memory of its own
+    if folder is None:  # every process has its own memory
         return MemoryCache(_encode(load_encoder(), bar(_cut(items, ENCODE_BATCH))))
     keys = [hashed([FORMAT, *key_of(item)]) for item in items]
-    # Another run may be filling the same folder: if every process looked by itself, each might miss something else.
+    # Another run may be filling the same folder: if each process looked for itself, they might disagree.
     files, places = from_main(accelerator, lambda: find(folder, keys))
     if missing := _missing(places, keys):
         from_main(accelerator, lambda: make_folder(folder))
@@ -152,7 +152,7 @@ def _fill(
         files, places = from_main(accelerator, lambda: find(folder, keys))
         if missing := _missing(places, keys):
             raise TrainingError(
-                f"{folder}: {len(missing)} entries vanished while others were encoded. Let nothing delete files in "
+                f"{folder}: {len(missing)} entries disappeared while others were encoded. Let nothing delete files "
                 "there, then run the same command again."
             )
     return FileCache(files, places)
@@ -163,7 +163,7 @@ def _cut(items: Sequence[Item], size: int) -> list[list[Item]]:
 
 
 def _missing(places: Places, keys: list[str]) -> list[int]:
-    """Entries that are nowhere; of equal ones the first."""
+    """Missing entries; of equal ones the first."""
     first = {keys[i]: i for i in reversed(np.flatnonzero(places[:, 0] < 0).tolist())}
     return sorted(first.values())
 
@@ -171,6 +171,6 @@ def _missing(places: Places, keys: list[str]) -> list[int]:
 def _encode(
     encode: Callable[[list[Item]], dict[str, Tensor]], batches: "Sequence[list[Item]] | tqdm[list[Item]]"
 ) -> dict[str, Tensor]:
-    """All batches one after the other, on the CPU."""
+    """Encode batch by batch; outputs on the CPU."""
     encoded = [{name: x.cpu() for name, x in encode(batch).items()} for batch in batches]
     return {name: torch.cat([batch[name] for batch in encoded]).contiguous() for name in encoded[0]}

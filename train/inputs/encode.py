@@ -1,4 +1,4 @@
-"""Without a cache: the frozen VAE and text encoder at work in every step."""
+"""Training without a cache: the frozen VAE and text encoder run in every step."""
 
 from collections.abc import Callable
 
@@ -15,15 +15,15 @@ Batch = dict[str, Tensor]
 
 
 def unchanged(batch: Batch) -> Batch:
-    """A batch from the cache is ready."""
+    """Return a batch from the cache unchanged."""
     return batch
 
 
 def encoder_of(base: Base, recipe: Recipe, device: torch.device) -> Callable[[Batch], Batch]:
-    """Loads both networks onto the device, float32.
+    """Load both networks onto the device, float32.
 
     Returns:
-        What turns a batch of `Examples` without a cache into the one that it would be with it.
+        A function that turns a batch of uncached `Examples` into the one the cache would give.
     """
     vae, text_encoder = base.load_vae().to(device), base.load_text_encoder().to(device)
 

@@ -1,4 +1,4 @@
-"""What the network sees in one draw: a pure function of (dataset, config, seed, ordinal), made in the data worker."""
+"""One training example: a pure function of (dataset, config, seed, ordinal), computed in the data worker."""
 
 import zlib
 from collections.abc import Sequence
@@ -39,23 +39,23 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
     views: list[View]
     captions: list[Captions]  # per view
     empty_caption: int  # row of `text`
-    latents: Entries | None  # None = encoded in the step, see train/inputs/encode.py
+    latents: Entries | None  # None = encoded in each step, see train/inputs/encode.py
     latent_rows: dict[tuple[Phase, bool], int]  # (phase, mirrored) -> row of the first patch in `latents`
     text: Entries  # `states`, or `token_ids` without a cache
     recipe: Recipe
-    metadata: Metadata | None = None  # None = no network is told any
+    metadata: Metadata | None = None  # None = no network is conditioned on it
 
     def __getitem__(self, ordinal: int) -> dict[str, Tensor]:
         """One example.
 
         Returns:
-            latents (C, h, w) float32, scaled; noise (C, h, w) float32, which the target is made of; input_noise, the
+            latents (C, h, w) float32, scaled; noise (C, h, w) float32, that defines the target; input_noise, the
             same plus the input perturbation; timestep () int64; encoder_hidden_states (T, D) float32; condition
-            (K, H, W) uint8 pixels, of a sequence all its images one behind the other, pre first, or (C, h, w) float32
+            (K, H, W) uint8 pixels, for a sequence all images concatenated, pre first, or (C, h, w) float32
             latents; loss_weights (h, w) float32, with damage weights only; metadata (7,) and cond_metadata (7,), of a
-            sequence (7, T), float32, NaN = unknown, only if a network is told them;
-            fingerprint () int64, a checksum of everything that was drawn. Without a cache target_pixels (3, H, W)
-            uint8, spread (C, h, w) and token_ids stand in the place of latents and encoder_hidden_states.
+            sequence (7, T), float32, NaN = unknown, only if a network is conditioned on them;
+            fingerprint () int64, a checksum of everything drawn. Without a cache target_pixels (3, H, W)
+            uint8, spread (C, h, w) and token_ids replace latents and encoder_hidden_states.
         """
         recipe = self.recipe
         index = view_of(recipe.seed, ordinal, len(self.views))
@@ -73,9 +73,9 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             extra = rng.standard_normal(recipe.latent_shape, dtype=np.float32)
             input_noise = noise + np.float32(recipe.input_perturbation) * extra
         drawn = [np.array([index, caption, timestep]), noise, spread, input_noise]
-        told: dict[str, Tensor] = {}
+        metadata: dict[str, Tensor] = {}
         if self.metadata is not None:
-            told, dropped = self.metadata.draw(rng, view)
+            metadata, dropped = self.metadata.draw(rng, view)
             drawn.append(dropped)
         example = {
             "noise": torch.from_numpy(noise),
@@ -84,7 +84,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             "fingerprint": torch.tensor(zlib.crc32(b"".join(part.tobytes() for part in drawn))),
         }
         row = self.images[view.patch] if self.images.column_names else {}  # decodes every image in it
-        return example | self._target(view, row, spread) | self._text(caption) | self._shown(view, row) | told
+        return example | self._target(view, row, spread) | self._text(caption) | self._shown(view, row) | metadata
 
     def __getitems__(self, ordinals: list[int]) -> list[dict[str, Tensor]]:
         """The examples of one micro-batch."""
@@ -102,7 +102,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         return {"encoder_hidden_states" if name == "states" else name: value for name, value in entry.items()}
 
     def _shown(self, view: View, row: dict[str, Any]) -> dict[str, Tensor]:
-        """The condition and the weights of the loss."""
+        """The condition and the loss weights."""
         recipe, found = self.recipe, {}
         if recipe.show_latents is not None and self.latents is not None:
             found["condition"] = self._posterior(self.latents, view.source, view)["mean"] * recipe.show_latents
@@ -125,12 +125,12 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Stands for the cache of the text: (chunks, 77) token ids."""
+    """Stands in for the text cache: (chunks, 77) token ids."""
 
     ids: Tensor
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Of one text."""
+        """Token ids of one text."""
         return {"token_ids": self.ids[index]}
 
 
@@ -151,10 +151,10 @@ def loss_mask(row: dict[str, Any]) -> np.ndarray:
 def prepare_examples(
     accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: DDPMScheduler, dataset: Dataset
 ) -> Examples:
-    """Fill the cache and tie dataset, captions and cache together.
+    """Fill the cache and combine dataset, captions and cache.
 
     Raises:
-        ConfigError: patches of several sizes, a patch without a caption of a style, or without a mask that is shown.
+        ConfigError: patches of several sizes, a patch lacks a caption of a style, or a mask the condition needs.
     """
     data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
     if recipe.condition.with_mask:
@@ -167,7 +167,7 @@ def prepare_examples(
     if cut:
         accelerator.print(
             f"{cut} of {len(texts)} captions are longer than data.text_chunks {data.text_chunks} (77 tokens each) and "
-            f"are cut off; {needed} would hold them all."
+            f"are truncated; {needed} would fit them all."
         )
     phases = {view.target for view in views} | ({view.source for view in views} if recipe.show_latents else set())
     kinds = [
@@ -200,11 +200,11 @@ def prepare_examples(
 
 
 def columns_shown(recipe: Recipe, views: Sequence[View], *, encoded: bool) -> list[str]:
-    """The columns that examples are made of: a row is decoded with all its images, so no others may be in it.
+    """The columns that examples need: decoding a row decodes all its images, so no others are selected.
 
     Args:
-        recipe: what is shown of a patch.
-        views: all that are drawn.
+        recipe: the inputs of an example.
+        views: all views in use.
         encoded: whether latents come from the cache.
     """
     columns: set[str] = set()
@@ -222,20 +222,20 @@ def columns_shown(recipe: Recipe, views: Sequence[View], *, encoded: bool) -> li
 
 
 def check_histories(stage: Stage, dataset: Dataset, images: int) -> None:
-    """Stop unless every patch has so many images of before the event."""
+    """Raise unless every patch has so many pre-event images."""
     if short := too_short(dataset, images):
         raise ConfigError(
-            f"data.sequence is {images}, but {len(short)} patches of {stage.dataset} have fewer images of before the "
-            f"event, the first is {short[0]}. Lower it, or build the dataset from a source whose places all have a "
+            f"data.sequence is {images}, but {len(short)} patches of {stage.dataset} have fewer pre-event images, "
+            f"first {short[0]}. Lower it, or build the dataset from a source whose locations all have a "
             "history (docs/sources.md)."
         )
 
 
 def check_masks(dataset: Dataset) -> None:
-    """Stop unless every patch has a damage mask to show."""
+    """Raise unless every patch has a damage mask."""
     unlabelled = [row for row, labels in enumerate(dataset["labels"][:]) if labels not in WITH_MASK]
     if unlabelled:
         raise ConfigError(
-            f"model.condition shows the damage mask, but {len(unlabelled)} patches have no damage mask, the first is "
-            f"{dataset[unlabelled[0]]['patch_id']}. Leave their scenes out of the dataset, or choose pixels."
+            f"model.condition needs damage masks, but {len(unlabelled)} patches have no damage mask, first "
+            f"{dataset[unlabelled[0]]['patch_id']}. Exclude their scenes from the dataset, or set it to pixels."
         )

@@ -1,4 +1,4 @@
-"""What the networks are told of the images of an example: the dataset's metadata, some of it dropped (law 1)."""
+"""Metadata that the networks are conditioned on: the dataset's, some of it dropped (law 1)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ class Metadata:
     """The metadata of every image of a dataset, and how much of it is dropped."""
 
     rows: Mapping[Phase, Tensor]  # (patches, 7) float32, normalised, NaN = unknown
-    earlier: Tensor  # (patches, T - 1, 7), of the images that are shown beside pre, the newest first
-    dropout: float  # share of numbers that become unknown, each by itself
-    dropout_all: float  # share of images of which everything becomes unknown at once
+    earlier: Tensor  # (patches, T - 1, 7), of the other pre-event images, newest first
+    dropout: float  # share of values made unknown, each independently
+    dropout_all: float  # share of images with all values made unknown
 
     def draw(self, rng: np.random.Generator, view: View) -> tuple[dict[str, Tensor], NDArray[np.bool_]]:
-        """What one example is told; target and every image of the condition are dropped independently.
+        """Metadata of one example; dropped independently for the target and each input image.
 
         Returns:
-            `metadata` (7,) of the image to make, `cond_metadata` (7,) of the one that is shown or (7, T) of T of them,
-            and which of the numbers were dropped, (1 + T, 7).
+            `metadata` (7,) of the target image, `cond_metadata` (7,) of the input image or (7, T) of T of them,
+            and which values were dropped, (1 + T, 7).
         """
         target, shown = (self.rows[phase][view.patch][None] for phase in (view.target, view.source))
         images = torch.cat([target, shown, self.earlier[view.patch]])
@@ -43,17 +43,17 @@ class Metadata:
 
 
 def uses_metadata(model: ModelConfig, base: Base) -> bool:
-    """Whether a network of the run is told metadata: the base's UNet, a ControlNet, or both."""
+    """Whether a network of the run is conditioned on metadata: the base's UNet, a ControlNet, or both."""
     return model.metadata == "control" or (model.metadata == "base" and bool(base.config("unet").get("use_metadata")))
 
 
 def metadata_of(dataset: Dataset, resolution: int, dropout: float, dropout_all: float, sequence: int = 1) -> Metadata:
-    """The metadata of a dataset whose patches are shown at a resolution (px), checked and normalised.
+    """The metadata of a dataset whose patches are resized to a resolution (px), checked and normalised.
 
-    `sequence`: how many images of before the event are shown; every patch has them.
+    `sequence`: number of pre-event images used; every patch has them.
 
     Raises:
-        ConfigError: a number is out of its range.
+        ConfigError: a value is out of range.
     """
     sizes = dataset["size"][:]
     natural = {
@@ -68,7 +68,7 @@ def metadata_of(dataset: Dataset, resolution: int, dropout: float, dropout_all: 
         earlier = _earlier(dataset, sequence - 1, resolution)
     except MetadataError as error:
         raise ConfigError(
-            f"the dataset's columns metadata_pre, _post, _history: {error} Build it again, or set model.metadata none."
+            f"the dataset's columns metadata_pre, _post, _history: {error} Rebuild it, or set model.metadata none."
         ) from error
     return Metadata({"pre": pre, "post": post}, earlier, dropout, dropout_all)
 
@@ -78,5 +78,5 @@ def _earlier(dataset: Dataset, count: int, resolution: int) -> Tensor:
     if not count:
         return torch.empty(len(dataset), 0, len(METADATA_FIELDS))
     rows = zip(dataset["metadata_history"][:], dataset["size"][:], strict=True)
-    natural = [[shown_metadata(image, size, resolution) for image in newest(told, count)] for told, size in rows]
+    natural = [[shown_metadata(image, size, resolution) for image in newest(history, count)] for history, size in rows]
     return normalised_batch(natural, len(natural)).movedim(-1, 1).contiguous()

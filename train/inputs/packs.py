@@ -1,7 +1,7 @@
-"""The files of the cache: packs of entries, found by their keys.
+"""The files of the cache: packs of entries, indexed by key.
 
-A pack is a safetensors file whose header names the keys of its rows. `index.json` repeats them, so that a start reads
-one file instead of thousands; it is made anew from the packs wherever it does not fit them. Any number of processes and
+A pack is a safetensors file whose header names the keys of its rows. `index.json` repeats them, so that startup reads
+one file instead of thousands; it is updated from the packs where they disagree. Any number of processes and
 runs may write into one folder at the same time.
 """
 
@@ -38,7 +38,7 @@ Places = NDArray[np.int64]  # (entries, 2): number of the pack, row in it; -1 = 
 
 
 def find(folder: Path, keys: list[str]) -> tuple[list[Path], Places]:
-    """The packs that hold some of the keys, and where each key lies."""
+    """The packs that hold some of the keys, and the location of each key."""
     packs = _packs(folder) if folder.is_dir() else {}
     rows = {key: (name, row) for name, pack in packs.items() for row, key in enumerate(pack["keys"])}
     found = [rows.get(key) for key in keys]
@@ -49,41 +49,41 @@ def find(folder: Path, keys: list[str]) -> tuple[list[Path], Places]:
 
 
 def write_pack(folder: Path, keys: list[str], tensors: dict[str, Tensor]) -> None:
-    """Write some entries: of every tensor a row for each key.
+    """Write some entries: one row per key in every tensor.
 
     Raises:
-        TrainingError: the disk does not take it.
+        TrainingError: it cannot be written.
     """
     path = folder / f"{hashed(keys)}.safetensors"
     try:
         _put(path, lambda partial: save_file(tensors, partial, {"keys": json.dumps(keys)}))
     except (OSError, SafetensorError) as error:
         raise TrainingError(
-            f"{path}: the cache could not be written ({fault(error) or error}). What is encoded so far stays. Name "
+            f"{path}: the cache could not be written ({fault(error) or error}). Entries encoded so far are kept. Name "
             "another run.cache, or set run.cache_in to memory or off."
         ) from error
 
 
 @lru_cache(maxsize=4096)  # a handle per pack and process; each holds a memory map, no data
 def open_pack(path: Path) -> Any:  # noqa: ANN401 (safe_open has no public type)
-    """A handle on a file that `find` has named.
+    """A handle on a file returned by `find`.
 
     Raises:
-        TrainingError: it is broken, though its size is right.
+        TrainingError: it is corrupt, though its size is right.
     """
     try:
         return safe_open(path, framework="pt").__enter__()
     except (OSError, SafetensorError) as error:
         raise TrainingError(
-            f"{path}: a file of the cache that cannot be read ({error}). Delete it; the next start encodes it again."
+            f"{path}: a cache file that cannot be read ({error}). Delete it; the next start encodes it again."
         ) from None
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and take out what killed processes left; a living one takes seconds for a file, not hours.
+    """Create the folder and remove leftovers of killed processes; a live one takes seconds per file, not hours.
 
     Raises:
-        ConfigError: nothing can be written there.
+        ConfigError: it is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def make_folder(folder: Path) -> None:
             f"run.cache is {folder.parent}: {fault(error)} Or set run.cache_in to memory or off."
         ) from error
     for path in folder.iterdir():
-        with suppress(OSError):  # a living one has just finished it
+        with suppress(OSError):  # a live process has just finished it
             if LEFTOVER.fullmatch(path.name) and time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
                 path.unlink()
 
@@ -105,7 +105,7 @@ def hashed(value: list[Any]) -> str:
 
 
 def _packs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Of every pack its size in `bytes` and the `keys` of its rows; the index is brought up to date."""
+    """For every pack its size in `bytes` and the `keys` of its rows; updates the index."""
     index = _read_index(folder / INDEX)
     with os.scandir(folder) as files:
         sizes = {file.name: file.stat().st_size for file in files if NAME.fullmatch(file.name)}
@@ -116,13 +116,13 @@ def _packs(folder: Path) -> dict[str, dict[str, Any]]:
         for name, size in sorted(sizes.items())
     }
     if packs != index:
-        with suppress(OSError):  # a cache that may only be read is as good without
+        with suppress(OSError):  # a read-only cache works without it
             _put(folder / INDEX, lambda path: path.write_text(as_json(packs, None), encoding="utf-8"))
     return packs
 
 
 def _read_index(path: Path) -> dict[str, dict[str, Any]]:
-    """Nothing where there is none, or something else."""
+    """The index; empty if missing or invalid."""
     try:
         packs = json.loads(path.read_bytes()).items()
         return {name: {"bytes": int(pack["bytes"]), "keys": list(map(str, pack["keys"]))} for name, pack in packs}
@@ -131,7 +131,7 @@ def _read_index(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _keys_of(path: Path) -> list[str]:
-    """Of the rows of a pack; none if it is broken, or of an older format."""
+    """Keys of a pack's rows; none if it is corrupt or of an older format."""
     try:
         with safe_open(path, framework="pt") as file:
             keys = json.loads((file.metadata() or {}).get("keys", "[]"))
@@ -142,7 +142,7 @@ def _keys_of(path: Path) -> list[str]:
 
 
 def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole under a name of this process's own first: another run may be writing the same one."""
+    """Write a complete file under this process's own name first: another run may be writing the same one."""
     mine = path.with_name(f"{path.stem}.{socket.gethostname()}-{os.getpid()}{path.suffix}")
     with whole(mine) as partial:
         write(partial)

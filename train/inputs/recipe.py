@@ -1,4 +1,4 @@
-"""What a draw depends on beside the data: numbers of config and base."""
+"""What an example depends on besides the data: values of config and base."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from train.stages import Stage
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a draw depends on beside the data: plain numbers of config and base."""
+    """Everything that an example depends on besides the data: plain values of config and base."""
 
     seed: int
     resolution: int  # px
@@ -26,13 +26,13 @@ class Recipe:
     noise_offset: float
     input_perturbation: float
     condition: Condition
-    sequence: int  # images of before the event in the condition
+    sequence: int  # pre-event images in the condition
     show_latents: float | None  # the condition is latents, times this; None = pixels
     damage_weights: list[float] | None  # of the mask values 0 to 4
 
 
 def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: int) -> Recipe:
-    """The numbers of config and base that a draw depends on."""
+    """The values of config and base that an example depends on."""
     model, objective, vae = config.model, config.objective, base.config("vae")
     scaling_factor = float(vae.get("scaling_factor", 0.18215))
     side = resolution // base.vae_scale_factor
@@ -48,7 +48,7 @@ def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: i
         input_perturbation=objective.input_perturbation,
         condition=condition,
         sequence=config.data.sequence,
-        # InstructPix2Pix concatenates latents as the VAE gives them.
+        # InstructPix2Pix concatenates unscaled latents.
         show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if condition.latents else None,
         damage_weights=[objective.damage_weights.get(name, 1.0) for name in DAMAGE_CLASSES]
         if objective.damage_weights
@@ -57,18 +57,18 @@ def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: i
 
 
 def resolution_of(stage: Stage, dataset: Dataset) -> int:
-    """Side that patches are shown at, px."""
+    """Side that patches are resized to, px."""
     if stage.resolution:
         return stage.resolution
     sizes = set(dataset["size"][:])
     if len(sizes) > 1:
         raise ConfigError(
-            f"{stage.dataset} has patches of {sorted(sizes)} px. Set data.resolution to show all at one size."
+            f"{stage.dataset} has patches of {sorted(sizes)} px. Set data.resolution to resize all to one size."
         )
     return int(sizes.pop())
 
 
 def patch_px_of(dataset: Dataset) -> int | None:
-    """Side that the patches of a dataset were built with, px; None if there are several."""
+    """Side that the patches of a dataset were built with, px; None if it varies."""
     sizes = set(dataset["size"][:])
     return int(sizes.pop()) if len(sizes) == 1 else None

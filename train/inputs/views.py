@@ -1,4 +1,4 @@
-"""What can be shown: the views of a dataset, and the captions of each with how often they are drawn."""
+"""The views of a dataset, and the captions of each with their sampling weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,18 +27,18 @@ class View:
 
     @property
     def target(self) -> Phase:
-        """The image that the network learns to make."""
+        """The image that the network learns to generate."""
         return "pre" if self.past else "post"
 
     @property
     def source(self) -> Phase:
-        """The image that it is shown."""
+        """The image that it is conditioned on."""
         return "post" if self.past else "pre"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One image of a patch, as a view shows it."""
+    """One image of a patch in a view."""
 
     images: Dataset  # columns `pre`, `post`
     patch: int
@@ -57,16 +57,16 @@ class Captions:
     """The captions of a view."""
 
     rows: list[int]  # in the list of all texts
-    shares: NDArray[np.float64]  # running sum of how often each is drawn; ends in 1
+    shares: NDArray[np.float64]  # cumulative sampling weights; the last is 1
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Row of one of them."""
+        """Row of one caption."""
         position = int(np.searchsorted(self.shares, rng.random(), side="right"))
         return self.rows[min(position, len(self.rows) - 1)]
 
 
 def views_of(patches: int, *, mirror: bool, direction: Direction) -> list[View]:
-    """Every view of a dataset; `both` doubles them."""
+    """Every view of a dataset; `both` doubles their number."""
     pasts = {"future": [False], "past": [True], "both": [False, True]}[direction]
     sides = (False, True) if mirror else (False,)
     return [View(patch, mirrored, past) for past in pasts for mirrored in sides for patch in range(patches)]
@@ -88,7 +88,7 @@ def captions_of_views(
 ) -> tuple[list[str], list[Captions]]:
     """All texts, the empty one among them, and for each view its captions.
 
-    A style is drawn with its share of the weights; within it, all captions are alike.
+    A style is drawn in proportion to its weight; within a style, captions are equally likely.
 
     Raises:
         ConfigError: a patch has no caption of a style.
@@ -107,8 +107,8 @@ def captions_of_views(
 
 
 def wordings_of(dataset: Dataset, style: str, target: Phase, mirrored: bool) -> list[list[str]]:
-    """For each patch, the texts of a style that describe its pre or post image as the view shows it."""
-    # Datasets built before captions knew directions have no mirrored wording: their texts fit both views.
+    """For each patch, the texts of a style that describe its pre or post image as seen in the view."""
+    # Datasets built before captions mentioned directions have no mirrored wording: their texts suit both views.
     found = [
         [
             entry.get("mirrored", entry["text"]) if mirrored else entry["text"]
@@ -121,19 +121,19 @@ def wordings_of(dataset: Dataset, style: str, target: Phase, mirrored: bool) -> 
     for row, texts in enumerate(fitting):
         if not texts and found[row]:
             raise ConfigError(
-                f"data.mirror is true, but no {style!r} caption of patch {dataset[row]['patch_id']} says what its "
-                "mirrored view shows. Set data.mirror to false, or give `mirrored` in the file of captions."
+                f"data.mirror is true, but no {style!r} caption of patch {dataset[row]['patch_id']} describes its "
+                "mirrored view. Set data.mirror to false, or give `mirrored` in the file of captions."
             )
         if not texts:
             styles = sorted({entry["style"] for entry in dataset[row]["captions"] if entry["target"] == target})
             raise ConfigError(
                 f"data.caption_styles names {style!r}, but patch {dataset[row]['patch_id']} has only {styles} for its "
-                f"{target} image. Choose among those, or build the dataset again."
+                f"{target} image. Choose one of these, or rebuild the dataset."
             )
     return fitting
 
 
 def mirror(pixels: NDArray[np.uint8], mirrored: bool) -> Tensor:
-    """(H, W, K) -> (K, H, W), left and right exchanged if the view is mirrored."""
+    """(H, W, K) -> (K, H, W), flipped left to right if the view is mirrored."""
     channels_first = torch.from_numpy(pixels).permute(2, 0, 1)
     return channels_first.flip(-1) if mirrored else channels_first.contiguous()

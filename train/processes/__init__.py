@@ -1,1 +1,1 @@
-"""The processes of one run: replicas, signals, the first process's word, self-tests."""
+"""The processes of one run: replicas, signals, results of the first process, self-tests."""

@@ -1,4 +1,4 @@
-"""What the first process of a run finds or does for all of them, and what comes of it in the others."""
+"""Work that the first process of a run does for all, and its outcome in the others."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,10 +12,10 @@ Found = TypeVar("Found")
 
 
 def from_main(accelerator: Accelerator, look: Callable[[], Found]) -> Found:
-    """What the first process found, told to all; they wait for it.
+    """The first process's result, broadcast to all, who wait for it.
 
     Raises:
-        TrainingError: in the others, whatever error the first process met; they would wait for it for ever.
+        TrainingError: in the others, whatever error the first process raised; they would wait forever.
     """
     found, fault = None, None
     if accelerator.is_main_process:
@@ -23,8 +23,8 @@ def from_main(accelerator: Accelerator, look: Callable[[], Found]) -> Found:
             found = look()
         except Exception as error:
             fault = error
-    said = fault and (str(fault) or type(fault).__name__)
-    outcome: list[Any] = broadcast_object_list([found, said])
+    message = fault and (str(fault) or type(fault).__name__)
+    outcome: list[Any] = broadcast_object_list([found, message])
     if fault is not None:
         raise fault
     if outcome[1] is not None:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1: a flag that all processes agree on at a step boundary, so that nothing is lost."""
+"""Ctrl-C, SIGTERM and SIGUSR1: a flag on which all processes agree at a step boundary, so that nothing is lost."""
 
 import atexit
 import multiprocessing
@@ -13,13 +13,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1: Slurm's `--signal=USR1@120`
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again to go on
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: run the same command again to resume
 EXIT_ABANDONED = 130  # as a shell reports a Ctrl-C
-ECHO_SECONDS = 1.0  # a launcher passes on the Ctrl-C that the terminal has already sent to everyone
+ECHO_SECONDS = 1.0  # a launcher forwards the Ctrl-C that the terminal has already sent to all processes
 
 
 class Stopped(KeyboardInterrupt):
-    """The run ends here and now, without saving; `status` is for the shell."""
+    """The run exits at once, without saving; `status` is the exit status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -27,9 +27,9 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interrupt:
-    """Whether a stop was asked for within its `with` block.
+    """Whether a stop was requested within its `with` block.
 
-    Before the first step there is nothing to save, so a signal ends the run at once; so does a second Ctrl-C.
+    Before the first step there is nothing to save, so a signal stops the run at once; so does a second Ctrl-C.
     """
 
     def __enter__(self) -> "Interrupt":
@@ -48,18 +48,18 @@ class Interrupt:
         if not self.requested:
             self.requested, self._first = True, now
         elif number == signal.SIGINT and now - self._first > ECHO_SECONDS:
-            raise Stopped("stopped at once. The last checkpoint is where it was.", EXIT_ABANDONED)
+            raise Stopped("stopped at once. The last checkpoint is unchanged.", EXIT_ABANDONED)
 
 
 class Agreement:
-    """Lets all processes stop after the same step, at most two steps after the signal.
+    """Makes all processes stop after the same step, at most two steps after the signal.
 
-    At every boundary each process sends its flag and reads the sum of the boundary before, which has long arrived. The
-    flags travel between the hosts (gloo), beside the gradients: no device waits for them.
+    At every boundary each process sends its flag and reads the sum of the previous one, which has long arrived. The
+    flags are exchanged between hosts (gloo), alongside the gradients: no device waits for them.
     """
 
     def __init__(self, interrupt: Interrupt, num_processes: int, timeout: timedelta) -> None:
-        """`timeout`: without a flag from someone for so long, that process counts as lost."""
+        """`timeout`: a process that sends no flag for so long counts as lost."""
         self.interrupt = interrupt
         self.group: Any = dist.new_group(backend="gloo", timeout=timeout) if num_processes > 1 else None
         self._sent: tuple[Tensor, dist.Work] | None = None
@@ -76,7 +76,7 @@ class Agreement:
         return earlier is not None and _arrived(*earlier)
 
     def close(self) -> None:
-        """Wait for what is still on its way."""
+        """Wait for outstanding flags."""
         if self._sent is not None:
             _arrived(*self._sent)
 

@@ -1,7 +1,7 @@
-"""How the processes of one run hold the network: a replica each (DDP), or a share of what is trained each (FSDP2).
+"""How the processes of one run hold the network: each a replica (DDP), or each a shard of the trained weights (FSDP2).
 
-The launch decides, as accelerate's users know it: `launch/accelerate/fsdp2.yaml`, or ACCELERATE_USE_FSDP=true and
-FSDP_VERSION=2 in the environment. Numbers and checkpoints are the same either way.
+The launch decides, as usual with accelerate: `launch/accelerate/fsdp2.yaml`, or ACCELERATE_USE_FSDP=true and
+FSDP_VERSION=2 in the environment. Results and checkpoints are the same either way.
 """
 
 import os
@@ -22,33 +22,33 @@ from models.denoiser import Denoiser
 from train.config import TrainConfig
 from train.errors import ConfigError
 
-# Gradients that travel together, MB. Between hosts (gloo) small lots are on their way while the backward pass goes on
-# (docs/scaling.md); on GPUs it is PyTorch's own choice.
+# Gradient bucket size, MB. Between hosts (gloo) small buckets overlap communication with the backward pass
+# (docs/scaling.md); on GPUs it is PyTorch's default.
 HOST_BUCKET_MB, BUCKET_MB = 4, 25
 
 
 def sharding_of(train: TrainConfig) -> FullyShardedDataParallelPlugin | None:
-    """What the launch says of sharding; None = every process holds everything.
+    """The launch's sharding settings; None = every process holds everything.
 
-    Switches off that all processes but the first load empty networks: shares are cut from what each has loaded.
+    Disables loading empty networks in all but the first process: shards are cut from what each has loaded.
 
     Raises:
-        ConfigError: it asks for what the trainer cannot do, or for what does not fit the config.
+        ConfigError: it requests something unsupported, or inconsistent with the config.
     """
     if _switched_on("ACCELERATE_USE_DEEPSPEED"):
         raise ConfigError(
-            "this launch asks for DeepSpeed. Its checkpoints are pickles that only DeepSpeed reads, so the trainer "
+            "this launch requests DeepSpeed. Its checkpoints are pickles that only DeepSpeed reads, so the trainer "
             "does not use it. For the same memory: accelerate launch --config_file launch/accelerate/fsdp2_offload.yaml"
         )
     if not _switched_on("ACCELERATE_USE_FSDP"):
         return None
     plugin = FullyShardedDataParallelPlugin()
     if plugin.fsdp_version != 2:
-        raise ConfigError(f"this launch asks for FSDP {plugin.fsdp_version}; set fsdp_version: 2 in its fsdp_config.")
+        raise ConfigError(f"this launch requests FSDP {plugin.fsdp_version}; set fsdp_version: 2 in its fsdp_config.")
     if train.optimizer == "adamw8bit":
         raise ConfigError("train.optimizer is adamw8bit, whose moments cannot be sharded by FSDP. Choose adamw.")
     if train.precision == "fp16":
-        raise ConfigError("train.precision is fp16, whose loss scale is not kept under FSDP. Choose bf16 or fp32.")
+        raise ConfigError("train.precision is fp16, whose loss scale is not supported under FSDP. Choose bf16 or fp32.")
     disable_fsdp_ram_efficient_loading()
     return plugin
 
@@ -58,12 +58,12 @@ def _switched_on(name: str) -> bool:
 
 
 def shard(denoiser: Denoiser, plugin: FullyShardedDataParallelPlugin, device: torch.device) -> None:
-    """Leave every process its share of what is trained; gradients, moments and average follow.
+    """Shard the trained weights over the processes; gradients, moments and EMA follow.
 
-    The frozen weights stay whole everywhere: they have no gradients and no moments, where most of the memory goes, and
-    sharing them out would fetch them again over the network in every step.
+    The frozen weights stay whole everywhere: they have no gradients or moments, which take most of the memory, and
+    sharding them would fetch them over the network in every step.
     """
-    offload = isinstance(plugin.cpu_offload, CPUOffloadPolicy)  # else accelerate puts an OffloadPolicy there
+    offload = isinstance(plugin.cpu_offload, CPUOffloadPolicy)  # else accelerate sets an OffloadPolicy
     settings: dict[str, Any] = {
         "mesh": init_device_mesh(device.type, (torch.distributed.get_world_size(),)),
         "reshard_after_forward": plugin.reshard_after_forward,
@@ -71,7 +71,7 @@ def shard(denoiser: Denoiser, plugin: FullyShardedDataParallelPlugin, device: to
         "ignored_params": {weight for weight in denoiser.parameters() if not weight.requires_grad},
     }
     for weight in denoiser.trained().values():
-        weight.data = weight.data.contiguous()  # FSDP2 cuts no weights that lie channels last
+        weight.data = weight.data.contiguous()  # FSDP2 does not shard channels-last weights
     if denoiser.controlnet is not None:
         for block in (*denoiser.controlnet.down_blocks, denoiser.controlnet.mid_block):
             fully_shard(block, **settings)
@@ -85,7 +85,7 @@ def join(accelerator: Accelerator, denoiser: Denoiser) -> nn.Module:
     return DistributedDataParallel(
         denoiser,
         device_ids=[accelerator.device] if accelerator.device.type == "cuda" else None,
-        init_sync=False,  # `train.processes.self_test` has shown that all weights are the same
+        init_sync=False,  # `train.processes.self_test` has checked that all weights are equal
         gradient_as_bucket_view=True,
         bucket_cap_mb=HOST_BUCKET_MB if accelerator.device.type == "cpu" else BUCKET_MB,
     )
@@ -93,7 +93,7 @@ def join(accelerator: Accelerator, denoiser: Denoiser) -> nn.Module:
 
 @contextmanager
 def without_sync(denoiser: nn.Module) -> Iterator[None]:
-    """Gradients of this micro-batch wait for those of the step's last one."""
+    """Gradients of this micro-batch are synchronised with the step's last one."""
     if isinstance(denoiser, FSDPModule):
         denoiser.set_requires_gradient_sync(False)
         yield
@@ -106,9 +106,9 @@ def without_sync(denoiser: nn.Module) -> Iterator[None]:
 
 
 def reshard(denoiser: nn.Module) -> None:
-    """Let go of whole weights that a forward pass has left, as with `fsdp_reshard_after_forward: false`.
+    """Free the gathered weights that a forward pass left, as with `fsdp_reshard_after_forward: false`.
 
-    Called when the shares have changed: the next pass gathers them anew.
+    Called when the shards have changed: the next pass gathers them again.
     """
     for module in denoiser.modules():
         if isinstance(module, FSDPModule):
@@ -116,22 +116,22 @@ def reshard(denoiser: nn.Module) -> None:
 
 
 def is_sharded(weights: Mapping[str, Tensor]) -> bool:
-    """Whether this process has only its share."""
+    """Whether this process has only its shard."""
     return any(isinstance(weight, DTensor) for weight in weights.values())
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This process's share; of a whole tensor, the tensor."""
+    """This process's shard; a whole tensor itself."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All shares together. Called by every process."""
+    """All shards gathered. Called by every process."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Whole tensors, on the CPU if they were shares, one after the other. Every process calls this; few `keep` them."""
+    """Whole tensors, on the CPU if they were shards, one after the other. Every process calls this; few `keep` them."""
     found = {}
     for name, tensor in tensors.items():
         full = whole(tensor.detach())
@@ -142,7 +142,7 @@ def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def copy_into(tensor: Tensor, values: Tensor) -> None:
-    """Set a tensor, or this process's share of it, to whole values that every process has."""
+    """Set a tensor, or this process's shard of it, to whole values that every process has."""
     if isinstance(tensor, DTensor):
         mesh = tensor.device_mesh
         values = distribute_tensor(values.to(mesh.device_type), mesh, tensor.placements, src_data_rank=None).to_local()

@@ -1,4 +1,4 @@
-"""Do all processes hold the same numbers? Asked at the start: of the weights, and of the first step's gradients."""
+"""Check that all processes hold the same values: the weights at startup, and the first step's gradients."""
 
 import socket
 from collections import Counter
@@ -11,20 +11,20 @@ from torch import Tensor
 
 from train.errors import TrainingError
 
-BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of an element -> the same as a number
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # bytes of an element -> integer type
 NAMED = 3
 
 
 def check_equal(accelerator: Accelerator, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Stop unless every process holds the same bits.
+    """Raise unless every process holds the same bits.
 
     Args:
         accelerator: of all processes; each of them calls this.
         tensors: name -> tensor, on the device; the same names everywhere.
-        what: they are, for the message.
+        what: description for the message.
 
     Raises:
-        TrainingError: in every process; names those that differ from most, or from the first where there is no most.
+        TrainingError: in every process; names those that differ from the majority, or without one from the first.
     """
     if accelerator.num_processes == 1:
         return
@@ -40,11 +40,11 @@ def check_equal(accelerator: Accelerator, tensors: Mapping[str, Tensor], what: s
     which = ", ".join(f"{number} (on {machines[number]})" for number in odd)
     raise TrainingError(
         f"the {what} of process {which} differ from the others', in {', '.join(names[:NAMED])}{more}. Each would train "
-        "another network, so nothing was trained. Look at that machine: the same commit, the same versions of torch "
+        "another network, so nothing was trained. Check that machine: the same commit, the same versions of torch "
         "and diffusers, the same files of base and checkpoint? If so, run without it: a GPU or a link may be faulty."
     )
 
 
 def _checksum(tensor: Tensor) -> Tensor:
-    """() int64: sum of the bits of all elements, as numbers."""
+    """() int64: sum of the bits of all elements, as integers."""
     return tensor.detach().contiguous().view(BITS[tensor.element_size()]).sum(dtype=torch.int64)

@@ -1,1 +1,1 @@
-"""Checkpoints and run folders: written whole, kept by rule, resumed exactly."""
+"""Checkpoints and run folders: written atomically, retained by rule, resumed exactly."""

@@ -1,4 +1,4 @@
-"""Which checkpoints stay: the newest, every so many steps, and the one that validated best."""
+"""Which checkpoints are kept: the newest, every so many steps, and the best by validation."""
 
 import math
 from itertools import count
@@ -9,16 +9,16 @@ from models.checkpoint import BEST, CheckpointError, is_ours, listed_files, mark
 
 
 def delete_old(checkpoints: Path, step: int, *, keep_last: int, keep_every: int) -> None:
-    """Delete the checkpoints that none of the rules keeps; called only after the one of `step` is whole.
+    """Delete the checkpoints that no rule keeps; called only once the one of `step` is complete.
 
-    Broken ones and those of later steps, which this run did not write, are neither counted nor touched. One with a file
-    of the user's in it stays.
+    Corrupt ones and those of later steps, which this run did not write, are neither counted nor touched. One that
+    contains a file of the user's is kept.
 
     Args:
         checkpoints: the folder with step-* in it.
         step: of the newest checkpoint.
-        keep_last: how many of the newest stay; 0 = all.
-        keep_every: those whose step is a multiple of it stay for good; 0 = none for this reason.
+        keep_last: how many of the newest are kept; 0 = all.
+        keep_every: those whose step is a multiple of it are always kept; 0 = none for this reason.
     """
     whole = [folder for folder in steps_in(checkpoints) if step_of(folder) <= step and is_complete(folder)]
     best = pointed(checkpoints / BEST).resolve()
@@ -41,12 +41,12 @@ def set_aside(checkpoints: Path, step: int) -> None:
     if measured:
         mark_best(min(measured)[1])
     else:
-        (checkpoints / BEST).unlink(missing_ok=True)  # it points at one of them, if at any
+        (checkpoints / BEST).unlink(missing_ok=True)  # it points at one of them, if it exists
     print(f"{len(later)} later checkpoints are kept in {aside}.")
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether every file is there at its length: quicker than reading all of it as `fault_of` does."""
+    """Whether every file exists with its length: faster than reading all of it as `fault_of` does."""
     try:
         return all((folder / name).stat().st_size == entry["bytes"] for name, entry in listed_files(folder).items())
     except (OSError, CheckpointError):
@@ -64,7 +64,7 @@ def lowest_loss(checkpoints: Path, before: int) -> float:
 
 
 def _loss_of(folder: Path) -> float:
-    """Infinite for a checkpoint that is broken or was not measured."""
+    """Infinite for a checkpoint that is corrupt or was not validated."""
     try:
         loss = read_state(folder).get("validation_loss") if is_complete(folder) else None
         return loss if isinstance(loss, float) and math.isfinite(loss) else math.inf

@@ -1,4 +1,4 @@
-"""The run folder: new or to be resumed, and what is written beside the weights."""
+"""The run folder: new or resumed, and what is written besides the weights."""
 
 import json
 import platform
@@ -22,10 +22,10 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "saf
 
 
 def open_run_folder(config: Config, step: int) -> str:
-    """Write config.yaml and run.json; metrics of steps that will be done again are dropped.
+    """Write config.yaml and run.json; metrics of steps that will be repeated are dropped.
 
     Returns:
-        The run's own name, the same at every start.
+        The run's id, the same at every start.
     """
     out = config.run.out
     kept = [line for line in read_metrics(out) if line["step"] <= step]
@@ -42,7 +42,7 @@ def open_run_folder(config: Config, step: int) -> str:
 
 
 def _run_id(facts: Path) -> str:
-    """The one in run.json; a new one where there is none."""
+    """The id in run.json, or a new one."""
     try:
         return str(json.loads(facts.read_bytes())["id"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -50,19 +50,19 @@ def _run_id(facts: Path) -> str:
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; what a crash left at its end, half a line or zeros, does not count.
+    """The lines of metrics.jsonl; what a crash left at the end, half a line or zeros, is ignored.
 
     Raises:
-        ConfigError: something else stands between the lines.
+        ConfigError: there is something else between the lines.
     """
     path = out / METRICS
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # behind the last break is half a line
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # after the last newline is half a line
     found = [_metrics_of(line) for line in lines]
     while found and found[-1] is None:
         found.pop()
     if None in found:
         raise ConfigError(
-            f"{path}: line {found.index(None) + 1} is no line of metrics, an object with its step. Take it out, or "
+            f"{path}: line {found.index(None) + 1} is no line of metrics, an object with its step. Remove it, or "
             "move the file away; the checkpoints do not need it."
         )
     return [line for line in found if line is not None]
@@ -79,7 +79,7 @@ def _metrics_of(line: bytes) -> dict[str, Any] | None:
 def describe(
     config: Config, *, base_hash: str, dataset_fingerprint: str, resolution: int, patch_px: int | None
 ) -> dict[str, Any]:
-    """What state.json says beside the step: `patch_px` of the dataset are shown at `resolution`, None = of several."""
+    """Fields of state.json besides the step: patches of `patch_px` are resized to `resolution`, None = it varies."""
     return {
         "base": {"name": config.model.base, "unet_sha256": base_hash},
         "dataset_fingerprint": dataset_fingerprint,
@@ -100,7 +100,7 @@ def describe(
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that decide the numbers."""
+    """Versions of Python and of the packages that affect the results."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
@@ -109,6 +109,6 @@ def commit() -> str:
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         return "unknown"
     return result.stdout.strip() or "unknown"

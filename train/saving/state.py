@@ -1,4 +1,4 @@
-"""What a run must carry from one process to the next: weights, moments, average, step. Everything else is derived."""
+"""State that a run carries from one process to the next: weights, moments, EMA, step. Everything else is derived."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,28 +24,28 @@ CODE_BOOKS = ("qmap1", "qmap2")  # of bitsandbytes: one pair for all parameters
 
 @dataclass
 class TrainState:
-    """The trained weights with their optimizer, their average and the number of updates done."""
+    """The trained weights with their optimizer, their EMA and the number of updates."""
 
     denoiser: Denoiser
     optimizer: torch.optim.Optimizer
-    moments: str  # the format of what the optimizer keeps: adamw or adamw8bit, as train.optimizer says
-    scaler: torch.amp.GradScaler  # of the loss; does nothing but for fp16
-    ema: dict[str, Tensor] = field(default_factory=dict)  # parameter name -> float32 average; empty = none is kept
+    moments: str  # the optimizer's state format: adamw or adamw8bit, see train.optimizer
+    scaler: torch.amp.GradScaler  # of the loss; active with fp16 only
+    ema: dict[str, Tensor] = field(default_factory=dict)  # parameter name -> float32 EMA; empty = no EMA
     step: int = 0
 
     @cached_property
     def weights(self) -> dict[str, nn.Parameter]:
-        """Name -> weight of everything that is trained; looked up once, not in every step."""
+        """Name -> trained weight; looked up once, not in every step."""
         return self.denoiser.trained()
 
     def update_ema(self, decay: float) -> None:
-        """Move the average towards the weights."""
+        """Move the EMA towards the weights."""
         weights = [local(self.weights[name].detach()) for name in self.ema]
         torch._foreach_lerp_([local(average) for average in self.ema.values()], weights, 1 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The average in the place of the weights, as generation uses it."""
+        """Swap the EMA in for the weights, as generation uses it."""
         self._swap()
         try:
             yield
@@ -54,7 +54,7 @@ class TrainState:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        """Values, not tensors: sharding and DDP hold on to the tensors."""
+        """Values, not tensors: sharding and DDP keep references to the tensors."""
         for name, average in self.ema.items():
             mine, other = local(self.weights[name]), local(average)
             kept = mine.clone()
@@ -63,12 +63,12 @@ class TrainState:
         reshard(self.denoiser)
 
     def saving(self, folder: Path, description: dict[str, Any], *, main: bool = True) -> Callable[[], None]:
-        """What writes a whole checkpoint; see `models.checkpoint`. Where weights are sharded, every process calls this.
+        """Return the writer of a checkpoint; see `models.checkpoint`. If weights are sharded, every process calls this.
 
         Args:
             folder: checkpoints/step-*.
-            description: for state.json, beside the step.
-            main: whether this is the process that writes; the others hold nothing to write.
+            description: for state.json, besides the step.
+            main: whether this process writes; the others keep nothing to write.
         """
         weights, ema, moments = (gathered(part, keep=main) for part in (self.weights, self.ema, self._moments()))
         state = {"format": 2, "step": self.step, "loss_scaler": self.scaler.state_dict(), **description}
@@ -82,39 +82,39 @@ class TrainState:
         return lambda: write_checkpoint(folder, finite(state), write_files)
 
     def load(self, folder: Path, step: int) -> list[str]:
-        """Go back to what was saved.
+        """Restore a saved state.
 
         Returns:
-            What is not in the checkpoint, because it was trained with other settings, and so starts anew.
+            What is newly initialised because the checkpoint, trained with other settings, lacks it.
 
         Raises:
             CheckpointError: the weights belong to another network.
         """
         with usable(folder):
-            anew = self._load(folder)
+            new = self._load(folder)
         self.step = step
-        return anew
+        return new
 
     def _load(self, folder: Path) -> list[str]:
-        anew = []
+        new = []
         _copy_into(self.weights, self._trained_in(folder), folder)
         if self.ema and (folder / "ema").is_dir():
             _copy_into(self.ema, self._trained_in(folder / "ema"), folder)
-        elif self.ema:  # the average starts at the weights
+        elif self.ema:  # the EMA starts at the weights
             for name, average in self.ema.items():
                 local(average).copy_(local(self.weights[name].detach()))
-            anew.append("the average")
+            new.append("the EMA")
         state = read_state(folder)
         if state["config"].get("train", {}).get("optimizer", "adamw") == self.moments:
             self._load_moments(load_file(folder / OPTIMIZER))
         else:
-            anew.append("the optimizer's moments")
+            new.append("the optimizer's moments")
         scale = state["loss_scaler"]
         if self.scaler.is_enabled() and scale:
             self.scaler.load_state_dict(scale)
         elif self.scaler.is_enabled():
-            anew.append("the loss scale")
-        return anew
+            new.append("the loss scale")
+        return new
 
     def _load_moments(self, moments: dict[str, Tensor]) -> None:
         for name, moment in moments.items():
@@ -148,14 +148,14 @@ class TrainState:
 def new_state(
     denoiser: Denoiser, optimizer: torch.optim.Optimizer, *, moments: str, keep_ema: bool, scale_loss: bool
 ) -> TrainState:
-    """The average starts at the weights.
+    """A new state, whose EMA starts at the weights.
 
     Args:
-        denoiser: with everything that is trained.
-        optimizer: of exactly that.
-        moments: the format of what it keeps, adamw or adamw8bit.
-        keep_ema: whether to average.
-        scale_loss: whether gradients would be too small for the compute type, i.e. for fp16.
+        denoiser: with all trained weights.
+        optimizer: of exactly these.
+        moments: its state format, adamw or adamw8bit.
+        keep_ema: whether to keep an EMA.
+        scale_loss: whether gradients would underflow in the compute type, i.e. for fp16.
     """
     weights = denoiser.trained()
     ema = {name: weight.detach().clone() for name, weight in weights.items()} if keep_ema else {}
@@ -166,8 +166,8 @@ def new_state(
 def _copy_into(weights: dict[str, Tensor] | dict[str, nn.Parameter], saved: dict[str, Tensor], folder: Path) -> None:
     if weights.keys() != saved.keys() or any(weights[name].shape != saved[name].shape for name in saved):
         raise CheckpointError(
-            f"{folder}: its weights are not those of the network that this config makes. Set `model` to what it was "
-            "trained with (config.yaml of its run), or train anew in a new run.out."
+            f"{folder}: its weights are not those of this config's network. Set `model` to what it was "
+            "trained with (config.yaml of its run), or train from scratch in a new run.out."
         )
     for name, weight in weights.items():
         copy_into(weight, saved[name])

@@ -1,4 +1,4 @@
-"""Train the tiny base from nothing on simulated scenes.
+"""Train the tiny base from scratch on simulated scenes.
 
     python -m train.tiny --config configs/tiny_base.yaml
 
@@ -13,7 +13,7 @@ from train.tiny.config import parse_config
 
 
 def main() -> int:
-    """Parse, then run: torch and diffusers take seconds, for which nobody waits who misspelt a setting."""
+    """Parse, then run: importing torch and diffusers takes seconds, which a misspelt setting should not cost."""
     try:
         config = parse_config()
     except (ConfigError, DataError) as error:

@@ -23,7 +23,7 @@ Losses = dict[str, Tensor]
 
 
 class AutoencoderStage:
-    """What a step does, and what is measured."""
+    """One training step, and validation."""
 
     name = "autoencoder"
     averaged: tuple[str, ...] = ("vae",)
@@ -41,7 +41,7 @@ class AutoencoderStage:
         settings = self.settings
         pixels, noise = self.draw(step)
         judged = step >= settings.adversarial_from and settings.adversarial_weight + settings.feature_weight > 0
-        self.discriminator.requires_grad_(False)  # only judges here
+        self.discriminator.requires_grad_(False)  # only scores here
         with torch.autocast("cpu", DTYPES[settings.precision], enabled=settings.precision != "fp32"):
             posterior = self.vae.encode(pixels).latent_dist
             decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
@@ -75,7 +75,7 @@ class AutoencoderStage:
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
-        """Crops in any of the eight orientations, and the noise of their latents: a pure function of (seed, step)."""
+        """Crops in random orientations (of eight), and the noise of their latents: a pure function of (seed, step)."""
         seed, batch = self.config.data.seed, self.settings.batch
         examples = [self._example(seed, ordinal) for ordinal in range(step * batch, (step + 1) * batch)]
         crops, noise = (np.stack(each) for each in zip(*examples, strict=True))
@@ -92,7 +92,7 @@ class AutoencoderStage:
         return crop, rng.standard_normal((self.config.networks.latent_channels, cells, cells), dtype=np.float32)
 
     def publish(self) -> None:
-        """A base needs the second stage too."""
+        """Do nothing: a base needs the second stage too."""
 
     def look(self, folder: Path, stop: Callable[[], bool]) -> dict[str, Any] | None:
         """Reconstructions of held-out images; see `reconstruction_report`."""
@@ -117,7 +117,7 @@ def vae_of(networks: NetworksConfig, base: Path) -> AutoencoderKL:
 
 
 def new_networks(config: TinyConfig) -> tuple[AutoencoderKL, PatchDiscriminator]:
-    """With fresh weights, a pure function of the seed."""
+    """Networks with initial weights, a pure function of the seed."""
     networks = config.networks
     torch.manual_seed(config.data.seed)
     vae = tiny_vae(networks.vae_channels, networks.latent_channels, networks.vae_layers)
@@ -125,7 +125,7 @@ def new_networks(config: TinyConfig) -> tuple[AutoencoderKL, PatchDiscriminator]
 
 
 def pixel_losses(decoded: Tensor, pixels: Tensor) -> Losses:
-    """Absolute and squared error, and the absolute error of the gradients in both directions."""
+    """Absolute and squared error, and the absolute error of the image gradients in both directions."""
     error = decoded - pixels
     return {
         "absolute": error.abs().mean(),
@@ -136,12 +136,12 @@ def pixel_losses(decoded: Tensor, pixels: Tensor) -> Losses:
 
 @torch.no_grad()
 def standardise(vae: AutoencoderKL, means: Tensor) -> None:
-    """Give every latent channel mean 0 and variance 1, exactly, by the 1 x 1 convolutions at the bottleneck.
+    """Standardise every latent channel to mean 0 and variance 1, exactly, in the 1 x 1 convolutions at the bottleneck.
 
-    Noise is then the same share of every channel, and the scaling factor is 1.
+    All channels then have the same SNR, and the scaling factor is 1.
 
     Args:
-        vae: changed in place; decode(encode(x)) stays what it was.
+        vae: modified in place; decode(encode(x)) is unchanged.
         means: (N, C, h, w) latents of many images.
     """
     mean, std = means.mean((0, 2, 3)), means.std((0, 2, 3))

@@ -1,4 +1,4 @@
-"""The base as a plain diffusers folder, with its README and measurements; pictures made from captions."""
+"""The base as a plain diffusers folder, with its README and measurements; images generated from captions."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from train.saving.run_folder import read_metrics
 from train.tiny.quality import write_sheet
 
 SAMPLING_STEPS, GUIDANCE = 25, 2.0
-Curves = dict[str, list[dict[str, Any]]]  # of each stage its validations
+Curves = dict[str, list[dict[str, Any]]]  # the validations of each stage
 README = """# The tiny base
 
-A latent-diffusion model of {megabytes:.1f} MB in the diffusers folder format, trained from nothing on simulated pre-
+A latent-diffusion model of {megabytes:.1f} MB in the diffusers folder format, trained from scratch on simulated pre-
 and post-disaster images (`pre2post simulate`) and their captions. It is for demos, tests and first looks, not for
 research results. Made by
 
@@ -37,10 +37,10 @@ and measured on held-out simulated scenes by the same command:
 | sharpness of the reconstruction (1 = as sharp as the image) | {sharpness:.3f} |
 | UNet and text encoder: steps, images seen | {unet_steps:,}, {unet_samples:,} |
 | mean squared error of the predicted velocity | {loss:.4f} |
-| by how much it is larger without the caption | {text_gain:.4f} |
+| its increase without the caption | {text_gain:.4f} |
 
 Images are {resolution} px, latents {channels} x {side} x {side}, text 77 tokens of a small vocabulary, v-prediction.
-quality.json has the numbers by timestep and by step; docs/tiny-base.md says what they mean.
+quality.json has the numbers by timestep and by step; docs/tiny-base.md explains them.
 """
 
 
@@ -50,7 +50,7 @@ def show_captions(
     folder: Path,
     stop: Callable[[], bool],
 ) -> bool:
-    """Write `captions.png`: real images, and ones made from their captions alone; False if a stop broke it off."""
+    """Write `captions.png`: real images, and ones generated from their captions alone; False if interrupted."""
     pipeline.set_progress_bar_config(disable=True)
     made = []
     for number, (_, text) in enumerate(shown):
@@ -69,9 +69,9 @@ def show_captions(
 
 
 def write_base(run: Path, pipeline: StableDiffusionPipeline, start: Path | None) -> None:
-    """Replace `run/base` by the networks as they are, in float16, and the small text encoder in float32.
+    """Replace `run/base` with the current networks in float16, and the small text encoder in float32.
 
-    Unless told otherwise, transformers loads a network in the type it was saved in, and diffusers in float32; a
+    By default transformers loads a network in the type it was saved in, diffusers in float32; a
     pipeline works only if both are the same.
     """
     quality = curves(run, start)
@@ -87,13 +87,13 @@ def write_base(run: Path, pipeline: StableDiffusionPipeline, start: Path | None)
 
 
 def is_base_file(name: str) -> bool:
-    """Whether a base has a file or folder of this name; one with others is not deleted."""
+    """Whether a base has a file or folder of this name; a folder with any other is not deleted."""
     parts = "vae|unet|text_encoder|tokenizer|scheduler"
     return re.fullmatch(rf"README\.md|{parts}|(({parts})/)?[\w.-]+\.(json|txt|safetensors)", name) is not None
 
 
 def readme(pipeline: StableDiffusionPipeline, quality: Curves, megabytes: float) -> str:
-    """What the base is, how it was made, and how good it is."""
+    """Describe the base, how it was made, and its quality."""
     autoencoder, denoiser = quality["autoencoder"][-1], quality["denoiser"][-1]
     return README.format(
         megabytes=megabytes,
@@ -110,7 +110,7 @@ def readme(pipeline: StableDiffusionPipeline, quality: Curves, megabytes: float)
 
 
 def curves(run: Path, start: Path | None) -> Curves:
-    """Every validation of both stages, in the order of steps; those of the base that training started from first."""
+    """All validations of both stages, in the order of steps, starting with those of the initial base."""
     quality: Curves = {}
     for stage in ("autoencoder", "denoiser"):
         before = json.loads((start / "quality.json").read_text())[stage] if start else []
@@ -131,7 +131,7 @@ def pipeline_of(
     unet: UNet2DConditionModel,
     scheduler: DDIMScheduler,
 ) -> StableDiffusionPipeline:
-    """Of stock diffusers."""
+    """The stock diffusers pipeline."""
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,

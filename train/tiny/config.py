@@ -1,4 +1,4 @@
-"""Everything that decides what the tiny base becomes: data, sizes, both stages of its training."""
+"""Every setting that determines the tiny base: data, sizes, both stages of its training."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,29 +14,29 @@ class ReleaseConfig:
     """One simulated release."""
 
     seed: int
-    """Of the simulation."""
+    """Seed of the simulation."""
     scenes: int
     """Locations of 1024 px; every fifth is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What the networks see: pre and post images, each one by itself."""
+    """The training data: pre and post images, individually."""
 
     seed: int = 0
-    """Of the fresh weights and of everything that is drawn."""
+    """Seed of the initial weights and of all random draws."""
     folder: Path
-    """Where releases are simulated, built and decoded; what is there is used again."""
+    """Where releases are simulated, built and decoded; existing ones are reused."""
     releases: list[ReleaseConfig]
-    """Simulated one after the other, e.g. [{seed: 101, scenes: 240}]."""
+    """Releases to simulate, e.g. [{seed: 101, scenes: 240}]."""
     patch: int = 256
     """Side of a patch of a scene, px."""
     resolution: int = 128
-    """Side that patches are shown at, px: the side of the base's images."""
+    """Side that patches are resized to, px: the side of the base's images."""
     caption_styles: dict[str, float] = field(default_factory=lambda: {"diffusionsat": 1, "short": 2, "placed": 2})
-    """Styles and how often each is drawn, relative to the others. Of `chunks`, one line is drawn."""
+    """Caption styles and their relative sampling weights. Of `chunks`, one line is drawn."""
     caption_dropout: float = 0.1
-    """Share of images with an empty caption, 0..1; classifier-free guidance needs some."""
+    """Share of images with an empty caption, 0..1; needed for classifier-free guidance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,47 +47,47 @@ class NetworksConfig:
     """A base to go on from, of the sizes below: its autoencoder, and UNet, text encoder and tokenizer if the folder has
     them, are trained further; with autoencoder.steps 0 the autoencoder stays as it is."""
     vae_channels: list[int] = field(default_factory=lambda: [32, 64, 96, 128])
-    """Of every level of the autoencoder, multiples of 8; each level after the first halves the side."""
+    """Channels of every level of the autoencoder, multiples of 8; each level after the first halves the side."""
     vae_layers: int = 1
-    """Residual blocks of a level of the encoder."""
+    """Residual blocks per level of the encoder."""
     latent_channels: int = 16
-    """Numbers per latent cell."""
+    """Latent channels."""
     unet_channels: list[int] = field(default_factory=lambda: [64, 128, 256])
-    """Of every level of the UNet, multiples of 16; text is heard on all but the last."""
+    """Channels of every level of the UNet, multiples of 16; all but the last have cross-attention to the text."""
     unet_layers: int = 1
-    """Residual blocks of a level on the way down."""
+    """Residual blocks per level of the UNet's encoder."""
     text_width: int = 128
-    """Of the text encoder, a multiple of 4."""
+    """Width of the text encoder, a multiple of 4."""
     text_layers: int = 4
     """Transformer layers of the text encoder."""
     vocabulary: int = 2048
-    """Tokens at most; 514 of them are letters."""
+    """Maximum number of tokens; 514 of them are letters."""
     discriminator_width: int = 32
     """Channels of the first layer of the patch discriminator, a multiple of 8. It is not shipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """How a stage is optimised, by AdamW."""
+    """Optimisation of a stage, with AdamW."""
 
     steps: int
-    """Optimizer steps in all; 0 = this stage is left out."""
+    """Total optimizer steps; 0 = this stage is skipped."""
     batch: int
     """Examples per step."""
     learning_rate: float = 1e-3
     """Peak."""
     warmup_steps: int = 200
-    """Linear ramp from 0."""
+    """Linear warm-up from 0."""
     decay_steps: int = 0
-    """The last steps, over which the learning rate falls to 0 along a cosine."""
+    """Final steps, over which the learning rate decays to 0 along a cosine."""
     ema_decay: float = 0.999
-    """Of the averaged weights per step, 0..1; the average is what is measured and shipped."""
+    """Decay of the EMA of the weights per step, 0..1; the EMA is what is validated and shipped."""
     weight_decay: float = 0.01
     """AdamW."""
     max_grad_norm: float = 1.0
-    """Gradient clipping."""
+    """Maximum gradient norm (clipping)."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    """What products are computed in, by autocast; weights stay float32."""
+    """Autocast type of matrix products; weights stay float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,21 +95,21 @@ class AutoencoderConfig(StageConfig):
     """First stage: |x - y| + squared * (x - y)^2 + edges + features + adversarial + KL."""
 
     releases: int = 0
-    """It learns from the first so many of data.releases, and needs only these to begin; 0 = all."""
+    """Number of data.releases, from the first, that it is trained on and that it needs to start; 0 = all."""
     crop: int = 64
     """Side of the crops, px, a multiple of the downsampling."""
     squared_weight: float = 0.0
-    """Of the mean squared error, beside the absolute one."""
+    """Weight of the mean squared error, added to the absolute one."""
     edge_weight: float = 1.0
-    """Of the absolute error of the image gradients: keeps roofs and roads sharp."""
+    """Weight of the absolute error of the image gradients: keeps roofs and roads sharp."""
     kl_weight: float = 1e-6
-    """Of the KL divergence per crop, as in Stable Diffusion's autoencoder."""
+    """Weight of the KL divergence per crop, as in Stable Diffusion's autoencoder."""
     feature_weight: float = 0.0
-    """Of the absolute error of the discriminator's features."""
+    """Weight of the absolute error of the discriminator's features."""
     adversarial_weight: float = 0.0
-    """Of the hinge loss against the discriminator; 0 with feature_weight 0 = none is trained."""
+    """Weight of the hinge loss against the discriminator; if feature_weight is 0 too, none is trained."""
     adversarial_from: int = 0
-    """First step of the discriminator and the two losses that need it."""
+    """First step of the discriminator and of the two losses that need it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,34 +119,34 @@ class DenoiserConfig(StageConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """What is measured on held-out scenes; nothing here changes the result."""
+    """Validation on held-out scenes; nothing here changes the result."""
 
     every: int = 1000
-    """Steps between looks; the last step is always looked at."""
+    """Steps between validations; the last step is always validated."""
     images: int = 256
-    """Evenly spread over all that are held out."""
+    """Number of images, evenly spread over all held-out ones."""
     timesteps: int = 8
-    """Bins of equal width over the noise schedule; the denoiser is measured in the middle of each."""
+    """Bins of equal width over the noise schedule; the denoiser is evaluated at the centre of each."""
     shown: int = 8
-    """Of these images, how many are on the contact sheet."""
+    """Number of these images on the contact sheet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Where it runs and what it leaves behind."""
+    """Where the run executes and what it writes."""
 
     out: Path
-    """Run folder: config.yaml, base/, and of each stage metrics.jsonl, checkpoints/, validation/."""
+    """Run folder: config.yaml, base/, and for each stage metrics.jsonl, checkpoints/, validation/."""
     threads: int = 2
-    """CPU threads. With another number sums are rounded in another way."""
+    """CPU threads. Another number changes the rounding of sums."""
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     save_every: int = 500
     """Steps between checkpoints; the last step is always saved."""
     keep_last: int = 2
-    """Checkpoints kept; older ones are deleted after a newer one is whole; 0 = all."""
+    """Checkpoints kept; older ones are deleted once a newer one is complete; 0 = all."""
     resume_allow: list[str] = field(default_factory=list)
-    """Settings that may differ from the checkpoint's though they change the experiment, e.g. [data.releases]."""
+    """Settings that may differ from the checkpoint's, though they change the experiment, e.g. [data.releases]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,16 +167,16 @@ def parse_config(argv: list[str] | None = None) -> TinyConfig:
         TinyConfig,
         check_config,
         prog="python -m train.tiny",
-        description="Train the tiny base from nothing on simulated scenes. Run the same command again to resume.",
+        description="Train the tiny base from scratch on simulated scenes. Run the same command again to resume.",
         argv=argv,
     )
 
 
 def check_config(config: TinyConfig) -> None:
-    """Values and their combinations.
+    """Check values and their combinations.
 
     Raises:
-        ConfigError: naming every setting that does not fit.
+        ConfigError: naming every invalid setting.
     """
     rules = [
         *_data_rules(config),
@@ -189,7 +189,7 @@ def check_config(config: TinyConfig) -> None:
         raise ConfigError("\n".join(problems))
 
 
-Rules = Iterator[tuple[bool, str]]  # what must hold, and what to say if it does not
+Rules = Iterator[tuple[bool, str]]  # condition that must hold, and the message if it does not
 
 
 def _data_rules(config: TinyConfig) -> Rules:
@@ -197,9 +197,9 @@ def _data_rules(config: TinyConfig) -> Rules:
     yield data.seed >= 0, f"data.seed is {data.seed}; it must not be negative."
     yield bool(data.releases), "data.releases is empty; name at least one, e.g. [{seed: 101, scenes: 240}]."
     seeds = [release.seed for release in data.releases]
-    yield len(set(seeds)) == len(seeds), f"data.releases has the seeds {seeds}; each must be another, or scenes repeat."
+    yield len(set(seeds)) == len(seeds), f"data.releases has the seeds {seeds}; they must differ, or scenes repeat."
     for release in data.releases:
-        # Of any 30 in a row, six are held out; fewer might leave a split without a scene.
+        # Of any 30 in a row, six are held out; with fewer scenes a split might be empty.
         yield release.scenes >= 6, f"data.releases has {release.scenes} scenes of seed {release.seed}; at least 6."
     for name, value in (("data.resolution", data.resolution), ("autoencoder.crop", config.autoencoder.crop)):
         yield (
@@ -214,15 +214,15 @@ def _data_rules(config: TinyConfig) -> Rules:
     yield crop <= data.resolution, f"autoencoder.crop is {crop}; it cannot be larger than the image, {data.resolution}."
     yield bool(data.caption_styles), "data.caption_styles is empty; name at least one style, e.g. {short: 1}."
     for style, weight in data.caption_styles.items():
-        yield weight > 0, f"data.caption_styles.{style} is {weight}; a weight must be positive: leave the style out."
-    yield 0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; it is a share, 0..1."
+        yield weight > 0, f"data.caption_styles.{style} is {weight}; a weight must be positive: omit the style."
+    yield 0 <= data.caption_dropout <= 1, f"data.caption_dropout is {data.caption_dropout}; expected a share, 0..1."
 
 
 def _network_rules(networks: NetworksConfig) -> Rules:
     for name, unit in (("vae_channels", 8), ("unet_channels", 16)):
         channels = getattr(networks, name)
         fits = len(channels) >= 2 and all(width > 0 and width % unit == 0 for width in channels)
-        yield fits, f"networks.{name} is {channels}; expected two levels or more, each a multiple of {unit}."
+        yield fits, f"networks.{name} is {channels}; expected at least two levels, each a multiple of {unit}."
     for name, unit in (("text_width", 4), ("discriminator_width", 8)):
         width = getattr(networks, name)
         yield width > 0 and width % unit == 0, f"networks.{name} is {width}; it must be a multiple of {unit}."
@@ -232,14 +232,14 @@ def _network_rules(networks: NetworksConfig) -> Rules:
 
 
 def _stage_rules(name: str, stage: StageConfig) -> Rules:
-    yield stage.steps >= 0, f"{name}.steps is {stage.steps}; 0 leaves the stage out."
+    yield stage.steps >= 0, f"{name}.steps is {stage.steps}; 0 skips the stage."
     yield stage.batch >= 1, f"{name}.batch is {stage.batch}; it must be at least 1."
     for setting in ("learning_rate", "max_grad_norm"):
         yield getattr(stage, setting) > 0, f"{name}.{setting} is {getattr(stage, setting)}; it must be positive."
     yield 0 <= stage.ema_decay < 1, f"{name}.ema_decay is {stage.ema_decay}; expected a number from 0 to below 1."
     yield (
         stage.steps == 0 or stage.warmup_steps + stage.decay_steps <= stage.steps,
-        f"{name}.warmup_steps {stage.warmup_steps} and {name}.decay_steps {stage.decay_steps} do not fit into "
+        f"{name}.warmup_steps {stage.warmup_steps} and {name}.decay_steps {stage.decay_steps} exceed "
         f"{name}.steps {stage.steps}. Lower one of them.",
     )
 

@@ -1,4 +1,4 @@
-"""The second stage: UNet and text encoder together, on the latents of the finished autoencoder."""
+"""The second stage: UNet and text encoder together, on the latents of the trained autoencoder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ TIMESTEPS = 1000
 
 
 class DenoiserStage:
-    """What a step does, and what is measured."""
+    """One training step, and validation."""
 
     name = "denoiser"
     averaged: tuple[str, ...] = ("unet", "text_encoder")
@@ -91,7 +91,7 @@ class DenoiserStage:
         return squared.mean((1, 2, 3))
 
     def look(self, folder: Path, stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Errors on held-out images, with their captions and with empty ones; images made from captions."""
+        """Errors on held-out images, with their captions and with empty ones; images generated from captions."""
         validation, found = self.config.validation, {}
         views = evenly(len(self.held_out.views), validation.images)
         for number in range(validation.timesteps):
@@ -108,7 +108,7 @@ class DenoiserStage:
         return means | found if show_captions(self.pipeline, pairs, folder, stop) else None
 
     def held_out_errors(self, views: list[int], timestep: int, stop: Callable[[], bool]) -> tuple[float, float]:
-        """Mean error with captions and with empty ones, always with the same noise; not to be used after a stop."""
+        """Mean error with captions and with empty ones, always with the same noise; invalid after a stop."""
         sums, size = np.zeros(2), self.settings.batch
         for part in (views[first : first + size] for first in range(0, len(views), size)):
             if stop():

@@ -1,4 +1,4 @@
-"""The images that the tiny base is trained on: simulated, built, and decoded once into files that are mapped."""
+"""The images that the tiny base is trained on: simulated, built, and decoded once into memory-mapped files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,9 @@ PHASES: tuple[Phase, Phase] = ("pre", "post")
 class Images:
     """Pre and post images of the patches of one split of all releases."""
 
-    rows: Dataset  # one per patch, the releases one after the other
-    parts: list[NDArray[np.uint8]]  # per release: (patches, 2 phases, H, W, 3), mapped from the disk
-    names: list[str]  # per release: what its content is
+    rows: Dataset  # one per patch, the releases concatenated
+    parts: list[NDArray[np.uint8]]  # per release: (patches, 2 phases, H, W, 3), memory-mapped
+    names: list[str]  # per release: fingerprint of its content
 
     def __len__(self) -> int:
         """Number of images."""
@@ -43,7 +43,7 @@ class Images:
         return pixels
 
     def evenly(self, count: int) -> list[int]:
-        """Numbers of so many images, evenly spread over all of them."""
+        """Indices of `count` images, evenly spread over all of them."""
         return [int(number) for number in np.linspace(0, len(self) - 1, min(count, len(self)))]
 
     def batch(self, numbers: list[int]) -> Tensor:
@@ -52,7 +52,7 @@ class Images:
 
 
 def open_images(data: DataConfig, split: str, first: int = 0) -> Images:
-    """Simulate, build and decode what is not there yet, of the `first` so many releases; 0 = all."""
+    """Simulate, build and decode what is missing of the `first` releases (their number; 0 = all)."""
     releases = data.releases[:first] if first else data.releases
     folders = [dataset_of(data, release.seed, release.scenes) for release in releases]
     rows = [open_dataset(folder, split) for folder in folders]
@@ -88,7 +88,7 @@ def decoded(path: Path, rows: Dataset, resolution: int) -> NDArray[np.uint8]:
 
 
 def of_part(parts: list[NDArray[Kind]], patch: int) -> NDArray[Kind]:
-    """The entry of a patch that is counted over all parts."""
+    """The entry of a patch numbered over all parts."""
     for part in parts:
         if patch < len(part):
             entry: NDArray[Kind] = part[patch]

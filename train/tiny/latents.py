@@ -1,4 +1,4 @@
-"""Latents and tokens of every view, computed once: what the second stage draws from."""
+"""Latents and tokens of every view, computed once: the training data of the second stage."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ ENCODED_AT_ONCE = 16  # patches
 
 
 class Latents:
-    """Of the images of a split. A view is a pre or post image, mirrored or not, with the captions that say so."""
+    """Latents of the images of a split. A view is a pre or post image, mirrored or not, with matching captions."""
 
     def __init__(
         self, config: TinyConfig, vae: AutoencoderKL, vae_hash: str, tokenizer: CLIPTokenizer, images: Images
@@ -49,17 +49,17 @@ class Latents:
         return latents
 
     def tokens(self, view: int, rng: np.random.Generator) -> NDArray[np.int16]:
-        """(77,) of one of its captions."""
+        """(77,) token ids of one of its captions."""
         first, end = self.spans[self.captions[view].draw(rng)]
         drawn: NDArray[np.int16] = self.all_tokens[rng.integers(first, end)]
         return drawn
 
     def caption(self, view: int) -> str:
-        """Its first one, for contact sheets."""
+        """Its first caption, for contact sheets."""
         return self.texts[self.captions[view].rows[0]]
 
     def real(self, view: int) -> NDArray[np.uint8]:
-        """(H, W, 3)."""
+        """The real image, (H, W, 3)."""
         patch, phase, mirrored = self._of(view)
         pixels: NDArray[np.uint8] = of_part(self.images.parts, patch)[phase]
         return pixels[:, ::-1] if mirrored else pixels
@@ -70,12 +70,12 @@ class Latents:
 
 
 def tokens_of(tokenizer: CLIPTokenizer, texts: list[str]) -> NDArray[np.int16]:
-    """(N, 77), longer texts cut off."""
+    """(N, 77), longer texts truncated."""
     return np.asarray(tokenize(tokenizer, texts)[:, 0], dtype=np.int16)
 
 
 def encoded(path: Path, vae: AutoencoderKL, pixels: NDArray[np.uint8], precision: str) -> NDArray[np.float16]:
-    """Posterior means of every image and its mirror image, (patches, 2 phases, 2 sides, C, h, w), kept in a file."""
+    """Posterior means of every image and its mirror image, (patches, 2 phases, 2 sides, C, h, w), stored in a file."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         shape = latent_means(vae, pixels[:1], precision).shape[1:]

@@ -25,11 +25,11 @@ class Log:
         self.began = time.perf_counter()
 
     def add(self, losses: dict[str, Tensor]) -> None:
-        """Of one step."""
+        """Add the losses of one step."""
         self.pending.append({name: loss.detach() for name, loss in losses.items()})
 
     def check_finite(self) -> None:
-        """Before anything is saved or measured.
+        """Check the losses before anything is saved or validated.
 
         Raises:
             TrainingError: a loss or gradient since the last log point is not finite.
@@ -39,11 +39,11 @@ class Log:
             if bad := [name for name, loss in losses.items() if not math.isfinite(loss.item())]:
                 raise TrainingError(
                     f"step {number} of the {self.out.name}: {', '.join(bad)} is not finite. Nothing was saved since. "
-                    f"Lower {self.out.name}.learning_rate or set {self.out.name}.precision to fp32 and run it again."
+                    f"Lower {self.out.name}.learning_rate or set {self.out.name}.precision to fp32 and run again."
                 )
 
     def write(self) -> str:
-        """A line of means since the last one; what the progress bar says."""
+        """Write a line of means since the last one; returns the text of the progress bar."""
         self.check_finite()
         means = {
             name: torch.stack([losses[name] for losses in self.pending if name in losses]).double().mean().item()
@@ -56,7 +56,7 @@ class Log:
         return ", ".join([*(f"{name} {value:.4f}" for name, value in means.items()), f"{speed:.1f} examples/s"])
 
     def append(self, metrics: dict[str, Any]) -> None:
-        """One line, with the step and the examples seen so far.
+        """Append one line, with the step and the examples seen so far.
 
         Raises:
             TrainingError: it cannot be written.
@@ -73,6 +73,6 @@ class Log:
 
 
 def drop_later_metrics(out: Path, step: int) -> None:
-    """Metrics of steps that will be done again are dropped."""
+    """Drop the metrics of steps that will be repeated."""
     kept = [line for line in read_metrics(out) if line["step"] <= step]
     write_text(out / METRICS, "".join(as_json(line, None) for line in kept))

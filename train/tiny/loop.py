@@ -1,4 +1,4 @@
-"""The loop of both stages. It owns no random state: step n always draws the same examples (laws 1 to 3)."""
+"""The loop of both stages. It holds no random state: step n always uses the same examples (laws 1 to 3)."""
 
 import time
 from collections.abc import Callable
@@ -30,7 +30,7 @@ OF_THE_OTHER_STAGE = {
 
 
 class Saved(TypedDict):
-    """What going on needs of a checkpoint's state.json."""
+    """The fields of state.json that resuming needs."""
 
     step: Count
     config: dict[str, dict[str, Any]]
@@ -41,7 +41,7 @@ SAVED = TypeAdapter(Saved)
 
 
 class Stage(Protocol):
-    """What is trained, and how."""
+    """A training stage."""
 
     name: str
     averaged: tuple[str, ...]  # names of the networks that are averaged
@@ -49,16 +49,16 @@ class Stage(Protocol):
 
     @property
     def settings(self) -> StageConfig:
-        """Of the optimizer."""
+        """Settings of the optimizer."""
 
     def backward(self, step: int) -> dict[str, Tensor]:
         """Gradients of a step, a pure function of the weights and the step; the losses by name."""
 
     def look(self, folder: Path, stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Measure the averaged weights; pictures go into the folder. None if `stop` said so in between."""
+        """Validate the EMA weights; images go into the folder. None if `stop` returned True in between."""
 
     def publish(self) -> None:
-        """After a look that was written down, with the averaged weights in place."""
+        """Called after a recorded validation, with the EMA weights in place."""
 
 
 def run_stage(stage: Stage, config: TinyConfig, interrupt: Interrupt, identity: dict[str, str]) -> State | None:
@@ -67,11 +67,11 @@ def run_stage(stage: Stage, config: TinyConfig, interrupt: Interrupt, identity: 
     Args:
         stage: with fresh weights.
         config: of both stages.
-        interrupt: a stop is heeded after the step under way, or in the midst of a look.
-        identity: hashes of what else the stage depends on, by name; a checkpoint that had others is refused.
+        interrupt: a stop takes effect after the current step, or during a validation.
+        identity: hashes of other dependencies of the stage, by name; a checkpoint with others is refused.
 
     Returns:
-        The state after the last step; None if it was stopped, and has saved.
+        The state after the last step; None if interrupted, with a checkpoint saved.
     """
     out, steps = config.run.out / stage.name, stage.settings.steps
     state = resumed(stage, config, identity)
@@ -89,7 +89,7 @@ def run_stage(stage: Stage, config: TinyConfig, interrupt: Interrupt, identity: 
             if stop:
                 return None
             if not look_if_due(stage, config, state, log, interrupt):
-                continue  # a stop broke it off
+                continue  # interrupted
             if finished:
                 interrupt.at_step_boundaries = False
                 return state
@@ -100,14 +100,14 @@ def run_stage(stage: Stage, config: TinyConfig, interrupt: Interrupt, identity: 
 
 
 def resumed(stage: Stage, config: TinyConfig, identity: dict[str, str]) -> State:
-    """The state to go on from; metrics of steps that will be done again are dropped."""
+    """The state to resume from; metrics of steps that will be repeated are dropped."""
     out = config.run.out / stage.name
     state = new_state(stage.networks, stage.averaged, stage.settings)
     if start := newest_valid(out / "checkpoints"):
-        if _saved(start)["step"] != stage.settings.steps:  # what is finished stays as it is
+        if _saved(start)["step"] != stage.settings.steps:  # a finished stage stays as it is
             check_same_experiment(start, stage.name, config, identity)
         state.load(start)
-        print(f"{stage.name}: going on from {start}")
+        print(f"{stage.name}: resuming from {start}")
     out.mkdir(parents=True, exist_ok=True)
     drop_later_metrics(out, state.step)
     return state
@@ -125,7 +125,7 @@ def take_step(stage: Stage, state: State, log: Log) -> None:
             decay_steps=settings.decay_steps,
         )
     losses = stage.backward(state.step)
-    # Each network by itself: a discriminator's gradients say nothing of what the others' should be.
+    # Each network separately: the scale of a discriminator's gradients is unrelated to that of the others.
     norms = {
         f"grad_norm_{name}": nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
         for name, network in stage.networks.items()
@@ -138,7 +138,7 @@ def take_step(stage: Stage, state: State, log: Log) -> None:
 
 
 def look_if_due(stage: Stage, config: TinyConfig, state: State, log: Log, interrupt: Interrupt) -> bool:
-    """Measure the averaged weights, unless that was done at this step; False if a stop broke it off."""
+    """Validate the EMA weights, unless done at this step already; False if interrupted."""
     out, every = config.run.out / stage.name, config.validation.every
     due = state.step > 0 and (state.step % every == 0 or state.step == stage.settings.steps)
     if not due or any(line["step"] == state.step and "validation" in line for line in read_metrics(out)):
@@ -152,7 +152,7 @@ def look_if_due(stage: Stage, config: TinyConfig, state: State, log: Log, interr
             log.append({"validation": found})
             stage.publish()
     stage.networks.train()
-    log.began += time.perf_counter() - began  # no training
+    log.began += time.perf_counter() - began  # not training time
     if found is None:
         return False
     tqdm.write(f"{stage.name}, step {state.step}: " + ", ".join(f"{name} {x:.4g}" for name, x in found.items()))
@@ -160,17 +160,17 @@ def look_if_due(stage: Stage, config: TinyConfig, state: State, log: Log, interr
 
 
 def check_same_experiment(start: Path, stage: str, config: TinyConfig, identity: dict[str, str]) -> None:
-    """Whether going on from a checkpoint with this config means the same training; prints what differs.
+    """Check that resuming a checkpoint with this config is the same training; prints what differs.
 
     Raises:
-        CheckpointError: naming every setting that changes the meaning and is not in `run.resume_allow`.
+        CheckpointError: naming every setting that changes the training and is not in `run.resume_allow`.
     """
     state, plain = _saved(start), as_plain(config)
     settings = plain[stage]
     if state["step"] > settings["steps"]:
-        raise CheckpointError(f"{start}: is past {stage}.steps {settings['steps']}. Raise it to go on.")
+        raise CheckpointError(f"{start}: is past {stage}.steps {settings['steps']}. Raise it to continue.")
     free = [*FREE_ON_RESUME, *OF_THE_OTHER_STAGE[stage]]
-    # The rate decays towards the end: another end would mean another rate for steps done.
+    # The rate decays towards the end: another end means another rate for completed steps.
     if state["step"] <= min(state["config"][stage]["steps"], settings["steps"]) - settings["decay_steps"]:
         free.append(f"{stage}.steps")
     refused = {
@@ -179,7 +179,7 @@ def check_same_experiment(start: Path, stage: str, config: TinyConfig, identity:
     }
     for name, content in identity.items():
         if state["identity"].get(name) != content:
-            refused.setdefault(name, f"{name} has other contents than before")
+            refused.setdefault(name, f"{name} has different contents than before")
     for name in [name for name in refused if name.startswith(tuple(free)) or name in config.run.resume_allow]:
         print(f"resume: {refused.pop(name)}.")
     if refused:

@@ -1,4 +1,4 @@
-"""How good the autoencoder is, on images of held-out scenes."""
+"""Quality of the autoencoder on images of held-out scenes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from train.watching.contact_sheet import contact_sheet
 
 BLOCKS_PX = (8, 32)  # a house; a quarter of the image
 BATCH = 16
-AMPLIFIED = 4  # on the contact sheet, differences are shown so many times as large
+AMPLIFIED = 4  # on the contact sheet, differences are amplified by this factor
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def reconstruction_report(
     """Decode the posterior means of evenly spread images; write the contact sheet `reconstructions.png`.
 
     Returns:
-        See `error_report`; None if a stop broke it off.
+        See `error_report`; None if interrupted.
     """
     numbers, pairs = images.evenly(count), []
     for first in range(0, len(numbers), BATCH):
@@ -41,15 +41,15 @@ def reconstruction_report(
 
 
 def error_report(ours: Tensor, real: Tensor) -> dict[str, float]:
-    """The squared error pooled over all images, as PSNR, and at which scale it lies.
+    """The squared error pooled over all images, as PSNR, and its distribution over scales.
 
     Args:
         ours: (N, 3, H, W) in [-1, 1].
         real: the same.
 
     Returns:
-        psnr: dB, of the mean squared error over everything.
-        psnr_8px, psnr_32px: of the means of blocks of that side: what is left if finer detail does not count.
+        psnr: dB, of the mean squared error over all pixels.
+        psnr_8px, psnr_32px: of the means of blocks of that side, i.e. without finer detail.
         error_above_32px, error_8_to_32px, error_below_8px: shares of the squared error, which add up to 1.
         sharpness: mean absolute gradient of ours over that of the real ones; 1 = as sharp.
     """
@@ -62,17 +62,17 @@ def error_report(ours: Tensor, real: Tensor) -> dict[str, float]:
         "error_above_32px": coarse / total,
         "error_8_to_32px": (fine - coarse) / total,
         "error_below_8px": 1 - fine / total,
-        "sharpness": gradient(ours) / max(gradient(real), 1e-12),  # plain images have none
+        "sharpness": gradient(ours) / max(gradient(real), 1e-12),  # uniform images have none
     }
 
 
 def mean_square(error: Tensor) -> float:
-    """Over everything."""
+    """Mean square over all elements."""
     return error.square().mean().item()
 
 
 def psnr(squared: float) -> float:
-    """Decibels of a mean squared error on [-1, 1]; 100 at most."""
+    """PSNR in dB of a mean squared error on [-1, 1]; at most 100."""
     return float(-10 * np.log10(max(squared / 4, 1e-10)))
 
 
@@ -87,12 +87,12 @@ def as_pixels(image: Tensor) -> NDArray[np.uint8]:
 
 
 def evenly(length: int, count: int) -> list[int]:
-    """So many positions, evenly spread."""
+    """`count` positions, evenly spread."""
     return [int(position) for position in np.linspace(0, length - 1, min(count, length))]
 
 
 def write_sheet(path: Path, rows: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> None:
-    """Real image, ours, and what differs, grey where nothing does."""
+    """Write rows of real image, ours and difference, grey where equal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = [
         (real, ours, np.clip(128 + AMPLIFIED * (ours.astype(int) - real), 0, 255).astype(np.uint8))

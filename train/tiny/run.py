@@ -11,7 +11,7 @@ from train.tiny.train import train_tiny
 
 
 def run(config: TinyConfig) -> int:
-    """Run; a mistake of the user's or a fault of the disk is one message, not a traceback."""
+    """Run; a user error or a disk fault gives one message, not a traceback."""
     try:
         return train_tiny(config)
     except (ConfigError, DataError, CheckpointError, TrainingError) as error:

@@ -1,4 +1,4 @@
-"""What a stage carries from one process to the next: weights, moments, average, step."""
+"""State that a stage carries from one process to the next: weights, moments, EMA, step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +18,11 @@ WEIGHTS, AVERAGE, OPTIMIZER = "weights.safetensors", "ema.safetensors", "optimiz
 
 @dataclass
 class State:
-    """Networks by name, with their optimizer and the average of those that are shipped."""
+    """Networks by name, with their optimizer and the EMA of those that are shipped."""
 
     networks: nn.ModuleDict
     optimizer: torch.optim.Optimizer
-    average: dict[str, Tensor]  # name of a weight -> float32 average
+    average: dict[str, Tensor]  # name of a weight -> float32 EMA
     step: int = 0
     weights: dict[str, nn.Parameter] = field(init=False)
 
@@ -30,13 +30,13 @@ class State:
         self.weights = dict(self.networks.named_parameters())
 
     def update_average(self, decay: float) -> None:
-        """Move the average towards the weights."""
+        """Move the EMA towards the weights."""
         weights = [self.weights[name].detach() for name in self.average]
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The average in the place of the weights, without gradients."""
+        """Swap the EMA in for the weights, without gradients."""
         self._swap()
         try:
             with torch.no_grad():
@@ -45,7 +45,7 @@ class State:
             self._swap()
 
     def take_average(self) -> None:
-        """The average becomes the weights, when nothing is left to be trained."""
+        """Replace the weights with the EMA, when training is finished."""
         self._swap()
 
     @torch.no_grad()
@@ -56,7 +56,7 @@ class State:
             average.copy_(kept)
 
     def save(self, folder: Path, description: dict[str, Any]) -> None:
-        """Write a whole checkpoint; see `models.checkpoint`."""
+        """Write a checkpoint; see `models.checkpoint`."""
         moments = {
             f"{name}.{key}": moment
             for name, weight in self.weights.items()
@@ -73,7 +73,7 @@ class State:
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        """Go back to what `save` wrote.
+        """Restore what `save` wrote.
 
         Raises:
             CheckpointError: the files belong to other networks.
@@ -94,18 +94,18 @@ class State:
         for name, moment in load_file(folder / OPTIMIZER).items():
             parameter, _, key = name.rpartition(".")
             weight = self.weights[parameter]
-            # In the layout of the weight, as the optimizer made it: sums then run in the same order.
+            # In the memory format of the weight, as the optimizer created it, so that sums run in the same order.
             value = torch.empty_like(weight).copy_(moment) if moment.shape == weight.shape else moment
             self.optimizer.state[weight][key] = value
         self.step = int(read_state(folder)["step"])
 
 
 def new_state(networks: nn.ModuleDict, averaged: tuple[str, ...], settings: StageConfig) -> State:
-    """Nothing done yet; the average starts at the weights.
+    """A new state, whose EMA starts at the weights.
 
     Args:
-        networks: all that is trained.
-        averaged: names of those that are averaged.
+        networks: all trained networks.
+        averaged: names of those with an EMA.
         settings: of the optimizer.
     """
     weights = {name: weight for name, weight in networks.named_parameters() if weight.requires_grad}

@@ -30,10 +30,10 @@ MEASURED_ON = 512  # images whose latents give the mean and variance of every ch
 
 
 def train_tiny(config: TinyConfig) -> int:
-    """Train as the config says, from the newest checkpoint if there is one.
+    """Train according to the config, from the newest checkpoint if there is one.
 
     Returns:
-        The exit status: 0, or 75 if it was interrupted and has saved a checkpoint.
+        The exit status: 0, or 75 if interrupted with a checkpoint saved.
     """
     with Interrupt() as interrupt:
         open_run_folder(config)
@@ -42,7 +42,7 @@ def train_tiny(config: TinyConfig) -> int:
         if vae := first_stage(config, interrupt):
             if config.denoiser.steps == 0 or train_denoiser(config, interrupt, *vae):
                 return 0
-    print("\nInterrupted; everything is saved. Run the same command again to go on.")
+    print("\nInterrupted; everything is saved. Run the same command again to resume.")
     return EXIT_INTERRUPTED
 
 
@@ -71,7 +71,7 @@ def train_denoiser(config: TinyConfig, interrupt: Interrupt, vae: AutoencoderKL,
 
 
 def identity_of(images: Images) -> dict[str, str]:
-    """What the releases contain."""
+    """Hash of the releases' contents."""
     return {"data.releases": "+".join(images.names)}
 
 
@@ -79,22 +79,22 @@ def open_run_folder(config: TinyConfig) -> None:
     """Write config.yaml and run.json.
 
     Raises:
-        ConfigError: the folder holds other things, or cannot be written.
+        ConfigError: the folder contains other files, or is not writable.
     """
     out = config.run.out
     try:
         if out.exists() and not (out / CONFIG).is_file() and any(out.iterdir()):
-            raise ConfigError(f"run.out is {out}: it is not empty and holds no run. Choose a new folder.")
+            raise ConfigError(f"run.out is {out}: it is not empty and contains no run. Choose a new folder.")
         out.mkdir(parents=True, exist_ok=True)
         save_config(config, out / CONFIG)
         facts = {"command": sys.argv, "versions": versions(), "commit": commit()}
         write_text(out / "run.json", as_json(facts))
     except OSError as error:
-        raise ConfigError(f"run.out is {out}: it cannot be written ({error.strerror}). Choose another.") from error
+        raise ConfigError(f"run.out is {out}: it is not writable ({error.strerror}). Choose another.") from error
 
 
 def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
-    """The averaged autoencoder with standardised latents, made once and kept; and the hash of the average."""
+    """The averaged autoencoder with standardised latents, made once and kept; and the hash of the EMA weights."""
     stage = config.run.out / "autoencoder"
     checkpoint = newest_valid(stage / "checkpoints")
     assert checkpoint is not None
@@ -114,13 +114,13 @@ def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
 
 
 def ready(vae: AutoencoderKL) -> AutoencoderKL:
-    """Frozen, and without the name of a folder of this machine, which would be shipped."""
+    """Freeze a VAE and drop its local path, which would be shipped."""
     vae.requires_grad_(False).eval().register_to_config(_name_or_path="tiny")
     return vae.to(memory_format=torch.channels_last)
 
 
 def tokenizer_of(config: TinyConfig, train: Images) -> tuple[CLIPTokenizer, str]:
-    """Learned from the captions of all styles, and kept: with another one the text encoder would be lost; its hash."""
+    """A tokenizer trained on captions of all styles, kept because the text encoder depends on it; and its hash."""
     start, folder = config.networks.start, config.run.out / "denoiser" / "tokenizer"
     if start and (start / "tokenizer").is_dir():
         folder = start / "tokenizer"

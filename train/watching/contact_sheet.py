@@ -1,4 +1,4 @@
-"""One picture of many: every row shows a patch as pre | generated | real."""
+"""A contact sheet: every row shows a patch as pre | generated | real."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ COLUMNS = ("pre", "generated", "real")
 
 
 def contact_sheet(rows: Sequence[Sequence[Pixels]], columns: Sequence[str] = COLUMNS) -> NDArray[np.uint8]:
-    """Patches below one another on white, the names of the columns above.
+    """Stack patches on white, with the column names above.
 
     Args:
         rows: for each patch, its images in the order of `columns`, all square and of one size.

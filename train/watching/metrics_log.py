@@ -1,4 +1,4 @@
-"""What a run reports. Sums stay on the device between log points and are read only there (law 8)."""
+"""Metrics of a run. Sums stay on the device between log points and are read only there (law 8)."""
 
 import math
 import resource
@@ -29,7 +29,7 @@ BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{r
 
 @dataclass
 class Step:
-    """What this process saw of one step, kept until the next log point."""
+    """This process's part of one step, kept until the next log point."""
 
     ordinals: list[int] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)  # per micro-batch
@@ -43,54 +43,54 @@ class MetricsLog:
     def __init__(
         self, accelerator: Accelerator, out: Path, patch_of: Callable[[int], str], gradients_may_overflow: bool
     ) -> None:
-        """`patch_of` tells the patch id of an ordinal. With fp16 a step whose gradients overflow is left out."""
+        """`patch_of` maps an ordinal to its patch id. With fp16 a step whose gradients overflow is skipped."""
         self.accelerator, self.out, self.patch_of = accelerator, out, patch_of
         self.gradients_may_overflow = gradients_may_overflow
         self._reset()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """The time within is spent waiting for data."""
+        """Count the time within the block as waiting for data."""
         started = time.perf_counter()
         yield
         self.waited += time.perf_counter() - started
 
     def add(self, ordinals: Sequence[int], losses: Tensor, plain: Tensor, fingerprints: Tensor) -> None:
-        """Count one micro-batch: the losses that are minimised, and without weights."""
+        """Add one micro-batch: the losses that are minimised, and the unweighted ones."""
         self.steps[-1].ordinals += ordinals
         self.steps[-1].losses.append(losses.detach())
         self.steps[-1].plain.append(plain)
         self.fingerprint_sum += fingerprints.sum()
 
     def end_step(self, grad_norm: Tensor) -> None:
-        """Close an optimizer step."""
+        """End an optimizer step."""
         self.steps[-1].grad_norm = grad_norm
         self.steps.append(Step())
 
     def check_finite(self, step: int) -> None:
-        """Before a save between log points: nothing spoilt may be saved. See `_read`."""
+        """Check before a save between log points, so that nothing corrupt is saved. See `_read`."""
         if len(self.steps) > 1:
             self._read(step)
 
     def is_finite_here(self) -> bool:
-        """The same without asking the other processes: the norm is that of everyone's gradients."""
+        """The same without communication: the norm is that of all processes' gradients."""
         norms = [each.grad_norm for each in self.steps if each.grad_norm is not None]
         losses = [loss for each in self.steps for loss in each.losses]
         finite = all(bool(loss.isfinite().all()) for loss in losses)
         return finite and (self.gradients_may_overflow or all(bool(norm.isfinite()) for norm in norms))
 
     def _read(self, step: int) -> dict[str, float]:
-        """All losses and gradient norms since the last log point.
+        """Read all losses and gradient norms since the last log point.
 
         Args:
-            step: the one just done.
+            step: the one just completed.
 
         Returns:
-            Mean loss over all processes, the same without weights, the last gradient norm; with fp16 how many steps
-            were skipped, because their gradients overflowed.
+            Mean loss over all processes, the unweighted one, the last gradient norm; with fp16 how many steps
+            were skipped because their gradients overflowed.
 
         Raises:
-            TrainingError: one is not finite; named are the patches of the first step at fault.
+            TrainingError: one is not finite; names the patches of the first such step.
         """
         losses = torch.cat([loss for each in self.steps for loss in each.losses]).double()
         plain = torch.cat([loss for each in self.steps for loss in each.plain]).double()
@@ -118,7 +118,7 @@ class MetricsLog:
             "examples_per_second": examples / seconds,
             "data_wait": self.waited / seconds,  # share of the time, 0..1
             "peak_memory_gb": peak_memory_gb(self.accelerator.device),
-            # Equal for equal examples, noise and timesteps, whatever the number of processes, workers, micro-batches.
+            # Equal for equal examples, noise and timesteps, for any number of processes, workers and micro-batches.
             "fingerprint": f"{self.accelerator.reduce(self.fingerprint_sum, 'sum').item():x}",
         }
         if self.gradients_may_overflow:
@@ -132,9 +132,9 @@ class MetricsLog:
         self._reset()
 
     def _check_scale(self, metrics: dict[str, Any], ended: bool) -> None:
-        """Stop if no step since the last log point changed the weights, and a smaller loss scale will not help.
+        """Raise if no step since the last log point changed the weights, and a smaller loss scale will not help.
 
-        Every skipped step halves the scale: a few at the start, until it fits, are as it should be.
+        Every skipped step halves the scale: a few at the start, until it fits, are normal.
         """
         steps = len(self.steps) - 1  # the last entry is the step to come
         if metrics.get("skipped_steps") == steps and (ended or metrics["loss_scale"] < 1):
@@ -153,25 +153,25 @@ class MetricsLog:
             except OSError as error:
                 raise TrainingError(
                     f"{self.out / METRICS}: could not be written ({error.strerror}). {self.last_good()} Free some "
-                    "space or mend the folder's permissions, then run the same command again."
+                    "space or fix the folder's permissions, then run the same command again."
                 ) from error
         numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
         del numbers["step"]
         self.accelerator.log(numbers, step=metrics["step"])
 
     def restart_clock(self) -> None:
-        """Speeds count from here."""
+        """Measure speed from here."""
         self.started, self.waited = time.perf_counter(), 0.0
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The time within is no training and counts for no speed."""
+        """Exclude the time within the block from the speed."""
         began = time.perf_counter()
         yield
         self.started += time.perf_counter() - began
 
     def _not_finite(self, step: int) -> TrainingError:
-        """The first step at fault, its patches by name. Called by every process."""
+        """The error for the first non-finite step, naming its patches. Called by every process."""
         first = step - len(self.steps) + 2  # the last entry is the step to come
         mine = []
         for number, each in enumerate(self.steps[:-1], start=first):
@@ -195,7 +195,7 @@ class MetricsLog:
         return ", ".join(names[:PATCHES_NAMED]) + more
 
     def last_good(self) -> str:
-        """Which checkpoint to go back to, in a sentence."""
+        """A sentence naming the checkpoint to go back to."""
         folders = [folder for folder in steps_in(self.out / "checkpoints") if is_complete(folder)]
         return f"The last good checkpoint is {folders[-1]}." if folders else "There is no checkpoint yet."
 
@@ -206,7 +206,7 @@ class MetricsLog:
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """The most that tensors ever took of the GPU, or this process of the machine's memory, since it began."""
+    """Peak GPU memory of tensors, or peak resident memory of this process on CPUs, since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB, macOS in bytes

@@ -1,9 +1,9 @@
-"""Two numbers that say early whether training works: does the condition count, and do colours drift?
+"""Two early indicators of training: is the condition followed, and do colours drift?
 
-Control gap: loss without control minus loss with it, at the same noise. Near 0 the ControlNet is not listened to yet;
+Control gap: loss without control minus loss with it, at the same noise. Near 0 the ControlNet has no effect yet;
 it rises at the "sudden convergence" (ControlNet, section 4.3).
 
-Colour drift: how mean and spread of each channel differ between generated and pre image where nothing happened.
+Colour drift: how mean and standard deviation of each channel differ between generated and pre image in unchanged areas.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,10 @@ Losses = NDArray[np.float64]  # (patches, timesteps)
 
 
 def loss_metrics(timesteps: Sequence[int], with_control: Losses, without: Losses | None) -> dict[str, float]:
-    """Mean loss and control gap, over everything and per timestep.
+    """Mean loss and control gap, overall and per timestep.
 
     Args:
-        timesteps: the middle of each bin.
+        timesteps: the centre of each bin.
         with_control: loss of every patch at every timestep.
         without: the same with the ControlNet's residuals at zero; None where there is no ControlNet.
     """
@@ -41,8 +41,8 @@ def colour_drift(image: Pixels, pre: Pixels, unchanged: Mask) -> NDArray[np.floa
 
     Args:
         image: generated, (H, W, 3) uint8.
-        pre: what it was made from.
-        unchanged: where nothing happened; NaN is returned if that is nowhere.
+        pre: the pre image.
+        unchanged: unchanged pixels; NaN is returned if there are none.
 
     Returns:
         (2, 3): mean and standard deviation, of red, green, blue, in 0..255.
@@ -54,7 +54,7 @@ def colour_drift(image: Pixels, pre: Pixels, unchanged: Mask) -> NDArray[np.floa
 
 
 def drift_metrics(drifts: Iterable[NDArray[np.float64]]) -> dict[str, float]:
-    """Mean over patches: `colour_drift_mean_red`, ..., `colour_drift_std_blue`; nothing without unchanged ground."""
+    """Mean over patches: `colour_drift_mean_red`, ..., `colour_drift_std_blue`; empty without unchanged ground."""
     known: list[Any] = [drift for drift in drifts if not np.isnan(drift).any()]
     if not known:
         return {}

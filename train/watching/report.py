@@ -1,4 +1,4 @@
-"""What a validation says of its images: numbers for the metrics, a contact sheet and scores per patch on disk."""
+"""Results of a validation's images: metrics, a contact sheet and scores per patch on disk."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,13 +31,13 @@ class Measured:
 
 
 def measure(patch_id: str, pre: Pixels, generated: Pixels, real: Pixels, areas: Mapping[str, Mask]) -> Measured:
-    """Compare a generated image with the real one in each area, and with the pre image where nothing changed."""
+    """Compare a generated image with the real one in each area, and with the pre image where unchanged."""
     scores = score(generated, real, {name: areas[name] for name in AREAS})
     return Measured(patch_id, (pre, generated, real), scores, colour_drift(generated, pre, areas["outside"]))
 
 
 def image_metrics(measured: Sequence[Measured]) -> dict[str, float]:
-    """`psnr_inside` (dB), `ssim_inside`, the same outside, and the colour drift; what no patch has is left out."""
+    """`psnr_inside` (dB), `ssim_inside`, the same outside, and the colour drift; what no patch has is omitted."""
     metrics: dict[str, float] = {}
     for area in AREAS:
         summary = summarise(one.scores[area] for one in measured)
@@ -47,11 +47,11 @@ def image_metrics(measured: Sequence[Measured]) -> dict[str, float]:
 
 
 def write_report(validation: Path, step: int, measured: Sequence[Measured]) -> NDArray[np.uint8]:
-    """Write validation/step-*/images.png and scores.json; returns the picture.
+    """Write validation/step-*/images.png and scores.json; returns the contact sheet.
 
     Args:
         validation: folder of all validations of the run.
-        step: names the folder, which is replaced if it is there.
+        step: names the folder, which is replaced if it exists.
         measured: what to show.
     """
     sheet = contact_sheet([one.images for one in measured])

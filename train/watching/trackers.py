@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases: the same numbers as in metrics.jsonl, and the pictures of validations."""
+"""TensorBoard and Weights & Biases: the same metrics as in metrics.jsonl, and the contact sheets of validations."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ PROJECT = "pre2post"
 
 
 def open_trackers(accelerator: Accelerator, config: Config, run_id: str) -> None:
-    """Start what `run.trackers` names, in the run folder, with all settings as hyperparameters.
+    """Start the trackers of `run.trackers` in the run folder, with all settings as hyperparameters.
 
-    `run_id` is the run folder's own: wandb goes on with the run of that name, if there is one.
+    `run_id` is the run folder's own: wandb resumes the run of that name, if there is one.
 
     Raises:
-        ConfigError: one cannot be started; for wandb without a network that is said.
+        ConfigError: one cannot be started; the message has the fix for wandb without a network.
     """
     out = config.run.out
     settings = {
@@ -31,15 +31,15 @@ def open_trackers(accelerator: Accelerator, config: Config, run_id: str) -> None
     }  # fmt: skip
     try:
         accelerator.init_trackers(PROJECT, config=settings, init_kwargs={"wandb": wandb})
-    except Exception as error:  # every tracker raises kinds of its own
+    except Exception as error:  # every tracker raises its own types
         raise ConfigError(
             f"run.trackers is {config.run.trackers}: could not be started ({type(error).__name__}: {error}). For "
-            "wandb, log in (`wandb login`) or set WANDB_MODE=offline and `wandb sync` later; or leave it out."
+            "wandb, log in (`wandb login`) or set WANDB_MODE=offline and `wandb sync` later; or omit it."
         ) from error
 
 
 def show_picture(accelerator: Accelerator, name: str, picture: NDArray[np.uint8], step: int) -> None:
-    """Send a picture (H, W, 3) to every tracker."""
+    """Log an image (H, W, 3) to every tracker."""
     for tracker in accelerator.trackers:
         layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
         tracker.log_images({name: picture[None]}, step=step, **layout)

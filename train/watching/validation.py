@@ -1,7 +1,7 @@
-"""Validation while training: a fixed set of held-out patches with fixed captions, noise and timesteps.
+"""Validation during training: a fixed set of held-out patches with fixed captions, noise and timesteps.
 
-The set is made by the rules of training (law 1) with a seed of its own, so it is the same at every validation, in every
-run and for any number of processes. Nothing here touches what training uses: a run with validation equals one without.
+The set follows the rules of training (law 1) with its own seed, so it is the same at every validation, in every
+run and for any number of processes. Nothing here affects training: a run with validation equals one without.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -39,31 +39,31 @@ from train.watching.monitors import loss_metrics
 from train.watching.report import Measured, image_metrics, measure, write_report
 from train.watching.trackers import show_picture
 
-SEED = 2**63 - 1  # of the validation set; no training seed is likely to be it
+SEED = 2**63 - 1  # of the validation set; unlikely as a training seed
 
 
 class BrokenOff(Exception):
-    """A stop was asked for in the middle of a validation."""
+    """A stop was requested during a validation."""
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The patches, how they are measured, and where the images go."""
+    """The patches, how they are evaluated, and where the images go."""
 
     examples: Examples
     patches: Dataset
     base: Base
     sampler: DDIMScheduler
     out: Path
-    batch: int  # examples of one forward pass
-    timesteps: list[int]  # middle of each bin
+    batch: int  # examples per forward pass
+    timesteps: list[int]  # centre of each bin
     images: int
     sampling_steps: int
-    controlled: bool  # the trained network sees the pre image
+    controlled: bool  # the trained network is conditioned on the pre image
 
 
 def open_held_out(config: Config, stages: Sequence[Stage]) -> list[Dataset]:
-    """The split to measure on in every stage; empty if validation is off.
+    """The validation split of every stage; empty if validation is off.
 
     Raises:
         ConfigError: a dataset has no such split.
@@ -131,19 +131,19 @@ def validate(
     step: int,
     stop: Callable[[], bool],
 ) -> dict[str, float] | None:
-    """Measure the networks as they are.
+    """Validate the networks in their current state.
 
     Args:
         accelerator: its processes share the work.
-        held_out: what to measure on.
-        denoiser: what is trained, without what joins the processes. It has no dropout, so its mode does not matter.
+        held_out: the validation set.
+        denoiser: the trained network, without DDP. It has no dropout, so its mode does not matter.
         schedule: noise schedule of the base.
-        encode: what the cache would have done, if there is none.
+        encode: replaces the cache if there is none.
         step: names the folder of the images.
-        stop: asked after each batch, by all processes equally often; True breaks off.
+        stop: called after each batch, equally often in all processes; True interrupts.
 
     Returns:
-        The numbers for metrics.jsonl, the same in every process; None if it was broken off.
+        The metrics for metrics.jsonl, the same in every process; None if interrupted.
     """
 
     def go_on() -> None:
@@ -171,7 +171,7 @@ def validate(
 
 
 def _shares(accelerator: Accelerator, count: int, size: int) -> list[list[int]]:
-    """This process's batches of ordinals. Every process has equally many, all full; some ordinals may come twice."""
+    """This process's batches of ordinals. Every process has equally many, all full; some ordinals may occur twice."""
     if not count:
         return []
     whole = accelerator.num_processes * min(size, -(-count // accelerator.num_processes))
@@ -189,7 +189,7 @@ def _losses(
     batches: Iterable[Batch],
     go_on: Callable[[], None],
 ) -> list[list[list[float]]]:
-    """Of every patch the losses at each timestep, with and without control; its noise is the same at all of them."""
+    """The losses of every patch at each timestep, with and without control, all with the same noise."""
     found: list[list[list[float]]] = []
     for batch in batches:
         per_timestep = []
@@ -209,7 +209,7 @@ def _losses(
 def _summary(
     accelerator: Accelerator, held_out: ValidationSet, batches: list[list[int]], found: list[list[list[float]]]
 ) -> dict[str, float]:
-    """Over the patches of all processes, each once."""
+    """Metrics over the patches of all processes, each counted once."""
     ordinals = [ordinal for batch in batches for ordinal in batch]
     by_patch = dict(gather_object(list(zip(ordinals, found, strict=True))))
     table = np.array([by_patch[ordinal] for ordinal in sorted(by_patch)])
@@ -219,7 +219,7 @@ def _summary(
 def sample_images(
     held_out: ValidationSet, denoiser: Denoiser, batches: Iterable[Batch], go_on: Callable[[], None]
 ) -> list[Tensor]:
-    """Latents of the images, one by one, as `pre2post generate` makes them by default: DDIM without guidance."""
+    """Latents of the images, one by one, sampled as by default in `pre2post generate`: DDIM without guidance."""
     made: list[Tensor] = []
     sampler = held_out.sampler
     for batch in batches:
@@ -233,10 +233,10 @@ def sample_images(
 def _images(
     accelerator: Accelerator, held_out: ValidationSet, batches: list[list[int]], latents: list[Tensor], step: int
 ) -> dict[str, float]:
-    """Decode, measure, show; the decoder is in memory only here, after everything else is done."""
+    """Decode, evaluate, report; the decoder is in memory only here, after everything else."""
     ordinals = [ordinal for batch in batches for ordinal in batch]
     vae = held_out.base.load_vae().to(accelerator.device)
-    # One by one: a decoder's activations outgrow those of a whole training step.
+    # One by one: a decoder's activations exceed those of a whole training step.
     images = [as_pixels(to_unit(decode(vae, latent[None])))[0] for latent in latents]
     by_patch = dict(gather_object(list(zip(ordinals, images, strict=True))))
     measured = [_measure(held_out, ordinal, by_patch[ordinal]) for ordinal in sorted(by_patch)]

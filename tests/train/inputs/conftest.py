@@ -1,4 +1,4 @@
-"""A base that is told metadata."""
+"""A base conditioned on metadata."""
 
 from pathlib import Path
 

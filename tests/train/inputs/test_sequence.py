@@ -242,15 +242,13 @@ def test_too_short_a_history_is_named(
 ) -> None:
     options = [f"--model.base={sat_base}", f"--data.dataset={sequences}", *SHORT, "--model.controlnet=3d"]
     first = open_dataset(sequences, "train")[0]["patch_id"]
-    with pytest.raises(
-        ConfigError, match=f"data.sequence is 5, but 12 patches of {sequences} have .* first is {first}"
-    ):
+    with pytest.raises(ConfigError, match=f"data.sequence is 5, but 12 patches of {sequences} have .* first {first}"):
         run(arguments("run", *options, "--data.sequence=5"))
     with pytest.raises(ConfigError, match=r"data\.sequence is 2, but 12 patches"):
         run(arguments("run", *options, "--data.sequence=2", f"--data.dataset={tiny_dataset}"))
     run(arguments("run", *options, "--data.sequence=2"))
     out = tmp_path / "made"
-    with pytest.raises(GenerateError, match="shown 2 images of before the event, but 12 patches of split train"):
+    with pytest.raises(GenerateError, match="takes 2 pre-event images, but 12 patches of split train"):
         generate(checkpoint=tmp_path / "run", pre=tiny_dataset, split="train", out=out)
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
     with pytest.raises(GenerateError, match=r"one.png: the checkpoint was trained on 2 pre-event images"):
@@ -261,8 +259,8 @@ def test_too_short_a_history_is_named(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["--data.sequence=3"], "data.sequence is 3, which model.controlnet 2d cannot see"),
-        (["--data.sequence=0"], "data.sequence is 0; it counts the pre image"),
+        (["--data.sequence=3"], "data.sequence is 3, which needs model.controlnet 3d"),
+        (["--data.sequence=0"], "data.sequence is 0; it includes the pre image"),
         ([*THREE, "--data.direction=both"], "data.sequence is 3 and data.direction both"),
         ([*THREE, "--model.condition=latents"], "model.controlnet is 3d, but model.condition is latents"),
         ([*THREE, "--model.trained=lora"], "model.controlnet is 3d, but model.trained is lora"),
@@ -275,5 +273,5 @@ def test_what_cannot_be_is_said_at_once(settings: list[str], message: str) -> No
 
 def test_attention_needs_a_wide_base(micro_base: Path) -> None:
     model = ModelConfig(controlnet="3d+attention")
-    with pytest.raises(ConfigError, match=r"32 groups of channels; .* has 16 at first"):
+    with pytest.raises(ConfigError, match=r"32 groups of channels; .* starts with 16"):
         build_denoiser(load_base(micro_base), model, "fp32", 0, torch.device("cpu"))

@@ -76,7 +76,7 @@ def step_losses(out: Path) -> list[float]:
     ("environment", "options", "said"),
     [
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, [], "fsdp2_offload.yaml"),
-        ({"ACCELERATE_USE_FSDP": "true"}, [], "asks for FSDP 1; set fsdp_version: 2"),
+        ({"ACCELERATE_USE_FSDP": "true"}, [], "requests FSDP 1; set fsdp_version: 2"),
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, ["--train.precision=fp16"], "train.precision is fp16"),
     ],
 )

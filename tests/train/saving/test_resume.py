@@ -125,7 +125,7 @@ def test_the_checkpoint_of_another_base_is_refused(tmp_path: Path, arguments: Ar
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, arguments: Arguments) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("precious")
-    with pytest.raises(ConfigError, match="not empty and holds no run"):
+    with pytest.raises(ConfigError, match="not empty and contains no run"):
         run(arguments("mine"))
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
