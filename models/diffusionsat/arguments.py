@@ -1,4 +1,4 @@
-"""A network that takes all arguments of its diffusers parent and a few of its own, without repeating them."""
+"""Networks that take all arguments of their diffusers parent and a few of their own, without repeating them."""
 
 import inspect
 from collections.abc import Callable
@@ -7,9 +7,9 @@ KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def added_to(parent: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give an `__init__(self, *, own=..., **arguments)` the signature with the parent's arguments spelled out.
+    """Give an `__init__(self, *, own=..., **arguments)` the parent's arguments in its signature.
 
-    diffusers reads there which keys a config has and their defaults; so does whoever asks for help.
+    diffusers reads the keys of a config and their defaults from it, and so does `help`.
     """
 
     def decorate(init: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""The model card of a saved satellite pipeline: README.md, so that a stranger can use the folder."""
+"""The model card of a saved satellite pipeline: README.md, so that others can use the folder."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ tags: [satellite, diffusionsat, metadata]
 
 # {title}
 
-Makes satellite images of {resolution} px from a text{metadata}{control}.
+Generates satellite images of {resolution} px from a prompt{metadata}{control}.
 
 ```python
 from models.diffusionsat.pipeline import SatPipeline  # from a clone of pre2post
@@ -35,14 +35,14 @@ pipeline(
 The noise schedule predicts `{prediction}`. Every file is safetensors, JSON or text.
 """
 METADATA = """Metadata are in natural units: degrees east and north, metres per pixel of the generated image, cloud
-fraction 0..1, calendar date. What is left out is unknown, which is embedded {null}.
+fraction 0..1, calendar date. Omitted fields are unknown, which is embedded {null}.
 
 """
-NULLS = {"zero": "as the number 0 (as DiffusionSat was trained)", "learned": "by a trained vector of its own"}
+NULLS = {"zero": "as 0 (as DiffusionSat was trained)", "learned": "by a learned vector"}
 EXAMPLE = (
     '    metadata={"lon": 4.05, "lat": 51.95, "gsd": 0.5, "cloud_cover": 0.0, "year": 2017, "month": 9, "day": 1},\n'
 )
-SHOWN = '    image=Image.open("earlier.png"),  # what it is shown; several: models/diffusionsat/conditions.py\n'
+SHOWN = '    image=Image.open("earlier.png"),  # conditioning image; several: see models/diffusionsat/conditions.py\n'
 
 
 def write_card(
@@ -52,11 +52,11 @@ def write_card(
     scheduler: Any,  # noqa: ANN401 (diffusers has no common class)
     controlnet: Any = None,  # noqa: ANN401 (one, several or none)
 ) -> None:
-    """Write README.md unless the folder has one; a user's own words stay."""
+    """Write README.md unless the folder has one; a user's own is kept."""
     path = folder / "README.md"
     if path.exists():
         return
-    told = [
+    conditioned = [
         net for net in (unet, *getattr(controlnet, "nets", [controlnet])) if net is not None and takes_metadata(net)
     ]
     parts = {"unet": unet, "scheduler": scheduler, "controlnet": controlnet}
@@ -64,12 +64,12 @@ def write_card(
         CARD.format(
             title=folder.name,
             resolution=unet.config.sample_size * vae_scale_factor,
-            metadata=" and metadata" if told else "",
-            control=", and from the images that its ControlNet is shown (`image=`, `cond_metadata=`)"
+            metadata=" and metadata" if conditioned else "",
+            control=", and from the conditioning images of its ControlNet (`image=`, `cond_metadata=`)"
             if controlnet
             else "",
-            example=(EXAMPLE if told else "") + (SHOWN if controlnet else ""),
-            units=METADATA.format(null=NULLS[told[0].config.null_metadata]) if told else "",
+            example=(EXAMPLE if conditioned else "") + (SHOWN if controlnet else ""),
+            units=METADATA.format(null=NULLS[conditioned[0].config.null_metadata]) if conditioned else "",
             parts="\n".join(
                 f"| `{name}/` | {type(part).__name__} |" for name, part in parts.items() if part is not None
             ),

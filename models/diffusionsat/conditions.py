@@ -1,4 +1,4 @@
-"""What a metadata ControlNet is shown: images of any form as one tensor of the size it needs."""
+"""Conditioning images of a metadata ControlNet: any form to one tensor of the required size."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from torch import Tensor
 
 
 class ConditionError(ValueError):
-    """A conditioning image that the ControlNet cannot take; the message names what was expected."""
+    """A conditioning image that the ControlNet cannot use; the message names what was expected."""
 
 
 def condition_tensor(images: Any, *, channels: int, size: tuple[int, int], sequence: bool) -> Tensor:  # noqa: ANN401
     """Conditioning images as a tensor.
 
     Args:
-        images: a PIL image; a list of them, one per prompt; a list of lists, several per prompt; or a tensor that is
-            ready. PIL images are resized (Lanczos), tensors are taken as they are.
+        images: a PIL image; a list of them, one per prompt; a list of lists, several per prompt; or a final
+            tensor. PIL images are resized (Lanczos), tensors are used unchanged.
         channels: of one prompt's condition; of one image of the sequence if `sequence`.
-        size: (width, height) that the network needs, px.
-        sequence: the network is 3D: the images of a prompt lie behind each other, not on the channels.
+        size: (width, height) required by the network, px.
+        sequence: the network is 3D: the images of a prompt are stacked along T, not concatenated on the channels.
 
     Returns:
         (prompts, channels, H, W), or (prompts, channels, T, H, W) if `sequence`; float32 in [0, 1].
@@ -34,8 +34,8 @@ def condition_tensor(images: Any, *, channels: int, size: tuple[int, int], seque
         raise ConditionError(f"the conditioning images have shape {tuple(tensor.shape)}. Expected {expected}.")
     if tensor.min() < 0 or tensor.max() > 1:
         raise ConditionError(
-            f"the conditioning images go from {tensor.min():g} to {tensor.max():g}. Expected [0, 1]: not 0..255, and "
-            "not -1..1 as for the VAE."
+            f"the conditioning images range from {tensor.min():g} to {tensor.max():g}. Expected [0, 1]: not 0..255, "
+            "nor -1..1 as for the VAE."
         )
     return tensor
 
@@ -47,7 +47,7 @@ def _from_pil(images: Any, size: tuple[int, int], sequence: bool) -> Tensor:  # 
         for prompt in per_prompt
     ]  # each (K, 3, H, W)
     if len({len(stack) for stack in stacks}) > 1:
-        raise ConditionError("the prompts have unequal numbers of conditioning images. Pass as many for each.")
+        raise ConditionError("the prompts have unequal numbers of conditioning images. Pass equally many for each.")
     tensor = torch.stack(stacks)
     return tensor.transpose(1, 2) if sequence else tensor.flatten(1, 2)
 

@@ -1,4 +1,4 @@
-"""What the ControlNets of one call are shown and told, and what they then add to the UNet."""
+"""The inputs of the ControlNets of one call, and the residuals that they add to the UNet."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from models.diffusionsat.multi_controlnet import summed_residuals
 
 @dataclass(frozen=True)
 class Control:
-    """The ControlNets of a call, one list entry for each; rows are images, the unconditional half first."""
+    """The ControlNets of a call, one list entry each; rows are images, the unconditional half first."""
 
     networks: list[ControlNetModel]
     conditions: list[Tensor]
@@ -25,10 +25,10 @@ class Control:
     conditional_only: bool  # the unconditional half gets zeros
 
     def __call__(self, noisy: Tensor, timestep: Tensor, states: Tensor) -> dict[str, Any]:
-        """The UNet's arguments that carry what they add."""
+        """The UNet's arguments with the residuals."""
         if not self.networks:
             return {}
-        first = len(noisy) // 2 if self.conditional_only else 0  # everything the networks see is cut alike
+        first = len(noisy) // 2 if self.conditional_only else 0  # all inputs of the networks are cut alike
         down, mid = summed_residuals(
             self.networks,
             noisy[first:],
@@ -54,20 +54,20 @@ def networks_of(controlnet: Any) -> list[ControlNetModel]:  # noqa: ANN401
 
 
 def per_network(values: Any, networks: list[ControlNetModel]) -> list[Any]:  # noqa: ANN401 (images, metadata, ...)
-    """One entry for each network; only several are given a list of them."""
+    """One entry for each network; only several networks take a list."""
     if values is None or len(networks) < 2:
         return [values] * len(networks)
     if not isinstance(values, list) or len(values) != len(networks):
         found = len(values) if isinstance(values, list) else "single"
-        raise ConditionError(f"{found} entries for {len(networks)} ControlNets. Pass a list, one each.")
+        raise ConditionError(f"{found} entries for {len(networks)} ControlNets. Pass a list with one each.")
     return values
 
 
 def downsampling(network: ControlNetModel) -> int:
     """Pixels of the condition per latent cell."""
     widths: int = len(network.config.conditioning_embedding_out_channels)
-    asked: int = network.config.get("conditioning_downsampling", 1 << widths)
-    return min(asked, 1 << (widths - 1))
+    configured: int = network.config.get("conditioning_downsampling", 1 << widths)
+    return min(configured, 1 << (widths - 1))
 
 
 def conditions_of(
@@ -80,14 +80,14 @@ def conditions_of(
 
     Args:
         networks: one, several or none.
-        image: what they are shown.
-        prompts: a single condition is for all of them.
+        image: the conditioning images.
+        prompts: a single condition applies to all of them.
         cells: (width, height) of the latents.
     """
     if image is None and networks:
-        raise ConditionError("the pipeline has a ControlNet but was shown no image. Pass image=.")
+        raise ConditionError("the pipeline has a ControlNet but no conditioning image. Pass image=.")
     if image is not None and not networks:
-        raise ConditionError("an image but no ControlNet to show it to. Load the pipeline with controlnet=.")
+        raise ConditionError("an image but no ControlNet to condition. Load the pipeline with controlnet=.")
     conditions = []
     for network, shown in zip(networks, per_network(image, networks), strict=True):
         condition = condition_tensor(

@@ -1,10 +1,10 @@
-"""DiffusionSat's 2D ControlNet: told the metadata of the image to make and of the images it is shown."""
+"""DiffusionSat's 2D ControlNet: conditioned on the metadata of the target and of the input images."""
 
 import inspect
 from typing import Any
 
 from diffusers import ControlNetModel, UNet2DConditionModel
-from diffusers import ModelMixin as ModelMixin  # as in sat_unet.py
+from diffusers import ModelMixin as ModelMixin  # as in unet.py
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.controlnets.controlnet import ControlNetOutput
 from diffusers.models.embeddings import TimestepEmbedding
@@ -18,7 +18,7 @@ PARENT_ARGUMENTS = tuple(inspect.signature(ControlNetModel.__init__).parameters)
 
 
 class SatControlNet(ControlNetModel):  # type: ignore[misc]
-    """diffusers' ControlNetModel with the metadata of target and condition added to the embedding of the timestep.
+    """diffusers' ControlNetModel with the metadata of target and condition added to the timestep embedding.
 
     Both go through the same seven embeddings and are summed, as in the released models. K conditioning images are
     concatenated on the channels: `conditioning_channels` = K * channels of one.
@@ -34,10 +34,10 @@ class SatControlNet(ControlNetModel):  # type: ignore[misc]
         conditioning_downsampling: int = 8,  # pixels of the condition per latent cell: 8, 4, 2 or 1
         use_metadata: bool = True,
         num_metadata: int = 7,
-        null_metadata: NullMetadata = "zero",  # as the released models; "learned" for a new training
+        null_metadata: NullMetadata = "zero",  # as the released models; "learned" for new trainings
         **arguments: Any,  # noqa: ANN401 (the parent's)
     ) -> None:
-        # register_to_config has put every argument into the config already; the parent refuses one that nobody knows.
+        # register_to_config has put every argument into the config already; the parent rejects unknown ones.
         super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS} | arguments)
         self.metadata_embedding: MetadataEmbedding | None = None
         if use_metadata:
@@ -56,7 +56,7 @@ class SatControlNet(ControlNetModel):  # type: ignore[misc]
 
     @classmethod
     def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:  # noqa: ANN401 (diffusers' own)
-        """Read a config, also one with DiffusionSat's names."""
+        """Read a config, including one with DiffusionSat's names."""
         return super().extract_init_dict(modern_names(config_dict), **kwargs)
 
     @classmethod
@@ -73,17 +73,17 @@ class SatControlNet(ControlNetModel):  # type: ignore[misc]
     ) -> "SatControlNet":
         """Copy the UNet's encoder and, if it has them, its metadata embeddings.
 
-        What is left fresh: the conditioning embedding, temporal layers, and the metadata embeddings if the UNet is a
-        plain one. Zero convolutions make step 0 equal to the base (ControlNet, section 3.1).
+        Newly initialised: the conditioning embedding, temporal layers, and the metadata embeddings if the UNet has
+        none. Zero convolutions make step 0 equal to the base (ControlNet, section 3.1).
 
         Args:
             unet: the denoiser, with or without metadata.
             controlnet_conditioning_channel_order: see ControlNetModel.
             conditioning_embedding_out_channels: widths of the conditioning embedding.
-            load_weights_from_unet: False leaves all weights fresh.
+            load_weights_from_unet: False initialises all weights anew.
             conditioning_channels: of the conditioning image, or of all of them together.
-            null_metadata: how an unknown number is embedded. A learned null that the UNet lacks starts where its
-                embedding of 0 is, so that nothing changes at first.
+            null_metadata: how an unknown value is embedded. A learned null that the UNet lacks starts at its
+                embedding of 0, so that nothing changes at first.
             settings: further arguments of the class: `conditioning_downsampling`, `use_temporal_transformer`, ...
         """
         of_unet = {name: unet.config[name] for name in PARENT_ARGUMENTS if name in unet.config}
@@ -126,7 +126,7 @@ class SatControlNet(ControlNetModel):  # type: ignore[misc]
         metadata: Tensor | None = None,
         cond_metadata: Tensor | None = None,
     ) -> ControlNetOutput | tuple[list[Tensor], Tensor]:
-        """What to add to the UNet's skip connections; arguments and result as in ControlNetModel.
+        """The residuals for the UNet's skip connections; arguments and result as in ControlNetModel.
 
         Args:
             sample: (N, C, h, w) noisy latents.
@@ -134,19 +134,19 @@ class SatControlNet(ControlNetModel):  # type: ignore[misc]
             encoder_hidden_states: (N, tokens, cross_attention_dim).
             controlnet_cond: (N, conditioning_channels, H, W) in [0, 1], H = h * conditioning_downsampling.
             conditioning_scale: strength of the residuals.
-            class_labels: see ControlNetModel, as the following.
+            class_labels: see ControlNetModel, also for the following.
             timestep_cond: not used by ControlNets.
             attention_mask: ditto.
             added_cond_kwargs: ditto.
             cross_attention_kwargs: ditto.
             guess_mode: ditto.
             return_dict: ditto.
-            metadata: (N, 7) of the image to make: float32 from `normalise_metadata`, NaN = unknown. Without it,
-                everything is unknown.
+            metadata: (N, 7) of the target: float32 from `normalise_metadata`, NaN = unknown. Without it,
+                all fields are unknown.
             cond_metadata: (N, 7), or (N, 7, K) for K conditioning images. Without it, nothing is added for them.
 
         Raises:
-            MetadataError: of another shape or precision, or given to a network made without metadata.
+            MetadataError: wrong shape or precision, or a network made without metadata.
         """
         if self.metadata_embedding is not None:
             if metadata is None:
@@ -174,9 +174,9 @@ class SatControlNet(ControlNetModel):  # type: ignore[misc]
 
 
 def modern_names(config: dict[str, Any]) -> dict[str, Any]:
-    """A ControlNet config of DiffusionSat's with today's names; any other is returned as it is.
+    """A ControlNet config of DiffusionSat's with today's names; any other is returned unchanged.
 
-    DiffusionSat's `conditioning_scale` is how many times smaller than the target the condition is, not a strength.
+    DiffusionSat's `conditioning_scale` is the factor by which the condition is smaller than the target, not a strength.
     """
     config = dict(config)
     if "conditioning_in_channels" in config:
@@ -187,7 +187,7 @@ def modern_names(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class _TimePlusMetadata(TimestepEmbedding):  # type: ignore[misc]
-    """The timestep's embedding, to whose result the condition is added. ControlNetModel.forward has no other way in."""
+    """The timestep embedding plus the condition; ControlNetModel.forward has no other entry point."""
 
     def forward(self, sample: Tensor, condition: Tensor | None = None) -> Tensor:
         embedded: Tensor = super().forward(sample)

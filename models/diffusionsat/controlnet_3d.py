@@ -1,10 +1,10 @@
-"""DiffusionSat's 3D ControlNet: shown a sequence of images of one place, each with its metadata."""
+"""DiffusionSat's 3D ControlNet: conditioned on a sequence of images of one place, each with its metadata."""
 
 import inspect
 from typing import Any
 
 import torch
-from diffusers import ModelMixin as ModelMixin  # as in sat_unet.py
+from diffusers import ModelMixin as ModelMixin  # as in unet.py
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.controlnets.controlnet import (
     ControlNetConditioningEmbedding,
@@ -20,15 +20,15 @@ from models.diffusionsat.controlnet import SatControlNet
 from models.diffusionsat.metadata import MetadataError
 
 PARENT_ARGUMENTS = tuple(inspect.signature(SatControlNet.__init__).parameters)[1:]
-# Of the first temporal layer; the released models have them whatever the width.
+# Of the first temporal layer; the released models use them whatever the width.
 FIRST_HEADS, FIRST_HEAD_SIZE, FIRST_GROUPS = 8, 64, 32
 
 
 class SatControlNet3D(SatControlNet):
-    """Every image runs through the 2D encoder by itself; images meet in 3D convolutions and temporal attention.
+    """The 2D encoder processes every image separately; 3D convolutions and temporal attention mix them.
 
-    The residuals of the T images are summed, so that their size grows with T. T may be any number from 1 on. There is
-    no temporal position encoding: order is known from the metadata and the 3D convolutions alone.
+    The residuals of the T images are summed, so their magnitude grows with T, which may be any number from 1. There is
+    no temporal position encoding: order enters through the metadata and the 3D convolutions only.
     """
 
     controlnet_cond_embedding: nn.Module
@@ -42,7 +42,7 @@ class SatControlNet3D(SatControlNet):
         use_temporal_transformer: bool = False,
         **arguments: Any,  # noqa: ANN401 (the parent's)
     ) -> None:
-        # register_to_config has put every argument into the config already; the parent refuses one that nobody knows.
+        # register_to_config has put every argument into the config already; the parent rejects unknown ones.
         super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS} | arguments)
         if self.config.global_pool_conditions:
             raise MetadataError("global_pool_conditions is true; a 3D ControlNet has no such pooling. Set it to false.")
@@ -55,7 +55,7 @@ class SatControlNet3D(SatControlNet):
         if use_temporal_transformer:
             blocks = self._temporal_blocks(widths)
             self.temporal_blocks = nn.ModuleList(blocks)
-            # One for each residual, as the released weights have them; those without a temporal block stay unused.
+            # One for each residual, as in the released weights; those without a temporal block are unused.
             self.mixing_attns = nn.ParameterList(
                 nn.Parameter(torch.zeros(()), requires_grad=not isinstance(block, nn.Identity)) for block in blocks
             )
@@ -78,30 +78,30 @@ class SatControlNet3D(SatControlNet):
         metadata: Tensor | None = None,
         cond_metadata: Tensor | None = None,
     ) -> ControlNetOutput | tuple[list[Tensor], Tensor]:
-        """What to add to the UNet's skip connections; arguments and result as in SatControlNet, except these two.
+        """The residuals for the UNet's skip connections; arguments and result as in SatControlNet, except these two.
 
         Args:
             sample: (N, C, h, w) noisy latents.
             timestep: (N,), or one for all.
             encoder_hidden_states: (N, tokens, cross_attention_dim).
             controlnet_cond: (N, conditioning_channels, T, H, W) in [0, 1]: T images of one place; or
-                (N, T * conditioning_channels, H, W), one behind the other, as pipelines made for single images pass on.
+                (N, T * conditioning_channels, H, W), concatenated, as passed by pipelines made for single images.
             conditioning_scale: strength of the residuals.
-            class_labels: see ControlNetModel, as the following.
+            class_labels: see ControlNetModel, also for the following.
             timestep_cond: not used by ControlNets.
             attention_mask: ditto.
             added_cond_kwargs: ditto.
             cross_attention_kwargs: ditto.
             guess_mode: ditto.
             return_dict: ditto.
-            metadata: (N, 7) of the image to make.
+            metadata: (N, 7) of the target.
             cond_metadata: (N, 7, T), one column for each image; or (N, 7) for all of them.
         """
         if controlnet_cond.ndim == 4:
             controlnet_cond = controlnet_cond.unflatten(1, (-1, self.config.conditioning_channels)).transpose(1, 2)
         frames = controlnet_cond.shape[2]
 
-        def each_frame(value: Any) -> Any:  # noqa: ANN401 (whatever a batch may be given)
+        def each_frame(value: Any) -> Any:  # noqa: ANN401 (any per-batch value)
             return value.repeat_interleave(frames, 0) if isinstance(value, Tensor) and value.ndim else value
 
         down, mid = super().forward(
@@ -133,7 +133,7 @@ class SatControlNet3D(SatControlNet):
         """The residual of one slot: (N * T, C, h, w), mixed over time, summed to (N, C, h, w)."""
         if self.config.use_temporal_transformer and not isinstance(self.temporal_blocks[slot], nn.Identity):
             weight = self.mixing_attns[slot]
-            # The clamp has slope 1 everywhere: a weight that ran out of 0..1 can come back.
+            # The clamp has slope 1 everywhere: a weight that left 0..1 can return.
             weight = weight + (weight.clamp(0, 1) - weight).detach()
             mixed = self._attend(self.temporal_blocks[slot], residual, frames)
             residual = weight * mixed + (1 - weight) * residual
@@ -141,7 +141,7 @@ class SatControlNet3D(SatControlNet):
         return summed
 
     def _attend(self, block: TransformerTemporalModel, residual: Tensor, frames: int) -> Tensor:
-        """(N * T, C, h, w) -> the same, each place attending to itself in the other images."""
+        """(N * T, C, h, w) -> the same, each location attending to itself across images."""
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             mixed: Tensor = self._gradient_checkpointing_func(block, residual, None, None, None, frames).sample
         else:
@@ -160,7 +160,7 @@ class SatControlNet3D(SatControlNet):
         )
         for level in range(levels - 1):
             width = config.block_out_channels[level]
-            # Heads and their size change places against the 2D blocks; the released weights were trained so.
+            # Number and size of heads are swapped relative to the 2D blocks, as in the released weights.
             blocks[(level + 1) * per_level] = TransformerTemporalModel(
                 width // sizes[level], sizes[level], in_channels=width, norm_num_groups=config.norm_num_groups
             )
@@ -168,7 +168,7 @@ class SatControlNet3D(SatControlNet):
 
 
 class _SequenceEmbedding(nn.Module):
-    """The conditioning embedding over space and time; the ends and the first layer of each pair see the next images."""
+    """The conditioning embedding over space and time; the ends and the first layer of each pair mix adjacent images."""
 
     def __init__(self, flat: ControlNetConditioningEmbedding) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class _SequenceEmbedding(nn.Module):
         zero_module(self.conv_out)
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> (N * T, channels, h, w), the images of one sequence side by side."""
+        """(N, C, T, H, W) -> (N * T, channels, h, w), the images of one sequence consecutive."""
         embedded = F.silu(self.conv_in(sequence))
         for layer in self.blocks:
             embedded = F.silu(layer(embedded))
@@ -187,14 +187,14 @@ class _SequenceEmbedding(nn.Module):
 
 
 class _FrameConvolution(nn.Conv3d):
-    """A 1 x 1 x 1 convolution that takes its images side by side: (N * T, C, h, w)."""
+    """A 1 x 1 x 1 convolution on consecutive images: (N * T, C, h, w)."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images[:, :, None])[:, :, 0]
 
 
 def _in_time(flat: nn.Conv2d, time: int = 3) -> nn.Conv3d:
-    """The 3D convolution with a 2D one's channels and strides, looking at `time` images."""
+    """The 3D convolution with a 2D one's channels and strides, spanning `time` images."""
     return nn.Conv3d(
         flat.in_channels,
         flat.out_channels,
@@ -209,7 +209,5 @@ def _of_frames(metadata: Tensor | None, frames: int) -> Tensor | None:
     if metadata is None or metadata.ndim == 2:
         return None if metadata is None else metadata.repeat_interleave(frames, 0)
     if metadata.shape[2] != frames:
-        raise MetadataError(
-            f"metadata is there for {metadata.shape[2]} conditioning images of {frames}. Pass one each."
-        )
+        raise MetadataError(f"metadata has {metadata.shape[2]} columns for {frames} condition images. Pass one each.")
     return metadata.transpose(1, 2).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""How the metadata enters a network: seven small embeddings, summed into the embedding of the timestep."""
+"""Embedding of the metadata: seven small embeddings, added to the timestep embedding."""
 
 from typing import Literal
 
@@ -16,8 +16,8 @@ class MetadataEmbedding(nn.Module):
 
     State-dict keys are DiffusionSat's: `0.linear_1.weight` ... `6.linear_2.bias`, and `null` if it is learned.
 
-    An unknown value (NaN) is embedded as the number 0 with `null_metadata="zero"`, as the released models were trained;
-    that is also what a true 0 looks like (no cloud, 180 degrees west). With "learned" it has a vector of its own.
+    An unknown value (NaN) is embedded as 0 with `null_metadata="zero"`, as the released models were trained;
+    a true 0 (no cloud, 180 degrees west) looks the same. With "learned" it has its own vector.
     """
 
     def __init__(
@@ -40,24 +40,24 @@ class MetadataEmbedding(nn.Module):
         self.null = nn.Parameter(torch.zeros(num_metadata, embedding_dim)) if null_metadata == "learned" else None
 
     def forward(self, metadata: Tensor, dtype: torch.dtype) -> Tensor:
-        """Embed.
+        """Embed metadata.
 
         Args:
             metadata: (N, M) or, for K images at once, (N, M, K); normalised, float32, NaN = unknown.
-            dtype: what the network computes in.
+            dtype: the network's compute type.
 
         Returns:
             (N, embedding_dim), summed over fields and images.
 
         Raises:
-            MetadataError: another shape, or a precision that has already lost the value.
+            MetadataError: wrong shape, or a precision that cannot hold the values.
         """
         values = metadata[..., None] if metadata.ndim == 2 else metadata
         if values.ndim != 3 or values.shape[1] != self.num_metadata:
             raise MetadataError(f"metadata has shape {tuple(metadata.shape)}. Expected (N, {self.num_metadata}[, K]).")
         if values.dtype not in (torch.float32, torch.float64):
             raise MetadataError(
-                f"metadata is {values.dtype}, which rounds 4206 to steps of 4. Keep it float32 whatever the network is."
+                f"metadata is {values.dtype}, which rounds 4206 to steps of 4. Keep it float32 for any network."
             )
         unknown = values.isnan()
         waves = get_timestep_embedding(
@@ -70,12 +70,12 @@ class MetadataEmbedding(nn.Module):
         return torch.stack([self._field(i, waves[:, i], unknown[:, i]) for i in range(self.num_metadata)]).sum(0)
 
     def unknown(self, rows: int, device: torch.device) -> Tensor:
-        """(rows, M) metadata of which nothing is known."""
+        """(rows, M) unknown metadata."""
         return torch.full((rows, self.num_metadata), torch.nan, device=device)
 
     @torch.no_grad()
     def copy_from(self, other: "MetadataEmbedding") -> None:
-        """Take over another network's embeddings; a learned null that it lacks starts as its embedding of 0."""
+        """Copy another network's embeddings; a learned null that it lacks starts as its embedding of 0."""
         self.load_state_dict(other.state_dict(), strict=False)
         if self.null is not None and other.null is None:
             zero = get_timestep_embedding(

@@ -1,4 +1,4 @@
-"""Which ControlNet a folder holds: diffusers' own, or one of DiffusionSat's."""
+"""Which ControlNet a folder contains: diffusers' own, or one of DiffusionSat's."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from models.diffusionsat.controlnet_3d import SatControlNet3D
 
 
 def controlnet_class(folder: Path) -> type[ControlNetModel]:
-    """Which network a folder's config.json describes. DiffusionSat's 2D one is also called ControlNetModel there."""
+    """The class that a folder's config.json describes. DiffusionSat's 2D one is also named ControlNetModel there."""
     config = read_json(Path(folder) / "config.json")
     kind: type[ControlNetModel] = ControlNetModel
     if "use_metadata" in config:

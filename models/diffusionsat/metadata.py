@@ -1,4 +1,4 @@
-"""The seven numbers of DiffusionSat that describe an image, in natural units, and how the networks are told them.
+"""DiffusionSat's seven metadata values of an image in natural units, and their normalisation for the networks.
 
 Source: Khanna et al., "DiffusionSat", ICLR 2024, section 3.1; ranges as in the released models.
 """
@@ -15,25 +15,25 @@ from torch import Tensor
 _FIELDS = {
     "lon": (180.0, 360.0, -180.0, 180.0),
     "lat": (90.0, 180.0, -90.0, 90.0),
-    "gsd": (0.0, 1.0, 1e-3, math.inf),  # has no upper end: 10 m pixels are 10000
+    "gsd": (0.0, 1.0, 1e-3, math.inf),  # no upper limit: 10 m pixels are 10000
     "cloud_cover": (0.0, 1.0, 0.0, 1.0),
     "year": (-1980.0, 120.0, 1980.0, 2100.0),
     "month": (0.0, 12.0, 1.0, 12.0),
     "day": (0.0, 31.0, 1.0, 31.0),
 }
 METADATA_FIELDS = tuple(_FIELDS)
-SCALE = 1000.0  # about the range of the timestep, whose sinusoidal projection the numbers share
+SCALE = 1000.0  # about the range of the timestep, whose sinusoidal projection the values share
 
 
 class MetadataError(ValueError):
-    """Metadata that cannot be meant; the message names the field, the value and the mend."""
+    """Invalid metadata; the message names the field, the value and the fix."""
 
 
 def natural_metadata(values: "Mapping[str, float | None] | Sequence[float | None]") -> Tensor:
-    """Metadata as a user writes it, checked.
+    """Metadata as given by a user, checked.
 
     Args:
-        values: by field name, where a field left out is unknown; or all seven in the order of METADATA_FIELDS. None and
+        values: by field name, where an omitted field is unknown; or all seven in the order of METADATA_FIELDS. None and
             NaN are unknown.
 
     Returns:
@@ -43,10 +43,8 @@ def natural_metadata(values: "Mapping[str, float | None] | Sequence[float | None
         MetadataError: an unknown field, a wrong number of values, or a value out of range.
     """
     if isinstance(values, Mapping):
-        if strangers := set(values) - set(METADATA_FIELDS):
-            raise MetadataError(
-                f"metadata has no field {sorted(strangers)[0]!r}. Expected {', '.join(METADATA_FIELDS)}."
-            )
+        if unknown := set(values) - set(METADATA_FIELDS):
+            raise MetadataError(f"metadata has no field {sorted(unknown)[0]!r}. Expected {', '.join(METADATA_FIELDS)}.")
         values = [values.get(field) for field in METADATA_FIELDS]
     if len(values) != len(METADATA_FIELDS):
         raise MetadataError(f"metadata has {len(values)} values. Expected {len(METADATA_FIELDS)}: {METADATA_FIELDS}.")
@@ -62,7 +60,7 @@ def natural_metadata(values: "Mapping[str, float | None] | Sequence[float | None
 
 
 def normalised_batch(values: Any, rows: int) -> Tensor:  # noqa: ANN401 (the forms are listed)
-    """Metadata of a batch as a user writes it, checked and normalised.
+    """Metadata of a batch as given by a user, checked and normalised.
 
     Args:
         values: of one image, for all rows; or a list with one entry per row, each of one image, or itself a list of the
@@ -70,7 +68,7 @@ def normalised_batch(values: Any, rows: int) -> Tensor:  # noqa: ANN401 (the for
         rows: of the batch.
 
     Returns:
-        (rows, 7) or (rows, 7, K) float32, NaN = unknown: what the networks are given.
+        (rows, 7) or (rows, 7, K) float32, NaN = unknown: the networks' input.
 
     Raises:
         MetadataError: as `natural_metadata`, or for another number of rows.
@@ -80,24 +78,20 @@ def normalised_batch(values: Any, rows: int) -> Tensor:  # noqa: ANN401 (the for
     if _is_image(values):
         return normalise_metadata(natural_metadata(values)).expand(rows, -1)
     if len(values) != rows:
-        raise MetadataError(
-            f"metadata is there for {len(values)} prompts of {rows}. Pass one entry each, or one for all."
-        )
+        raise MetadataError(f"metadata has {len(values)} entries for {rows} prompts. Pass one each, or one for all.")
     if all(map(_is_image, values)):
         return normalise_metadata(torch.stack([natural_metadata(image) for image in values]))
     if len({len(row) for row in values}) > 1:
-        raise MetadataError(
-            "metadata is there for unequal numbers of conditioning images. Pass as many for each prompt."
-        )
+        raise MetadataError("metadata for unequal numbers of conditioning images. Pass equally many for each prompt.")
     natural = torch.stack([torch.stack([natural_metadata(image) for image in row]) for row in values])
     return normalise_metadata(natural).movedim(-1, 1)
 
 
 def normalise_metadata(natural: Tensor) -> Tensor:
-    """What the networks are given: every field on a scale of about 0..1000.
+    """The networks' input: every field on a scale of about 0..1000.
 
     Args:
-        natural: (..., 7) in natural units, NaN = unknown. Shifted in its own precision, so that float64 loses nothing.
+        natural: (..., 7) in natural units, NaN = unknown. Shifted in its own precision, so float64 loses nothing.
 
     Returns:
         (..., 7) float32; NaN stays NaN.

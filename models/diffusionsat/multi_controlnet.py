@@ -1,10 +1,10 @@
-"""Several metadata ControlNets at once: their residuals are summed."""
+"""Several metadata ControlNets: their residuals are summed."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusers import ModelMixin as ModelMixin  # as in sat_unet.py
+from diffusers import ModelMixin as ModelMixin  # as in unet.py
 from diffusers import MultiControlNetModel
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from models.diffusionsat.kind import controlnet_class
 
 
 class MultiSatControlNet(MultiControlNetModel):  # type: ignore[misc]
-    """diffusers' MultiControlNetModel for networks that are told metadata: one list entry for each network."""
+    """diffusers' MultiControlNetModel for networks conditioned on metadata: one list entry for each network."""
 
     def forward(
         self,
@@ -28,7 +28,7 @@ class MultiSatControlNet(MultiControlNetModel):  # type: ignore[misc]
         metadata: Tensor | None = None,
         cond_metadata: "list[Tensor | None] | None" = None,
     ) -> tuple[list[Tensor], Tensor]:
-        """The sum of what the networks add.
+        """The sum of the networks' residuals.
 
         Args:
             sample: (N, C, h, w) noisy latents.
@@ -38,7 +38,7 @@ class MultiSatControlNet(MultiControlNetModel):  # type: ignore[misc]
             conditioning_scale: the strength of each network.
             guess_mode: see ControlNetModel.
             return_dict: always a tuple here, as in MultiControlNetModel.
-            metadata: (N, 7) of the image to make, the same for all networks.
+            metadata: (N, 7) of the target, the same for all networks.
             cond_metadata: of the condition of each network.
         """
         return summed_residuals(
@@ -55,7 +55,7 @@ class MultiSatControlNet(MultiControlNetModel):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_path: str | Path, **settings: Any) -> "MultiSatControlNet":  # noqa: ANN401
-        """Load `controlnet/`, `controlnet_1/`, ... beside each other; settings go to each network's from_pretrained."""
+        """Load `controlnet/`, `controlnet_1/`, ... side by side; settings go to each network's from_pretrained."""
         folders = sibling_folders(Path(pretrained_model_path))
         return cls([controlnet_class(folder).from_pretrained(folder, **settings) for folder in folders])
 
@@ -72,14 +72,14 @@ def summed_residuals(
     metadata: Tensor | None,
     cond_metadata: Sequence[Tensor | None],
 ) -> tuple[list[Tensor], Tensor]:
-    """What several ControlNets add together, in the precision of `sample`, whatever theirs is.
+    """The summed residuals of several ControlNets, in the precision of `sample`, whatever theirs.
 
-    Metadata goes to those that take it; the condition, its metadata and strength are there once per network.
+    Metadata goes to networks that take it; there is one condition, with metadata and strength, per network.
     """
     sums: list[Tensor] = []
     for network, condition, strength, of_condition in zip(networks, conditions, strengths, cond_metadata, strict=True):
         dtype = next(network.parameters()).dtype
-        told = {"metadata": metadata, "cond_metadata": of_condition} if takes_metadata(network) else {}
+        metadata_kwargs = {"metadata": metadata, "cond_metadata": of_condition} if takes_metadata(network) else {}
         down, mid = network(
             sample.to(dtype),
             timestep,
@@ -88,7 +88,7 @@ def summed_residuals(
             conditioning_scale=strength,
             guess_mode=guess_mode,
             return_dict=False,
-            **told,
+            **metadata_kwargs,
         )
         residuals = [residual.to(sample.dtype) for residual in (*down, mid)]
         sums = [a + b for a, b in zip(sums, residuals, strict=True)] if sums else residuals

@@ -1,4 +1,4 @@
-"""Text and metadata in, satellite images out: DiffusionSat's pipeline on today's diffusers, ControlNets included.
+"""Satellite images from text and metadata: DiffusionSat's pipeline on today's diffusers, ControlNets included.
 
 pipeline = SatPipeline.from_pretrained("diffusionsat-512")
 pipeline("a satellite image of a harbour", metadata={"gsd": 0.5, "year": 2017, "month": 9, "day": 1}).images[0]
@@ -24,7 +24,7 @@ from models.diffusionsat.metadata import MetadataError, normalised_batch
 from models.diffusionsat.multi_controlnet import MultiSatControlNet
 from models.sampling import Predict, guide, sample
 
-# Where earlier versions had the classes: model_index.json names modules.
+# Module paths of the classes in earlier versions, as named in model_index.json.
 FORMER_MODULES = {
     "models.sat_unet": "models.diffusionsat.unet",
     "models.sat_controlnet": "models.diffusionsat.controlnet",
@@ -34,9 +34,9 @@ FORMER_MODULES = {
 
 
 class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
-    """A pipeline whose every number is in natural units; metadata stays float32 whatever the networks are.
+    """A pipeline with metadata in natural units, kept in float32 whatever the networks' precision.
 
-    Any scheduler of diffusers may be put in: `pipeline.scheduler = UniPCMultistepScheduler.from_config(...)`.
+    Any scheduler of diffusers can be used: `pipeline.scheduler = UniPCMultistepScheduler.from_config(...)`.
     """
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
@@ -89,37 +89,37 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
         output_type: str = "pil",
         on_step: Callable[[int, Tensor], None] = lambda done, latents: None,
     ) -> ImagePipelineOutput:
-        """Generate.
+        """Generate images.
 
         Args:
             prompt: one, or a list. P below is their number.
-            metadata: of the image to make, in natural units: {"lon", "lat", "gsd", "cloud_cover", "year", "month",
-                "day"}, for all prompts, or a list with one entry each, or a tensor (P, 7). What is left out is unknown.
+            metadata: of the target images, in natural units: {"lon", "lat", "gsd", "cloud_cover", "year", "month",
+                "day"}, for all prompts, or a list with one entry each, or a tensor (P, 7). Omitted fields are unknown.
                 `gsd` is in metres per pixel of the generated image.
             image: conditioning of the ControlNet: PIL images or a tensor in [0, 1], see `condition_tensor`; a list of
                 those with several ControlNets.
             cond_metadata: of the conditioning images, the same forms; a list of lists or (P, 7, K) for K per prompt; a
                 list of those with several ControlNets.
-            height: px; by default what the condition asks for, or else the UNet's own size.
+            height: px; by default the size the condition implies, else the UNet's own.
             width: px.
             num_inference_steps: denoising steps.
-            guidance_scale: classifier-free guidance; up to 1 there is none, and no unconditional half is computed.
-            negative_prompt: what guidance leads away from.
-            keep_metadata: True guides by the text alone; False (as DiffusionSat) also by the metadata, of which the
-                unconditional half then knows nothing.
+            guidance_scale: classifier-free guidance; none up to 1, where no unconditional half is computed.
+            negative_prompt: what guidance steers away from.
+            keep_metadata: True guides by the text alone; False (as DiffusionSat) also by the metadata, which are
+                then unknown in the unconditional half.
             controlnet_conditioning_scale: strength, one per ControlNet.
-            guess_mode: the ControlNet works on the conditional half alone, more weakly towards the outer layers.
+            guess_mode: the ControlNet acts on the conditional half only, more weakly towards the outer layers.
             num_images_per_prompt: the images of a prompt follow each other in the result.
             generator: one, or one for each image.
-            latents: (images, C, h, w) start noise of standard deviation 1.
+            latents: (images, C, h, w) initial noise of standard deviation 1.
             prompt_embeds: (P, tokens, D) instead of the prompt.
             negative_prompt_embeds: (P, tokens, D) instead of the negative prompt.
             output_type: "pil", "np", "pt" or "latent".
             on_step: called with the number of finished steps and the latents after each.
 
         Raises:
-            MetadataError: metadata out of range, of another length, or for networks that take none.
-            ConditionError: conditioning images of another size or number, or without a ControlNet.
+            MetadataError: metadata out of range, of wrong length, or for networks without metadata.
+            ConditionError: conditioning images of wrong size or number, or without a ControlNet.
         """
         guided = guidance_scale > 1
         states, prompts = self._text(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, guided)
@@ -139,7 +139,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     @classmethod
     def load_config(cls, *args: Any, **settings: Any) -> Any:  # noqa: ANN401 (diffusers' own)
-        """What model_index.json says; diffusers asks for it when it loads a folder."""
+        """The contents of model_index.json, which diffusers reads when it loads a folder."""
         config = super().load_config(*args, **settings)
         for part in config.values() if isinstance(config, dict) else ():
             if isinstance(part, list) and part[0] in FORMER_MODULES:
@@ -161,7 +161,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
     ) -> tuple[Tensor, int]:
         """Text states (P or 2 P, tokens, D), the unconditional half first, and the number of prompts P."""
         if (prompt is None) == (prompt_embeds is None):
-            raise ConditionError("give either prompt or prompt_embeds.")
+            raise ConditionError("pass either prompt or prompt_embeds.")
         if prompt_embeds is None:
             prompt_embeds = self._encode([prompt] if isinstance(prompt, str) else list(prompt or []))
         if not guided:
@@ -171,7 +171,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
         return torch.cat([negative_prompt_embeds, prompt_embeds]), len(prompt_embeds)
 
     def _encode(self, prompts: list[str]) -> Tensor:
-        """(P, tokens, D) last hidden states; a prompt that is too long is cut at its end."""
+        """(P, tokens, D) last hidden states; a prompt that is too long is truncated."""
         tokens = self.tokenizer(
             prompts,
             padding="max_length",
@@ -183,7 +183,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
         return states
 
     def _cells(self, image: Any, height: int | None, width: int | None) -> tuple[int, int]:  # noqa: ANN401
-        """Width and height of the latents: as asked for, as a tensor shown needs, or the UNet's own."""
+        """Width and height of the latents: as requested, as a conditioning tensor implies, or the UNet's own."""
         networks, cell = networks_of(self.controlnet), self.vae_scale_factor
         first = next(iter(per_network(image, networks)), None)
         own = [self.unet.config.sample_size * cell] * 2
@@ -201,11 +201,11 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch: "_Batch",
         keep: bool,
     ) -> tuple[Tensor | None, list[Tensor | None]]:
-        """Of the image to make and of each condition, one row per image and half, normalised."""
+        """Metadata of the target and of each condition, one row per image and half, normalised."""
         networks = networks_of(self.controlnet)
         takers = [network for network in (self.unet, *networks) if takes_metadata(network)]
         if (metadata is not None and not takers) or (cond_metadata is not None and takers in ([], [self.unet])):
-            raise MetadataError("metadata was given, but neither UNet nor ControlNet was made for it. Pass none.")
+            raise MetadataError("metadata was passed, but neither UNet nor ControlNet was made for it. Pass none.")
 
         def rows(values: Any) -> Tensor | None:  # noqa: ANN401
             if values is None:
@@ -223,7 +223,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
         guess_mode: bool,
         guided: bool,
     ) -> Control:
-        """The ControlNets, if there are any, and what they are conditioned on."""
+        """The ControlNets, if any, and their conditions."""
         networks = networks_of(self.controlnet)
         return Control(
             networks=networks,
@@ -236,7 +236,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
 
     def _predictor(self, control: Control, states: Tensor, guidance_scale: float) -> Predict:
-        """The UNet with its ControlNets, guided if there is guidance."""
+        """The UNet with its ControlNets, with guidance if enabled."""
         given = {"metadata": control.metadata} if takes_metadata(self.unet) else {}
         guided = guidance_scale > 1
 
@@ -254,7 +254,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
         shape: tuple[int, int, int, int],
         generator: torch.Generator | list[torch.Generator] | None,
     ) -> Tensor:
-        """Start noise of standard deviation 1."""
+        """Initial noise of standard deviation 1."""
         if latents is None:
             if isinstance(generator, list) and len(generator) != shape[0]:
                 raise ConditionError(f"{len(generator)} generators for {shape[0]} images. Pass one for each, or one.")
@@ -274,7 +274,7 @@ class SatPipeline(DiffusionPipeline):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _Batch:
-    """How the rows of a call come about: prompts, images of each, and two halves if there is guidance."""
+    """The rows of a call: prompts, images of each, and two halves under guidance."""
 
     prompts: int
     repeat: int
@@ -287,7 +287,7 @@ class _Batch:
         return torch.cat([values, values]) if halves and self.guided else values
 
     def spread_metadata(self, values: Tensor, keep: bool) -> Tensor:
-        """The same; the unconditional half, which comes first, knows nothing unless `keep`."""
+        """The same for metadata; unknown in the unconditional half, which comes first, unless `keep`."""
         rows = self.spread(values, halves=False)
         if not self.guided:
             return rows

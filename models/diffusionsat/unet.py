@@ -1,9 +1,9 @@
-"""DiffusionSat's denoiser: today's Stable Diffusion UNet that is also told where, when and how an image was taken."""
+"""DiffusionSat's denoiser: Stable Diffusion's UNet, also conditioned on where, when and how an image was taken."""
 
 import inspect
 from typing import Any
 
-from diffusers import ModelMixin as ModelMixin  # diffusers looks for it beside the classes of a saved pipeline
+from diffusers import ModelMixin as ModelMixin  # diffusers looks it up in the module of a saved pipeline's classes
 from diffusers import UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
@@ -17,10 +17,10 @@ PARENT_ARGUMENTS = tuple(inspect.signature(UNet2DConditionModel.__init__).parame
 
 
 class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
-    """diffusers' UNet2DConditionModel with an embedding of the metadata added to that of the timestep.
+    """diffusers' UNet2DConditionModel with a metadata embedding added to the timestep embedding.
 
-    Configs and weights of the released models load as they are. What Stable Diffusion's UNet can do (gradient
-    checkpointing, attention processors, LoRA, ControlNet residuals), it can do.
+    Configs and weights of the released models load unchanged. All features of Stable Diffusion's UNet (gradient
+    checkpointing, attention processors, LoRA, ControlNet residuals) are available.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -30,10 +30,10 @@ class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
         *,
         use_metadata: bool = True,
         num_metadata: int = 7,
-        null_metadata: NullMetadata = "zero",  # as the released models; "learned" for a new training
+        null_metadata: NullMetadata = "zero",  # as the released models; "learned" for new trainings
         **arguments: Any,  # noqa: ANN401 (the parent's)
     ) -> None:
-        # register_to_config has put every argument into the config already; the parent refuses one that nobody knows.
+        # register_to_config has put every argument into the config already; the parent rejects unknown ones.
         super().__init__(**{name: self.config[name] for name in PARENT_ARGUMENTS} | arguments)
         self.metadata_embedding: MetadataEmbedding | None = None
         if use_metadata:
@@ -48,9 +48,9 @@ class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
 
     @classmethod
     def from_unet(cls, unet: UNet2DConditionModel, *, null_metadata: NullMetadata = "learned") -> "SatUNet":
-        """A plain UNet that can be taught metadata, as DiffusionSat was made of Stable Diffusion 2.1.
+        """A plain UNet prepared for metadata, as DiffusionSat was derived from Stable Diffusion 2.1.
 
-        There the new embeddings started at random. Here their last layers start at zero, so the UNet stays what it is.
+        There the new embeddings were initialised randomly. Here their last layers are zero: the output is unchanged.
         """
         config = {name: unet.config[name] for name in PARENT_ARGUMENTS if name in unet.config}
         sat_unet: SatUNet = cls(**config, null_metadata=null_metadata)
@@ -78,13 +78,13 @@ class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
         *,
         metadata: Tensor | None = None,
     ) -> UNet2DConditionOutput | tuple[Tensor]:
-        """Predict; arguments and result as in UNet2DConditionModel.
+        """Predict the denoising target; arguments and result as in UNet2DConditionModel.
 
         Args:
             sample: (N, C, h, w) noisy latents.
             timestep: (N,), or one for all.
             encoder_hidden_states: (N, tokens, cross_attention_dim).
-            class_labels: see UNet2DConditionModel, as the following.
+            class_labels: see UNet2DConditionModel, also for the following.
             timestep_cond: ditto.
             attention_mask: ditto.
             cross_attention_kwargs: ditto.
@@ -94,10 +94,10 @@ class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
             down_intrablock_additional_residuals: of a T2I adapter.
             encoder_attention_mask: ditto.
             return_dict: ditto.
-            metadata: (N, 7) float32 from `normalise_metadata`, NaN = unknown. Without it, everything is unknown.
+            metadata: (N, 7) float32 from `normalise_metadata`, NaN = unknown. Without it, all fields are unknown.
 
         Raises:
-            MetadataError: of another shape or precision, or given to a UNet made without metadata.
+            MetadataError: wrong shape or precision, or a UNet made without metadata.
         """
         added = dict(added_cond_kwargs or {})
         if metadata is not None:
@@ -122,7 +122,7 @@ class SatUNet(UNet2DConditionModel):  # type: ignore[misc]
     def get_aug_embed(
         self, emb: Tensor, encoder_hidden_states: Tensor, added_cond_kwargs: dict[str, Any]
     ) -> Tensor | None:
-        """What diffusers adds to the timestep's embedding (N, D), and the metadata's."""
+        """The sum (N, D) added to the timestep embedding: diffusers' own and the metadata embedding."""
         added: Tensor | None = super().get_aug_embed(emb, encoder_hidden_states, added_cond_kwargs)
         metadata = added_cond_kwargs.get("metadata")
         if self.metadata_embedding is None:

@@ -46,8 +46,8 @@ def test_tensors_are_taken_as_they_are() -> None:
         (torch.rand(1, 3, 8, 8), r"shape \(1, 3, 8, 8\). Expected \(N, 3, 4, 4\)"),
         (torch.rand(1, 3, 2, 4, 4), r"shape \(1, 3, 2, 4, 4\)"),
         ([[RED, BLUE]], r"shape \(1, 6, 4, 4\)"),
-        (torch.rand(1, 3, 4, 4) * 255, r"go from .* Expected \[0, 1\]"),
-        (torch.rand(1, 3, 4, 4) * 2 - 1, r"not -1..1"),
+        (torch.rand(1, 3, 4, 4) * 255, r"range from .* Expected \[0, 1\]"),
+        (torch.rand(1, 3, 4, 4) * 2 - 1, r"nor -1..1"),
         ([[RED, BLUE], [RED]], "unequal numbers"),
     ],
 )

@@ -145,7 +145,7 @@ def test_images_share_or_have_their_own_metadata() -> None:
     thrice = network(**arguments | {"cond_metadata": shared[..., None].expand(-1, -1, 3)})[1]
     assert torch.equal(once, thrice)
     assert difference(network(**arguments)[1], once) > 1e-3
-    with pytest.raises(MetadataError, match="for 2 conditioning images of 3"):
+    with pytest.raises(MetadataError, match="has 2 columns for 3 condition images"):
         network(**arguments | {"cond_metadata": arguments["cond_metadata"][..., :2]})
 
 

@@ -221,7 +221,7 @@ def test_saved_and_loaded_by_one_call(parts: dict[str, Any], tmp_path: Path) -> 
     ("arguments", "error", "message"),
     [
         ({"metadata": PLACE | {"lon": 264.5}}, MetadataError, "field lon is 264.5"),
-        ({"metadata": [PLACE, LATER, PLACE]}, MetadataError, "for 3 prompts of 1"),
+        ({"metadata": [PLACE, LATER, PLACE]}, MetadataError, "has 3 entries for 1 prompts"),
         ({"image": torch.rand(1, 3, 32, 32)}, ConditionError, "an image but no ControlNet"),
         ({"cond_metadata": PLACE}, MetadataError, "neither UNet nor ControlNet"),
         ({"prompt": None}, ConditionError, "either prompt or prompt_embeds"),

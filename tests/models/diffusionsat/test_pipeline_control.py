@@ -87,5 +87,5 @@ def test_two_controlnets(parts: dict[str, Any]) -> None:
 
 
 def test_a_controlnet_wants_an_image(parts: dict[str, Any]) -> None:
-    with pytest.raises(ConditionError, match="was shown no image"):
+    with pytest.raises(ConditionError, match="but no conditioning image"):
         made(with_control(parts))
