@@ -1,1 +1,1 @@
-"""Measurements behind the docs: speed and memory, proofs of resuming, studies."""
+"""Measurements behind the docs: speed and memory, resume tests, studies."""

@@ -1,4 +1,4 @@
-"""The least time a step could take: what it must multiply, over how fast this machine multiplies."""
+"""Lower bound on the time of a step: its matrix products over this machine's matmul rate."""
 
 import time
 
@@ -13,7 +13,7 @@ from models.controlnet import controlnet_from_unet
 
 
 def step_flops(base: Base, *, resolution: int, batch: int) -> dict[str, int]:
-    """Floating point operations of a step, counted by PyTorch on tensors without contents.
+    """Floating point operations of a step, counted by PyTorch on meta tensors.
 
     Args:
         base: only its config files are read.
@@ -48,10 +48,10 @@ def step_flops(base: Base, *, resolution: int, batch: int) -> dict[str, int]:
 
 
 def matmul_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations per second of a large matrix product, the best of two seconds."""
+    """Operations per second of a large matrix product, the best within two seconds."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    times = [_seconds(a, b)]  # a CPU without units for bfloat16 may need half a minute for one
+    times = [_seconds(a, b)]  # a CPU without bfloat16 units may need half a minute for one
     while sum(times) < 2:
         times.append(_seconds(a, b))
     return 2 * side**3 / min(times)

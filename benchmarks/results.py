@@ -1,4 +1,4 @@
-"""benchmarks/RESULTS.md: a section for each benchmark, replaced when it runs again, with the machine it ran on."""
+"""benchmarks/RESULTS.md: a section for each benchmark, replaced when it is run again, with the machine it ran on."""
 
 import os
 import platform
@@ -14,17 +14,17 @@ from train.saving.run_folder import commit
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
 
-`make bench` writes this file. Every section was measured in one go on the machine that it names; ratios are between
-programs that took turns on it.
+`make bench` writes this file. Every section was measured in one run on the machine that it names; ratios compare
+programs that alternated on it.
 """
 
 
 def write_section(title: str, text: str, path: Path = RESULTS) -> None:
-    """Print a section and put it into the file, in the place of the one that had its title.
+    """Print a section and write it to the file, replacing one with the same title.
 
     Args:
         title: of the section, one line.
-        text: Markdown; the machine is told behind it.
+        text: Markdown; the machine is appended.
         path: the file.
     """
     section = f"## {title}\n\n{text.strip()}\n\n{machine()}\n"
@@ -41,7 +41,7 @@ def write_section(title: str, text: str, path: Path = RESULTS) -> None:
 
 
 def machine() -> str:
-    """What decides speed here, in one line; nothing that tells whose machine it is."""
+    """The machine properties that determine speed, in one line; nothing that identifies the machine."""
     facts = [
         torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         f"{os.cpu_count()} cores, {_processor()} ({torch.backends.cpu.get_cpu_capability()})",

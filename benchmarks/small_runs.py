@@ -1,4 +1,4 @@
-"""Small trainings for the proofs of docs/resume.md: a random base of a few kilobytes, a release of five scenes."""
+"""Small trainings for the tests of docs/resume.md: a random base of a few kilobytes, a release of five scenes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 
 def write_world(work: Path) -> None:
-    """Base and dataset, once."""
+    """Write base and dataset, once."""
     if not (work / "built").exists():
         write_micro_base(work / "base")
         build(source=write_release(work / "release"), out=work / "built", size=32, workers=1)
@@ -48,7 +48,7 @@ def settings(work: Path, out: str, **more: Any) -> list[str]:  # noqa: ANN401 (a
 
 
 def start(arguments: list[str], processes: int = 1, log: Path | None = None) -> Process:
-    """A run in processes of its own; what they say goes to a file."""
+    """Start a run in separate processes; their output goes to a file."""
     launcher = [*TORCHRUN, str(processes)] if processes > 1 else []
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     sink = log.open("ab") if log else subprocess.DEVNULL
@@ -58,7 +58,7 @@ def start(arguments: list[str], processes: int = 1, log: Path | None = None) -> 
 
 
 def family(process: Process) -> list[psutil.Process]:
-    """A run's launcher, trainers and data workers; none if it has ended."""
+    """A run's launcher, trainers and data workers; empty if it has ended."""
     if process.poll() is not None:
         return []
     first = psutil.Process(process.pid)
@@ -66,7 +66,7 @@ def family(process: Process) -> list[psutil.Process]:
 
 
 def kill(process: Process) -> None:
-    """All of it at once, as when a machine is lost; halted or not."""
+    """Kill all of it at once, as when a machine is lost; halted or not."""
     for member in family(process):
         if member.is_running():
             member.kill()
@@ -84,12 +84,12 @@ def finish(arguments: list[str], processes: int = 1, log: Path | None = None) ->
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run without what depends on the clock and the machine."""
+    """The metrics of a run without those that depend on time and machine."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
 
 
 def weight_files(out: Path, step: int) -> dict[str, Path]:
-    """Name -> every file of numbers of a checkpoint."""
+    """Name -> every tensor file of a checkpoint."""
     folder = step_folder(out / "checkpoints", step)
     return {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*.safetensors"))}

@@ -1,4 +1,4 @@
-"""A program that writes metrics.jsonl, in a process of its own, watched from outside until it has told enough."""
+"""A program that writes metrics.jsonl, in a separate process, watched until it has written enough."""
 
 import json
 import subprocess
@@ -16,44 +16,44 @@ LOOK_EVERY_S = 0.01
 
 @dataclass(frozen=True)
 class Watched:
-    """What one process told; lists have a value for every line of its metrics."""
+    """Measurements of one process; lists have a value for every line of its metrics."""
 
     start_up_s: float  # from its start until its first step began
-    example_s: list[float]  # seconds of an example
+    example_s: list[float]  # seconds per example
     data_wait: list[float]  # share of the time, 0..1
     peak_memory_gb: float
 
 
 def watch(arguments: Sequence[str], work: Path, *, lines: int, batch: int) -> Watched:
-    """Start a module in a new folder, wait for so many lines of metrics, and end it: nothing is saved.
+    """Start a module in a new folder, wait for `lines` lines of metrics, and stop it: nothing is saved.
 
     Args:
         arguments: module, the option that names the folder to write to, other arguments.
-        work: where the folder is made.
+        work: where the folder is created.
         lines: of metrics.
-        batch: examples of a step.
+        batch: examples per step.
 
     Raises:
-        SystemExit: it ended by itself; what it printed is told.
+        SystemExit: it ended by itself; the message has its output.
     """
     module, out, *others = arguments
     with tempfile.TemporaryDirectory(prefix="run-", dir=work, ignore_cleanup_errors=True) as folder:
         run, log = Path(folder) / "run", Path(folder) / "log"
-        told, first_s, started = "", 0.0, time.perf_counter()
+        written, first_s, started = "", 0.0, time.perf_counter()
         with log.open("w") as file:
             command = [sys.executable, "-m", module, f"{out}={run}", *others]
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         try:
-            while told.count("\n") < lines:
+            while written.count("\n") < lines:
                 if process.poll() is not None:
                     raise SystemExit(f"{module} ended too early.\n{log.read_text()[-3000:]}")
                 time.sleep(LOOK_EVERY_S)
-                told = (run / METRICS).read_text() if (run / METRICS).is_file() else ""
-                first_s = first_s or (time.perf_counter() - started) * ("\n" in told)
+                written = (run / METRICS).read_text() if (run / METRICS).is_file() else ""
+                first_s = first_s or (time.perf_counter() - started) * ("\n" in written)
         finally:
             process.kill()
             process.wait()
-    metrics = [json.loads(line) for line in told.splitlines()[:lines]]
+    metrics = [json.loads(line) for line in written.splitlines()[:lines]]
     example_s = [1 / line["examples_per_second"] for line in metrics]
     return Watched(
         start_up_s=first_s - metrics[0]["step"] * batch * example_s[0],

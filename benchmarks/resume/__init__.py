@@ -1,1 +1,1 @@
-"""What is left of a training that was killed, preempted, or continued by another number of processes."""
+"""Tests of a training that is killed, preempted, or resumed with another number of processes."""

@@ -1,9 +1,9 @@
-"""The same training by one process, by two, by two with accumulation, and by 1 -> 2 -> 1 over two resumes.
+"""The same training with one process, two, two with accumulation, and 1 -> 2 -> 1 over two resumes.
 
     python -m benchmarks.resume.elastic_test --work WORK
 
-Examples must be identical (fingerprints of views, captions, noise, timesteps), losses equal to 1e-5. What rounding does
-to the weights is reported: norm of their difference over the norm of their change.
+Examples must be identical (fingerprints of views, captions, noise, timesteps), losses equal to within 1e-5. The effect
+of rounding on the weights is reported: norm of their difference over the norm of their change.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from models import controlnet_from_unet, load_base
 
 STEPS = 50
 WEIGHTS = "controlnet/diffusion_pytorch_model.safetensors"
-# Name -> (processes, micro-batch, steps it goes to), one after the other in the same run folder.
+# Name -> (processes, micro-batch, last step), one after the other in the same run folder.
 LAYOUTS = {
     "2 processes": [(2, 2, STEPS)],
     "2 processes, accumulation 2": [(2, 1, STEPS)],
@@ -26,7 +26,7 @@ LAYOUTS = {
 
 
 def elastic_test(*, work: Path) -> None:
-    """Run all layouts and compare each with one process.
+    """Run all layouts and compare each with the single process.
 
     Args:
         work: folder for everything.

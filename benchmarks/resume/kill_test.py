@@ -1,10 +1,10 @@
-"""Kill a training again and again; does it end where one that was never stopped ends, bit for bit?
+"""Kill a training repeatedly: is its result bit-identical to that of an uninterrupted one?
 
     python -m benchmarks.resume.kill_test --work WORK --kills 20
 
-A kill is SIGKILL at a random moment: anywhere, while a checkpoint is written, or while it validates, in turn. The same
-command follows, which resumes from the newest valid checkpoint. Every run is a process of its own, forked from one that
-has imported everything, so that a start takes a second and not ten.
+A kill is SIGKILL at a random moment: anywhere, while a checkpoint is written, or during validation, in turn. The same
+command follows, which resumes from the newest valid checkpoint. Every run is a separate process, forked from one that
+has imported everything, so that startup takes one second instead of ten.
 """
 
 import multiprocessing
@@ -28,15 +28,15 @@ FORK = multiprocessing.get_context("fork")
 
 
 def kill_test(*, work: Path, kills: int = 20, seed: int = 0) -> None:
-    """Compare a run that is killed with one that is not.
+    """Compare a killed run with an uninterrupted one.
 
     Args:
         work: folder for everything.
-        kills: how often.
-        seed: of the moments.
+        kills: number of kills.
+        seed: of the kill times.
 
     Raises:
-        SystemExit: a number differs.
+        SystemExit: a value differs.
     """
     rng = random.Random(seed)
     _finish(FORK.Process(target=write_world, args=(work,)))
@@ -50,21 +50,21 @@ def kill_test(*, work: Path, kills: int = 20, seed: int = 0) -> None:
     }
     began = time.monotonic()
     _finish(_run(settings(work, "straight", **options), work / "straight.log"))
-    print(f"never stopped: {STEPS} steps, {time.monotonic() - began:.0f} s")
+    print(f"uninterrupted: {STEPS} steps, {time.monotonic() - began:.0f} s")
     arguments, hit = settings(work, "killed", **options), Counter[str]()
     for number in range(kills):
         kind = KINDS[number % len(KINDS)]
         what = _kill_once(arguments, work, kind, rng)
         hit[what] += 1
-        newest = newest_valid(work / "killed/checkpoints", lambda said: print(f"    {said}"))
-        print(f"kill {number + 1:2}: {kind:<10} hit {what:<10} newest whole checkpoint {newest and newest.name}")
+        newest = newest_valid(work / "killed/checkpoints", lambda note: print(f"    {note}"))
+        print(f"kill {number + 1:2}: {kind:<10} hit {what:<10} newest complete checkpoint {newest and newest.name}")
     _finish(_run(arguments, work / "killed.log"))
     print(f"{kills} kills: {dict(hit)}")
     _compare(work)
 
 
 def _run(arguments: list[str], log: Path) -> "multiprocessing.context.ForkProcess":
-    """A training that is not started yet; what it says goes to a file."""
+    """A training process, not yet started; its output goes to a file."""
 
     def target() -> None:
         sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -84,12 +84,12 @@ def _finish(process: "multiprocessing.context.ForkProcess") -> None:
 
 
 def _kill_once(arguments: list[str], work: Path, kind: str, rng: random.Random) -> str:
-    """Start, wait for the moment, kill; says what the run was doing."""
+    """Start, wait for the kill time, kill; returns what the run was doing."""
     log, out = work / "killed.log", work / "killed"
     log.write_bytes(b"")
     process = _run(arguments, log)
     process.start()
-    wanted = rng.randint(1, 2)  # the how-manieth save or validation
+    wanted = rng.randint(1, 2)  # number of the save or validation
     seen, was_there, began = 0, False, time.time()
     while process.is_alive() and not re.search(rb"train +\d+%", log.read_bytes()):
         time.sleep(0.01)
@@ -109,18 +109,18 @@ def _kill_once(arguments: list[str], work: Path, kind: str, rng: random.Random) 
 
 
 def _is_saving(out: Path, began: float) -> bool:
-    """Whether a checkpoint is half written, not counting what earlier kills left behind."""
+    """Whether a checkpoint is being written, not counting leftovers of earlier kills."""
     for partial in (out / "checkpoints").glob(".step-*"):
         try:
             if partial.stat().st_mtime > began:
                 return True
-        except FileNotFoundError:  # it has just become whole
+        except FileNotFoundError:  # it has just been completed
             continue
     return False
 
 
 def _is_validating(log: Path) -> bool:
-    """Whether the bar that was drawn last is that of a validation that is not done."""
+    """Whether the last progress bar is that of an unfinished validation."""
     bars = re.findall(rb"(train|validate) *:? +(\d+)%", log.read_bytes()[-2000:])
     return bool(bars) and bars[-1][0] == b"validate" and bars[-1][1] != b"100"
 

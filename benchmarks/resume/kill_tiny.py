@@ -1,9 +1,9 @@
-"""Kill the training of a micro base again and again; does it end where one that was never stopped ends, bit for bit?
+"""Kill the training of a micro base repeatedly: is its result bit-identical to that of an uninterrupted one?
 
     python -m benchmarks.resume.kill_tiny --work WORK --kills 10
 
-Every kill is SIGKILL at a random moment after the start: while weights are made, in a step, a save, a look, between the
-stages. The same command follows. Every run is a process of its own, forked from one that has imported everything.
+Every kill is SIGKILL at a random moment after the start: during initialisation, a step, a save, a validation, between
+stages. The same command follows. Every run is a separate process, forked from one that has imported everything.
 """
 
 import multiprocessing
@@ -45,25 +45,25 @@ MICRO = {
 
 
 def kill_tiny(*, work: Path, kills: int = 10, seed: int = 0, steps: int = 120) -> None:
-    """Compare a run that is killed with one that is not.
+    """Compare a killed run with an uninterrupted one.
 
     Args:
         work: folder for everything.
-        kills: how often.
-        seed: of the moments.
+        kills: number of kills.
+        seed: of the kill times.
         steps: of each stage.
 
     Raises:
-        SystemExit: a number differs.
+        SystemExit: a value differs.
     """
     work.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     began = time.monotonic()
     run(work, "straight", steps)
     once = time.monotonic()
-    run(work, "warm", steps)  # scenes are there and imports are done: how long a run takes
+    run(work, "warm", steps)  # scenes exist and imports are done: measures the time of a run
     seconds = time.monotonic() - once
-    print(f"never stopped: {once - began:.0f} s, again {seconds:.0f} s")
+    print(f"uninterrupted: {once - began:.0f} s, again {seconds:.0f} s")
     for number in range(kills):
         ended = run(work, "killed", steps, rng.uniform(0, 2 * seconds / kills))
         newest = {stage: newest_valid(work / "killed" / stage / "checkpoints", print) for stage in STAGES}
@@ -75,7 +75,7 @@ def kill_tiny(*, work: Path, kills: int = 10, seed: int = 0, steps: int = 120) -
 
 
 def run(work: Path, out: str, steps: int, kill_after: float | None = None) -> int | None:
-    """Train into `work / out`, to the end or until it is killed; the exit status."""
+    """Train into `work / out`, to the end or until killed; returns the exit status."""
     values = {"config": CONFIG, "data.folder": work / "scenes", "run.out": work / out, **MICRO}
     for stage in STAGES:
         values |= {f"{stage}.steps": steps, f"{stage}.batch": 2, f"{stage}.warmup_steps": 5, f"{stage}.decay_steps": 20}
@@ -92,7 +92,7 @@ def run(work: Path, out: str, steps: int, kill_after: float | None = None) -> in
 
 
 def child(arguments: list[str], log: Path) -> None:
-    """What it says goes to a file."""
+    """Run the training; its output goes to a file."""
     sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(sink, 1)
     os.dup2(sink, 2)
@@ -101,7 +101,7 @@ def child(arguments: list[str], log: Path) -> None:
 
 
 def compare(straight: Path, killed: Path) -> None:
-    """Every byte of weights, averages and moments, and every number but speeds."""
+    """Compare every byte of weights, EMA and moments, and all metrics except speeds."""
     differing = []
     for stage in STAGES:
         folders = [newest_valid(out / stage / "checkpoints") for out in (straight, killed)]

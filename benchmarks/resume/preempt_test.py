@@ -1,4 +1,4 @@
-"""SIGTERM to a training of two processes: what is left, and how does it end?
+"""SIGTERM to a training of two processes: what remains, and how does it exit?
 
     python -m benchmarks.resume.preempt_test --work WORK
 
@@ -24,7 +24,7 @@ LAUNCHERS = {
 
 
 def preempt_test(*, work: Path) -> None:
-    """Stop both, look, and resume nothing.
+    """Stop both runs and check them, without resuming.
 
     Args:
         work: folder for everything.
@@ -56,8 +56,8 @@ def _preempt(name: str, launcher: list[str], work: Path) -> None:
         f"saved {[folder.name for folder in saved]}, faults {[fault_of(folder) for folder in saved]}; "
         f"exit status {status} after {seconds:.1f} s; orphans {len(orphans)}"
     )
-    said = log.read_text().splitlines()
-    print("    " + "; ".join(line.strip() for line in said if "exitcode" in line or "Interrupted" in line))
+    output = log.read_text().splitlines()
+    print("    " + "; ".join(line.strip() for line in output if "exitcode" in line or "Interrupted" in line))
 
 
 if __name__ == "__main__":

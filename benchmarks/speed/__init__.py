@@ -1,1 +1,1 @@
-"""Seconds and memory of training steps, builds and scenes, beside the usual way of doing the same."""
+"""Seconds and memory of training steps, builds and scenes, compared with the usual implementation."""

@@ -1,10 +1,10 @@
-"""How fast a build is, beside a bare loop over the same images, and how it grows: docs/dataset.md.
+"""Build speed compared with a bare loop over the same images, and its scaling: docs/dataset.md.
 
 On a laptop:  python -m benchmarks.speed.build_speed --release xbd --work /tmp/speed --scenes 50,100,200,400
 
 The bare loop decodes every image once, cuts the same windows and encodes them with the same codec, in as many
-processes: no labels, no checks, no captions, no shards. The pairs of the release stand in for as many scenes as are
-asked for, each under a name of its own (links, so that no disk is needed).
+processes: no labels, no checks, no captions, no shards. The pairs of the release stand in for as many scenes as
+requested, each under its own name (links, so that no disk space is needed).
 """
 
 import io
@@ -31,19 +31,19 @@ from data.workers import WorkerPool
 def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2) -> None:
     """Print a table of the bare loop, before and after the build, and of the build: seconds, rates, peak memory.
 
-    On a machine that others use too, the rate by processor time tells more than that by the clock. Memory is what
-    the kernel says was resident at the most: the parent's, and the largest worker's once for every worker. Libraries
-    that all processes share count in each, so it is rather too much than too little.
+    On a shared machine the rate by CPU time is more reliable than by wall time. Memory is the
+    peak resident set size: the parent's, plus the largest worker's for every worker. Libraries
+    shared by all processes count in each, so it is an upper bound.
 
     Args:
         release: an xView2 release.
-        work: folder for what is built; each build is removed again.
+        work: folder for the builds; each is removed again.
         scenes: numbers of scenes, such as 50,100,200,400.
         size: of the patches.
-        workers: processes, of both.
+        workers: processes, for both.
     """
-    print("| scenes | bare loop, s | build, s | rate beside the bare loop | by processor time ", end="")
-    print("| scenes a second | peak memory, GB | of it the parent | a worker |\n|" + "---:|" * 9)
+    print("| scenes | bare loop, s | build, s | rate relative to the bare loop | by CPU time ", end="")
+    print("| scenes/s | peak memory, GB | of which parent | per worker |\n|" + "---:|" * 9)
     for number in (int(part) for part in scenes.split(",")):
         source = _multiplied(find_release(release).scenes, work / f"release-{number}", number)
         command = [str(source), str(work / "built"), str(size), str(workers)]
@@ -58,7 +58,7 @@ def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 51
 
 
 def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path:
-    """As many scenes, by links to those there are."""
+    """As many scenes, as links to the existing ones."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("images", "labels"):
         (folder / "train" / name).mkdir(parents=True)
@@ -72,7 +72,7 @@ def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path
 
 
 def _measured(job: str, command: list[str]) -> dict[str, float]:
-    """Either job in a process of its own, so that its memory can be told."""
+    """Run either job in a separate process, so that its memory can be measured."""
     run = [sys.executable, "-m", "benchmarks.speed.build_speed", job, *command]
     output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
     found: dict[str, float] = json.loads(output.splitlines()[-1])
@@ -80,7 +80,7 @@ def _measured(job: str, command: list[str]) -> dict[str, float]:
 
 
 def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
-    """Do the job and print what it took; from the first task on, so with the start of the workers, without imports."""
+    """Do the job and print its cost from the first task on, i.e. with worker startup, without imports."""
     start, cpu = time.perf_counter(), _cpu_seconds()
     if job == "build":
         build(source=Path(source), out=Path(out), size=int(size), workers=int(workers))
@@ -91,12 +91,12 @@ def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
     seconds = time.perf_counter() - start
     own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     found = {"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}
-    # Linux counts in KiB, and of the children the largest.
+    # Linux counts in KiB, and reports the largest of the children.
     print(json.dumps(found | {"parent_gb": own * 1024 / 1e9, "worker_gb": child * 1024 / 1e9}))
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of the workers that have ended."""
+    """CPU time of this process and of finished workers."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(part.ru_utime + part.ru_stime for part in used)
 

@@ -1,4 +1,4 @@
-"""Convolutions of Stable Diffusion 2.1 at 256 px on the CPU: PyTorch's own beside models/cpu/layers.py.
+"""Convolutions of Stable Diffusion 2.1 at 256 px on the CPU: PyTorch's own compared with models/cpu/layers.py.
 
 python -m benchmarks.speed.cpu_layers --precision bf16
 """
@@ -15,7 +15,7 @@ from models.cpu.layers import use_cpu_layers
 from train.networks import DTYPES
 
 REPEATS = 4
-# Channels in and out, side of the image in latent cells, kernel, stride; as often as UNet and ControlNet have them.
+# Channels in and out, side of the image in latent cells, kernel, stride, of UNet and ControlNet.
 SHAPES = [
     (1280, 1280, 4, 3, 1),
     (2560, 1280, 4, 3, 1),
@@ -31,11 +31,11 @@ SHAPES = [
 
 
 def cpu_layers(*, batch: int = 2, precision: Literal["fp32", "bf16"] = "fp32") -> None:
-    """Print the table: milliseconds of forward and backward, the best of some.
+    """Print the table: milliseconds of forward and backward, best of several runs.
 
     Args:
-        batch: images.
-        precision: of products; trained weights are float32 all the same, frozen ones lie in it.
+        batch: number of images.
+        precision: of matrix products; trained weights stay float32, frozen ones are stored in it.
     """
     dtype = DTYPES[precision]
     print(
@@ -57,16 +57,16 @@ def cpu_layers(*, batch: int = 2, precision: Literal["fp32", "bf16"] = "fp32") -
 
 
 def _pass(layer: nn.Module, x: Tensor) -> Callable[[], None]:
-    def said() -> Tensor:
+    def output() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=x.dtype == torch.bfloat16):
             out: Tensor = layer(x)
         return out
 
-    gradient = torch.randn_like(said())
+    gradient = torch.randn_like(output())
 
     def forward_and_backward() -> None:
         layer.zero_grad()
-        said().backward(gradient)
+        output().backward(gradient)
 
     return forward_and_backward
 

@@ -1,8 +1,8 @@
-"""What each part of a quick step is worth: our trainer beside itself without one of them, or with one more option.
+"""Ablation of step speed: our trainer compared with itself without one optimisation, or with one more option.
 
 On a laptop, some minutes:  python -m benchmarks.speed.gains --work out/bench --size tiny --precision fp32
 
-All run in processes of their own and take turns, as in benchmarks/speed/train_step.py.
+All run in separate processes and alternate, as in benchmarks/speed/train_step.py.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ def gains(
     """Compare, print, and write a section.
 
     Args:
-        work: folder for simulated data, random base and cache, as of benchmarks.speed.train_step.
+        work: folder for simulated data, random base and cache, as in benchmarks.speed.train_step.
         configs: config files of Stable Diffusion 2.1 in diffusers' layout, for all sizes but `tiny`.
         size: as in benchmarks.speed.train_step.
         precision: of the trainer.
-        options: of the trainer, each measured by itself, e.g. `[--model.compile=true]`.
+        options: of the trainer, each measured separately, e.g. `[--model.compile=true]`.
         results: the file to write to.
     """
     setup, dataset = SIZES[size], simulated_dataset(work)
@@ -58,7 +58,7 @@ def gains(
 
 
 def parts(precision: str) -> list[str]:
-    """Those that the trainer has at this precision on this machine."""
+    """The optimisations that the trainer uses at this precision on this machine."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     absent = {"layers for CPUs", "freed memory kept"} if device.type == "cuda" else set()
     if compute_type(precision, device) == torch.float32:
@@ -67,9 +67,9 @@ def parts(precision: str) -> list[str]:
 
 
 def table(found: dict[str, list[tuple[Watched, Watched]]], warm_up: int) -> str:
-    """In Markdown: seconds and memory beside those of the trainer as it is, run just before."""
+    """Markdown table of seconds and memory relative to the unmodified trainer, run just before."""
     rows = [
-        "| trainer | seconds of a step beside as it is (each turn) | peak memory beside as it is |",
+        "| trainer | step time relative to unmodified (each turn) | peak memory relative to unmodified |",
         "|---|---|---:|",
     ]
     for name, pairs in found.items():

@@ -1,13 +1,13 @@
-"""Two processes of one thread against one process of one thread, on two cores: how many more examples a second?
+"""Speed-up of two single-threaded processes over one, on two cores.
 
     python -m benchmarks.speed.processes --work WORK
 
-The trainer itself and the tiny base; the same examples in every step, whoever computes them. What two processes lose
-is a sum of gradients, and what both do for themselves (clipping, AdamW, average), once a step: a larger global batch
-loses less. Beside it what the machine gives at most: two trainings that know nothing of each other.
+The trainer itself and the tiny base; the same examples in every step for any number of processes. The cost of two
+is an all-reduce of gradients and the work both repeat (clipping, AdamW, EMA), once per step: a larger global batch
+loses less. For comparison, the machine's upper bound: two independent trainings.
 
-All run at once, but all but one of the three are halted: they take turns of seconds, since a machine that others use
-too is faster and slower by a third from minute to minute.
+All run at once, with all but one of the three halted: they alternate every few seconds, since a shared machine's
+speed varies by a third from minute to minute.
 """
 
 import shutil
@@ -27,8 +27,8 @@ from benchmarks.watch import LOOK_EVERY_S
 from train.saving.run_folder import METRICS
 
 MICRO_BATCH = 4
-LOGGED = 32  # examples of a line of metrics.jsonl
-LINES = 3  # of a turn; the one in which it was halted does not count
+LOGGED = 32  # examples per line of metrics.jsonl
+LINES = 3  # per turn; the line in which it was halted does not count
 NEVER = 100_000  # steps
 
 
@@ -40,12 +40,12 @@ class Trainings:
     outs: list[Path]
 
     def halt(self) -> None:
-        """Stop all their processes where they are."""
+        """Suspend all their processes."""
         for member in self._members():
             member.suspend()
 
     def turn(self) -> float:
-        """Let them go on for LINES lines each; examples a second, all together."""
+        """Let them run for LINES lines each; returns examples per second, summed."""
         for member in self._members():
             member.resume()
         before = [lines(out) for out in self.outs]
@@ -61,7 +61,7 @@ class Trainings:
         return sum(LINES * LOGGED / (seen[LINES] - seen[0]) for seen in times)
 
     def end(self) -> None:
-        """Wherever they are."""
+        """Kill them."""
         for process in self.started:
             kill(process)
             process.wait()
@@ -73,11 +73,11 @@ class Trainings:
 def processes(
     *, work: Path, batches: Sequence[int] = (8, 32), turns: int = 9, resolution: int = 128, results: Path = RESULTS
 ) -> None:
-    """Write a section with the examples a second of each, and how many times as many as one process.
+    """Write a section with the examples per second of each, and relative to one process.
 
     Args:
         work: folder for everything.
-        batches: examples of an optimizer step.
+        batches: examples per optimizer step.
         turns: of each kind.
         resolution: px.
         results: the file to write to.
@@ -85,7 +85,7 @@ def processes(
     write_world(work)
     shutil.rmtree(work / "runs", ignore_errors=True)
     rows = [
-        "| global batch | processes | examples/s, median (least to most) | beside one, median (each turn) |",
+        "| global batch | processes | examples/s, median (min to max) | relative to one, median (each turn) |",
         "|---:|---|---|---|",
     ]
     for batch in batches:
@@ -99,7 +99,7 @@ def processes(
 
 
 def measured(work: Path, batch: int, turns: int, resolution: int) -> dict[str, list[float]]:
-    """Examples a second of each kind in each turn."""
+    """Examples per second of each kind in each turn."""
     kinds: dict[str, Trainings] = {}
     with ExitStack() as stack:
         for name, folders, number in (("one", 1, 1), ("two, joined", 1, 2), ("two, apart", 2, 1)):
@@ -108,7 +108,7 @@ def measured(work: Path, batch: int, turns: int, resolution: int) -> dict[str, l
             started = [start(arguments(work, out, batch, resolution), number, log) for out in outs]
             kinds[name] = Trainings(started, outs)
             stack.callback(kinds[name].end)
-            kinds[name].turn()  # does not count: it starts, and fills the cache
+            kinds[name].turn()  # not counted: it starts up and fills the cache
         rates: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(turns):
             for name, trainings in kinds.items():
@@ -117,13 +117,13 @@ def measured(work: Path, batch: int, turns: int, resolution: int) -> dict[str, l
 
 
 def lines(out: Path) -> int:
-    """That a run has written so far."""
+    """Number of lines that a run has written so far."""
     path = out / METRICS
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
 def arguments(work: Path, out: Path, batch: int, resolution: int) -> list[str]:
-    """A training of the tiny base; a micro-batch is the same everywhere."""
+    """A training of the tiny base; the micro-batch is the same everywhere."""
     more = {
         "train__steps": NEVER,
         "train__global_batch": batch,

@@ -1,10 +1,10 @@
-r"""Training steps of a full-size base with random weights: how much memory, how many seconds?
+r"""Memory and time of training steps of a full-size base with random weights.
 
     python -m benchmarks.speed.real_size --configs real/base_configs/stable-diffusion-2-1 --dataset DATASET \
         --work WORK --options '["--model.gradient_checkpointing=true"]'
 
-Runs the real trainer (cache, networks, AdamW, checkpoint) in a process of its own and prints its peak memory. The
-first run also fills the cache; measure with a later one.
+Runs the real trainer (cache, networks, AdamW, checkpoint) in a separate process and prints its peak memory. The
+first run also fills the cache; measure a later one.
 """
 
 import json
@@ -42,10 +42,10 @@ def real_size(
         dataset: a built dataset; its `train` split is used.
         work: folder for the random base (about 2.5 GB for Stable Diffusion 2.1) and the run.
         resolution: px.
-        batch: examples of a step, all at once.
+        batch: examples per step, in one micro-batch.
         precision: fp32, bf16 or fp16.
-        steps: the first one is slower than the others; with two or more, processor time is measured too, which says
-            more than seconds where other programs run.
+        steps: the first is slower than the others; with two or more, CPU time is measured too, which is
+            more reliable than seconds on a shared machine.
         options: more settings of the trainer, e.g. `--model.trained=lora`.
     """
     base = work / "base"
@@ -82,7 +82,7 @@ def real_size(
 
 
 def _watch(command: list[str], out: Path) -> tuple[list[float], dict[str, float]]:
-    """Run the trainer; the processor time it had used at the end of each step, and the last line of its metrics."""
+    """Run the trainer; returns its CPU time at the end of each step, and the last line of its metrics."""
     process, metrics = subprocess.Popen(command), out / METRICS
     seen: list[float] = []
     while process.poll() is None:

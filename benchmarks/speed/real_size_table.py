@@ -1,9 +1,9 @@
-r"""What each option that touches memory or speed costs and brings, at full size.
+r"""Effect of each option on memory and speed, at full size.
 
     python -m benchmarks.speed.real_size_table --configs real/base_configs/stable-diffusion-2-1 \
         --dataset DATASET --work WORK
 
-Every row is a run of the real trainer in a process of its own (benchmarks/speed/real_size.py); about two minutes each.
+Every row is a run of the real trainer in a separate process (benchmarks/speed/real_size.py); about two minutes each.
 """
 
 import json
@@ -31,16 +31,16 @@ ROWS: list[tuple[str, str, list[str]]] = [
 
 
 def real_size_table(*, configs: Path, dataset: Path, work: Path, batch: int = 2, steps: int = 3) -> None:
-    """Print a row per option, in the form of docs/training.md.
+    """Print a row per option, in the format of docs/training.md.
 
     Args:
         configs: a diffusers folder with config files only.
         dataset: a built dataset; its `train` split is used.
         work: folder for the random base, the cache and the runs.
-        batch: examples of a step, all at once.
+        batch: examples per step, in one micro-batch.
         steps: of each run; the last one is reported.
     """
-    print("| run | peak memory | step | processor time of a step |\n|---|---|---|---|", flush=True)
+    print("| run | peak memory | step | CPU time per step |\n|---|---|---|---|", flush=True)
     for name, precision, options in ROWS:
         command = [sys.executable, "-m", "benchmarks.speed.real_size", "--configs", str(configs)]
         command += [

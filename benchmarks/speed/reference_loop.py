@@ -1,11 +1,11 @@
-"""The usual way to train a ControlNet with diffusers, to measure ours against: nothing is kept from step to step.
+"""The usual way to train a ControlNet with diffusers, as a baseline: nothing is cached between steps.
 
     python -m benchmarks.speed.reference_loop --base BASE --dataset DATASET --out OUT --resolution 256 --batch 2
 
 Every step decodes and resizes its images, runs the VAE on the targets and the text encoder on the captions, then
-ControlNet and UNet; float32 unless mixed precision is asked for, PyTorch's plain AdamW, clipping and a learning rate
+ControlNet and UNet; float32 unless mixed precision is requested, PyTorch's plain AdamW, clipping and a learning rate
 schedule, through accelerate. The work of a step is that of diffusers' example `train_controlnet.py` with its default
-settings (read at commit 58eb52c), the code is not. A line of metrics has the names of ours.
+settings (read at commit 58eb52c), the code is not. Metrics have the same names as ours.
 """
 
 import json
@@ -38,7 +38,7 @@ DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Frozen:
-    """What is not trained."""
+    """The frozen networks."""
 
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
@@ -48,7 +48,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Pairs(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Patches, decoded and resized whenever they are asked for."""
+    """Patches, decoded and resized at every access."""
 
     patches: Dataset
     tokenizer: CLIPTokenizer
@@ -85,7 +85,7 @@ def load_networks(base: Path) -> tuple[Frozen, ControlNetModel]:
     )
     for network in (frozen.vae, frozen.text_encoder, frozen.unet):
         network.requires_grad_(False)
-    # As wide as ours: on a small base the example's own 256 channels would be most of the work.
+    # As wide as ours: on a small base the example's own 256 channels would dominate the cost.
     widths = tuple(min(width, frozen.unet.config.block_out_channels[0]) for width in (16, 32, 96, 256))
     controlnet = ControlNetModel.from_unet(frozen.unet, conditioning_embedding_out_channels=widths)
     return frozen, controlnet.train()
@@ -100,7 +100,7 @@ def loss_of(
         frozen: in the compute type.
         controlnet: float32; accelerate may have wrapped it.
         batch: of `Pairs`.
-        spread: (B, C, h, w), standard normal: which latents the VAE's posterior gives.
+        spread: (B, C, h, w), standard normal: noise to sample the VAE's posterior.
         noise: (B, C, h, w).
         steps: (B,) int64 timesteps.
     """
@@ -110,8 +110,8 @@ def loss_of(
     noise = noise.to(dtype)
     noisy = schedule.add_noise(latents, noise, steps)
     states = frozen.text_encoder(batch["token_ids"])[0]
-    shown = batch["condition"].to(dtype)
-    down, mid = controlnet(noisy, steps, encoder_hidden_states=states, controlnet_cond=shown, return_dict=False)
+    condition = batch["condition"].to(dtype)
+    down, mid = controlnet(noisy, steps, encoder_hidden_states=states, controlnet_cond=condition, return_dict=False)
     (predicted,) = frozen.unet(
         noisy,
         steps,
@@ -145,12 +145,12 @@ def reference_loop(
         dataset: a built dataset; its `train` split is used.
         out: folder for metrics.jsonl. No weights are saved.
         resolution: px.
-        batch: examples of a step.
+        batch: examples per step.
         steps: optimizer steps.
-        window: steps of a line.
+        window: steps per line.
         workers: data worker processes.
-        mixed_precision: what accelerate is told; the frozen networks are cast to it once.
-        seed: of everything that is drawn.
+        mixed_precision: passed to accelerate; the frozen networks are cast to it once.
+        seed: of all random draws.
     """
     set_seed(seed)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=mixed_precision)
@@ -167,9 +167,9 @@ def reference_loop(
     out.mkdir(parents=True, exist_ok=True)
     batches, started, waited = endless(loader), time.perf_counter(), 0.0
     for step in range(1, steps + 1):
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         drawn = next(batches)
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - requested
         shape = (batch, frozen.unet.config.in_channels, resolution // 8, resolution // 8)
         spread, noise = (torch.randn(shape, device=accelerator.device) for _ in range(2))
         times = torch.randint(0, frozen.schedule.config.num_train_timesteps, (batch,), device=accelerator.device)
@@ -179,12 +179,12 @@ def reference_loop(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=False)
-        shown = loss.detach().item()
+        loss_value = loss.detach().item()
         if step % window == 0:
             seconds = time.perf_counter() - started
             line = {
                 "step": step,
-                "loss": shown,
+                "loss": loss_value,
                 "examples_per_second": window * batch / seconds,
                 "data_wait": waited / seconds,
                 "peak_memory_gb": peak_memory_gb(accelerator.device),
@@ -195,7 +195,7 @@ def reference_loop(
 
 
 def endless(loader: DataLoader[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-    """Epoch after epoch."""
+    """Repeat the loader's epochs forever."""
     while True:
         yield from loader
 

@@ -1,8 +1,8 @@
-"""How the cost of a step grows with pixels and batch, that of the cache with images, that of processes with weights.
+"""Scaling of the cost of a step with pixels and batch, of the cache with images, of communication with weights.
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed.scaling
 
-The tiny base on the CPU. Models are fitted to some of the measurements and shown against one that they have not seen.
+The tiny base on the CPU. Models are fitted to some of the measurements and tested on one that is left out.
 """
 
 import os
@@ -32,8 +32,8 @@ MEGABYTES = (1, 4, 16, 64)
 # For the prediction. NVIDIA's NeMo documentation, ControlNet at 512 px on one A100: batch -> examples/s.
 PUBLISHED = {8: 21.52, 32: 27.20}
 TRAINED = 364_230_000  # weights of a ControlNet on Stable Diffusion 2.1
-INSIDE_GB = 200  # a second, between the GPUs of a machine (NVLink)
-# Name, machines of 8 GPUs, GB a second between them, for a whole machine.
+INSIDE_GB = 200  # per second, between the GPUs of a machine (NVLink)
+# Name, machines of 8 GPUs, GB/s between them, per machine.
 CLUSTERS = [("8 GPUs", 1, 1), ("64 GPUs, 100 Gbit/s", 8, 12.5), ("64 GPUs, 8 x 200 Gbit/s", 8, 200)]
 Rows = NDArray[np.float64]
 
@@ -42,8 +42,8 @@ def scaling(*, repeats: int = 5, all_reduce: bool = False) -> None:
     """Measure, fit, print.
 
     Args:
-        repeats: of which the median counts.
-        all_reduce: what the two processes that this command starts are told.
+        repeats: of which the median is taken.
+        all_reduce: set in the two processes that this command starts.
     """
     if all_reduce:
         measure_all_reduce(repeats)
@@ -60,7 +60,7 @@ def scaling(*, repeats: int = 5, all_reduce: bool = False) -> None:
 
 
 def step_cost(repeats: int) -> None:
-    """Seconds of a step = c0 + batch * (c1 * pixels + c2 * pixels^2); the last is attention between all places."""
+    """Seconds of a step = c0 + batch * (c1 * pixels + c2 * pixels^2); the last term is self-attention."""
     base = load_base("tiny")
     denoiser = build_denoiser(base, ModelConfig(), "fp32", 0, torch.device("cpu"))
     optimizer = optimizer_of(list(denoiser.trained().values()), TrainConfig())
@@ -85,24 +85,24 @@ def step_cost(repeats: int) -> None:
     c0, c1, c2 = coefficients = fitted(np.array([terms(*size) for size in sizes]), np.array(seconds))
     print(f"step: {c0:.4f} s + batch x ({c1:.3e} s x pixels + {c2:.3e} s x pixels^2)")
     for size, measured in [*zip(sizes, seconds, strict=True), (UNSEEN, timed(step(*UNSEEN), repeats))]:
-        told = float(np.dot(coefficients, terms(*size)))
+        predicted = float(np.dot(coefficients, terms(*size)))
         unseen = "   (not fitted)" if size == UNSEEN else ""
-        print(f"    {size[0]} px, batch {size[1]}: {measured:.4f} s, model {told / measured - 1:+.0%}{unseen}")
+        print(f"    {size[0]} px, batch {size[1]}: {measured:.4f} s, model {predicted / measured - 1:+.0%}{unseen}")
 
 
 def terms(side: int, batch: int) -> list[float]:
-    """What the coefficients of a step are multiplied with."""
+    """The terms that the coefficients of a step multiply."""
     return [1.0, batch * side**2, batch * side**4]
 
 
 def cache_cost(repeats: int) -> None:
-    """Seconds of the VAE for an image."""
+    """Seconds of the VAE per image."""
     vae = load_base("tiny").load_vae()
     for side in SIDES_PX:
         pixels = torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8)
         with torch.no_grad():
             seconds = timed(partial(encode_images, vae, pixels), repeats) / len(pixels)
-        print(f"cache: {side} px: {seconds:.4f} s an image, {seconds / side**2 * 1e9:.1f} ns a pixel")
+        print(f"cache: {side} px: {seconds:.4f} s per image, {seconds / side**2 * 1e9:.1f} ns per pixel")
 
 
 def measure_all_reduce(repeats: int) -> None:
@@ -120,10 +120,10 @@ def measure_all_reduce(repeats: int) -> None:
 
 
 def predict() -> None:
-    """Examples a second on 8 and 64 GPUs, were the assumptions true; nothing here was measured by us.
+    """Predicted examples per second on 8 and 64 GPUs under the assumptions; none of it is measured.
 
-    A step takes the time of its examples and of the sum of its gradients: a ring in the machine, then one between
-    machines, of which nothing is hidden behind the backward pass.
+    A step takes the time of its examples plus that of its gradient all-reduce: a ring within a machine, then one
+    between machines, with no overlap with the backward pass.
     """
     gradient_gb = 4 * TRAINED / 1e9
     for batch, rate in PUBLISHED.items():
@@ -137,7 +137,7 @@ def predict() -> None:
 
 
 def timed(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds, after one that does not count."""
+    """Median seconds, after a warm-up run."""
     work()
     found = []
     for _ in range(repeats):
@@ -148,7 +148,7 @@ def timed(work: Callable[[], object], repeats: int) -> float:
 
 
 def fitted(terms: Rows, seconds: Rows) -> Rows:
-    """Coefficients, none negative, of the smallest squared relative error."""
+    """Non-negative coefficients with the smallest squared relative error."""
     coefficients: Rows = nnls(terms / seconds[:, None], np.ones(len(seconds)))[0]
     return coefficients
 

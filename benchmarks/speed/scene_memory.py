@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed.scene_memory --checkpoint RUN --work WORK --sizes [1024,2048,4096]
 
-Each size runs `pre2post generate` in a process of its own on a GeoTIFF of noise.
+Each size runs `pre2post generate` in a separate process on a GeoTIFF of noise.
 """
 
 import json
@@ -36,7 +36,7 @@ def scene_memory(
         checkpoint: a run folder.
         work: folder for scenes and images.
         sizes: sides of the scenes, px.
-        base: as of `pre2post generate`.
+        base: as in `pre2post generate`.
         window: likewise.
         overlap: likewise.
         steps: denoising steps.
@@ -71,7 +71,7 @@ def scene_memory(
 
 
 def write_noise(path: Path, size: int) -> Path:
-    """A tiled GeoTIFF, written by strips so that the benchmark itself needs no memory."""
+    """A tiled GeoTIFF, written in strips so that the benchmark itself needs little memory."""
     if not path.exists():
         rng = np.random.default_rng(0)
         profile = {"driver": "GTiff", "width": size, "height": size, "count": 3, "dtype": "uint8", "tiled": True}

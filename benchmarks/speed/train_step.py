@@ -1,9 +1,9 @@
-r"""A training step of ours beside that of the usual loop (reference_loop.py): seconds, memory, start-up.
+r"""Our training step compared with that of the usual loop (reference_loop.py): seconds, memory, start-up.
 
 On a laptop, some minutes:  python -m benchmarks.speed.train_step --work out/bench --sizes '[tiny]'
 
-Each program runs in a process of its own, as a user would start it, on the same base, images, batch and resolution.
-They take turns; a process is ended when it has told enough. On a GPU, `sd21-b8` and `sd21-b32` compare at 512 px.
+Each program runs in a separate process, as a user would start it, on the same base, images, batch and resolution.
+They alternate; a process is stopped once it has written enough. On a GPU, `sd21-b8` and `sd21-b32` compare at 512 px.
 """
 
 from collections.abc import Sequence
@@ -32,20 +32,20 @@ ON_GPU: tuple[Program, ...] = (("reference", "fp32"), ("reference", "bf16"), ("o
 
 @dataclass(frozen=True)
 class Size:
-    """What all programs do, and how long they are watched."""
+    """The task of all programs, and how long they are measured."""
 
     base: Literal["tiny", "Stable Diffusion 2.1"]
     resolution: int  # px
     batch: int
-    window: int  # steps that are timed together, without a look in between
-    warm_up: int  # windows that do not count
-    windows: int  # that count
-    rounds: int  # processes of each program
+    window: int  # steps that are timed together, without reading the loss in between
+    warm_up: int  # windows that are not counted
+    windows: int  # that are counted
+    rounds: int  # processes per program
     programs: tuple[Program, ...] = ON_CPU
 
     @property
     def title(self) -> str:
-        """Of its section."""
+        """Title of its section."""
         return f"A training step: {self.base}, {self.resolution} px, batch {self.batch}"
 
 
@@ -69,7 +69,7 @@ def train_step(
     """Compare, print, and write a section for every size.
 
     Args:
-        work: folder for simulated data, random base and cache; what is there is used again.
+        work: folder for simulated data, random base and cache; existing ones are reused.
         configs: config files of Stable Diffusion 2.1 in diffusers' layout, for all sizes but `tiny`.
         sizes: `sd21` is for CPUs, `sd21-b8` and `sd21-b32` for GPUs.
         results: the file to write to.
@@ -85,7 +85,7 @@ def train_step(
 
 
 def simulated_dataset(work: Path) -> Path:
-    """16 patches of 256 px, all to train on."""
+    """16 patches of 256 px, all in the training split."""
     dataset = work / "dataset"
     if not dataset.exists():
         simulate(out=work / "release", scenes=1)
@@ -94,13 +94,13 @@ def simulated_dataset(work: Path) -> Path:
 
 
 def base_of(size: Size, work: Path, configs: Path | None) -> Base:
-    """`tiny`, or one of full size from config files alone."""
+    """`tiny`, or a full-size one from config files alone."""
     if size.base == "tiny":
         return load_base("tiny")
     base = work / "base"
     if not base.exists():
         if configs is None:
-            raise SystemExit("The full size needs --configs: a diffusers folder of which only config files are read.")
+            raise SystemExit("The full size needs --configs: a diffusers folder from which only config files are read.")
         write_random_base(configs, base)
     return load_base(base)
 
@@ -108,14 +108,14 @@ def base_of(size: Size, work: Path, configs: Path | None) -> Base:
 def compare(
     size: Size, base: Path, dataset: Path, work: Path, workers: int, options: Sequence[str]
 ) -> dict[Program, list[Watched]]:
-    """Every program in its turns, in alternating order."""
+    """Run every program in its turns, in alternating order."""
     commands = {
         (name, precision): reference(size, base, dataset, workers, precision)
         if name == "reference"
         else [*ours(size, base, dataset, work / "cache", workers, precision), *options]
         for name, precision in size.programs
     }
-    # Once without a clock: our cache is filled then, and files have been read from the disk.
+    # Once untimed, to fill our cache and to read the files from disk.
     watch(commands[size.programs[-1]], work, lines=1, batch=size.batch)
     found: dict[Program, list[Watched]] = {program: [] for program in size.programs}
     for number in range(size.rounds):
@@ -126,7 +126,7 @@ def compare(
 
 
 def reference(size: Size, base: Path, dataset: Path, workers: int, precision: str) -> list[str]:
-    """Arguments of the reference loop; the folder to write to is missing."""
+    """Arguments of the reference loop; without the output folder."""
     values = {
         "base": base,
         "dataset": dataset,
@@ -140,7 +140,7 @@ def reference(size: Size, base: Path, dataset: Path, workers: int, precision: st
 
 
 def ours(size: Size, base: Path, dataset: Path, cache: Path, workers: int, precision: str) -> list[str]:
-    """Arguments of the trainer; the folder to write to is missing."""
+    """Arguments of the trainer; without the output folder."""
     values: dict[str, Any] = {
         "data.dataset": dataset,
         "data.resolution": size.resolution,
@@ -164,14 +164,13 @@ def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
     rates = {DTYPES[precision]: matmul_rate(DTYPES[precision], device) for _, precision in size.programs}
     rows = [
         f"A step needs {flops['needed'] / 1e12:.3f} TFLOP of UNet and ControlNet; VAE and text encoder take "
-        f"{flops['encoders'] / 1e12:.3f} more where they run in every step. This machine multiplies "
+        f"{flops['encoders'] / 1e12:.3f} more where they run in every step. This machine achieves "
         + ", ".join(
             f"{rate / 1e12:.3f} TFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, rate in rates.items()
         )
-        + ". Floor: the time of the needed ones at the rate of the type that products are computed in.",
+        + ". Floor: the time of UNet and ControlNet at the rate of the compute type.",
         "",
-        "| program | s/step, median (least to most) | examples/s | peak memory, GB | start-up, s | data wait "
-        "| floor, s |",
+        "| program | s/step, median (min to max) | examples/s | peak memory, GB | start-up, s | data wait | floor, s |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for (name, precision), runs in found.items():
@@ -187,8 +186,8 @@ def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
 
 
 def ratios(size: Size, found: dict[Program, list[Watched]]) -> list[str]:
-    """Each of ours over each reference, paired by turn."""
-    rows = ["| ours / reference | times as fast, median (each turn) | peak memory |", "|---|---|---:|"]
+    """Ratio of each of ours to each reference, paired by turn."""
+    rows = ["| ours / reference | speed-up, median (each turn) | peak memory |", "|---|---|---:|"]
     for mine in [program for program in found if program[0] == "ours"]:
         for other in [program for program in found if program[0] == "reference"]:
             pairs = list(zip(found[mine], found[other], strict=True))

@@ -1,4 +1,4 @@
-"""Our trainer without one of the parts that make a step quick, to measure what it is worth (benchmarks/speed/gains.py).
+"""Our trainer without one of its speed optimisations, to measure its effect (benchmarks/speed/gains.py).
 
 python -m benchmarks.speed.without --config configs/demo.yaml --data.dataset D --run.out R --without='layers for CPUs'
 """
@@ -17,7 +17,7 @@ from train.__main__ import main
 
 
 def weights_cast_in_every_step() -> None:
-    """The frozen UNet lies in float32 and is autocast, as the trained weights are."""
+    """Keep the frozen UNet in float32 and autocast it, like the trained weights."""
     load = networks.build_denoiser
 
     def build(base: Any, model: Any, precision: str, seed: int, device: torch.device) -> Denoiser:  # noqa: ANN401
@@ -37,7 +37,7 @@ def weights_cast_in_every_step() -> None:
 
 
 def plain_optimizer() -> None:
-    """PyTorch's AdamW as it comes."""
+    """Use PyTorch's default AdamW."""
 
     def optimizer_of(weights: list[nn.Parameter], settings: Any) -> torch.optim.Optimizer:  # noqa: ANN401
         return torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)

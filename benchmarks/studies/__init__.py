@@ -1,1 +1,1 @@
-"""What the numbers in the docs were measured with: data quality, metadata, sequences, seams."""
+"""Studies behind the numbers in the docs: data quality, metadata, sequences, seams."""

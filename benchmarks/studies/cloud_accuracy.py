@@ -1,4 +1,4 @@
-"""Cloud as it is measured against cloud as a person saw it, in the real patches of docs/pair-quality.md.
+"""Measured cloud cover compared with visual inspection, on the real patches of docs/pair-quality.md.
 
 On a laptop, a minute:  pre2post build --source xbd --out d512 && python -m benchmarks.studies.cloud_accuracy d512
 """
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-# Post images of 1024 px in squares of 128 px, looked at one by one: # hides the ground, ~ is a veil through which it
-# can be read, . is clear.
+# Post images of 1024 px in squares of 128 px, inspected one by one: # hides the ground, ~ is a veil through which it is
+# visible, . is clear.
 SEEN = {
     "hurricane-florence_00000004": "....~~## ...~#~## ...~#### ..~~#### ....~### ..~##### ..###### #~######",
     "hurricane-florence_00000005": ".......# ........ ........ ~~...... ~~...... #~#####~ ######~~ ########",
@@ -34,7 +34,7 @@ SQUARE_PX = 128
 LIMITS = (0.1, 0.2, 0.3)
 COLUMNS = ["patch_id", "scene_id", "row", "col", "size", "cloud_pre", "cloud_post"]
 
-Seen = tuple[dict[str, Any], float]  # a row, and the share of its post image that is hidden
+Seen = tuple[dict[str, Any], float]  # a row, and the hidden share of its post image
 
 
 def main() -> None:
@@ -48,10 +48,10 @@ def main() -> None:
                 hidden, veil = seen(row)
                 (clouded if hidden > 0.1 else veiled if hidden or veil else clear).append((row, hidden))
                 clear.append((row | {"cloud_post": row["cloud_pre"]}, 0.0))
-    print("| patch | hidden, by eye | measured |\n|---|---:|---:|")
+    print("| patch | hidden, visually | measured |\n|---|---:|---:|")
     for row, hidden in clouded:
         print(f"| {row['patch_id']} | {hidden:.2f} | {row['cloud_post']:.2f} |")
-    print("\n| `--max-cloud` | clouded left out | veiled left out | clear left out |\n|---:|---:|---:|---:|")
+    print("\n| `--max-cloud` | cloudy excluded | hazy excluded | clear excluded |\n|---:|---:|---:|---:|")
     for limit in LIMITS:
         over = [sum(row["cloud_post"] > limit for row, _ in rows) for rows in (clouded, veiled, clear)]
         counts = [f"{number} of {len(rows)}" for number, rows in zip(over, (clouded, veiled, clear), strict=True)]
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def seen(row: dict[str, Any]) -> tuple[float, float]:
-    """Which shares of a post image are hidden and veiled."""
+    """Hidden and veiled shares of a post image."""
     squares = np.array([list(line) for line in SEEN.get(row["scene_id"], " ".join(["." * 8] * 8)).split()])
     top, left, size = (row[name] // SQUARE_PX for name in ("row", "col", "size"))
     part = squares[top : top + size, left : left + size]

@@ -1,8 +1,8 @@
-"""What became of every scene of a built dataset, and `long` captions with the facts behind them: docs/dataset.md.
+"""Outcome of every scene of a built dataset, and `long` captions with the underlying facts: docs/dataset.md.
 
 On a laptop, a second:  python -m benchmarks.studies.dataset_table d512 > table.md
 
-Of more than 100 scenes, those that were built whole are counted, and only the others are named.
+With more than 100 scenes, fully built ones are counted, and only the others are named.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 CAPTIONS = 10
-LISTED = 100  # scenes; of more, not every one is named
-Outcome = tuple[str, str, list[str]]  # scene id, what became of it, the other cells
+LISTED = 100  # scenes; with more, not all are named
+Outcome = tuple[str, str, list[str]]  # scene id, outcome, the other cells
 COLUMNS = ["patch_id", "scene_id", "event", "labels", "location_source", "counts", "captions", "sensor_post"]
 COLUMNS += ["centre_lon", "centre_lat", "pixel_size_m", "nodata_fraction"]
 
@@ -31,7 +31,7 @@ def main() -> None:
             scenes[row["scene_id"]].append(row | {"split": shard["split"]})
     outcomes = sorted(_outcomes(manifest, scenes))
     if len(outcomes) > LISTED:
-        print("| what became of it | scenes | patches |\n|---|---:|---:|")
+        print("| outcome | scenes | patches |\n|---|---:|---:|")
         patches: dict[str, list[int]] = defaultdict(list)
         for _, state, cells in outcomes:
             patches[re.split("[:;]", state)[0]].append(int(cells[1] or 0))  # without the reasons
@@ -59,19 +59,19 @@ def _outcomes(manifest: dict[str, Any], scenes: dict[str, list[dict[str, Any]]])
         labels = rows[0]["labels"]
         state = {"both": "built", "none": "built, no labels"}.get(labels, f"built, {labels} label only")
         if reasons := left_out[scene_id]:
-            state = f"partly built; {len(reasons)} patches left out: {reasons[0]}"
+            state = f"partly built; {len(reasons)} patches excluded: {reasons[0]}"
         buildings = f"{sum(_buildings(row) for row in rows):,}" if labels in ("both", "post") else "-"
         residual = f"{residuals[scene_id]:.3f}" if scene_id in residuals else "-"
         cells = [rows[0]["split"], str(len(rows)), buildings, rows[0]["location_source"], residual]
         outcomes.append((scene_id, state, cells))
     outcomes += [(entry["scene_id"], f"quarantined: {entry['reason']}", [""] * 5) for entry in manifest["quarantine"]]
     for scene_id in left_out.keys() - scenes.keys():
-        outcomes.append((scene_id, f"all patches left out: {left_out[scene_id][0]}", [""] * 5))
+        outcomes.append((scene_id, f"all patches excluded: {left_out[scene_id][0]}", [""] * 5))
     return outcomes
 
 
 def _chosen(scenes: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The patch with most buildings of a scene of every event, then of each event's next scene."""
+    """The patch with the most buildings of one scene of every event, then of each event's next scene."""
     best = sorted((max(rows, key=_buildings) for rows in scenes.values()), key=_buildings, reverse=True)
     by_event: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in best:
@@ -92,7 +92,7 @@ def _captioned(row: dict[str, Any]) -> str:
     facts = (
         f"{counts}; {sensor['sensor']}, {sensor['capture_date'][:10]}, {sensor['off_nadir_angle']:.1f}° off nadir, sun "
         f"{sensor['sun_elevation']:.1f}° high; {row['centre_lat']:.4f}, {row['centre_lon']:.4f}, "
-        f"{row['pixel_size_m']:.3f} m a pixel"
+        f"{row['pixel_size_m']:.3f} m per pixel"
     )
     return f"**{row['patch_id']}** ({facts})\n\n> {texts[0]}"
 

@@ -1,10 +1,10 @@
-"""Do generated images follow the metadata they are asked for?
+"""Do generated images follow the metadata they are conditioned on?
 
     python -m benchmarks.studies.follows_metadata --base tiny-satellite --dataset DATASET --checkpoint RUN
 
-Two things are asked for over their range, at fixed noise and prompt: the pixel size and, by the month, the season. What
-came of them is measured in the images: pixel size by a linear estimate from the spectrum, fitted on true images as the
-base's autoencoder shows them; season by how green they are. A ControlNet on that base is measured on held-out places.
+Two fields are varied over their range, at fixed noise and prompt: the pixel size and, by the month, the season. The
+outcome is measured in the images: pixel size by a linear estimate from the spectrum, fitted on true images after the
+base's autoencoder; season by greenness. A ControlNet on that base is evaluated on held-out places.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,21 +37,21 @@ MONTHS = list(range(1, 13))
 SHOWN_MONTHS = [1, 3, 5, 7, 9, 11]
 BATCH = 16
 
-Told = dict[str, float]  # metadata in natural units
-Make = Callable[[Sequence[Told], Sequence[int]], Images]  # metadata and number of each image
+Request = dict[str, float]  # metadata in natural units
+Make = Callable[[Sequence[Request], Sequence[int]], Images]  # metadata and number of each image
 
 
 @dataclass(frozen=True)
 class Truth:
-    """True images of a split as the autoencoder shows them, with their metadata; pre and post in turn."""
+    """True images of a split as reconstructed by the autoencoder, with their metadata; pre and post alternate."""
 
     images: Images
     raw: Images
-    metadata: list[Told]
+    metadata: list[Request]
 
 
 def true_images(base: Base, dataset: Path, split: str, limit: int) -> Truth:
-    """Patches without holes that know their own place and pixel size, evenly spread over a split."""
+    """Patches without nodata and with known location and pixel size, evenly spread over a split."""
     rows = open_dataset(dataset, split)
     facts = zip(rows["nodata_fraction"][:], rows["location_source"][:], strict=True)
     whole = [row for row, (missing, source) in enumerate(facts) if not missing and source == "tile"]
@@ -60,8 +60,8 @@ def true_images(base: Base, dataset: Path, split: str, limit: int) -> Truth:
     for row in (rows[index] for index in chosen):
         for phase in ("pre", "post"):
             raw.append(resize_rgb(row[phase], base.resolution))
-            told = dict(zip(METADATA_FIELDS, row[f"metadata_{phase}"], strict=True))
-            metadata.append(told | {"gsd": told["gsd"] * row["size"] / base.resolution})
+            known = dict(zip(METADATA_FIELDS, row[f"metadata_{phase}"], strict=True))
+            metadata.append(known | {"gsd": known["gsd"] * row["size"] / base.resolution})
     vae = base.load_vae()
     batches = torch.from_numpy(np.stack(raw)).permute(0, 3, 1, 2).split(BATCH)
     with torch.inference_mode():
@@ -77,7 +77,7 @@ def base_maker(base: Base, guidance: float, steps: int) -> Make:
     )
     pipeline.set_progress_bar_config(disable=True)
 
-    def make(metadata: Sequence[Told], numbers: Sequence[int]) -> Images:
+    def make(metadata: Sequence[Request], numbers: Sequence[int]) -> Images:
         images = pipeline(
             [PROMPT] * len(numbers),
             metadata=list(metadata),
@@ -92,19 +92,22 @@ def base_maker(base: Base, guidance: float, steps: int) -> Make:
 
 
 def control_maker(checkpoint: Path, held_out: Truth, steps: int) -> Make:
-    """Images of a ControlNet; an image's number is its place in `held_out`, whose pre image it is shown."""
+    """Images of a ControlNet; an image's number is its index in `held_out`, whose pre image is its condition."""
     trained = open_checkpoint(checkpoint)
     networks = load_generator(trained, open_base(trained), Sampling())
 
-    def make(metadata: Sequence[Told], numbers: Sequence[int]) -> Images:
+    def make(metadata: Sequence[Request], numbers: Sequence[int]) -> Images:
         pre = [held_out.raw[2 * number] for number in numbers]
-        told = [
-            [[one.get(field, np.nan) for field in METADATA_FIELDS] for one in (asked, held_out.metadata[2 * number])]
-            for asked, number in zip(metadata, numbers, strict=True)
+        pairs = [
+            [
+                [one.get(field, np.nan) for field in METADATA_FIELDS]
+                for one in (requested, held_out.metadata[2 * number])
+            ]
+            for requested, number in zip(metadata, numbers, strict=True)
         ]
         return generate_images(
             networks, pre, [PROMPT] * len(pre), list(numbers), Sampling(steps=steps),
-            metadata=[(target, shown) for target, shown in told],
+            metadata=[(target, shown) for target, shown in pairs],
         )  # fmt: skip
 
     return in_batches(make)
@@ -113,62 +116,62 @@ def control_maker(checkpoint: Path, held_out: Truth, steps: int) -> Make:
 def in_batches(make: Make) -> Make:
     """The same for any number of images."""
 
-    def all_of(metadata: Sequence[Told], numbers: Sequence[int]) -> Images:
+    def all_of(metadata: Sequence[Request], numbers: Sequence[int]) -> Images:
         starts = range(0, len(numbers), BATCH)
         return np.concatenate([make(metadata[i : i + BATCH], numbers[i : i + BATCH]) for i in starts])
 
     return all_of
 
 
-def swept(make: Make, places: Sequence[Told], field: str, values: Sequence[float]) -> tuple[Images, list[Told]]:
+def swept(make: Make, places: Sequence[Request], field: str, values: Sequence[float]) -> tuple[Images, list[Request]]:
     """Every place at every value, place by place; number k is places[k]."""
-    asked = [place | {field: value} for place in places for value in values]
-    return make(asked, [number for number in range(len(places)) for _ in values]), asked
+    requested = [place | {field: value} for place in places for value in values]
+    return make(requested, [number for number in range(len(places)) for _ in values]), requested
 
 
-def sizes(asked: Sequence[Told]) -> Values:
-    """log2 of what was asked for, m."""
-    return np.log2([one["gsd"] for one in asked])
+def sizes(requested: Sequence[Request]) -> Values:
+    """log2 of the requested pixel size, m."""
+    return np.log2([one["gsd"] for one in requested])
 
 
-def summers(asked: Sequence[Told]) -> Values:
+def summers(requested: Sequence[Request]) -> Values:
     """See `summer`."""
-    return np.array([summer(one) for one in asked])
+    return np.array([summer(one) for one in requested])
 
 
 def measure_base(make: Make, size_of: SizeEstimate, noises: int) -> dict[str, Trend]:
-    """Pixel size and season over their range."""
+    """Vary pixel size and season over their range."""
     found = {}
-    images, asked = swept(make, [NORTH] * noises, "gsd", SIZES_M)
+    images, requested = swept(make, [NORTH] * noises, "gsd", SIZES_M)
     groups = [number for number in range(noises) for _ in SIZES_M]
-    found["pixel size"] = trend(sizes(asked), size_of(images), groups)
+    found["pixel size"] = trend(sizes(requested), size_of(images), groups)
     groups = [number for number in range(noises) for _ in MONTHS]
     for name, place in (("north", NORTH), ("south", SOUTH)):
-        images, asked = swept(make, [place] * noises, "month", MONTHS)
-        found[f"season, {name}"] = trend(summers(asked), greenness(images), groups)
+        images, requested = swept(make, [place] * noises, "month", MONTHS)
+        found[f"season, {name}"] = trend(summers(requested), greenness(images), groups)
     unknown = make([{}] * noises, range(noises))
     for name, values in (("log2 of the pixel size in m", size_of(unknown)), ("greenness", greenness(unknown))):
-        print(f"nothing known: {name} {values.mean():.3f}, deviation {values.std():.3f}")
+        print(f"all unknown: {name} {values.mean():.3f}, deviation {values.std():.3f}")
     return found
 
 
 def measure_control(make: Make, held_out: Truth, size_of: SizeEstimate, places: int) -> dict[str, Trend]:
-    """Own metadata; then season and pixel size asked for against what the pre image shows."""
+    """Own metadata; then season and pixel size requested that contradict the pre image."""
     own = held_out.metadata[1::2]
     images = make(own, range(len(own)))
     found = {"pixel size, each place its own": trend(sizes(own), size_of(images))}
     far = [number for number, one in enumerate(own) if one["lat"] > 30][:places]
     for name, field, values in (("season", "month", MONTHS), ("pixel size", "gsd", SIZES_M)):
-        asked = [own[number] | {"day": 15.0, field: float(value)} for number in far for value in values]
+        requested = [own[number] | {"day": 15.0, field: float(value)} for number in far for value in values]
         numbers = [number for number in far for _ in values]
-        images = make(asked, numbers)
-        x, y = (summers(asked), greenness(images)) if field == "month" else (sizes(asked), size_of(images))
+        images = make(requested, numbers)
+        x, y = (summers(requested), greenness(images)) if field == "month" else (sizes(requested), size_of(images))
         found[f"{name}, same pre image"] = trend(x, y, numbers)
     return found
 
 
 def sheet(rows: Sequence[Images]) -> Image.Image:
-    """Images in rows, at twice their size."""
+    """Images in rows, enlarged twofold."""
     gap = 4
     side = rows[0].shape[1]
     width = max(len(row) for row in rows) * (side + gap) - gap
@@ -193,12 +196,12 @@ def follows_metadata(
     """Measure whether images follow their metadata.
 
     Args:
-        base: A base that is told metadata.
+        base: A base conditioned on metadata.
         dataset: Its simulated training data (`pre2post simulate --varied`, built at the base's size).
-        checkpoint: A ControlNet trained on that base; measured too if given.
-        noises: Start noises of the base, places of the ControlNet; each is made with every value asked for.
+        checkpoint: A ControlNet trained on that base; evaluated too if given.
+        noises: Initial noises of the base, places of the ControlNet; each is generated with every requested value.
         steps: Denoising steps.
-        limit: True patches of a split at most.
+        limit: Maximum number of true patches of a split.
         picture: A JPEG to write: rows of images over pixel sizes, months, and months with control.
     """
     opened = load_base(base)
@@ -215,7 +218,7 @@ def follows_metadata(
         rows[f"base, guidance {guidance:g}"] = measure_base(base_maker(opened, guidance, steps), size_of, noises)
     if checkpoint:
         rows["ControlNet"] = measure_control(control_maker(checkpoint, held_out, steps), held_out, size_of, noises)
-    print("\n| images | asked for | slope | r | n |\n|---|---|---|---|---|")
+    print("\n| images | requested | slope | r | n |\n|---|---|---|---|---|")
     for name, trends in rows.items():
         for what, found in trends.items():
             print(f"| {name} | {what} | {found.slope:.3f} | {found.r:.2f} | {found.images} |")
@@ -225,7 +228,7 @@ def follows_metadata(
 
 
 def draw(picture: Path, make: Make, control: Make | None, held_out: Truth) -> None:
-    """Two noises over pixel sizes, two over months, two pre images with months."""
+    """Draw two noises over pixel sizes, two over months, two pre images over months."""
     rows = []
     for field, values in (("gsd", [0.5, 0.63, 0.89, 1.26, 1.59, 2.0]), ("month", SHOWN_MONTHS)):
         images, _ = swept(make, [NORTH] * 2, field, [float(value) for value in values])
@@ -233,10 +236,10 @@ def draw(picture: Path, make: Make, control: Make | None, held_out: Truth) -> No
     if control:
         north = [number for number, one in enumerate(held_out.metadata[1::2]) if one["lat"] > 30]
         for number in (north[0], north[len(north) // 2]):
-            asked = [
+            requested = [
                 held_out.metadata[2 * number + 1] | {"month": float(month), "day": 15.0} for month in SHOWN_MONTHS[1:]
             ]
-            rows.append(np.concatenate([held_out.raw[2 * number][None], control(asked, [number] * len(asked))]))
+            rows.append(np.concatenate([held_out.raw[2 * number][None], control(requested, [number] * len(requested))]))
     sheet(rows).save(picture, quality=85)
 
 

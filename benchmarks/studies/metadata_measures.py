@@ -1,4 +1,4 @@
-"""What can be read from an image of the metadata that it was made for: its pixel size, its season."""
+"""Estimates of an image's metadata from its pixels: pixel size, season."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Trend:
-    """How measured values go with those asked for."""
+    """Relation of measured to requested values."""
 
     slope: float
     r: float
@@ -38,7 +38,7 @@ class SizeEstimate:
 
 
 def spectrum(images: Images) -> Values:
-    """(N, BINS) log power of the brightness in rings of growing frequency, each half an octave and more wide."""
+    """(N, BINS) log power of the brightness in rings of increasing frequency, each at least half an octave wide."""
     brightness = images.astype(np.float64).mean(-1)
     side = brightness.shape[-1]
     window = np.outer(np.hanning(side), np.hanning(side))
@@ -63,15 +63,15 @@ def greenness(images: Images) -> Values:
     return np.asarray(((2 * green - red - blue) / np.maximum(red + green + blue, 1)).mean((1, 2)))
 
 
-def trend(asked: Values, measured: Values, groups: Sequence[int] | None = None) -> Trend:
-    """Least squares and correlation; within groups (of one noise) if there are any."""
+def trend(requested: Values, measured: Values, groups: Sequence[int] | None = None) -> Trend:
+    """Least squares and correlation; within groups (of one noise) if given."""
     for group in set(groups or []):
         rows = np.array(groups) == group
-        asked, measured = (np.where(rows, values - values[rows].mean(), values) for values in (asked, measured))
-    covariance = np.cov(asked, measured)
-    return Trend(covariance[0, 1] / covariance[0, 0], float(np.corrcoef(asked, measured)[0, 1]), len(asked))
+        requested, measured = (np.where(rows, values - values[rows].mean(), values) for values in (requested, measured))
+    covariance = np.cov(requested, measured)
+    return Trend(covariance[0, 1] / covariance[0, 0], float(np.corrcoef(requested, measured)[0, 1]), len(requested))
 
 
 def summer(metadata: dict[str, float]) -> float:
-    """0 where plants are most withered, 1 where they are green, on the day and at the latitude of the metadata."""
+    """Vegetation season, 0 (most withered) to 1 (green), at the date and latitude of the metadata."""
     return 1 - winter(date(int(metadata["year"]), int(metadata["month"]), int(metadata["day"])), metadata["lat"])

@@ -22,7 +22,7 @@ def main() -> None:
         for row in pq.read_table(file, columns=["scene_id", *QUALITY]).to_pylist():
             scenes[row["scene_id"]].append(row)
     heads = "scene | scene shift (dy, dx) | confidence | patches: own / scene's / unknown | patch shifts, px "
-    print(f"| {heads}| no data | cloud | haze | sharpness | gap |\n|---|" + "---:|" * 9)
+    print(f"| {heads}| nodata | cloud | haze | sharpness | gap |\n|---|" + "---:|" * 9)
     for scene_id, rows in sorted(scenes.items()):
         print(line(scene_id, rows))
 
@@ -47,7 +47,7 @@ def line(scene_id: str, rows: list[dict[str, Any]]) -> str:
 
 
 def mean(rows: list[dict[str, Any]], column: str) -> float:
-    """Over the patches that have it."""
+    """Mean over the patches that have it."""
     return float(np.nanmean([row[column] for row in rows]))
 
 

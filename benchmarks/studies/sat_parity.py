@@ -1,4 +1,4 @@
-"""How far our DiffusionSat networks are from the original ones: largest difference over largest value, per call.
+"""Difference of our DiffusionSat networks from the original ones: largest difference over largest value, per call.
 
 python -m benchmarks.studies.sat_parity          reads tests/parity and, where it exists, PRE2POST_REAL/parity
 """
@@ -15,7 +15,7 @@ CASES = ("satunet", "controlnet2d", "controlnet2d_condscale2", "controlnet3d_tem
 
 @torch.no_grad()
 def worst_difference(parity: Case, call: str) -> float:
-    """Of all outputs of one call."""
+    """Worst difference over all outputs of one call."""
     arguments = parity.arguments(call)
     if parity.folder.name == "satunet":
         unet = SatUNet.from_pretrained(parity.folder, torch_dtype=torch.float32)

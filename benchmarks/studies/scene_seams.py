@@ -1,10 +1,10 @@
-"""Do the borders of the windows show in a whole scene?
+"""Are the borders of the windows visible in a whole scene?
 
     python -m benchmarks.studies.scene_seams --checkpoint RUN --pre SCENE.png --prompt "..." --window 256 --work WORK
 
-Generates the scene with blended windows and, for contrast, with windows side by side. A seam is a line across which
-pixels change more than beside it: the step across a window's border over the steps to its left and right is compared
-with the same at every other line of the decoder's pattern (8 px times the scale).
+Generates the scene with blended windows and, for comparison, with adjacent windows. A seam is a line across which
+pixels change more than next to it: the step across a window's border over the steps to its left and right is compared
+with the same ratio at every other line of the decoder's pattern (8 px times the scale).
 """
 
 import math
@@ -26,10 +26,10 @@ from generate.scenes.windows import Grid
 
 @dataclass(frozen=True)
 class Seam:
-    """How much the borders stand out."""
+    """Visibility of the borders."""
 
-    ratio: float  # of the step across borders, each over the steps beside it, to the same elsewhere; 1 = no seam
-    z: float  # the same in standard errors of the mean over so many lines: within about 2 is noise
+    ratio: float  # of the step across borders, each over the adjacent steps, to the same elsewhere; 1 = no seam
+    z: float  # the same in standard errors of the mean over all lines: within about 2 is noise
 
 
 def seam(pixels: NDArray[np.uint8], columns: Sequence[int], rows: Sequence[int], cell: int) -> Seam:
@@ -39,7 +39,7 @@ def seam(pixels: NDArray[np.uint8], columns: Sequence[int], rows: Sequence[int],
         pixels: (height, width, 3).
         columns: a border lies between pixel column c - 1 and c.
         rows: likewise.
-        cell: side of what the decoder draws at once, px; borders are compared with other multiples of it only.
+        cell: period of the decoder's pattern, px; borders are compared with other multiples of it only.
     """
     at: list[float] = []
     elsewhere: list[float] = []
@@ -76,14 +76,14 @@ def scene_seams(
         pre: a scene larger than two windows.
         prompt: for it.
         work: folder for the images.
-        base: as of `pre2post generate`.
+        base: as in `pre2post generate`.
         window: likewise.
         steps: denoising steps.
     """
     trained = open_checkpoint(checkpoint)
     cell = open_base(trained, base).vae_scale_factor
     header = read_header(pre)
-    print("| overlap | step across borders, of that elsewhere | standard errors |\n|---|---:|---:|")
+    print("| overlap | step across borders relative to elsewhere | standard errors |\n|---|---:|---:|")
     for overlap in (0.0, 0.25, 0.5):
         windows = windowing(trained.resolution, window, overlap)
         out = work / f"overlap-{overlap}"
@@ -98,7 +98,7 @@ def scene_seams(
             sampling=Sampling(steps=steps),
         )
         made = next(path for path in out.iterdir() if path.stem == pre.stem)
-        # Side by side, every window's edge is a border; blended, a border is where a window begins or ends.
+        # Adjacent, every window's edge is a border; blended, a border is where a window begins or ends.
         scale = cell * windows.factor
         found = seam(read_pixels(made), *borders(windows.grid(header, cell), scale), scale)
         print(f"| {overlap} | {found.ratio:.3f} | {found.z:+.1f} |")

@@ -1,12 +1,12 @@
-"""How the loss on held-out places falls with the number of pre-event images that a 3D ControlNet is shown.
+"""Held-out loss as a function of the number of pre-event images of a 3D ControlNet.
 
     python -m benchmarks.studies.sequence_length --work runs/sequences
 
-Simulated places with four earlier images each; clouds hide a half of every image, and another half of each. One
-training for each number of images on the tiny base, from the same seed, with as many optimizer steps as are told. Every
-held-out patch is measured with the same noise at the same timesteps for all of them, so that they are compared in
-pairs; the interval of the mean difference is drawn over scenes, whose patches resemble each other. The same command
-goes on where it was stopped.
+Simulated places with four earlier images each; clouds hide half of every image, a different half of each. One
+training for each number of images on the tiny base, from the same seed, with the given number of optimizer steps. Every
+held-out patch is evaluated with the same noise at the same timesteps for all of them, so that they are compared in
+pairs; the interval of the mean difference is bootstrapped over scenes, whose patches are correlated. The same command
+resumes where it was stopped.
 """
 
 import argparse
@@ -41,7 +41,7 @@ BATCH = 8
 
 
 def main() -> None:
-    """Make what is not there yet, measure, print the table and write it to WORK/results.json."""
+    """Compute what is missing, evaluate, print the table and write it to WORK/results.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=50, help="simulated; every fifth is held out")
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def experiment(work: Path, images: int, steps: int, controlnet: str) -> Config:
-    """One training: the rates of configs/demo.yaml; a 3D ControlNet that is told metadata; half the side, for speed."""
+    """One training: the rates of configs/demo.yaml; a 3D ControlNet with metadata; half the side, for speed."""
     settings: dict[str, Any] = {
         "data.dataset": work / "dataset",
         "data.resolution": 64,
@@ -98,7 +98,7 @@ def experiment(work: Path, images: int, steps: int, controlnet: str) -> Config:
 
 
 def seconds_of(config: Config) -> float:
-    """What its steps took."""
+    """Seconds that its steps took."""
     lines = read_metrics(config.run.out)
     counts = np.diff([0, *(line["step"] for line in lines)])
     return float(sum(count * BATCH / line["examples_per_second"] for count, line in zip(counts, lines, strict=True)))
@@ -106,7 +106,7 @@ def seconds_of(config: Config) -> float:
 
 @torch.no_grad()
 def measure(config: Config) -> dict[str, list[float]]:
-    """Of every held-out patch the loss, the mean over timesteps, with control and without."""
+    """Loss of every held-out patch, averaged over timesteps, with and without control."""
     accelerator, base = Accelerator(cpu=True), load_base(config.model.base)
     schedule = noise_schedule(base, zero_terminal_snr=False)
     split = open_dataset(config.data.dataset, config.validation.split)
@@ -129,7 +129,7 @@ def measure(config: Config) -> dict[str, list[float]]:
 
 
 def table(results: list[dict[str, Any]], scenes: list[str]) -> str:
-    """In Markdown; differences are to the first row, with their 95 % interval."""
+    """Markdown table; differences are to the first row, with their 95 % interval."""
     lines = [
         "| images | steps | seconds | loss | less than with one, 95 % interval | without control |",
         "|---:|---:|---:|---:|---|---:|",

@@ -1,4 +1,4 @@
-"""How well known shifts are found, and how often something is found where there is nothing: docs/pair-quality.md.
+"""Accuracy of shift estimates on known shifts, and rate of false detections: docs/pair-quality.md.
 
 On a laptop, about two minutes:  python -m benchmarks.studies.shift_accuracy --scenes 12
 """
@@ -21,7 +21,7 @@ from data.sources.labels import Phase
 from data.sources.release import Release, find_release
 from data.sources.scene_images import read_scene
 
-LARGEST_PX = 12.0  # shifts are drawn evenly from +- this, along each axis
+LARGEST_PX = 12.0  # shifts are uniform in +- this, along each axis
 SIZES_PX = (1024, 512, 256)
 ACCURACY_PX = 0.3
 PHASES: tuple[Phase, Phase] = ("pre", "post")
@@ -31,14 +31,14 @@ CONFIDENCES = (0.0, CONFIDENT, 0.7, 0.8, 0.9, 1.01)  # the tiers of the table
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=12, help="six in a row hold all disaster types")
+    parser.add_argument("--scenes", type=int, default=12, help="six in a row contain all disaster types")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--release", type=Path, help="only pair every pre image with other scenes' post images of this")
+    parser.add_argument("--release", type=Path, help="only pair pre with other scenes' post images of this release")
     options = parser.parse_args()
     if options.release:
         show_unrelated(mismatched(find_release(options.release)))
         return
-    capture.SHIFTED_SHARE = 0.0  # otherwise a fifth of them is shifted already
+    capture.SHIFTED_SHARE = 0.0  # otherwise a fifth of them is already shifted
     pushed: dict[str, list[tuple[Shift, float]]] = defaultdict(list)
     unrelated: dict[str, list[float]] = defaultdict(list)
     previous: NDArray[np.uint8] | None = None
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def mismatched(release: Release) -> dict[str, list[float]]:
-    """Confidence between each scene's pre and each other scene's post image; all are of the same size."""
+    """Confidence between each scene's pre and every other scene's post image; all have the same size."""
     images = [read_scene(scene, (1, 2, 3)).images for scene in release.scenes]
     found: dict[str, list[float]] = defaultdict(list)
     for size in (512, 256):
@@ -72,7 +72,7 @@ def mismatched(release: Release) -> dict[str, list[float]]:
 
 
 def shifts(pre: Edges, post: Edges, size: int) -> dict[str, list[Shift]]:
-    """Of all windows of a pair, and of the scene by all of them together."""
+    """Shifts of all windows of a pair, and of the scene from all of them together."""
     step = step_of(size)
     spectra = [cross_spectrum(pre[place], post[place], step) for place in windows(size // step, len(pre))]
     found = {f"{size}": [shift_of(spectrum, step) for spectrum in spectra]}
@@ -82,18 +82,18 @@ def shifts(pre: Edges, post: Edges, size: int) -> dict[str, list[Shift]]:
 
 
 def add_confidences(to: dict[str, list[float]], found: dict[str, list[Shift]]) -> None:
-    """By window."""
+    """Add confidences by window."""
     for what, each in found.items():
         to[what] += [shift.confidence for shift in each]
 
 
 def study(image: NDArray[np.uint8], size: int) -> Edges:
-    """Edges as the builder sees them in windows of this size."""
+    """Edges as the builder computes them in windows of this size."""
     return window_edges(grey(image), nodata_mask(image), step_of(size))
 
 
 def push(image: NDArray[np.uint8], down: float, right: float) -> NDArray[np.uint8]:
-    """Move an image by the shift theorem of the Fourier series: no interpolation that the estimate could prefer."""
+    """Shift an image by the Fourier shift theorem: no interpolation that could bias the estimate."""
     rows, cols = (np.fft.fftfreq(side) for side in image.shape[:2])
     phase = np.exp(-2j * np.pi * (down * rows[:, None] + right * cols))[..., None]
     moved = np.fft.ifft2(np.fft.fft2(image, axes=(0, 1)) * phase, axes=(0, 1)).real
@@ -122,7 +122,7 @@ def show_pushed(pushed: dict[str, list[tuple[Shift, float]]]) -> None:
 
 
 def show_unrelated(unrelated: dict[str, list[float]]) -> None:
-    """How often there is confidence without reason."""
+    """Rate of false confidence."""
     print("\n| window, px | unrelated pairs | confident | largest confidence |\n|---:|---:|---:|---:|")
     for what, confidences in unrelated.items():
         wrong = np.count_nonzero(np.array(confidences) >= CONFIDENT)
