@@ -111,7 +111,7 @@ class Generator:
         images, channels = conditioning(pre).to(self.device), self.condition.channels * self.sequence
         if images.shape[1] != channels:
             raise GenerateError(
-                f"the checkpoint was trained with {channels} channels (3 for an image, {DAMAGE_VALUES_SHOWN} for a mask), "
+                f"the checkpoint was trained with {channels} channels (an image has 3, a mask {DAMAGE_VALUES_SHOWN}), "
                 f"but got {images.shape[1]}. If it is conditioned on a mask, pass --mask, or a built dataset, "
                 "which has masks."
             )

@@ -127,7 +127,7 @@ def test_input_errors_name_the_mend(tmp_path: Path, run_folder: Path, dataset: P
         (GenerateError, r"--prompt", {"pre": square}),
         (GenerateError, r"limit applies to patches", {"pre": square, "prompt": "x", "limit": 2}),
         (GenerateError, r"102 tokens, more than the 77 tokens .*Shorten", {"pre": square, "prompt": "flood " * 100}),
-        (GenerateError, r"window is 48 px; .* multiple of the network's 32 px", {"pre": square, "prompt": "x", "window": 48}),
+        (GenerateError, r"window is 48 px; .* the network's 32 px", {"pre": square, "prompt": "x", "window": 48}),
         (GenerateError, r"overlap is 1", {"pre": square, "prompt": "x", "overlap": 1.0}),
         (DataError, r"no split 'val'; it has test", {"pre": dataset, "split": "val"}),
         (DataError, r"split 'test' is empty", {"pre": empty}),
