@@ -25,7 +25,7 @@ MAY_IMPORT = {
 WINGS = {
     "data": ["imagery", "sources", "patches", "quality captions", "dataset", "report", "simulation examples"],
     "models": ["cpu", "diffusionsat", "tiny"],
-    "caption": [],
+    "caption": ["prompts"],
     "train": ["processes", "inputs", "saving", "watching", "tiny"],
     "generate": ["images", "words", "scenes", "editing"],
     "evaluation": ["damage", "metrics", "prompts", "report"],

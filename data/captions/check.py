@@ -17,6 +17,7 @@ from data.captions.sides import Point, wrong_sides
 
 # What is looked for, in this order, with the words of the table.
 FAULTS = {
+    "empty": "nothing is said",
     "refusal": "the model refuses, or speaks of itself",
     "first person": "first person",
     "loop": "a sentence or phrase again and again",
@@ -89,6 +90,8 @@ def truth_of_row(
 
 def faults(text: str, target: str, truth: Truth) -> list[Fault]:
     """What is wrong with a caption of the `target` image, at most one of each kind, in the order of FAULTS."""
+    if not re.search(r"\w", text):
+        return [Fault("empty", text)]
     text = text[:_LONGEST_CHECKED]
     found: dict[str, Fault] = {}
     for fault in (*_of_the_text(text), *_of_the_disaster(text, target, truth.facts.event.disaster_type)):

@@ -174,7 +174,7 @@ def _wrong_number(said: str, before: str, clause: str, counts: Counts, told: boo
     state, noun = _state(clause), _NOUN.search(clause)
     if part and before.endswith("no damage to"):
         state = ("no-damage",)
-    if verb := _VERB.search(before):  # the storm destroyed five houses
+    if noun and (verb := _VERB.search(before)):  # the storm destroyed five houses
         state = _state(verb[0])
     if "that can be assessed" in clause:
         return told and not fits(number, *counts.of(tuple(DAMAGE_THIRDS)))

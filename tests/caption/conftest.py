@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.build import build
+from tests.caption.models import write_llava
 from tests.data.tiny_release import write_release
 
 
@@ -14,3 +15,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("captioned")
     build(source=write_release(folder / "release"), out=folder / "built", size=32, workers=1)
     return folder / "built"
+
+
+@pytest.fixture(scope="session")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vision-language model of random weights."""
+    return write_llava(tmp_path_factory.mktemp("models") / "llava")
