@@ -1,6 +1,6 @@
 """The images of an evaluation: every row that has to be made, into a folder of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -31,6 +31,7 @@ def make_rows(
     instruct_pix2pix: str | None = None,
     sampling: Sampling,
     overwrite: bool,
+    words: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
     """Generate what is missing.
 
@@ -43,6 +44,7 @@ def make_rows(
         instruct_pix2pix: folder or hub id of the weights of that row.
         sampling: how.
         overwrite: replace what was made otherwise.
+        words: prompt -> its words that get maps.
 
     Returns:
         row -> why it cannot be made here; the same in every process.
@@ -69,7 +71,7 @@ def make_rows(
         facts = trained.described() | how.described(trained.resolution) | {"watermark": False}
         if method == "instruct" and instruct_parts:
             facts["instruct_unet_sha256"] = instruct_parts.weights_hash("unet")
-        tasks = tasks_of(items, how, facts, method)
+        tasks = tasks_of(items, how, facts, method, words)
         make = partial(load, networks_of(method))
         make_images(tasks, out / IMAGES / row, make, how, windows, watermark=False, overwrite=overwrite, what=row)
     return absent

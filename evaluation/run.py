@@ -30,6 +30,7 @@ from evaluation.report.page import write_report
 from evaluation.report.terminal import render
 from evaluation.results import METHODS, OF_THE_DATASET, Evaluation, PatchResult, named_rows
 from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
+from evaluation.words.study import study_words
 from generate.checkpoint import Checkpoint, open_checkpoint
 from generate.images.items import Item, patch_items
 from generate.processes import everyone, from_main, join_processes, sole_writer
@@ -43,7 +44,7 @@ def evaluate(
     out: Path,
     split: str = "test",
     events: str = "",
-    study: Literal["prompts"] | None = None,
+    study: Literal["prompts", "words"] | None = None,
     limit: int | None = None,
     methods: str = "generated,copy,base",
     networks: str = ",".join(NETWORKS),
@@ -68,8 +69,9 @@ def evaluate(
         split: Which split to evaluate on.
         events: Evaluate only patches of these events, separated by commas; by default of all.
         study: Instead of comparing with the real images: `prompts` requests damage of every severity and
-            in every direction and measures whether the images follow (docs/prompt-study.md); events, methods and
-            networks are ignored.
+            in every direction and measures whether the images follow (docs/prompt-study.md); `words` measures
+            whether the maps of damage words lie on the damage (docs/word-maps.md); events, methods and networks are
+            ignored.
         limit: Evaluate only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas. Beside those of the default: again (a second real post image,
             where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
@@ -93,8 +95,9 @@ def evaluate(
         trained = _making_post(open_checkpoint(checkpoint))
         settings = _provenance(trained, base, dataset, split, events, sampling)
         make = partial(make_rows, out, trained, base=base, sampling=sampling, overwrite=overwrite)
-        if study == "prompts":
-            study_prompts(out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
+        if study is not None:
+            conduct = study_prompts if study == "prompts" else study_words
+            conduct(out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
             return
         side, patches = sampling.size or trained.resolution, open_dataset(dataset, split)
         items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)

@@ -28,7 +28,7 @@ WINGS = {
     "caption": ["prompts"],
     "train": ["processes", "inputs", "saving", "watching", "tiny"],
     "generate": ["images", "words", "scenes", "editing"],
-    "evaluation": ["damage", "metrics", "prompts", "report"],
+    "evaluation": ["damage", "metrics", "prompts", "words", "report"],
     "launch": ["accelerate slurm"],
     "benchmarks": ["speed resume studies"],
 }

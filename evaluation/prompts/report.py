@@ -95,9 +95,9 @@ def table(numbers: Numbers) -> list[list[str]]:
     rows = [[*head, "generated minus base"] if numbers.advantage else head]
     for key in next(iter(numbers.scores.values())):
         one = MEASURES[key]
-        cells = [_text(of[key], one.digits) for of in numbers.scores.values()]
+        cells = [estimated(of[key], one.digits) for of in numbers.scores.values()]
         if numbers.advantage:
-            cells.append(_text(numbers.advantage[key], one.digits))
+            cells.append(estimated(numbers.advantage[key], one.digits))
         rows.append([f"{one.study}: {one.name}, {one.unit}", f"{one.chance:.{one.digits}f}", *cells])
     return rows
 
@@ -149,7 +149,8 @@ def verdict(key: str, generated: Estimate, advantage: Estimate) -> str:
     return f"{one.study} ({one.name}): followed {how} the base alone."
 
 
-def _text(estimate: Estimate, digits: int) -> str:
+def estimated(estimate: Estimate, digits: int) -> str:
+    """A number with its interval, if it has one."""
     text = f"{estimate.value:.{digits}f}"
     return text if math.isnan(estimate.low) else f"{text} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
 
@@ -167,7 +168,7 @@ def _page(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> str:
     body = [
         f"<header><h1>{title}</h1><p>{escape(facts)}</p></header>",
         f'<div class="verdict">{"".join(f"<p>{escape(text)}</p>" for text in sentences(study))}</div>',
-        f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{_html_table(heads, rows)}",
+        f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{html_table(heads, rows)}",
         f'<h2>Plots</h2>{legend({method: METHODS[method] for method in study.numbers.scores})}'
         f'<div class="plots">{"".join(_plots(study))}</div>',
         "<h2>Pictures</h2><p>The pre image, then one image per word, the noise always the same.</p>",
@@ -208,24 +209,26 @@ def _pictures(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> li
     for position, prompts in list(by_patch.items())[:SHOWN]:
         strips, shown = "", [word for word in PICTURED if word in prompts]
         for method in ("generated", "base"):
-            cells = [_cell(Image.fromarray(pre_of(position)), "pre")]
+            cells = [cell(Image.fromarray(pre_of(position)), "pre")]
             for word in shown:
                 with Image.open(folder / image_file(prompts[word].name, method), formats=("PNG",)) as image:
-                    cells.append(_cell(image, word))
+                    cells.append(cell(image, word))
             strips += f'<p>{METHODS[method]}</p><div class="strip">{"".join(cells)}</div>'
         first = prompts[shown[0]]
         entries.append(f"<article><h3>{escape(first.patch_id)}</h3><p>{escape(first.text)}</p>{strips}</article>")
     return entries
 
 
-def _cell(image: Image.Image, word: str) -> str:
+def cell(image: Image.Image, word: str) -> str:
+    """A figure that holds the image itself."""
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, format="JPEG", quality=90)
     uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
     return f'<figure><img src="{uri}" alt="{word}"><figcaption>{word}</figcaption></figure>'
 
 
-def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table on a card; the first cell of a row is its head."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
     body = "".join(
         f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows

@@ -1,0 +1,1 @@
+"""The word study: do maps of damage words lie on the damage?"""
