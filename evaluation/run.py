@@ -36,6 +36,8 @@ from generate.images.items import Item, patch_items
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import PUBLISHED, Sampling
 
+STUDIES = {"prompts": study_prompts, "words": study_words}
+
 
 def evaluate(
     *,
@@ -68,10 +70,9 @@ def evaluate(
         out: The folder to write.
         split: Which split to evaluate on.
         events: Evaluate only patches of these events, separated by commas; by default of all.
-        study: Instead of comparing with the real images: `prompts` requests damage of every severity and
-            in every direction and measures whether the images follow (docs/prompt-study.md); `words` measures
-            whether the maps of damage words lie on the damage (docs/word-maps.md); events, methods and networks are
-            ignored.
+        study: Instead of comparing with the real images, measure whether they follow severity, place and number in
+            `prompts` (docs/prompt-study.md), or whether the maps of damage `words` lie on the damage
+            (docs/word-maps.md); events, methods and networks are ignored.
         limit: Evaluate only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas. Beside those of the default: again (a second real post image,
             where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
@@ -96,8 +97,7 @@ def evaluate(
         settings = _provenance(trained, base, dataset, split, events, sampling)
         make = partial(make_rows, out, trained, base=base, sampling=sampling, overwrite=overwrite)
         if study is not None:
-            conduct = study_prompts if study == "prompts" else study_words
-            conduct(out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
+            STUDIES[study](out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
             return
         side, patches = sampling.size or trained.resolution, open_dataset(dataset, split)
         items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
