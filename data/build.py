@@ -59,29 +59,29 @@ def build(
     The result is a folder of Parquet shards that `datasets.load_dataset` opens, with a card (README.md), counts and
     everything left out (dataset.json), and pictures (report.html). Scenes that cannot be read are left out and
     named with their reason. The same source and options give the same bytes, however many workers build them.
-    After an interruption the same command goes on where it stopped. Several machines that share a disk build one
+    After an interruption the same command continues where it stopped. Several machines that share a disk build one
     dataset together: accelerate launch -m launch.cli build (docs/dataset.md).
 
     Args:
-        out: The folder to write. It appears only when it is whole.
+        out: The folder to write. It appears only when it is complete.
         source: The release: a folder with any of train, tier1, tier3, test, hold, each with images/ and labels/,
             or a folder that holds images/ and labels/ itself. Images are PNG or GeoTIFF, of 8 or 16 bits.
         manifest: Instead of a release: a JSONL file with an object per pair: pre, post, event, and if known scene_id,
-            disaster_type, pre_date, post_date, pre_label, post_label or mask, split (docs/sources.md). Where post lies
-            on another grid, it is put onto that of pre.
+            disaster_type, pre_date, post_date, pre_label, post_label or mask, split (docs/sources.md). Where post is on
+            another grid, it is resampled onto that of pre.
         size: Side of a patch in pixels, a multiple of 8. A margin narrower than a patch is left out.
         bands: Which bands of the images are red, green and blue, such as 5,3,2; the first is 1.
-        split: Which scenes train, which validate, which test; its seed is also that of the captions' phrasings.
+        split: Which scenes are for training, validation and test; its seed also chooses the captions' phrasings.
         screening: Which patches are left out.
         captions: More captions, a JSONL file with scene_id or patch_id, style, target, text (docs/captions.md).
         moderate_from: Damage ratio from which captions call the damage moderate, not slight; all destroyed is 1.
         severe_from: Damage ratio from which captions call the damage severe.
-        mask_rule: `centre`: a pixel of the damage mask is of the building that holds its centre. `xview2`: as the
-            official targets are painted, half a pixel wider all round; for scores beside published ones.
-        exports: What is written beside the Parquet shards.
-        workers: Processes; by default as many as there are processors. Of each process of a launch, its share of them.
+        mask_rule: `centre`: a pixel of the damage mask belongs to the building that contains its centre. `xview2`: as
+            the official targets are painted, half a pixel wider all around; for comparison with published scores.
+        exports: What is written in addition to the Parquet shards.
+        workers: Number of processes; by default one per processor, shared among the processes of a launch.
         overwrite: Replace a dataset that an earlier build wrote to `out`.
-        strict: Stop at the first scene that cannot be used, and when a place stands in two splits.
+        strict: Stop at the first scene that cannot be used, and when a place is in two splits.
     """
     check_proj()
     workers = checked_workers(workers)
@@ -107,7 +107,7 @@ def build(
 
 
 def _cut_rasters(found: Release, cut: Cut, strict: bool) -> Release:
-    """Large rasters become scenes of their own."""
+    """The release with large rasters cut into scenes."""
     release = cut_large(found, cut.size, cut.bands)
     for scene_id, reason in release.incomplete:
         _stop_if(strict, scene_id, reason)
@@ -142,7 +142,7 @@ def _described(
     joined: CaptionFile | None,
     strict: bool,
 ) -> dict[str, Any]:
-    """The content of dataset.json, but for the exports."""
+    """The content of dataset.json, except for the exports."""
     tally, shards = _count(work, release, pieces, joined, strict)
     described = describe(tally, settings, shards, release, seen, work / "dataset")
     if histories := [len(scene.history) for scene in release.scenes if scene.history]:
@@ -151,25 +151,20 @@ def _described(
 
 
 def _finish_dataset(dataset: Path, described: dict[str, Any], strict: bool) -> str:
-    """Write what stands beside the shards; what went wrong with the report, if anything."""
+    """Write the files that go with the shards; what went wrong with the report, if anything."""
     if strict and (leak := leak_note(described)):
         raise DataError(f"{leak} Stopped, as --strict asks: {some(leak_pairs(described['leaks']))}.")
     write_manifest(dataset, described)
     write_card(dataset, described)
-    return _report(dataset)
-
-
-def _report(dataset: Path) -> str:
-    """Write the report, or say what went wrong: hours of building are worth more than a page about them."""
     try:
         write_report(dataset, read_described(dataset, DESCRIBED))
-    except Exception as error:  # whatever a dataset may hold that the page was not made for
+    except Exception as error:  # hours of building are worth more than a page about them
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 def _build_share(out: Path, processes: Processes, workers: int, finish: Callable[[SceneResult], None]) -> None:
-    """What a process does that is not the first: the shards that this one tells it."""
+    """What every process but the first does: build the shards that the first assigns to it."""
     mine: list[Piece] = processes.share()  # once the first has made the folder
     with led_folder(out) as work, WorkerPool(workers) as pool:
         build_pieces(work, mine, pool, finish)
@@ -184,7 +179,7 @@ def _finish(strict: bool, joined: CaptionFile | None, result: SceneResult) -> No
 
 
 def _find(source: Path | None, manifest: Path | None) -> tuple[Release, str]:
-    """The scenes of whichever is given, and its name."""
+    """The scenes of the release or of the manifest, and its name."""
     if source and not manifest:
         return find_release(source), source.resolve().name
     if manifest and not source:

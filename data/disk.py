@@ -6,14 +6,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.storage import PROBE, flush, point, told
+from data.storage import PROBE, flush, point, reraise_disk_errors
 
 _PROBE_BYTES = 1 << 12  # a block
 
 
 @dataclass(frozen=True)
 class Disk:
-    """What was found."""
+    """The capabilities of one disk."""
 
     place: Path  # the folder that was tried
     free: int  # bytes
@@ -28,16 +28,16 @@ class Disk:
             "has no symbolic links: checkpoints/best is a file with the name of the checkpoint": self.links,
             "cannot flush folders: a loss of power may take the last checkpoint with it": self.flushes,
         }
-        return [note for note, there in notes.items() if not there]
+        return [note for note, supported in notes.items() if not supported]
 
 
 def look(folder: Path) -> Disk:
-    """Try what a command will need of a folder, or of the nearest one that is there; nothing is left behind.
+    """Try what a command will need of a folder, or of its nearest existing parent; nothing is left behind.
 
     Raises:
         DataError: nothing can be written there.
     """
-    with told(folder):
+    with reraise_disk_errors(folder):
         place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryDirectory(prefix=PROBE, dir=place, ignore_cleanup_errors=True) as probe:
             file, link = Path(probe, "file"), Path(probe, "link")

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from data.errors import DataError, shortened
 
-MAX_BYTES = 64 << 20  # dataset.json of all of xBD has 20 MB; a larger file is none of ours
+MAX_BYTES = 64 << 20  # dataset.json of all of xBD has 20 MB; a larger file is not ours
 MOST_PARTS = 2_000_000  # lists and objects: a bracket of one byte becomes a hundred bytes of memory and more
 MOST_FAULTS = 1000  # of which the first is named; listing millions would take minutes
 LONGEST_FIELD = 80  # characters of a field's name that are shown as they are
@@ -23,16 +23,16 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def read_document(path: Path, schema: TypeAdapter[T], fix: str, error: type[ValueError] = DataError) -> T:
-    """The content of a JSON file, if it is as the schema says.
+    """The content of a JSON file that matches the schema.
 
     Args:
         path: of a regular file.
         schema: what it must hold; nesting deeper than pydantic's limit of 200 levels is refused as well.
-        fix: what the user can do about a file that is not so; the last sentence of every message.
+        fix: what the user can do about a file that does not match; the last sentence of every message.
         error: what the caller's room raises.
 
     Raises:
-        ValueError: of the kind `error`; the file is missing, unreadable, too large, or not as the schema says.
+        ValueError: of the kind `error`; the file is missing, unreadable, too large, or does not match the schema.
     """
     try:
         if not path.is_file():
@@ -48,7 +48,7 @@ def read_document(path: Path, schema: TypeAdapter[T], fix: str, error: type[Valu
 def parse_document(
     content: bytes | str, where: str, schema: TypeAdapter[T], fix: str, error: type[ValueError] = DataError
 ) -> T:
-    """The same for JSON that is read already; `where` it stands begins the message."""
+    """The same for JSON that has been read already; messages begin with `where`."""
     content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     if (parts := content.count(b"[") + content.count(b"{")) > MOST_PARTS:
         raise error(f"{where}: {parts:,} lists and objects, expected at most {MOST_PARTS:,}. {fix}")
@@ -56,7 +56,7 @@ def parse_document(
         return schema.validate_json(content.removeprefix(BOM), strict=True)
     except ValidationError as cause:
         if (faults := cause.error_count()) > MOST_FAULTS:
-            raise error(f"{where}: {faults:,} values in it are not as they should be. {fix}") from None
+            raise error(f"{where}: {faults:,} values in it are invalid. {fix}") from None
         fault = cause.errors(include_url=False)[0]
     if fault["type"] == "json_invalid":
         raise error(f"{where}: not valid JSON ({fault['ctx']['error']}). {fix}")

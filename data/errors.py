@@ -14,7 +14,7 @@ _FAULTS = {
     errno.ENOENT: "there is no such file or folder. Correct the path.",
     errno.ENOTDIR: "a part of this path is a file, not a folder. Correct the path.",
     errno.EISDIR: "this is a folder where a file is expected. Correct the path.",
-    errno.EEXIST: "this is there already. Name another path.",
+    errno.EEXIST: "this exists already. Name another path.",
     errno.ENOTEMPTY: "the folder is not empty. Name another.",
     errno.ENAMETOOLONG: "the name is too long for this disk. Choose a shorter one.",
     errno.ELOOP: "its links form a loop. Correct the path.",
@@ -35,7 +35,7 @@ class DataError(ValueError):
 def fault(error: BaseException) -> str | None:
     """What an error says about a disk or a path on it, with the fix; None if it is about something else.
 
-    Some libraries of other languages raise errors of their own, with the system's number in the text.
+    Some libraries written in other languages raise their own errors, with the system's error number in the text.
     """
     if isinstance(error, DataError):
         return None
@@ -51,7 +51,7 @@ def fault(error: BaseException) -> str | None:
 
 
 def plain(error: BaseException) -> str:
-    """The message of an error; of one that comes from a data worker, without the worker's inside."""
+    """The message of an error; if it comes from a data worker, without the worker's traceback."""
     text = str(error)
     return text.strip().splitlines()[-1].partition(": ")[2] if _TRACEBACK in text else text
 

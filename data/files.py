@@ -1,4 +1,4 @@
-"""Files of the user's: only regular ones are opened, since a named pipe or a device would block a build forever."""
+"""The user's files: only regular ones are opened, since a named pipe or a device would block a build forever."""
 
 import stat
 from pathlib import Path
@@ -7,7 +7,7 @@ from data.errors import DataError
 
 
 def check_regular(path: Path, what: str = "") -> None:
-    """Stop on what is no file that can be read, links followed; `what` it should be, for errors."""
+    """Stop unless the path, links followed, is a regular file; errors call it `what`."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -18,7 +18,7 @@ def check_regular(path: Path, what: str = "") -> None:
 
 
 def read_file(path: Path, what: str = "") -> bytes:
-    """The whole of a regular file."""
+    """The content of a regular file."""
     check_regular(path, what)
     try:
         return path.read_bytes()

@@ -15,7 +15,7 @@ LONGEST_TEXT = 1 << 16  # characters
 
 
 def read_lines(path: Path, what: str) -> list[tuple[int, str]]:
-    """The lines that are not blank, each with its number from 1; `what` the file is, for errors."""
+    """The lines that are not blank, each with its number from 1; errors call the file `what`."""
     try:
         texts = read_file(path, what).decode("utf-8-sig").split("\n")  # Windows editors begin a file with a mark
     except UnicodeDecodeError as error:
@@ -29,7 +29,7 @@ def parse_texts(text: str, where: str, fields: Sequence[str], required: Sequence
 
 
 def parse_object(text: str, where: str, fields: Sequence[str], required: Sequence[str]) -> dict[str, Any]:
-    """One line as an object that has the `required` of the `fields` and no others; null is as if left out."""
+    """One line as an object that has the `required` of the `fields` and no others; null counts as absent."""
     try:
         content = json.loads(text, object_pairs_hook=lambda pairs: _once_each(pairs, where))
     except (ValueError, RecursionError) as error:
@@ -57,7 +57,7 @@ def check_texts(content: dict[str, Any], where: str) -> dict[str, str]:
     """The object, if all its values are texts."""
     for name, value in content.items():
         if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: {name} is {shortened(value)}, expected a text that is not empty.")
+            raise DataError(f"{where}: {name} is {shortened(value)}, expected a non-empty text.")
         if len(value) > LONGEST_TEXT:
             raise DataError(f"{where}: {name} has {len(value):,} characters, expected at most {LONGEST_TEXT:,}.")
         if any("\ud800" <= char <= "\udfff" for char in value):

@@ -19,7 +19,7 @@ RULES = {
 
 
 def check_names(rows: pyarrow.Table, where: str) -> None:
-    """Stop unless all names are such as `pre2post build` gives, each patch's its own.
+    """Stop unless all names follow the rules of `pre2post build` and no two patches share one.
 
     Args:
         rows: with the columns of RULES.
@@ -53,6 +53,6 @@ def check_event_names(events: Iterable[str], where: str) -> None:
 
 def _refuse(where: str, column: str, value: object, expected: str) -> None:
     raise DataError(
-        f"{where}: {column} {shortened(value)} is none that pre2post build gives; expected {expected}. Rebuild the "
-        "dataset with other names."
+        f"{where}: {column} {shortened(value)} is not a name that pre2post build gives; expected {expected}. Rebuild "
+        "the dataset with other names."
     )

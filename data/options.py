@@ -1,4 +1,4 @@
-"""Options of `pre2post build` that modules of several wings know; here, `--help` has them without the wings."""
+"""Options of `pre2post build` that several wings share; `--help` reads them here without importing the wings."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,12 +11,12 @@ SplitBy = Literal["official", "scene", "event"]
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRule:
-    """How the user wants the scenes parted."""
+    """How the scenes are split."""
 
     split_by: SplitBy = "official"
     """`official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the scene's name.
-    `event`: whole disasters are held out, which tells how a model does on an unseen one. The last two keep scenes and
-    events that share ground in one split."""
+    `event`: whole disasters are held out, which shows how a model performs on an unseen one. The last two keep scenes
+    and events that share ground in one split."""
     test_events: str = ""
     """With `--split-by event`: the events to test on, such as `palu-tsunami,socal-fire`. All others train, so one name
     alone means leave one event out."""
@@ -59,10 +59,10 @@ OFFICIAL = SplitRule()
 
 @dataclass(frozen=True, kw_only=True)
 class Exports:
-    """What is written beside the Parquet shards."""
+    """What is written in addition to the Parquet shards."""
 
     format: Literal["parquet", "webdataset"] = "parquet"
-    """`webdataset`: beside the Parquet shards also tar files in the layout that DiffusionSat's trainer reads."""
+    """`webdataset`: also write tar files in the layout that DiffusionSat's trainer reads."""
     geotiff: bool = False
     """Also write every patch as GeoTIFFs, with its coordinate system and transform."""
 

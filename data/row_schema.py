@@ -1,4 +1,4 @@
-"""What must be in a shard for its rows to be read: columns and types, what may be missing, pictures that are some."""
+"""What must be in a shard for its rows to be read: columns and types, what may be missing, readable pictures."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,12 +42,12 @@ ADVICE = "Copy the dataset again, or rebuild it."
 
 @dataclass
 class Picture(Image):  # type: ignore[misc]  # of a library without types
-    """An image column whose pictures come from its own bytes, in the format and colours that are written there."""
+    """An image column that decodes only its own bytes, and only as PNG of the expected mode."""
 
     where: str = field(default="", compare=False)
 
     def decode_example(self, value: Any, token_per_repo_id: dict[str, Any] | None = None) -> PIL.Image.Image:  # noqa: ANN401
-        """See datasets; a path or an address in the place of the bytes is not followed."""
+        """See datasets; a path or an address in place of the bytes is not followed."""
         try:
             picture = PIL.Image.open(io.BytesIO(value["bytes"]), formats=("PNG",))
             if picture.width * picture.height > MOST_PIXELS or picture.mode != self.mode:
@@ -72,7 +72,7 @@ def with_pictures(dataset: datasets.Dataset, where: str) -> datasets.Dataset:
 
 @contextmanager
 def opened(file: Path) -> Iterator[pq.ParquetFile]:
-    """A shard; whatever Arrow says of a damaged one is one message."""
+    """A shard; whatever Arrow raises for a damaged one becomes one message."""
     try:
         with pq.ParquetFile(file) as shard:
             yield shard
@@ -81,7 +81,7 @@ def opened(file: Path) -> Iterator[pq.ParquetFile]:
 
 
 def check_rows(table: pa.Table, where: str, columns: Sequence[str] = tuple(FEATURES)) -> None:
-    """Stop unless rows are such as `pre2post build` writes; columns that it does not write are not looked at.
+    """Stop unless the rows are as `pre2post build` writes them; columns that it does not write are ignored.
 
     Args:
         table: of a split or a shard.
@@ -108,7 +108,7 @@ def polygons_of(row: Mapping[str, Any]) -> NDArray[np.object_]:
     """The outlines of a patch's buildings, (N,) shapely geometries.
 
     Raises:
-        DataError: one is none, or its damage is no class; the message names the patch.
+        DataError: one is not a polygon, or its damage is not a class; the message names the patch.
     """
     try:
         with np.errstate(over="ignore"):  # infinite coordinates are refused below
@@ -118,9 +118,9 @@ def polygons_of(row: Mapping[str, Any]) -> NDArray[np.object_]:
     kinds = {shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON}
     shown = outlines[~shapely.is_empty(outlines)]
     if not set(shapely.get_type_id(shown).tolist()) <= kinds or not np.isfinite(shapely.bounds(shown)).all():
-        raise DataError(f"patch {row['patch_id']}: buildings: an outline is no polygon. {ADVICE}")
+        raise DataError(f"patch {row['patch_id']}: buildings: an outline is not a polygon. {ADVICE}")
     if strange := {each["damage"] for each in row["buildings"]} - {None, *DAMAGE_VALUES.values()}:
-        raise DataError(f"patch {row['patch_id']}: buildings: damage {strange.pop()} is no class. {ADVICE}")
+        raise DataError(f"patch {row['patch_id']}: buildings: damage {strange.pop()} is not a class. {ADVICE}")
     return outlines
 
 
@@ -142,7 +142,7 @@ def _check_values(values: pa.Array, name: str, where: str) -> None:
     kind = values.type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         if pc.any(pc.and_(values.is_valid(), values.field("bytes").is_null())).as_py():
-            _refuse(where, name, "names pictures that lie elsewhere, or none")
+            _refuse(where, name, "refers to pictures outside the file, or has none")
     elif pa.types.is_struct(kind):
         for index, part in enumerate(kind):
             _check_values(values.field(index), part.name, where)

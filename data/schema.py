@@ -7,13 +7,7 @@ import pyarrow as pa
 from datasets import Features, Image, List, Value
 
 # Values of `damage_mask` pixels and of `buildings[].damage`. 255 = visible but not assessable: ignored, never 0.
-DAMAGE_VALUES = {
-    "no-damage": 1,
-    "minor-damage": 2,
-    "major-damage": 3,
-    "destroyed": 4,
-    "un-classified": 255,
-}
+DAMAGE_VALUES = {"no-damage": 1, "minor-damage": 2, "major-damage": 3, "destroyed": 4, "un-classified": 255}
 
 WITH_MASK = ("both", "post", "mask")  # of the column `labels`: the patch has a damage mask
 
@@ -22,7 +16,7 @@ WITH_MASK = ("both", "post", "mask")  # of the column `labels`: the patch has a 
 # An unknown number is NaN, never 0.
 METADATA_FIELDS = ("lon", "lat", "gsd", "cloud_cover", "year", "month", "day")
 
-# What the label file says of the sensor, unchanged (`gsd` here is the multispectral one, see docs/xbd.md).
+# What the label file says about the sensor, unchanged (`gsd` here is the multispectral one, see docs/xbd.md).
 SENSOR = {
     "sensor": Value("string"),
     "catalog_id": Value("string"),
@@ -35,17 +29,17 @@ SENSOR = {
     "target_azimuth": Value("float32"),
 }
 
-# How far a pair can be trusted, measured in its pixels (docs/pair-quality.md). NaN = cannot be said.
+# How far a pair can be trusted, measured in its pixels (docs/pair-quality.md). NaN = unknown.
 QUALITY = {
     # Share of pixels without data, 0..1: masked in the file, or black ground that reaches the border or is large.
     "nodata_fraction": Value("float32"),  # in either image
     "nodata_pre": Value("float32"),
     "nodata_post": Value("float32"),
-    # (dy, dx) in px by which post must move down and right to lie on pre, each within +-32. NaN unless confident.
+    # (dy, dx) in px by which post must move down and right to match pre, each within +-32. NaN unless confident.
     "shift_px": List(Value("float32"), length=2),  # in these very images
     "shift_confidence": Value("float32"),  # 0..1, of `shift_px`; from 0.5 on it is confident
     "shift_source": Value("string"),  # "patch": estimated in this patch; "scene": in its whole scene; "": unknown
-    "scene_shift_px": List(Value("float32"), length=2),  # of the whole scene, as it came
+    "scene_shift_px": List(Value("float32"), length=2),  # of the whole scene, as delivered
     "scene_shift_confidence": Value("float32"),  # 0..1
     "moved_px": List(Value("float32"), length=2),  # (dy, dx) by which --align has moved post; 0, 0 without
     "cloud_pre": Value("float32"),  # 0..1, share of the image that looks like cloud
@@ -64,14 +58,12 @@ QUALITY = {
 FEATURES = Features(
     {
         "patch_id": Value("string"),  # f"{scene_id}_{row:04d}_{col:04d}_{size}"
-        "scene_id": Value(
-            "string"
-        ),  # f"{event}_{number:08d}" in a release; a part of a large raster ends in _r{row}_c{col}
+        # f"{event}_{number:08d}" in a release; a part of a large raster ends in _r{row}_c{col}
+        "scene_id": Value("string"),
         "event": Value("string"),  # e.g. hurricane-michael
         "disaster_type": Value("string"),  # flooding, wind, fire, earthquake, tsunami, volcano; "" if unknown
-        "official_split": Value(
-            "string"
-        ),  # the release folder (train, tier1, tier3, test, hold), or as in the manifest; "" if none
+        # The release folder (train, tier1, tier3, test, hold), or as in the manifest; "" if none.
+        "official_split": Value("string"),
         "labels": Value("string"),  # which label files the scene has: "both", "post", "pre", "mask" alone, "none"
         "row": Value("int32"),  # top edge of the patch in the scene, px
         "col": Value("int32"),  # left edge, px
@@ -131,7 +123,7 @@ HISTORY = Features(
 
 
 def arrow_schema(features: Features) -> pa.Schema:
-    """Of a Parquet file that `datasets` 3 opens too: `List` came with 4, which also reads what was there before it."""
+    """Of a Parquet file that `datasets` 3 opens too: `List` came with 4, which also reads its predecessor."""
     schema = features.arrow_schema
     metadata = json.loads(schema.metadata[b"huggingface"])
     described = metadata["info"]["features"]

@@ -1,8 +1,8 @@
-"""Files and folders on whatever disk: whole writes, locks, links, flushes, deletions, and what an error of it means.
+"""Files and folders on any disk: atomic writes, locks, links, flushes, deletions, and what a disk's errors mean.
 
 The one module that knows about file systems. Some have no locks (Lustre without `-o flock`) or no links (exFAT, SMB),
 some cannot flush a folder (FUSE, SMB), and NFS renames a deleted file that is still open to `.nfs...`. Everything here
-works without them. Nothing is deleted but what this command wrote, by names that it could have written.
+works without them. Only what this command wrote is deleted, by names that it could have written.
 """
 
 import errno
@@ -23,9 +23,9 @@ from data.errors import DataError
 from data.errors import fault as fault  # for `models`, which may import this module only
 
 LOCK = ".pre2post.lock"  # a name that no user's file has: it is removed in the end
-PROBE = ".pre2post-"  # beginning of the names that data/disk.py tries a disk with
-_NO_CONTENT = (".nfs", PROBE, LOCK)  # NFS calls files so that were deleted while someone held them open
-_NOT_FLUSHED = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # data is lost; all else means: this disk cannot flush that
+PROBE = ".pre2post-"  # prefix of the names with which data/disk.py tests a disk
+_NO_CONTENT = (".nfs", PROBE, LOCK)  # NFS renames files to .nfs* that are deleted while open
+_NOT_FLUSHED = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # data is lost; any other error: this disk cannot flush that
 
 
 def sha256(path: Path) -> str:
@@ -38,8 +38,8 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Raise what goes wrong with the disk within as a DataError that names `path`."""
+def reraise_disk_errors(path: Path) -> Iterator[None]:
+    """Within the block, errors of the disk are raised as a DataError that names `path`."""
     try:
         yield
     except Exception as error:
@@ -51,18 +51,18 @@ def told(path: Path) -> Iterator[None]:
 
 
 def partial_name(name: str) -> str:
-    """What a file is called while it is being written: what a killed command may leave beside it."""
+    """The name of a file while it is being written, which a killed command may leave behind."""
     return f".{name}.partial"
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yield a hidden path to write to; the file takes the name `path` when all is on the disk, or vanishes.
+    """Yield a hidden path to write to; the file gets the name `path` once it is on the disk, or is deleted.
 
-    Its permissions follow the umask, whoever writes it (safetensors makes its files private).
+    Its permissions follow the umask, whichever library writes it (safetensors makes its files private).
 
     Raises:
-        OSError: as the disk says; the former file is then as it was.
+        OSError: of the disk; the former file is then unchanged.
     """
     path = path.resolve()  # what a link points at is replaced, not the link
     partial = path.with_name(partial_name(path.name))
@@ -81,22 +81,22 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that is either whole or as it was before."""
+    """Write a text file atomically."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def whole_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
-    """Yield a hidden folder beside `path` that takes its name, flushed, when the block ends well, or vanishes.
+    """Yield a hidden folder beside `path` that gets its name, flushed, if the block succeeds, or is deleted.
 
     Args:
-        path: the folder to write; one that is there is replaced.
+        path: the folder to write; an existing one is replaced.
         ours: whether the command could have written a file or folder of this name, relative to `path`. What it
-            replaces, and what killed commands left, is deleted only if nothing else is in it.
+            replaces, and what killed commands left, is deleted only if it holds nothing else.
 
     Raises:
-        OSError: as the disk says; a former folder is then as it was.
+        OSError: of the disk; a former folder is then unchanged.
         DataError: see `real_place`.
     """
     path = real_place(path)
@@ -116,10 +116,10 @@ def whole_folder(path: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
 
 
 def real_place(path: Path) -> Path:
-    """Where a folder comes to lie that is written beside its place; a link stays one.
+    """The final place of a folder that is written beside it first; a link stays one.
 
     Raises:
-        DataError: a disk is mounted right there: nothing can take its place.
+        DataError: a disk is mounted there, so that nothing can replace it.
     """
     path = path.resolve()
     if path.is_mount():
@@ -128,10 +128,10 @@ def real_place(path: Path) -> Path:
 
 
 def replace_folder(path: Path, new: Path, ours: Callable[[str], bool]) -> None:
-    """Give the folder `new` the name `path`; what has that name is deleted, but for what is not ours.
+    """Give the folder `new` the name `path`; the former folder is deleted, unless it holds files that are not ours.
 
     Raises:
-        OSError: as the disk says; the former folder is then back.
+        OSError: of the disk; the former folder is then restored.
     """
     old = _free_name(path, "old")
     try:
@@ -151,7 +151,7 @@ def replace_folder(path: Path, new: Path, ours: Callable[[str], bool]) -> None:
 
 
 def sweep(folder: Path, of: str, ours: Callable[[str], bool]) -> None:
-    """Undo what a kill in `replace_folder` left of folders whose names match `of`; delete what is left of others."""
+    """Clean up after a kill in `replace_folder`, for folders whose names match `of`: restore or delete leftovers."""
     for path in sorted(folder.glob(".*")):
         if found := re.fullmatch(rf"\.({of})\.(new|old|gone)(-\d+)?", path.name):
             if found[2] == "old" and not (former := folder / found[1]).exists():
@@ -161,9 +161,9 @@ def sweep(folder: Path, of: str, ours: Callable[[str], bool]) -> None:
 
 
 def remove_folder(folder: Path, ours: Callable[[str], bool]) -> bool:
-    """Delete a folder if nothing in it is of others (see `whole_folder`); whether it is gone.
+    """Delete a folder if everything in it is ours (see `whole_folder`); whether it is gone.
 
-    It is hidden first: a crash leaves no half of it under its name. Files still open on NFS stay hidden there.
+    It is hidden first: a crash leaves no partial folder under its name. Files still open on NFS stay hidden there.
     """
     if not folder.is_symlink() and not foreign(folder, ours):
         with suppress(OSError):
@@ -179,7 +179,7 @@ def foreign(folder: Path, ours: Callable[[str], bool]) -> list[str]:
 
 
 def _remove_tree(folder: Path) -> None:
-    """Only for what this very process has made, or whose names were all looked at."""
+    """Only for what this process has made, or whose names were all checked."""
     shutil.rmtree(folder, ignore_errors=True)  # what cannot be deleted stays, the rest goes
 
 
@@ -210,12 +210,12 @@ def flush(path: Path) -> bool:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, but for our lock, a killed look at the disk, and what NFS leaves."""
+    """What is in a folder, sorted, without our lock, leftovers of an interrupted disk test, and NFS's own files."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith(_NO_CONTENT))
 
 
 def point(link: Path, name: str) -> None:
-    """Let `link` point at its neighbour `name`: as a link, or as a text file with the name where there are none."""
+    """Let `link` point at its neighbour `name`: as a link, or as a text file with the name on disks without links."""
     partial = link.with_name(partial_name(link.name))
     partial.unlink(missing_ok=True)
     try:
@@ -226,7 +226,7 @@ def point(link: Path, name: str) -> None:
 
 
 def pointed(link: Path) -> Path:
-    """What `point` made it point at, if it wrote a text file; the path itself if it is anything else."""
+    """What `point` made it point at, if it wrote a text file; else the path itself."""
     with suppress(OSError, ValueError):
         if not link.is_symlink() and link.is_file() and link.stat().st_size < 256:
             name = link.read_text(encoding="utf-8").strip()
@@ -237,14 +237,14 @@ def pointed(link: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path, *, name: str = LOCK, wait: bool = False, out: Path | None = None) -> Iterator[None]:
-    """Hold the lock of an output folder, which is made if need be; the system takes it back from a process that dies.
+    """Hold the lock of an output folder, which is created if missing; the system releases it if the process dies.
 
-    On a disk without locks a warning says once that there is none.
+    On a disk without locks there is one warning.
 
     Args:
-        folder: the lock lies in it.
-        name: of the file.
-        wait: for whoever holds it.
+        folder: which contains the lock.
+        name: of the lock file.
+        wait: until it is free.
         out: what the message calls the folder.
 
     Raises:
@@ -252,13 +252,13 @@ def locked(folder: Path, *, name: str = LOCK, wait: bool = False, out: Path | No
     """
     made = not folder.exists()
     while True:
-        with told(out or folder):
+        with reraise_disk_errors(out or folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = (folder / name).open("a")
         with file:
             if not _lock(file, wait, out or folder):
                 _warn_of_no_locks(out or folder)
-            if not _is_still(file, folder / name):  # whoever held it has removed it, or the folder: begin again
+            if not _is_still(file, folder / name):  # its holder has removed it, or the folder: try again
                 continue
             try:
                 yield
@@ -266,7 +266,7 @@ def locked(folder: Path, *, name: str = LOCK, wait: bool = False, out: Path | No
                 with suppress(OSError):
                     (folder / name).unlink(missing_ok=True)
                     if made:
-                        folder.rmdir()  # if nothing came to be in it
+                        folder.rmdir()  # if it is empty
             return
 
 

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 
-def as_json(content: Any, indent: int | None = 1) -> str:  # noqa: ANN401  # whatever JSON can say
+def as_json(content: Any, indent: int | None = 1) -> str:  # noqa: ANN401  # any JSON value
     """The text of a file, or of a line of one (`indent` None), with its line break; dataclasses become objects."""
     return json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401
-    """The same with None in the place of every NaN and infinity, however deep."""
+    """The same with None for every NaN and infinity, at any depth."""
     if hasattr(value, "__dataclass_fields__"):
         value = asdict(value)
     if isinstance(value, dict):

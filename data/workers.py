@@ -18,7 +18,7 @@ from data.errors import DataError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# A thread for each worker: numpy's own pool, a thread per processor in every worker, takes twice the time in waiting.
+# One thread per worker: numpy's own pool, a thread per processor in every worker, takes twice the time in waiting.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -29,14 +29,14 @@ def default_workers() -> int:
 
 
 def checked_workers(workers: int | None) -> int:
-    """As many as the user asks for, or by default."""
+    """The number that the user asks for, or the default."""
     if workers is not None and workers < 1:
         raise DataError(f"workers is {workers}; expected 1 or more, or leave it out to use all processors.")
     return workers or default_workers()
 
 
 class WorkerPool:
-    """Processes for as long as the `with` block lasts; one worker means this very process."""
+    """Processes for as long as the `with` block lasts; with one worker the tasks run in this process."""
 
     def __init__(self, workers: int) -> None:
         """Start nothing yet: processes start with the first tasks."""
@@ -56,7 +56,7 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the workers; after an error or Ctrl-C at once, whatever they do."""
+        """End the workers; after an error or Ctrl-C immediately."""
         if self._pool is not None:
             with _interrupts_later():
                 if kind is not None:  # nobody waits for what has begun
@@ -69,7 +69,7 @@ class WorkerPool:
                 os.environ[name] = value
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """Yield the results in the order of the tasks, with no more than two tasks a worker under way."""
+        """Yield the results in the order of the tasks, with at most two tasks per worker in flight."""
         if self._pool is None:
             yield from map(function, tasks)
             return
@@ -83,7 +83,7 @@ class WorkerPool:
                     queue.append(self._submit(function, task))
         except BrokenProcessPool:
             raise DataError(
-                f"one of {self._workers} worker processes was killed, most likely for want of memory. "
+                f"one of {self._workers} worker processes was killed, most likely for lack of memory. "
                 f"Try --workers {self._workers // 2}."
             ) from None
 
@@ -95,10 +95,10 @@ class WorkerPool:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """A Ctrl-C within has its effect at the end; processes that start within do not get it at all.
+    """Defer a Ctrl-C to the end of the block; processes that start within it never receive it.
 
     The mask is what they inherit. It does not hold the signal back here: another thread (tqdm has one) may take it, and
-    Python runs the handler in the main thread all the same. So the handler waits as well.
+    Python runs the handler in the main thread nevertheless. So the handler waits as well.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     in_main = threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""The numbers that are measured: their names, which way is better, how they are written."""
+"""The quantities that are measured: their names, which way is better, how they are printed."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from data.examples.regions import REGIONS
 
 @dataclass(frozen=True)
 class Metric:
-    """One kind of number."""
+    """One quantity."""
 
     name: str
     lower_is_better: bool
@@ -30,11 +30,7 @@ NETWORK_METRICS = {
     "clip": Metric("CLIP-score", False, 2),
 }
 # Of all images of a method together.
-SET_METRICS = {
-    "fid": Metric("FID", True, 2),
-    "kid": Metric("KID x 1000", True, 2),
-    "is": Metric("IS", False, 2),
-}
+SET_METRICS = {"fid": Metric("FID", True, 2), "kid": Metric("KID x 1000", True, 2), "is": Metric("IS", False, 2)}
 # Of all images of a method together, by a damage model: the score of the xView2 challenge and its parts.
 DAMAGE_METRICS = {
     "score": Metric("score", False, 3),

@@ -1,4 +1,4 @@
-"""Regions of single damage classes: pixels of which at least half is building of that class and nothing is covered."""
+"""Regions of single damage classes: uncovered pixels of which at least half is building of that class."""
 
 from collections.abc import Mapping
 from typing import Any

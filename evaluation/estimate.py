@@ -12,7 +12,7 @@ from scipy import stats
 DRAWS = 4000
 SEED = 0  # the same interval every time
 LEVEL = 0.95
-FEWEST_CLUSTERS = 5  # fewer have no interval: resampling them says too little of how they differ
+FEWEST_CLUSTERS = 5  # fewer have no interval: resampling them says too little about how they differ
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ class Estimate:
 
     @property
     def decided(self) -> bool:
-        """Whether it is above or below 0 beyond its interval, if it has one."""
+        """Whether its interval, if it has one, excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -42,7 +42,7 @@ def weighted_mean(values: Floats, weights: Floats, clusters: Sequence[str]) -> E
     Args:
         values: (patches, samples); NaN where there is none. A patch counts by the samples that have a value.
         weights: (patches,): pixels for a pooled mean, else 1.
-        clusters: (patches,): the scene of each, or whatever else is independent of the others.
+        clusters: (patches,): the scene of each, or another unit that is independent of the others.
     """
     counted = ~np.isnan(values).all(axis=1) & (weights > 0)
     values, weights = np.nanmean(values[counted], axis=1), weights[counted].astype(np.float64)
@@ -81,13 +81,13 @@ def numbered(clusters: Sequence[str]) -> tuple[NDArray[np.intp], int]:
 
 @lru_cache(maxsize=8)
 def draws(clusters: int, seed: int = SEED) -> Floats:
-    """(DRAWS, clusters) how often each is drawn, with replacement; the same for every number over as many."""
+    """(DRAWS, clusters) how often each is drawn, with replacement; the same for every statistic."""
     shares = np.full(clusters, 1 / clusters)
     return np.random.default_rng(seed).multinomial(clusters, shares, size=DRAWS).astype(np.float64)
 
 
 def best_sample(values: Floats, *, lowest: bool) -> Floats:
-    """(patches, 1): of each patch its best sample, as one who knows the truth would choose it; NaN without any."""
+    """(patches, 1): the best sample of each patch, chosen knowing the truth; NaN without any."""
     if not values.size:
         return values[:, :1]
     return np.asarray((np.fmin if lowest else np.fmax).reduce(values, axis=1, keepdims=True))

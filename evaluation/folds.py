@@ -27,7 +27,7 @@ NAME = "leave-one-out"
 
 
 class Written(TypedDict):
-    """What results.json of every format says."""
+    """The field that results.json has in every format."""
 
     format: int
 
@@ -45,7 +45,7 @@ class Patch(TypedDict):
 
 
 class Results(TypedDict):
-    """What is read of results.json, and whatever else it holds."""
+    """The fields of results.json that are read; others are kept."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -86,7 +86,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         EvaluationError: it is broken, or was written by an earlier pre2post.
     """
     path = folder / RESULTS
-    fix = "Delete that folder and run the same command again: the training is kept, and only measured anew."
+    fix = "Delete that folder and run the same command again: the training is kept, and only measured again."
     found = read_document(path, TypeAdapter(Written), fix, EvaluationError)["format"]
     if found != FORMAT:
         raise EvaluationError(f"{path}: format {found}, this pre2post reads {FORMAT}. {fix}")
@@ -94,7 +94,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def macro(evaluation: Evaluation, row: str, region: str, metric: str) -> Estimate:
-    """Mean over events, each counting once; its interval says how much it would differ on other events."""
+    """Mean over events, each counting once; its interval shows how much it would vary over other events."""
     return _over_events(evaluation, lambda patches: evaluation.estimate(patches, row, region, metric).value)
 
 
@@ -142,11 +142,13 @@ def write_folds(folder: Path, evaluation: Evaluation) -> str:
         "by_event": {event: evaluation.summary(patches) for event, patches in evaluation.by_event().items()},
     }
     write_text(folder / f"{NAME}.json", as_json(content))
-    told = [
+    sentences = [
         f"Mean over events. {against_copying(region, macro(evaluation, 'copy', region, 'mse'), one, evaluation.drawn)}"
         for region, one in less.items()
     ]
-    return "\n".join([*(f"{table.title}\n" + "\n".join(aligned(table)) + "\n" for table in tables), *missing, *told])
+    return "\n".join(
+        [*(f"{table.title}\n" + "\n".join(aligned(table)) + "\n" for table in tables), *missing, *sentences]
+    )
 
 
 def fold_tables(evaluation: Evaluation) -> list[Table]:

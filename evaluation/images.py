@@ -1,4 +1,4 @@
-"""The images of an evaluation: every row that has to be made, into a folder of its own."""
+"""The images of an evaluation: every row to be generated, in a folder of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from generate.sampling import Sampling
 from generate.scenes.scene import windowing
 from models import Base, BaseError, load_base
 
-# Rows that are generated -> how; zero residuals leave the base's prediction as it is, so it needs no way of its own.
+# Rows that are generated -> how; zero residuals leave the base's prediction unchanged, so it needs no own method.
 GENERATED_BY = {"generated": "controlnet", "base": "controlnet"} | {name: name for name in METHODS}
 
 
@@ -38,16 +38,16 @@ def make_rows(
     Args:
         out: folder of the evaluation.
         trained: the checkpoint.
-        items: what to make an image of.
+        items: what to generate.
         rows: of GENERATED_BY.
-        base: where the base lies now; None = where the training found it.
+        base: where the base is now; None = where the training found it.
         instruct_pix2pix: folder or hub id of the weights of that row.
         sampling: how.
-        overwrite: replace what was made otherwise.
+        overwrite: replace images that were made with other settings.
         words: prompt -> its words that get maps.
 
     Returns:
-        row -> why it cannot be made here; the same in every process.
+        row -> why it cannot be generated; the same in every process.
     """
     parts = open_base(trained, base)
     prompts = [item.prompt for item in items]

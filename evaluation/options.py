@@ -1,4 +1,4 @@
-"""Options of this room's commands; here, `--help` has them without the networks."""
+"""Options of this room's commands; `--help` reads them here without importing the networks."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Training:
     """How a damage model is trained.
 
     Raises:
-        EvaluationError: a value that cannot be.
+        EvaluationError: a value is invalid.
     """
 
     steps: int = 2000
@@ -21,7 +21,7 @@ class Training:
     batch: int = 16
     """Pairs per step."""
     learning_rate: float = 5e-3
-    """Peak; reached along a ramp, left along a cosine."""
+    """Peak, after a linear warm-up; then it decays along a cosine."""
     width: int = 32
     """Channels of the first level: 16 has 0.1 million weights, 32 has 0.5."""
 

@@ -1,6 +1,6 @@
 """The folder of an evaluation: images/METHOD/PATCH.png with their manifests, then results.json, .tex and report.html.
 
-The images come first and are kept: an interrupted evaluation goes on with them. The rest appears at the end.
+The images come first and are kept: an interrupted evaluation continues with them. The rest is written at the end.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def image_file(patch_id: str, method: str, sample: int = 0) -> str:
 
 
 def check_out(out: Path, overwrite: bool) -> None:
-    """Stop if writing to `out` would touch anything but an evaluation of ours that may be gone on with or replaced."""
+    """Stop if writing to `out` would affect anything but an evaluation of ours that may be continued or replaced."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -45,6 +45,6 @@ def check_out(out: Path, overwrite: bool) -> None:
 
 
 def forget_results(out: Path) -> None:
-    """Take away what was measured on images that are about to be replaced: first of all what says that all is there."""
+    """Delete what was measured on images about to be replaced, results.json first: its presence marks completion."""
     for name in WRITTEN_LAST:
         (out / name).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ LATER = (AGAIN, "cover_mask")  # datasets built before there were any lack these
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch as it is given to the network and evaluated."""
+    """One patch as the network gets it and as it is evaluated."""
 
     patch_id: str
     scene_id: str
@@ -36,7 +36,7 @@ class Patch:
 def patches_at(
     dataset: datasets.Dataset, positions: Sequence[int], prompts: Sequence[str], *, resolution: int
 ) -> Iterator[Patch]:
-    """The patches at some positions of a split, read as they are needed, with the caption of each."""
+    """The patches at some positions of a split, read on demand, with the caption of each."""
     rows = dataset.select_columns([name for name in (*COLUMNS, *LATER) if name in dataset.column_names])
     for position, prompt in zip(positions, prompts, strict=True):
         yield _patch(rows[position], position, prompt, resolution)

@@ -50,12 +50,12 @@ class PatchResult:
 class Evaluation:
     """Everything the tables and the report show."""
 
-    settings: dict[str, Any]  # how the images were made, and of what
+    settings: dict[str, Any]  # how the images were made, and from what
     patches: list[PatchResult]
     sets: dict[str, dict[str, Estimate]] = field(default_factory=dict)  # method -> metric of SET_METRICS
     gaps: dict[str, str] = field(default_factory=dict)  # metric -> why it was not measured
     notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know
-    absent: dict[str, str] = field(default_factory=dict)  # method that was asked for -> why it has no row
+    absent: dict[str, str] = field(default_factory=dict)  # requested method -> why it has no row
     folds: dict[str, str] = field(default_factory=dict)  # event -> the training it was left out of; empty = one for all
 
     @property
@@ -84,7 +84,7 @@ class Evaluation:
         return estimate(patches, row, region, metric, self.clusters(patches))
 
     def clusters(self, patches: Sequence[PatchResult]) -> list[str]:
-        """What is independent of the others, for each patch: its scene; with several trainings what each left out."""
+        """The independent unit of each patch: its scene; with several trainings the events that each left out."""
         folds = [self.folds.get(patch.event, "") for patch in patches]
         return folds if len(set(folds)) > 1 else [patch.scene_id for patch in patches]
 
@@ -94,7 +94,7 @@ class Evaluation:
         return "events" if len(set(self.folds.values())) > 1 else "scenes"
 
     def less_than_copying(self, region: str) -> Estimate:
-        """Squared error of generated less that of the pre image copied, patch by patch, pooled over all pixels."""
+        """Squared error of generated minus that of the copied pre image, paired by patch, pooled over all pixels."""
         less, pixels = _less_than_copying(self.patches, region)
         return weighted_mean(less[:, None], pixels, self.clusters(self.patches))
 

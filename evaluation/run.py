@@ -74,8 +74,8 @@ def evaluate(
             `prompts` (docs/prompt-study.md), or whether the maps of damage `words` lie on the damage
             (docs/word-maps.md); events, methods and networks are ignored.
         limit: Evaluate only so many patches, evenly spread over the split.
-        methods: Rows of the tables, separated by commas. Beside those of the default: again (a second real post image,
-            where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
+        methods: Rows of the tables, separated by commas. In addition to the default: again (a second real post
+            image, where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
             the buildings only), invert (DDIM inversion), diffedit, instruct (InstructPix2Pix). A row that does not suit
             the base or the dataset is reported with the reason.
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
@@ -101,18 +101,18 @@ def evaluate(
             return
         side, patches = sampling.size or trained.resolution, open_dataset(dataset, split)
         items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
-        told_by = _damage_judge(damage_model, side, patches)
+        judge = _damage_judge(damage_model, side, patches)
         rows, absent = _made(make, items, patches, rows, instruct_pix2pix)
         if everyone().is_main:
             load = partial(patches_at, patches, resolution=side)
-            results, judges = _judged(out, items, load, rows, sampling, judged_by, told_by)
-            settings |= {"split_patches": len(patches), "limit": limit, "damage_model": told_by and str(damage_model)}
+            results, judges = _judged(out, items, load, rows, sampling, judged_by, judge)
+            settings |= {"split_patches": len(patches), "limit": limit, "damage_model": judge and str(damage_model)}
             notes = _seen(results, trained, damage_model, dataset)
             _write(out, _concluded(settings, results, judges, absent, notes), load)
 
 
 def _making_post(trained: Checkpoint) -> Checkpoint:
-    """Stop unless it makes what is measured here."""
+    """Stop unless the checkpoint makes post images, which are measured here."""
     if trained.direction == "past":
         raise EvaluationError(
             f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare "
@@ -137,7 +137,7 @@ def _made(
     rows: list[str],
     instruct_pix2pix: str | None,
 ) -> tuple[list[str], dict[str, str]]:
-    """Make the images of the rows; which rows there are, and why the others are not."""
+    """Make the images of the rows; which rows there are, and why others are missing."""
     to_make = [row for row in rows if row not in OF_THE_DATASET]
     absent = make(items, to_make, instruct_pix2pix=instruct_pix2pix)
     if "again" in rows and (lacking := without_again(patches, [item.key for item in items])):
@@ -157,7 +157,7 @@ def _judged(
     networks: list[str],
     damage_model: DamageModel | None,
 ) -> tuple[list[PatchResult], Judges]:
-    """Measure the images of all rows; and who judged them."""
+    """Measure the images of all rows; the results, and the networks that judged."""
     judges = summon_judges(networks)
     judges.damage = damage_model
     found = load([item.key for item in items], [item.prompt for item in items])
@@ -177,17 +177,13 @@ def _seen(results: list[PatchResult], trained: Checkpoint, damage_model: Path | 
 def _write(out: Path, evaluation: Evaluation, load: Callable[..., Iterator[Patch]]) -> None:
     write_report(out, evaluation, load)
     write_latex(out, evaluation)
-    write_results(out, evaluation)  # last: its presence says that all is there
+    write_results(out, evaluation)  # last: its presence marks completion
     print(render(evaluation))
     print(f"Look at {out / REPORT}")
 
 
 def _concluded(
-    settings: dict[str, Any],
-    results: list[PatchResult],
-    judges: Judges,
-    absent: dict[str, str],
-    notes: Sequence[str],
+    settings: dict[str, Any], results: list[PatchResult], judges: Judges, absent: dict[str, str], notes: Sequence[str]
 ) -> Evaluation:
     """Tie the numbers of the patches and of the sets together, and name what is missing."""
     notes = [*notes, *judges.explain(len(results)), *_not_a_number(results)]
@@ -197,7 +193,7 @@ def _concluded(
 
 
 def _not_a_number(results: Sequence[PatchResult]) -> list[str]:
-    """Images of which a network said NaN; they are left out of its mean."""
+    """Notes on images for which a network returned NaN; they are left out of its mean."""
     notes = []
     for metric in NETWORK_METRICS:
         broken = [

@@ -9,16 +9,16 @@ from evaluation.errors import EvaluationError
 
 
 def scenes_of(dataset: Path, split: str, leave_out: Sequence[str] = ()) -> set[str]:
-    """Every scene of a split, but for events that were left out."""
+    """Every scene of a split, except for events that were left out."""
     return set(open_dataset(dataset, split, leave_out)["scene_id"][:])
 
 
 def trained_scenes(trained_on: Mapping[str, Any], dataset: Path) -> set[str]:
-    """The scenes of a dataset that a training was shown; empty if it was shown another dataset.
+    """The scenes of a dataset that a training used; empty if it used another dataset.
 
     Args:
-        trained_on: `datasets` (fingerprints), `split`, `leave_out`: `Checkpoint.trained_on` and what is written of it.
-        dataset: to be measured on. The same places built anew, with other settings, are another dataset.
+        trained_on: `datasets` (fingerprints), `split`, `leave_out`: as in `Checkpoint.trained_on`.
+        dataset: to be measured on. The same places built with other settings are another dataset.
     """
     if fingerprint(dataset) not in trained_on["datasets"]:
         return set()
@@ -26,26 +26,26 @@ def trained_scenes(trained_on: Mapping[str, Any], dataset: Path) -> set[str]:
 
 
 def shown_by(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What `model.json` or `synthetic.json` says of the places it is made from, as `trained_scenes` takes it."""
+    """What `model.json` or `synthetic.json` says about the places it was made from, in the form of `trained_scenes`."""
     return {"datasets": [facts["dataset_fingerprint"]], "split": facts["split"], "leave_out": []}
 
 
 def seen_by_model(card: Mapping[str, Any], dataset: Path) -> set[str]:
-    """The scenes of a dataset that a damage model was shown, in real pairs or in synthetic ones."""
+    """The scenes of a dataset that a damage model was trained on, in real or synthetic pairs."""
     parts = [part for part in (card, card.get("synthetic")) if part and {"dataset_fingerprint", "split"} <= part.keys()]
     return {scene for part in parts for scene in trained_scenes(shown_by(part), dataset)}
 
 
 def check_unseen(test: Collection[str], where: str, seen: Mapping[str, Collection[str]]) -> None:
-    """Stop if a score would be of scenes that something was trained on.
+    """Stop if a score would include scenes that something was trained on.
 
     Args:
         test: scenes to score on.
         where: they come from, with the option that names it.
-        seen: what was trained on or made from which scenes.
+        seen: what was trained on or made from scenes -> those scenes.
 
     Raises:
-        EvaluationError: some are the same.
+        EvaluationError: there are such scenes.
     """
     for what, scenes in seen.items():
         if both := sorted(set(test) & set(scenes)):

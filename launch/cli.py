@@ -1,6 +1,6 @@
 """The `pre2post` command: one subcommand per room, its options and help read from that room's function.
 
-They are read from its source: importing it brings torch and diffusers, which take seconds.
+They are read from its source: importing it would import torch and diffusers, which takes seconds.
 """
 
 import ast
@@ -36,10 +36,7 @@ COMMANDS = {
         "generate satellite images from prompts and metadata listed in a JSON file",
     ),
     "evaluate": ("evaluation.run:evaluate", "compare generated images with real ones: tables and report.html"),
-    "synthesize": (
-        "generate.synthesize:synthesize",
-        "generate labelled pairs with invented damage for a damage model",
-    ),
+    "synthesize": ("generate.synthesize:synthesize", "generate labelled pairs with invented damage for a damage model"),
     "damage-model": (
         "evaluation.damage.training:damage_model",
         "train a model that localises buildings and classifies their damage",

@@ -41,5 +41,5 @@ def demo(*, out: Path = Path("out/demo"), scenes: int = 60, seed: int = 0) -> No
 
 
 def headline(part: str, what: str) -> None:
-    """Say what comes now."""
+    """Announce a step."""
     print(f"\n=== {part}: {what}", flush=True)

@@ -23,9 +23,9 @@ from models.cpu.threads import usable_cores
 State = Literal["ok", "note", "fix"]
 
 PACKAGES = ("torch", "diffusers", "accelerate", "transformers", "peft", "datasets")
-# What a run leaves behind: a cache of latents and three checkpoints of a Stable Diffusion 2.1 ControlNet.
+# What a run writes: a cache of latents and three checkpoints of a Stable Diffusion 2.1 ControlNet.
 FREE_DISK_GB = 30
-SHARED_MEMORY_GB = 1  # data workers hand their batches over in it
+SHARED_MEMORY_GB = 1  # data workers pass their batches through it
 OPEN_FILES = 4096
 
 
@@ -87,7 +87,7 @@ def packages() -> Iterator[Finding]:
 
 
 def coordinates() -> Iterator[Finding]:
-    """Whether PROJ reads its own database: conda, QGIS and PostGIS point it to theirs, of another version."""
+    """Whether PROJ reads its own database: conda, QGIS and PostGIS point it to their own, of another version."""
     try:
         check_proj()
     except DataError as error:
@@ -100,11 +100,10 @@ def gpus() -> Iterator[Finding]:
     """Every GPU by name, with its memory and whether it computes in bfloat16."""
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
-        yield Finding(
-            "GPU",
-            "note",
-            f"none: torch ({built}) sees none. Training runs on the CPU: `tiny` works, full-size bases are very slow.",
+        text = (
+            f"none: torch ({built}) sees none. Training runs on the CPU: `tiny` works, full-size bases are very slow."
         )
+        yield Finding("GPU", "note", text)
         return
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
@@ -119,7 +118,7 @@ def gpus() -> Iterator[Finding]:
 
 
 def attention() -> Iterator[Finding]:
-    """Which kernels PyTorch's attention can choose from here; tried, not looked up."""
+    """Which kernels PyTorch's attention can use here; tested, not looked up."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     query = torch.zeros(1, 8, 64, 64, device=device, dtype=torch.bfloat16)
     usable = []
@@ -140,18 +139,14 @@ def threads() -> Iterator[Finding]:
     cores, used = usable_cores(), torch.get_num_threads()
     text = f"{used} per process, {cores} cores"
     if not torch.cuda.is_available() and used < cores:
-        yield Finding(
-            "threads",
-            "note",
-            f"{text}: one process would leave cores idle. OMP_NUM_THREADS is "
-            f"{os.environ.get('OMP_NUM_THREADS', 'not set')}; set it to cores / processes.",
-        )
+        now = f"OMP_NUM_THREADS is {os.environ.get('OMP_NUM_THREADS', 'not set')}; set it to cores / processes."
+        yield Finding("threads", "note", f"{text}: one process would leave cores idle. {now}")
     else:
         yield Finding("threads", "ok", text)
 
 
 def disk(folder: Path) -> Iterator[Finding]:
-    """Whether runs can be written, how much room there is, and what else the disk can do; tried."""
+    """Whether runs can be written, how much space there is, and what the disk supports; tested."""
     try:
         found = look(folder)
     except DataError as error:
@@ -169,7 +164,7 @@ def disk(folder: Path) -> Iterator[Finding]:
 
 
 def shared_memory() -> Iterator[Finding]:
-    """Room in /dev/shm: containers give 64 MB by default, and data workers then die without an explanation."""
+    """Room in /dev/shm: containers give 64 MB by default, and data workers then crash without explanation."""
     place = Path("/dev/shm")
     if not place.is_dir():
         return

@@ -53,8 +53,8 @@ def leave_one_out(
         dataset: A folder made by `pre2post build`, with any kind of split.
         config: The experiment, as for `python -m train`; its dataset, data.leave_out and run.out are set here.
         out: The folder to write.
-        events: Leave out only these, one after the other, separated by commas; by default each event of the split.
-        limit: Evaluate only so many patches of each event, evenly spread.
+        events: Leave out only these, one at a time, separated by commas; by default each event of the split.
+        limit: Evaluate at most this many patches of each event, evenly spread.
         methods: Rows of the tables, as of `pre2post evaluate`.
         networks: Which networks judge, as of `pre2post evaluate`, or `none`.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
@@ -94,7 +94,7 @@ def folds_of(of_patches: Sequence[str], wanted: str = "") -> dict[str, list[str]
         wanted: names separated by commas; empty = every event.
 
     Raises:
-        DataError: there is no such event, or no ground but one.
+        DataError: there is no such event, or only one ground.
     """
     ground = same_ground(dict.fromkeys(of_patches, 0), [])
     if len(set(ground.values())) < 2:

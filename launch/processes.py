@@ -1,4 +1,4 @@
-"""torchrun for trainings that may be stopped: signals reach the trainers, and their status 75 reaches the shell.
+"""torchrun for trainings that may be interrupted: signals reach the trainers, and their status 75 reaches the shell.
 
     python -m launch.processes --nproc_per_node 8 -m train --config configs/xbd_sd21_512.yaml
 
@@ -18,7 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from train.processes.interrupt import EXIT_INTERRUPTED
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-SHUTDOWN_SECONDS = "600"  # that the others may take to save when one process has died; torchrun's default is 30
+SHUTDOWN_SECONDS = "600"  # for the others to save after one process has died; torchrun's default is 30
 
 
 def forward(number: int, frame: FrameType | None) -> None:
@@ -43,9 +43,9 @@ def main() -> int:
 
 
 def status_of(failures: list[ProcessFailure]) -> int:
-    """Of the first that had a reason of its own: some save and exit, some are stopped, because of another.
+    """That of the first process with its own reason: others save and exit, or are stopped, because of it.
 
-    Killed by a signal: as a shell reports it.
+    A signal is reported as by a shell.
     """
     first = min(
         failures,

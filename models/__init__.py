@@ -1,4 +1,4 @@
-"""Networks: the frozen base and what is trained beside it. Knows nothing of xBD files."""
+"""Networks: the frozen base and what is trained alongside it. Knows nothing of xBD files."""
 
 import models.quiet  # noqa: F401 (before anything imports peft)
 from models.base import Base, load_base

@@ -34,13 +34,13 @@ from models.weight_files import check_fit, find_layout, is_weight, tensors_sha25
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
 WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
 
-# Solvers of the reverse process, by the names of their papers, and what they are given whatever a base's file says.
+# Solvers of the reverse process, by the names of their papers, and the settings that override a base's file.
 SAMPLERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False}),  # latents are no pixels in [-1, 1]
     "unipc": (UniPCMultistepScheduler, {}),
     "dpm++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
 }
-# What the files of Stable Diffusion say, for a file that does not: those of other solvers lack these fields.
+# Stable Diffusion's own values, for files of other solvers, which lack these fields.
 DDIM_ABSENT = {"steps_offset": 1, "set_alpha_to_one": False}
 
 
@@ -49,12 +49,12 @@ def load_base(path_or_id: str | Path, *, download: bool = True, instruct: bool =
 
     Args:
         path_or_id: a diffusers folder, a hub id, or `tiny` for the base that ships with the project.
-        download: whether the hub may be asked; if not, only what was downloaded before is found.
+        download: whether the hub may be queried; if not, only earlier downloads are found.
         instruct: an InstructPix2Pix model is wanted instead.
 
     Raises:
-        BaseError: the folder lacks a part, is of another kind, or its weights, tokenizer and config files do not fit
-            each other; or the hub has no such id or cannot be reached.
+        BaseError: the folder lacks a part, is of another kind, or its weights, tokenizer and config files do not
+            match; or the hub has no such id or cannot be reached.
     """
     name = str(path_or_id)
     folder = TINY if name == "tiny" else Path(name)
@@ -129,49 +129,52 @@ class Base:
         return read_json(self.folder / part / "config.json")
 
     def weights_hash(self, part: str) -> str:
-        """What caches and checkpoints are tied to: the hash of a part's tensors, however its files lie."""
+        """What caches and checkpoints are tied to: the hash of a part's tensors, however they are stored."""
         return tensors_sha256(weight_files(self.folder / part))
 
     def has_hash(self, part: str, noted: str) -> bool:
-        """Whether a part is the one whose hash was noted: by `weights_hash`, or over files as it was done before."""
+        """Whether a part is the one whose hash was noted, by `weights_hash` or by the earlier hash over files."""
         return noted == self.weights_hash(part) or noted == self._files_hash(part)
 
     def check_weights(self, part: str) -> None:
         """Stop unless the weight files of a part hold every tensor of its network, in its shape; none is read."""
-        check_fit(self.folder / part, lambda: _from_config(self._kind(part), self.config(part)))
+        config = self.config(part)
+        check_fit(self.folder / part, lambda: _from_config(network_class(part, config), config))
 
     def _scheduler(self, kind: type[SchedulerMixin], **settings: Any) -> Any:  # noqa: ANN401 (of that kind)
         path = self.folder / "scheduler" / "scheduler_config.json"
         try:
             return kind.from_config(read_json(path), **settings)
-        except Exception as error:  # the libraries raise whatever an impossible setting leads to
+        except Exception as error:  # the libraries raise many kinds for an impossible setting
             raise BaseError(f"{path}: no noise schedule of {kind.__name__} ({error}). Copy it again.") from error
 
     def _load(self, part: str, **precision: torch.dtype) -> Any:  # noqa: ANN401 (the network of the part)
         layout = find_layout([path.name for path in (self.folder / part).iterdir()])
         settings: dict[str, Any] = {"use_safetensors": True, "variant": layout and layout.variant, **precision}
         try:
-            network, loading = self._kind(part).from_pretrained(
+            network, loading = network_class(part, self.config(part)).from_pretrained(
                 self.folder, subfolder=part, output_loading_info=True, **settings
             )
         except Exception as error:  # as above
             raise unfit(self.folder / part, error) from error
         if missing := sorted(filter(is_weight, loading["missing_keys"])):
-            # The library has filled them with random numbers: it knows them by names that are not its own.
+            # The library has filled them with random numbers: it does not recognise their names.
             raise unfit(self.folder / part, f"this version of its library does not find {missing[0]}")
         return frozen(network)
 
-    def _kind(self, part: str) -> Any:  # noqa: ANN401 (a class of a library)
-        if part == "unet":
-            return SatUNet if self.config("unet").get("use_metadata") else UNet2DConditionModel
-        return {"vae": AutoencoderKL, "text_encoder": CLIPTextModel}[part]
-
     def _files_hash(self, part: str) -> str:
-        """As `weights_hash` was: over config and weight files, so that a copy saved otherwise was another network."""
+        """The earlier `weights_hash`, over config and weight files: a copy in another layout had another hash."""
         digest = hashlib.sha256()
         for path in [self.folder / part / "config.json", *sorted((self.folder / part).glob("*.safetensors"))]:
             digest.update(sha256(path).encode())
         return digest.hexdigest()
+
+
+def network_class(part: str, config: dict[str, Any]) -> Any:  # noqa: ANN401 (a class of a library)
+    """The class of the VAE, text encoder or UNet that a config file describes."""
+    if part == "unet":
+        return SatUNet if config.get("use_metadata") else UNet2DConditionModel
+    return {"vae": AutoencoderKL, "text_encoder": CLIPTextModel}[part]
 
 
 def _from_config(kind: Any, config: dict[str, Any]) -> Any:  # noqa: ANN401 (a class of a library, and its network)

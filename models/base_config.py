@@ -9,9 +9,7 @@ from data.documents import read_document
 from models.errors import BaseError
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
-CONFIG_FILES = {part: "config.json" for part in ("vae", "text_encoder", "unet")} | {
-    "scheduler": "scheduler_config.json"
-}
+CONFIG_FILES = dict.fromkeys(("vae", "text_encoder", "unet"), "config.json") | {"scheduler": "scheduler_config.json"}
 EXPECTED = "Name a Stable Diffusion 1.x or 2.x base, a DiffusionSat one, or tiny."
 
 SETTINGS = TypeAdapter(dict[str, Any])
@@ -58,7 +56,7 @@ class UNetConfig(BaseModel, strict=True):
 
 
 class SchedulerConfig(BaseModel, strict=True):
-    """What the schedulers that a base may come with have in common."""
+    """What the schedulers of all supported bases have in common."""
 
     class_name: str = Field("", alias="_class_name")
     num_train_timesteps: int = Field(1000, ge=2, le=100_000)
@@ -70,7 +68,7 @@ class SchedulerConfig(BaseModel, strict=True):
 
 
 def check_config(folder: Path, *, instruct: bool = False) -> None:
-    """Stop unless the parts of a base fit each other and are what training and generating are written for.
+    """Stop unless the parts of a base match and are supported by training and generation.
 
     Args:
         folder: of the base.
@@ -96,7 +94,8 @@ def check_config(folder: Path, *, instruct: bool = False) -> None:
     _check_channels(folder, unet.in_channels, vae.latent_channels, instruct)
     if unet.out_channels != vae.latent_channels:
         raise _unfit(
-            _path(folder, "unet"), f"out_channels {unet.out_channels} beside {vae.latent_channels} latent channels"
+            _path(folder, "unet"),
+            f"out_channels {unet.out_channels}, but the VAE has {vae.latent_channels} latent channels",
         )
     if text.architectures and not any(name.startswith("CLIPTextModel") for name in text.architectures):
         raise _unfit(_path(folder, "text_encoder"), f"a base whose text encoder is {text.architectures[0]}, not CLIP's")
@@ -104,7 +103,7 @@ def check_config(folder: Path, *, instruct: bool = False) -> None:
     if set(widths) != {text.hidden_size}:
         raise BaseError(
             f"{_path(folder, 'unet')}: cross_attention_dim is {unet.cross_attention_dim}, but the text encoder's "
-            f"hidden_size is {text.hidden_size}: they are not of one base. {EXPECTED}"
+            f"hidden_size is {text.hidden_size}: they belong to different bases. {EXPECTED}"
         )
 
 
@@ -122,7 +121,7 @@ def read_config(folder: Path, part: str, kind: type[Config]) -> Config:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of settings, of a network that can be built in a moment."""
+    """A JSON object of settings, none of which makes a network too deep to build quickly."""
     settings = read_document(path, SETTINGS, "Copy the whole folder again.", BaseError)
     for name in DEPTHS:
         if _deepest(settings.get(name)) > MOST_LAYERS:

@@ -1,14 +1,14 @@
-"""The checkpoint folder: what is in it, how it becomes whole, which one is the newest that can be trusted.
+"""The checkpoint folder: what is in it, how it is written atomically, which one is the newest valid.
 
 checkpoints/step-00001000/
     controlnet/             plain diffusers folder
     ema/                    the same, averaged; only with ema_decay > 0
     optimizer.safetensors   moments, named after the parameters
-    state.json              step, base, dataset fingerprint, whole config, versions, validation loss
+    state.json              step, base, dataset fingerprint, full config, versions, validation loss
     MANIFEST.json           SHA-256 and size of every other file; written last
 checkpoints/best            link to the one with the lowest validation loss; without links, a file with its name
 
-Names that begin with a dot are being written or deleted; what a crash left of them goes with the next checkpoint.
+Names that begin with a dot are being written or deleted; what a crash left of them is deleted with the next checkpoint.
 """
 
 import json
@@ -28,7 +28,7 @@ from data.storage import fault, point, pointed, sha256, sweep, whole_folder
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
 BEST = "best"
-LONGEST_REASON = 300  # characters of what a library says
+LONGEST_REASON = 300  # characters of a library's message
 ADVICE = "Use another checkpoint of the run."
 
 Side = Annotated[int, Field(ge=8, le=1 << 13, multiple_of=8)]
@@ -62,7 +62,7 @@ class SavedTrain(TypedDict, total=False):
 
 
 class SavedConfig(TypedDict, total=False):
-    """What generating looks at in the config."""
+    """The parts of the config that generation reads."""
 
     data: SavedData
     train: SavedTrain
@@ -79,7 +79,7 @@ class State(TypedDict):
     caption_style: Annotated[str, Field(min_length=1, max_length=200)]
     trained: Literal["controlnet", "lora", "controlnet+lora", "lora+concat"]
     condition: Literal["pixels", "latents", "pixels+mask"]
-    metadata: NotRequired[str]  # there was none at first
+    metadata: NotRequired[str]  # earlier versions wrote none
     direction: Literal["future", "past", "both"]
     sequence: NotRequired[Annotated[int, Field(ge=1, le=64)]]
     text_chunks: Annotated[int, Field(ge=1, le=64)]
@@ -101,10 +101,10 @@ def step_folder(checkpoints: Path, step: int) -> Path:
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[[Path], None]) -> None:
-    """Write a checkpoint so that it is either whole or absent.
+    """Write a checkpoint atomically.
 
     Args:
-        folder: the final folder; replaced if it is there already.
+        folder: the final folder; an existing one is replaced.
         state: written to state.json.
         write_files: writes weights and moments into the folder it is given.
 
@@ -142,7 +142,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     """state.json of a checkpoint folder.
 
     Raises:
-        CheckpointError: the folder is no checkpoint, or its state.json is no JSON object.
+        CheckpointError: the folder is not a checkpoint, or its state.json is not a JSON object.
     """
     path = folder / STATE
     if not path.is_file():
@@ -154,7 +154,7 @@ def trained_state(folder: Path) -> State:
     """What generating needs of state.json.
 
     Raises:
-        CheckpointError: naming the field that is not as a training writes it.
+        CheckpointError: naming the field that is not as training writes it.
     """
     return read_document(folder / STATE, STATES, ADVICE, CheckpointError)
 
@@ -163,19 +163,19 @@ def listed_files(folder: Path) -> dict[str, Listed]:
     """MANIFEST.json of a checkpoint folder.
 
     Raises:
-        CheckpointError: it is not as it was written.
+        CheckpointError: it is damaged.
     """
     return read_document(folder / MANIFEST, LISTED, ADVICE, CheckpointError)
 
 
 @contextmanager
 def usable(folder: Path) -> Iterator[None]:
-    """One message for whatever the libraries say of weights that are cut off, missing or of another network."""
+    """One message for whatever the libraries raise for weights that are truncated, missing or of another network."""
     try:
         yield
     except (CheckpointError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # they raise whatever an impossible setting or tensor leads to
+    except Exception as error:  # they raise many kinds for an impossible setting or tensor
         reason = str(error).strip().partition("\n")[0][:LONGEST_REASON] or type(error).__name__
         raise CheckpointError(f"{folder}: its weights cannot be used ({reason}). {ADVICE}") from error
 
@@ -208,14 +208,14 @@ def fault_of(folder: Path) -> str | None:
 
 
 def steps_in(checkpoints: Path) -> list[Path]:
-    """The checkpoint folders, oldest first, whole or not."""
+    """The checkpoint folders, oldest first, intact or not."""
     if not checkpoints.is_dir():
         return []
     return sorted(path for path in checkpoints.iterdir() if re.fullmatch(r"step-\d+", path.name))
 
 
 def newest_valid(checkpoints: Path, report: Callable[[str], None] = print) -> Path | None:
-    """The newest checkpoint whose files are intact; every broken one passed over is reported with its fault."""
+    """The newest checkpoint whose files are intact; each broken one that is skipped is reported with its fault."""
     for folder in reversed(steps_in(checkpoints)):
         fault = fault_of(folder)
         if fault is None:

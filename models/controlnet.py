@@ -30,7 +30,7 @@ def controlnet_from_unet(
         unet: the frozen denoiser.
         vae_scale_factor: pixels per latent cell; the conditioning embedding downsamples as much as the VAE.
         seed: of the fresh weights, those of the conditioning embedding above all.
-        kind: diffusers' ControlNetModel, or SatControlNet or SatControlNet3D, which are told metadata.
+        kind: diffusers' ControlNetModel, or SatControlNet or SatControlNet3D, which are conditioned on metadata.
         latents: the condition is latents: one convolution and the zero-initialised one, without downsampling.
         settings: further arguments of its `from_unet`, e.g. `conditioning_channels`.
     """
@@ -47,10 +47,10 @@ def load_controlnet(folder: Path, dtype: torch.dtype = torch.float32) -> Control
     """Load a plain diffusers ControlNet folder, with or without metadata, frozen.
 
     Raises:
-        BaseError: its config.json is none, or its weights are cut off or do not fit it.
+        BaseError: its config.json is invalid, or its weights are truncated or do not match it.
     """
     kind, config = controlnet_class(folder), read_json(folder / "config.json")
-    check_fit(folder, lambda: kind.from_config(config))  # diffusers would fill up what is missing at random
+    check_fit(folder, lambda: kind.from_config(config))  # diffusers would initialise what is missing at random
     try:
         return frozen(kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True))
     except Exception as error:  # as in `check_fit`

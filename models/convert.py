@@ -1,4 +1,4 @@
-"""A clean folder of a DiffusionSat release: safetensors only, today's names, loaded by one call.
+"""A clean folder from a DiffusionSat release: safetensors only, today's names, loaded by one call.
 
 pre2post convert --source finetune_sd21_sn-satlas-fmow_snr5_md7norm_bs64 --out diffusionsat-512 --resolution 512
 """
@@ -11,19 +11,19 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, SchedulerMixin, UNet2DConditionModel
+from diffusers import SchedulerMixin
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTextModel
 
+from models.base import network_class
 from models.base_config import read_json, single_file_advice
 from models.diffusionsat.controlnet import modern_names
 from models.diffusionsat.kind import controlnet_class
 from models.diffusionsat.multi_controlnet import sibling_folders
 from models.diffusionsat.pipeline import SatPipeline
-from models.diffusionsat.unet import SatUNet
 from models.errors import BaseError
 from models.text import open_tokenizer
 from models.weight_files import is_weight, read_weights
@@ -34,16 +34,16 @@ SCHEDULERS = [kind.name for kind in KarrasDiffusionSchedulers]
 def convert(
     *, source: Path, out: Path, unet: str = "unet", controlnet: str | None = None, resolution: int | None = None
 ) -> None:
-    """Make a clean base folder of a DiffusionSat or Stable Diffusion folder as it was released.
+    """Make a clean base folder from a released DiffusionSat or Stable Diffusion folder.
 
-    Reads .bin weights for the tensors in them only; a file that holds anything else is refused. Values and precision
-    stay as they are. The result is what `load_base`, training and `SatPipeline.from_pretrained` take.
+    Reads only tensors from .bin weights; a file that holds anything else is refused. Values and precision
+    do not change. The result is what `load_base`, training and `SatPipeline.from_pretrained` take.
 
     Args:
         source: The released folder; it is only read.
         out: The folder to write; it must not exist yet.
         unet: Which UNet: a folder below the source, e.g. checkpoint-150000/unet_ema. A ControlNet goes with the UNet
-            that was released beside it, not with that of another folder.
+            that was released with it, not with that of another folder.
         controlnet: Which ControlNet, e.g. checkpoint-50000/controlnet; by default `controlnet` and its numbered
             siblings, if they are there.
         resolution: Side of the images that the UNet was trained on, px. DiffusionSat's configs all say 768, but its
@@ -77,18 +77,16 @@ def convert(
 
 
 def _parts(source: Path, unet: str, controlnet: str | None) -> dict[str, Path]:
-    """Where each part lies; a missing one is named."""
+    """The folder of each part; stops if one is missing."""
     if source.is_file():
         raise BaseError(f"{source}: not a folder. {single_file_advice(source)}")
-    parts = {name: source / name for name in ("vae", "text_encoder", "tokenizer", "scheduler")} | {
-        "unet": source / unet
-    }
+    parts = {name: source / name for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
+    parts["unet"] = source / unet
     first = source / (controlnet or "controlnet")
     if controlnet is not None or first.is_dir():
         for number, folder in enumerate(sibling_folders(first)):
             parts[f"controlnet_{number}"] = folder
-    missing = [str(folder) for folder in parts.values() if not folder.is_dir()]
-    if missing:
+    if missing := [str(folder) for folder in parts.values() if not folder.is_dir()]:
         raise BaseError(f"{source}: lacks {', '.join(missing)}. Expected a whole released folder.")
     return parts
 
@@ -102,7 +100,7 @@ def _load(name: str, folder: Path, work: Path) -> Any:  # noqa: ANN401 (a networ
     work.mkdir(parents=True)
     config = read_json(folder / "config.json")
     weights = read_weights(folder)
-    kind = _class_of(name, folder, config)
+    kind: Any = controlnet_class(folder) if name.startswith("controlnet") else network_class(name, config)
     if kind is CLIPTextModel:
         weights = {key: value for key, value in weights.items() if is_weight(key)}
         save_file(weights, work / "model.safetensors", metadata={"format": "pt"})
@@ -115,7 +113,7 @@ def _load(name: str, folder: Path, work: Path) -> Any:  # noqa: ANN401 (a networ
 
 
 def _checked(kind: Any, work: Path, folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
-    """Load, and stop unless every weight found its place and every place its weight."""
+    """Load, and stop unless the weights match the network one to one."""
     precision = {"dtype" if kind is CLIPTextModel else "torch_dtype": dtype}
     try:
         network, loading = kind.from_pretrained(work, output_loading_info=True, **precision)
@@ -127,17 +125,8 @@ def _checked(kind: Any, work: Path, folder: Path, dtype: torch.dtype) -> Any:  #
     return network
 
 
-def _class_of(name: str, folder: Path, config: dict[str, Any]) -> Any:  # noqa: ANN401
-    if name.startswith("controlnet"):
-        kind: type[ControlNetModel] = controlnet_class(folder)
-        return kind
-    if name == "unet":
-        return SatUNet if config.get("use_metadata") else UNet2DConditionModel
-    return {"vae": AutoencoderKL, "text_encoder": CLIPTextModel}[name]
-
-
 def _scheduler(path: Path) -> SchedulerMixin:
-    """The scheduler that a file names, if it is one of those that diffusers exchanges for each other."""
+    """The scheduler that a file names, if it is one of diffusers' interchangeable ones."""
     config = read_json(path)
     name = str(config.get("_class_name"))
     if name not in SCHEDULERS:

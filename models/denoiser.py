@@ -1,4 +1,4 @@
-"""The frozen UNet with what is trained beside it or in it, as one module that predicts what the base predicts."""
+"""The frozen UNet with what is trained alongside or within it, as one module that predicts what the base predicts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,23 +44,23 @@ class Denoiser(nn.Module):
             noisy: (B, C, h, w) float32.
             timesteps: (B,) int64, or one for all.
             states: (B, T, D) float32, of the text encoder.
-            condition: what the ControlNet is shown, (B, K, H, W) in [0, 1], of a sequence K = 3 T, or (B, C, h, w)
+            condition: the ControlNet's input, (B, K, H, W) in [0, 1], for a sequence K = 3 T, or (B, C, h, w)
                 latents; or the latents that are concatenated. None for a LoRA or a UNet alone.
-            metadata: (B, 7) float32 of the image to make, for whichever network takes metadata; see
+            metadata: (B, 7) float32 of the image to generate, for networks that take metadata; see
                 models/diffusionsat/metadata.py.
-            cond_metadata: (B, 7) float32 of the image that is shown, for a ControlNet that takes them; (B, 7, T) of a
-                sequence.
-            scale: factor on what was trained; at 0 the prediction is the base's own.
+            cond_metadata: (B, 7) float32 of the conditioning image, for a ControlNet that takes metadata; (B, 7, T)
+                for a sequence.
+            scale: factor on the trained contribution; at 0 the prediction is the base's own.
 
         Returns:
             (B, C, h, w) float32.
         """
         dtype, added = self.compute_dtype, {}
         if self.controlnet is not None and not self._alone and scale:
-            told = {"metadata": metadata, "cond_metadata": cond_metadata} if takes_metadata(self.controlnet) else {}
+            extra = {"metadata": metadata, "cond_metadata": cond_metadata} if takes_metadata(self.controlnet) else {}
             with self._autocast(noisy):
                 down, mid = self.controlnet(
-                    noisy, timesteps, states, condition, conditioning_scale=scale, return_dict=False, **told
+                    noisy, timesteps, states, condition, conditioning_scale=scale, return_dict=False, **extra
                 )
             added = {
                 "down_block_additional_residuals": [residual.to(dtype) for residual in down],
@@ -81,7 +81,7 @@ class Denoiser(nn.Module):
 
     @contextmanager
     def without_control(self) -> Iterator[None]:
-        """Within the block the prediction does not depend on the condition; a LoRA still has its say."""
+        """Within the block the prediction does not depend on the condition; a LoRA still applies."""
         self._alone = True
         try:
             yield
@@ -114,10 +114,10 @@ class ConcatenatedConv(nn.Module):
 
 
 def concatenate_pre(unet: UNet2DConditionModel, trained: Tensor | None = None) -> None:
-    """Let the UNet read pre latents beside the noisy ones (InstructPix2Pix, section 3.2).
+    """Let the UNet read pre latents in addition to the noisy ones (InstructPix2Pix, section 3.2).
 
     Args:
-        unet: of the base; without trained weights it still predicts what it did.
+        unet: of the base; without trained weights its prediction does not change.
         trained: `PRE_CONV` weights, (width, C, 3, 3), then frozen.
     """
     wide = ConcatenatedConv(unet.conv_in).to(unet.device)

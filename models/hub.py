@@ -1,4 +1,4 @@
-"""Bases of the Hugging Face hub: only the files that are used here, and never a pickle."""
+"""Bases from the Hugging Face hub: only the files that are used here, and never a pickle."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from models.weight_files import find_layout
 
 
 def from_hub(name: str, *, download: bool, instruct: bool) -> Path:
-    """The folder of a base in the hub client's cache; config files come first, and no weights of an unfit base.
+    """The folder of a base in the hub client's cache; config files come first, and no weights of an unsuitable base.
 
     Args:
         name: OWNER/NAME on the hub.
-        download: whether the hub may be asked for it.
+        download: whether the hub may be queried.
         instruct: see `check_config`.
 
     Raises:
-        BaseError: the base is unfit, or not to be had.
+        BaseError: the base is unsuitable or unavailable.
     """
     reason: Exception | None = None
     if download:
@@ -31,12 +31,12 @@ def from_hub(name: str, *, download: bool, instruct: bool) -> Path:
             )
         except BaseError:
             raise
-        except Exception as error:  # the hub client raises many kinds; all mean the same to the user
+        except Exception as error:  # the hub client raises many kinds, which mean the same to the user
             reason = error
     try:
         return Path(snapshot_download(name, local_files_only=True))
     except Exception as error:  # as above
-        asked = "that the Hugging Face hub gives" if download else "in the cache of the Hugging Face hub"
+        asked = "on the Hugging Face hub" if download else "in the cache of the Hugging Face hub"
         reason = reason or error
         raise BaseError(
             f"{name}: neither a folder here nor a base {asked} ({type(reason).__name__}: {reason}). Check the "

@@ -1,4 +1,4 @@
-"""Images and latents: what an autoencoder makes of each."""
+"""From images to latents and back."""
 
 from typing import Any
 

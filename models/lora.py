@@ -52,7 +52,7 @@ def save_lora(folder: Path, unet: UNet2DConditionModel, weights: Mapping[str, Te
     """Write a folder for `pipeline.load_lora_weights`; `weights` by their names in the UNet.
 
     diffusers reads alpha in its file's header and takes no file with other tensors than the factors. ComfyUI, web UIs
-    and kohya's scripts look for a tensor `LAYER.alpha`, and without it take alpha for the rank: KOHYA is for them.
+    and kohya's scripts look for a tensor `LAYER.alpha`, and assume alpha = rank without it: KOHYA is for them.
     """
     metadata = unet.peft_config[ADAPTER].to_dict()
     layers = {name.replace(f".{ADAPTER}.weight", ".weight"): weight for name, weight in weights.items()}
@@ -70,14 +70,14 @@ def load_lora(folder: Path) -> dict[str, Tensor]:
 
 
 def check_lora(folder: Path, unet: UNet2DConditionModel) -> None:
-    """Stop unless every factor belongs to a layer of the UNet: diffusers leaves others out with a mere warning.
+    """Stop unless every factor belongs to a layer of the UNet: diffusers skips others with only a warning.
 
     Raises:
         ValueError: naming the factor, or what is wrong with rank and alpha.
     """
     with safe_open(folder / FILE, framework="pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
-        told = (file.metadata() or {}).get(METADATA)
+        header = (file.metadata() or {}).get(METADATA)
     layers = dict(unet.named_modules())
     ranks = set()
     for name, shape in shapes.items():
@@ -90,7 +90,7 @@ def check_lora(folder: Path, unet: UNet2DConditionModel) -> None:
         ranks.add(shape[not down])
     if len(ranks) != 1:
         raise ValueError(f"{FILE}: factors of ranks {sorted(ranks)}, expected one")
-    if told is not None and (rank := parse_document(told, FILE, SETTINGS, "", ValueError)["unet.r"]) not in ranks:
+    if header is not None and (rank := parse_document(header, FILE, SETTINGS, "", ValueError)["unet.r"]) not in ranks:
         raise ValueError(f"{FILE}: its header says rank {rank}, but its factors are of rank {ranks.pop()}")
 
 

@@ -1,4 +1,4 @@
-"""Start-up lines of other libraries that mean nothing to our users are silenced; warnings of any consequence stay."""
+"""Silences start-up lines of other libraries that mean nothing to our users; warnings that matter are kept."""
 
 import logging
 

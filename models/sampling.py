@@ -9,7 +9,7 @@ from torch import Tensor
 
 # (B, C, h, w) noisy latents and one timestep -> what the base predicts: noise, velocity or clean latents
 Predict = Callable[[Tensor, Tensor], Tensor]
-# number of finished steps and the latents after them -> latents to go on with, None = these
+# number of finished steps and the latents after them -> latents to continue with, None = these
 OnStep = Callable[[int, Tensor], Tensor | None]
 Generators = torch.Generator | list[torch.Generator] | None
 
@@ -25,7 +25,7 @@ def sample(
     """Solve the reverse process; with an inverse scheduler the forward one.
 
     Args:
-        predict: the network; captions, conditions and guidance are its own business.
+        predict: the network; captions, conditions and guidance are up to it.
         sampler: a scheduler of diffusers whose timesteps are set.
         latents: (B, C, h, w) at the noise level of the first timestep.
         timesteps: those to go through, of `sampler.timesteps`.

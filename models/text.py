@@ -1,8 +1,8 @@
 """Captions as text states. Longer ones than the 77 tokens of CLIP are encoded piece by piece and joined.
 
 A line break always starts a piece; a line that is still too long is cut after every 75 tokens. Every piece has its own
-start and end token, and the states of the pieces lie one after the other, so that the UNet's cross-attention sees all
-of them. Captions of fewer pieces are filled up with empty ones.
+start and end token, and the states of the pieces are concatenated, so that the UNet's cross-attention sees all of
+them. Captions of fewer pieces are padded with empty ones.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ def open_tokenizer(folder: Path, vocabulary: int, positions: int) -> CLIPTokeniz
     """The tokenizer of a text encoder that knows `vocabulary` tokens and reads `positions` of them.
 
     Raises:
-        BaseError: it knows fewer or more. Without its files transformers makes one of three tokens, without a word, to
-            which all captions are the same.
+        BaseError: it knows fewer or more. Without its files transformers silently makes one of three tokens, for which
+            all captions are the same.
     """
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises whatever a damaged file leads to
+    except Exception as error:  # transformers raises many kinds for a damaged file
         raise BaseError(f"{folder}: no tokenizer that can be read ({error}). Copy the whole folder again.") from error
     if len(tokenizer) != vocabulary:
         raise BaseError(
@@ -32,7 +32,7 @@ def open_tokenizer(folder: Path, vocabulary: int, positions: int) -> CLIPTokeniz
             f"{vocabulary}. Its files are missing (tokenizer.json, or vocab.json and merges.txt), or of another base. "
             "Copy the whole folder again."
         )
-    # Where the tokenizer's config says nothing, its limit is a number without meaning.
+    # If the tokenizer's config does not set it, its limit is a meaningless number.
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return tokenizer
 
@@ -43,7 +43,7 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int = 1) ->
     Args:
         tokenizer: of the base.
         texts: B captions.
-        chunks: pieces of a caption; what does not fit into them is cut off.
+        chunks: pieces of a caption; what does not fit is truncated.
 
     Returns:
         (B, chunks, 77) int64; 77 is the tokenizer's `model_max_length`.
@@ -66,7 +66,7 @@ def text_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Se
 
 
 def longest(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int) -> tuple[int, int]:
-    """How many captions `chunks` pieces cut off, and how many pieces would hold them all."""
+    """How many captions are truncated at `chunks` pieces, and how many pieces would hold them all."""
     needed = [len(_cut(tokenizer, text, chunks)) for text in texts]
     most = max(len(_cut(tokenizer, text, 2)) for text in texts) if max(needed) > chunks else chunks
     return sum(number > chunks for number in needed), most
@@ -86,7 +86,7 @@ def _pieces(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]
 
 def _cut(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]:
     """All pieces of a caption, however many."""
-    room = tokenizer.model_max_length - 2  # beside start and end
+    room = tokenizer.model_max_length - 2  # besides start and end
     # With one piece the base's own cut applies, and a line break is white space to it.
     lines = text.split("\n") if chunks > 1 else [text]
     words = [tokenizer(line, add_special_tokens=False, verbose=False).input_ids for line in lines]

@@ -71,15 +71,12 @@ def tiny_unet(
 def tiny_tokenizer(captions: Iterable[str], vocabulary: int = VOCABULARY) -> CLIPTokenizer:
     """CLIP's byte-pair encoding with at most `vocabulary` tokens learned from captions; the same in every run."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    # As in CLIP's own vocabulary; the trainer by itself would number the last letters in an order of chance.
+    # As in CLIP's own vocabulary; the trainer by itself would number the last letters in arbitrary order.
     given = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + END_OF_WORD for letter in letters)]
     untrained = CLIPTokenizer(vocab={token: index for index, token in enumerate(given)}, merges=[])
     learned = Tokenizer.from_str(untrained.backend_tokenizer.to_str())
     trainer = BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=given,
-        end_of_word_suffix=END_OF_WORD,
-        show_progress=False,
+        vocab_size=vocabulary, special_tokens=given, end_of_word_suffix=END_OF_WORD, show_progress=False
     )
     learned.train_from_iterator(captions, trainer)
     model = json.loads(learned.to_str())["model"]
@@ -108,8 +105,8 @@ def tiny_text_encoder(tokenizer: CLIPTokenizer, width: int = 64, layers: int = 2
 def tiny_noise_schedule() -> DDIMScheduler:
     """Stable Diffusion's schedule, rescaled so that it ends in pure noise; v-prediction.
 
-    Without the rescaling the last timestep still shows the mean colour of the image; sampling then starts from a colour
-    of chance (Lin et al., "Common diffusion noise schedules and sample steps are flawed", 2024, sections 3.1 to 3.3).
+    Without the rescaling the last timestep still shows the mean colour of the image; sampling then starts from a random
+    mean colour (Lin et al., "Common diffusion noise schedules and sample steps are flawed", 2024, sections 3.1 to 3.3).
     """
     return DDIMScheduler(
         beta_start=0.00085,

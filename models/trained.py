@@ -1,6 +1,6 @@
 """The trained weights of a denoiser as folders for diffusers: controlnet/, lora/, and conv_in/ for added channels.
 
-A folder holds only what was trained, and what its network cannot be loaded without. `ema/` of a checkpoint is alike.
+A folder holds only what was trained, and what its network needs to load. `ema/` of a checkpoint has the same layout.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ def save_trained(folder: Path, denoiser: Denoiser, weights: Mapping[str, Tensor]
     weights = {name: weight.detach().contiguous() for name, weight in weights.items()}
     controlnet, unet = (_under(prefix, weights) for prefix in ("controlnet.", "unet."))
     if denoiser.controlnet is not None:
-        # Not by save_pretrained: it takes no other weights than those that are in the network.
+        # Not by save_pretrained, which saves only the weights that are in the network.
         denoiser.controlnet.save_config(folder / CONTROLNET)
-        # A 3D ControlNet also has numbers that nothing uses; a folder without them would not load.
+        # A 3D ControlNet also has parameters that nothing uses; a folder without them would not load.
         named = denoiser.controlnet.named_parameters()
         controlnet |= {name: weight for name, weight in named if not weight.requires_grad}
         save_file(controlnet, folder / CONTROLNET / FILE, metadata={"format": "pt"})

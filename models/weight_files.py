@@ -33,7 +33,7 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 
 @dataclass(frozen=True)
 class Layout:
-    """How the weights of one part lie in its folder."""
+    """How the weights of one part are stored in its folder."""
 
     file: str  # the weights, or the index of their shards
     variant: str | None
@@ -57,21 +57,21 @@ def find_layout(names: Sequence[str], suffix: str = SAFE) -> Layout | None:
         for stem in STEMS:
             layouts = [f"{stem}{suffix}.index{dotted}.json", f"{stem}{dotted}{suffix}"]
             if stem != STEMS[0]:
-                layouts.reverse()  # where both are there, diffusers takes the shards and transformers does not
+                layouts.reverse()  # if both exist, diffusers takes the shards and transformers does not
             if found := [name for name in layouts if name in names]:
                 return Layout(found[0], variant)
     return None
 
 
 def weight_files(folder: Path, suffix: str = SAFE) -> list[Path]:
-    """The files that hold the weights of one part, each looked into without reading the weights.
+    """The files that hold the weights of one part, each checked without reading the weights.
 
     Args:
         folder: of the part, e.g. BASE/unet.
         suffix: SAFE or PICKLE.
 
     Raises:
-        BaseError: there are none, a shard or the index is missing, a file is cut off or a pointer of git-lfs.
+        BaseError: there are none, a shard or the index is missing, a file is truncated or a pointer of git-lfs.
     """
     names = sorted(path.name for path in folder.iterdir())
     layout = find_layout(names, suffix)
@@ -114,7 +114,7 @@ def check_fit(folder: Path, build: Callable[[], nn.Module]) -> None:
         build: makes the network from its config; its weights take no memory here.
 
     Raises:
-        BaseError: they do not, or the config describes no network.
+        BaseError: they do not, or the config is invalid.
     """
     try:
         with torch.device("meta"):
@@ -122,7 +122,7 @@ def check_fit(folder: Path, build: Callable[[], nn.Module]) -> None:
         reason = _misfit(network, weight_files(folder))
     except BaseError:
         raise
-    except Exception as error:  # the libraries raise whatever an impossible setting leads to
+    except Exception as error:  # the libraries raise many kinds for an impossible setting
         raise unfit(folder, error) from error
     if reason:
         raise unfit(folder, reason)
@@ -134,7 +134,7 @@ def unfit(folder: Path, reason: object) -> BaseError:
 
 
 def _misfit(network: nn.Module, files: Sequence[Path]) -> str | None:
-    """The first tensor of a network that .safetensors files lack or hold in another shape; None if they fit it."""
+    """The first tensor of a network that .safetensors files lack or hold in another shape; None if there is none."""
     found = shapes_in(files)
     for name, tensor in network.state_dict().items():
         shape = found.get(canonical(name))
@@ -150,7 +150,7 @@ def canonical(name: str) -> str:
 
 
 def is_weight(name: str) -> bool:
-    """Whether a tensor is no buffer that older libraries saved; that one counts 0..76."""
+    """Whether a tensor is not `position_ids`, a buffer 0..76 that older libraries saved."""
     return not name.endswith("position_ids")
 
 
@@ -183,7 +183,7 @@ def _shards(index: Path) -> list[Path]:
     """The files that an index names, all of them there."""
     places = read_json(index).get("weight_map")
     names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
-    if not names or any(Path(name).name != name for name in names):  # nothing outside of the folder is opened
+    if not names or any(Path(name).name != name for name in names):  # nothing outside the folder is opened
         raise BaseError(f"{index}: not an index of weights, {{'weight_map': {{tensor: file}}}}. Copy it again.")
     missing = [name for name in names if not index.with_name(name).is_file()]
     if missing:
@@ -197,15 +197,12 @@ def _shards(index: Path) -> list[Path]:
 def _check_whole(path: Path) -> None:
     try:
         with path.open("rb") as file:
-            pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
-        if pointer:
-            raise BaseError(
-                f"{path}: a pointer of git-lfs, not the weights themselves. Run `git lfs pull` in that folder."
-            )
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise BaseError(f"{path}: a git-lfs pointer, not the weights. Run `git lfs pull` in that folder.")
         if path.suffix == SAFE:
             safe_open(path, framework="pt").__enter__().__exit__(None, None, None)  # compares header and length
     except (OSError, SafetensorError) as error:
-        raise BaseError(f"{path}: cannot be read ({error}). Copy it again; it may be cut off.") from error
+        raise BaseError(f"{path}: cannot be read ({error}). Copy it again; it may be truncated.") from error
 
 
 def _advice(folder: Path, names: Sequence[str], suffix: str) -> str:
@@ -234,8 +231,8 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
             f"({reason}). Get the file from a source you trust, as .safetensors if there is one."
         ) from None
     except (RuntimeError, EOFError, OSError) as error:
-        raise BaseError(f"{path}: cannot be read ({error}). Copy it again; it may be cut off.") from error
+        raise BaseError(f"{path}: cannot be read ({error}). Copy it again; it may be truncated.") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise BaseError(f"{path}: not a plain state dict of tensors. Save the network's own state_dict().")
-    # Views of one storage would be saved as often as they are seen.
+    # Views of one storage would be saved once each.
     return {name: tensor.clone().contiguous() for name, tensor in weights.items()}

@@ -9,7 +9,7 @@ from data.captions.words import Phrasing, counted, joined, sentence, spelled
 
 Ranked = list[tuple[int, str]]
 
-# Class -> what is said of one building and of several.
+# Class -> predicate for one building and for several.
 _VERBS = {
     "destroyed": ("is destroyed", "are destroyed"),
     "major-damage": ("has major damage", "have major damage"),
@@ -18,14 +18,16 @@ _VERBS = {
     "un-classified": ("cannot be assessed", "cannot be assessed"),
 }
 _DAMAGED = ("destroyed", "major-damage", "minor-damage")
-FEW_NAMED = 3  # fewer buildings are not spoken of as a group
+FEW_NAMED = 3  # fewer buildings are not described as a group
 
 
 def damage_sentences(classes: Mapping[str, int], layout: Layout, options: CaptionOptions, phrasing: Phrasing) -> Ranked:
     """Severity, the count of every class, and where the damage lies; for one building or more."""
     ratio = damage_ratio(classes)
     if ratio is None:
-        return [(0, sentence(_unknown(sum(classes.values()))))]
+        total = sum(classes.values())
+        whose = "building" if total == 1 else counted(total, "building")
+        return [(0, sentence(f"the damage to the {whose} is unknown"))]
     if ratio == 0:
         return [(0, text) for text in _intact(classes)]
     word = severity(ratio, options.moderate_from, options.severe_from)
@@ -36,10 +38,6 @@ def damage_sentences(classes: Mapping[str, int], layout: Layout, options: Captio
         (0, sentence(_breakdown(classes))),
         *_positions(classes, layout, phrasing),
     ]
-
-
-def _unknown(total: int) -> str:
-    return f"the damage to the {'building' if total == 1 else counted(total, 'building')} is unknown"
 
 
 def _intact(classes: Mapping[str, int]) -> list[str]:

@@ -20,14 +20,14 @@ from data.sources.labels import Label, Phase
 
 @dataclass(frozen=True)
 class CaptionOptions:
-    """What the user of the builder chooses."""
+    """The user's choices for captions."""
 
     seed: int = 0  # of the phrasings
     moderate_from: float = MODERATE_FROM  # damage ratio
     severe_from: float = SEVERE_FROM
 
     def __post_init__(self) -> None:
-        """Stop on thresholds that leave no room for one of the words."""
+        """Stop on thresholds that leave a word without a range."""
         if not 0 < self.moderate_from < self.severe_from <= 1:
             raise DataError(
                 f"moderate_from is {self.moderate_from} and severe_from is {self.severe_from}; "
@@ -57,7 +57,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class CaptionFacts:
-    """What may be said of a patch. Unknown numbers are NaN."""
+    """What may be said about a patch. Unknown numbers are NaN."""
 
     event: Event
     buildings: int | None  # counted in this patch; None without a label

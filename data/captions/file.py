@@ -82,7 +82,7 @@ class CaptionFile:
                 self._check(line, row)
 
     def outcome(self) -> dict[str, Any]:
-        """What dataset.json says: how many joined, and by line and id those that call for a look."""
+        """What dataset.json says: how many joined, and those to check, by line and id."""
         joined = [line for line in self.lines if line.id in self._used]
         return {
             "file": self.name,

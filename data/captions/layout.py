@@ -1,4 +1,4 @@
-"""Where the buildings of a patch and their damage lie, and how the buildings lie to each other, in words.
+"""Where the buildings of a patch and their damage lie, and how the buildings are arranged, in words.
 
 Positions are shares of the patch, x from its left (west) and y from its top (north) edge: xBD's images are north up.
 """
@@ -14,7 +14,7 @@ from scipy.spatial import KDTree
 CENTRE_RADIUS = 1 / 6  # a centroid nearer to the middle than this share of the side lies in the centre
 SPREAD_FROM = 0.25  # root mean square distance from the centroid, as a share of the side; 0.41 = all over the patch
 CLUSTERED_BELOW, EVEN_ABOVE = -1.96, 1.96  # standard errors of Clark and Evans: 5 % of random patterns lie beyond
-EVENLY_FROM = 5  # fewer buildings have no spacing to speak of
+EVENLY_FROM = 5  # fewer buildings have no meaningful spacing
 
 COMPASS = ("east", "north-east", "north", "north-west", "west", "south-west", "south", "south-east")
 _MIRRORED = {word: COMPASS[(4 - i) % 8] for i, word in enumerate(COMPASS)}
@@ -58,7 +58,7 @@ def position(points: Sequence[tuple[float, float]], weights: Sequence[float]) ->
 
 
 def arrangement(points: Sequence[tuple[float, float]]) -> str:
-    """How points lie to each other: `single`, `clustered`, `scattered`, `evenly spaced`; "" without points."""
+    """The arrangement of points: `single`, `clustered`, `scattered`, `evenly spaced`; "" without points."""
     if len(points) < 2:
         return "single" if points else ""
     deviation = clark_evans_z(points)

@@ -1,8 +1,9 @@
 """How long a caption is in CLIP tokens, and how captions are made to fit.
 
 The builder has no tokenizer, so it estimates from above: two tokens mark start and end; every punctuation mark and
-every digit is one (as in CLIP); a word is one for every six letters begun. On English prose the estimate is 5 to 33 %
-above the true count and never below it (tests/data/captions/test_length.py holds it against the real tokenizer).
+every digit is one (as in CLIP); a word is one for every six letters or part of six. On English prose the estimate is 5
+to 33 % above the true count and never below it (tests/data/captions/test_length.py holds it against the real
+tokenizer).
 """
 
 import re
@@ -17,12 +18,12 @@ _PIECES = re.compile(r"[^\W\d_]+|[^\s]")
 
 
 def estimated_tokens(text: str) -> int:
-    """CLIP tokens of a text, start and end included; rather too many than too few."""
+    """CLIP tokens of a text, start and end included; an overestimate rather than an underestimate."""
     return 2 + sum(map(_word_tokens, text.split()))
 
 
 def shortened(start: str, clauses: Sequence[str], limit: int = CLIP_TOKENS) -> str:
-    """`start` and as many clauses as fit, in their order; the last are left out first."""
+    """`start` and as many clauses as fit, in their order; the last are dropped first."""
     kept = list(clauses)
     while kept and estimated_tokens("".join([start, *kept])) > limit:
         kept.pop()
@@ -48,7 +49,7 @@ def chunks(sentences: Sequence[str], limit: int = CLIP_TOKENS) -> str:
     return "\n".join(parts)
 
 
-@lru_cache(maxsize=10_000)  # captions say the same words again and again
+@lru_cache(maxsize=10_000)  # captions repeat the same words
 def _word_tokens(word: str) -> int:
     return sum(_piece_tokens(piece) for piece in _PIECES.findall(word))
 

@@ -1,7 +1,7 @@
 """The `long` caption of a patch: everything the labels support, as sentences with a rank each.
 
-Rank 0 stays; the larger a rank, the sooner the sentence goes when a caption would be too long. A fact that the labels
-do not give has no sentence: the caption of a patch without buildings or labels is short, and is not padded.
+Rank 0 stays; the larger its rank, the sooner a sentence is dropped from a caption that is too long. A fact that the
+labels do not have gets no sentence: the caption of a patch without buildings or labels is short, and is not padded.
 """
 
 import statistics
@@ -12,17 +12,7 @@ from data.captions.facts import CaptionFacts, CaptionOptions, Capture
 from data.captions.layout import Layout
 from data.captions.length import most_important
 from data.captions.short import place_phrase
-from data.captions.words import (
-    Phrasing,
-    amount,
-    counted,
-    day_in_words,
-    degrees,
-    measured,
-    season,
-    sentence,
-    spelled,
-)
+from data.captions.words import Phrasing, amount, counted, day_in_words, degrees, measured, season, sentence, spelled
 from data.sources.labels import Phase
 
 Ranked = list[tuple[int, str]]
@@ -64,8 +54,8 @@ def _opening(facts: CaptionFacts, target: Phase, phrasing: Phrasing) -> str:
     if not event.place:
         texts = [f"a satellite image taken {when}", f"an overhead image taken {when}"]
     else:
-        told = event.country in event.place or "United States" in event.place
-        place = event.place if told else f"{event.place}, {event.country}"
+        has_country = event.country in event.place or "United States" in event.place
+        place = event.place if has_country else f"{event.place}, {event.country}"
         texts = [
             f"a satellite image of {place}, taken {when}",
             f"this overhead image shows {place}{',' * (',' in place)} {when}",
@@ -192,15 +182,9 @@ def _look(capture: Capture, phrasing: Phrasing) -> Ranked:
         word = "at a strong slant" if round(angle) >= SLANTED_FROM_DEG else word
         parts.append(f"the satellite looked {word}, {degrees(angle)} off nadir")
     if (sun := capture.sun_elevation_deg) is not None and sun > 0:
-        word = (
-            "low"
-            if round(sun) < LOW_SUN_BELOW_DEG
-            else "high"
-            if round(sun) >= HIGH_SUN_FROM_DEG
-            else "at a middle height"
-        )
+        word = "high" if round(sun) >= HIGH_SUN_FROM_DEG else "at a middle height"
+        word = "low" if round(sun) < LOW_SUN_BELOW_DEG else word
         effect = {"low": ", which makes long shadows", "high": ", which makes short shadows"}.get(word, "")
-        texts = [f"the sun stood {word}, {degrees(sun)} above the horizon{effect}"]
-        texts += [f"the sun was {word}, {degrees(sun)} above the horizon{effect}"]
-        parts.append(phrasing.choose("sun", texts))
+        where = f"{word}, {degrees(sun)} above the horizon{effect}"
+        parts.append(phrasing.choose("sun", [f"the sun stood {where}", f"the sun was {where}"]))
     return [(4, sentence(", and ".join(parts)))] if parts else []

@@ -1,8 +1,7 @@
 """What the words of an external caption mean: a horizontal direction, a disaster, damage before the event.
 
-A mirrored view needs another text wherever one tells left from right. Directions are looked for in English and in some
-languages of many speakers; of a text that may be in yet another language nothing can be said, so it counts as having
-one.
+A mirrored view needs another text wherever one distinguishes left from right. Directions are recognised in English and
+some widely spoken languages; a text that may be in any other language counts as having one.
 """
 
 import re
@@ -37,7 +36,7 @@ _OTHERS = frozenset(
 _WORDS = re.compile(r"[^\W\d_]+")
 _TELLING = 4  # different words from which a text without any English particle is in doubt
 
-# Word -> the disaster types that it may be said of; a hurricane is a matter of wind or of water.
+# Word -> the disaster types that it may describe; a hurricane may do its damage by wind or by water.
 KINDS = (
     (re.compile(r"\b(flood(s|ed|ing|water\w*)?|inundat\w+|submerged)\b", re.IGNORECASE), {"flooding", "tsunami"}),
     (re.compile(r"\b(hurricanes?|cyclones?|typhoons?|storms?)\b", re.IGNORECASE), {"wind", "flooding"}),
@@ -60,7 +59,7 @@ KINDS = (
 )
 KNOWNKINDS = frozenset().union(*(kinds for _, kinds in KINDS))
 
-# A model that was told the event sees its traces before it came. Their own "before a flood" is no such word.
+# A model prompted with the event sees its traces even before it. "before a flood" itself is not such a word.
 _DAMAGE = re.compile(
     r"\b(ash|lava|ruins?|ruined|rubble|debris|wreck(age|ed)?|collaps(ed|ing|e)|destr(oyed|uction|uctive)|damag(ed?|ing)"
     r"|burn(t|ed|ing)?|charred|scorched|flood(ed|waters?)|submerged|inundated|devastat(ed|ion|ing)|aftermath|catastroph\w+"

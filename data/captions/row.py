@@ -16,14 +16,14 @@ _NAMES = {value: name for name, value in DAMAGE_VALUES.items()}
 
 
 def facts_of_row(row: Mapping[str, Any]) -> CaptionFacts:
-    """What the builder knew of the patch, as far as the styles `short` and `placed` speak of it.
+    """What the builder knew about the patch, as far as the styles `short` and `placed` mention it.
 
     Args:
-        row: of a built dataset; its images are not looked at.
+        row: of a built dataset; its images are not used.
 
     Returns:
-        The builder's own facts, but for buildings that the edge cuts: here they lie at the middle of the part that
-        shows. Latitude and captures are left out, which only the long styles mention.
+        The builder's own facts, except that buildings cut by the edge are placed at the centre of their visible part.
+        Latitude and captures are left out, which only the long styles mention.
     """
     size = row["size"]
     inside = row["buildings"]
@@ -34,11 +34,10 @@ def facts_of_row(row: Mapping[str, Any]) -> CaptionFacts:
         if building["counted"]
     )
     damages = [house.damage for house in houses]
-    told = row["labels"] in ("both", "post")
     return CaptionFacts(
         event=replace(describe_event(row["event"], row["disaster_type"]), disaster_type=row["disaster_type"]),
         buildings=len(houses) if row["labels"] in ("both", "post", "pre") else None,
-        classes={name: damages.count(name) for name in DAMAGE_VALUES} if told else None,
+        classes={name: damages.count(name) for name in DAMAGE_VALUES} if row["labels"] in ("both", "post") else None,
         only_cut=bool(inside) and not houses,
         patch_id=row["patch_id"],
         size_px=size,
@@ -57,6 +56,6 @@ def shown_classes(row: Mapping[str, Any]) -> dict[str, int]:
 
 def _house(polygon: shapely.Geometry, damage: int | None, size: int) -> House:
     centre = polygon.centroid
-    # A bent building that is counted here may show no part: its centroid is unknown then and taken as the middle.
+    # Of a concave building that is counted here no part may be visible: then its centroid is taken as the middle.
     x, y = (centre.x / size, centre.y / size) if not polygon.is_empty else (0.5, 0.5)
     return House(x, y, polygon.area, None if damage is None else _NAMES[damage])

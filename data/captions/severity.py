@@ -1,4 +1,4 @@
-"""How bad the damage of a patch is: a ratio from the building counts, and a word for it."""
+"""How severe the damage of a patch is: a ratio from the building counts, and a word for it."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ SEVERE_FROM = 0.4
 def damage_ratio(classes: Mapping[str, int]) -> float | None:
     """Mean damage of the assessable buildings, 0 to 1; None without any.
 
-    One division of whole numbers, hence the nearest float: two fifths is the very number that 0.4 is.
+    One division of whole numbers, hence the nearest float: two fifths equals 0.4 exactly.
     """
     assessable = sum(classes[name] for name in DAMAGE_THIRDS)
     if not assessable:

@@ -1,7 +1,7 @@
-"""The `short` and `placed` captions of a patch: one line that a CLIP text encoder reads whole.
+"""The `short` and `placed` captions of a patch: one line that fits a CLIP text encoder.
 
 The first is always worded the same (the released tiny base was trained on it) and knows no directions; the second
-also says where the damage lies and how the buildings lie, in one of several phrasings.
+also says where the damage lies and how the buildings are arranged, in one of several phrasings.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,7 @@ from data.captions.words import Phrasing, amount, counted
 from data.sources.events import Event
 from data.sources.labels import Phase
 
-STATES = {
-    "destroyed": "destroyed",
-    "major-damage": "with major damage",
-    "minor-damage": "with minor damage",
-}
+STATES = {"destroyed": "destroyed", "major-damage": "with major damage", "minor-damage": "with minor damage"}
 _VIEWS = ("a satellite view", "an overhead view", "a satellite photo", "an image from above")
 
 
@@ -36,12 +32,12 @@ def short_pre_caption(facts: CaptionFacts) -> str:
 
 
 def short_post_caption(facts: CaptionFacts, options: CaptionOptions = CaptionOptions()) -> str:  # noqa: B008 (frozen)
-    """The patch after the event, with severity and counts as far as the labels tell them."""
+    """The patch after the event, with severity and counts as far as the labels have them."""
     start = f"{_of_place('a satellite image', facts.event)} after {facts.event.effect}"
     if facts.classes is None or facts.only_cut:
         return start
     if not sum(facts.classes.values()):
-        return shortened(start, [": no buildings"])  # the ground may be ruined all the same: no severity
+        return shortened(start, [": no buildings"])  # the ground may be ruined nevertheless: no severity
     first, *others = _damage(facts.classes, options)
     return shortened(start, [f": {first}", *(f", {part}" for part in others)])
 
@@ -49,7 +45,7 @@ def short_post_caption(facts: CaptionFacts, options: CaptionOptions = CaptionOpt
 def varied_short_caption(
     facts: CaptionFacts, layout: Layout, target: Phase, options: CaptionOptions, phrasing: Phrasing
 ) -> str:
-    """Place, disaster, where the damage lies, how many buildings and how they lie to each other."""
+    """Place, disaster, where the damage lies, how many buildings there are and how they are arranged."""
     view = _of_place(phrasing.choose("view", _VIEWS), facts.event)
     start = f"{view} before {facts.event.cause}" if target == "pre" else f"{view} after {facts.event.effect}"
     if facts.buildings is None or facts.only_cut:

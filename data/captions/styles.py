@@ -1,11 +1,11 @@
 """Captions made from the labels, in five styles, for the pre and for the post image of a patch.
 
 `diffusionsat`: the sentence DiffusionSat was trained on, word for word. `short`: disaster, severity, counts. `placed`:
-the same with where the damage lies and how the buildings lie, in varying words; both are at most 77 CLIP tokens.
-`long`: everything the labels support, up to 300 tokens. `chunks`: the long one with a line break after every 77 tokens
-at most, always at the end of a sentence, for trainers that encode the lines one by one.
+the same with where the damage lies and how the buildings are arranged, in varying words; both are at most 77 CLIP
+tokens. `long`: everything the labels support, up to 300 tokens. `chunks`: the long one with a line break after every 77
+tokens at most, always at the end of a sentence, for trainers that encode the lines one by one.
 
-A text says where things lie; `mirrored` says the same of the mirrored view. docs/captions.md explains every word.
+A text says where things lie; `mirrored` says the same for the mirrored view. docs/captions.md explains every word.
 """
 
 from data.captions.facts import CaptionFacts, CaptionOptions, layout_of
@@ -27,8 +27,8 @@ def captions(facts: CaptionFacts, options: CaptionOptions, layout: Layout | None
 
     Args:
         facts: what may be said.
-        options: what the user of the builder chooses.
-        layout: where to say that things lie; None = where they do.
+        options: the user's choices.
+        layout: where the text says that things lie; None = where they do.
     """
     layout = layout or layout_of(facts)
     views = (layout, layout.mirrored())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-# From how many buildings on a word is used.
+# The least number of buildings for each word.
 _AMOUNTS = (
     (2000, "thousands of"),
     (200, "hundreds of"),
@@ -19,7 +19,7 @@ _AMOUNTS = (
     (10, "about a dozen"),
     (3, "a few"),
 )
-_TROPIC_DEG = 23.44  # between the tropics there are no four seasons to speak of
+_TROPIC_DEG = 23.44  # between the tropics there are no four seasons
 _SEASONS = ("winter", "spring", "summer", "autumn")
 
 
@@ -37,7 +37,7 @@ class Phrasing:
 
 
 def spelled(number: int) -> str:
-    """A count as English prose has it: a word up to ten, figures beyond."""
+    """A count as in English prose: a word up to ten, figures beyond."""
     return _NUMBERS[number] if number < len(_NUMBERS) else f"{number:,}"
 
 

@@ -1,1 +1,1 @@
-"""The built dataset: rows, splits, shards, dataset.json, the card; written whole, opened by everyone."""
+"""The built dataset: rows, splits, shards, dataset.json, the card; written atomically."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.dataset.manifest import CLASSES
+from data.dataset.manifest import CLASSES, added_up
 from data.sources.events import EVENTS
 
 XBD_NOTE = """\
@@ -14,9 +14,8 @@ derived data under the same licence."""
 OTHER_NOTE = "The licence of the source applies to this dataset too."
 
 MASK_RULES = {
-    "centre": "a pixel belongs to the building that contains its centre. For comparison with published scores "
-    "build with "
-    "`--mask-rule xview2`.",
+    "centre": "a pixel belongs to the building that contains its centre. For comparison with published scores, "
+    "build with `--mask-rule xview2`.",
     "xview2": "as the official targets are painted, corners rounded and outlines included.",
 }
 
@@ -86,12 +85,7 @@ def _front_matter(splits: dict[str, Any], from_xbd: bool) -> str:
 
 def event_totals(events: Mapping[str, Any]) -> dict[str, Any]:
     """The counts of every event over all splits."""
-    totals = {}
-    for event, entry in events.items():
-        parts = list(entry["splits"].values())
-        sums = {name: sum(part[name] for part in parts) for name in ("scenes", "patches", "labelled_patches")}
-        totals[event] = sums | {"buildings": {name: sum(part["buildings"][name] for part in parts) for name in CLASSES}}
-    return totals
+    return {event: added_up(entry["splits"].values()) for event, entry in events.items()}
 
 
 def count_cells(part: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The output folder: written beside its place, moved there when whole, never over anything of the user's."""
+"""The output folder: written next to its final place, moved there when complete, never over anything of the user's."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ SHARD = r"\w+-\d{5}-of-\d{5}\.parquet"  # name of a shard and, with an ending, o
 
 
 def check_destination(out: Path, overwrite: bool) -> None:
-    """Stop if building to `out` would touch anything but a dataset of ours that may be overwritten."""
+    """Stop if building to `out` would affect anything but a dataset of ours that may be overwritten."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -41,7 +41,7 @@ def is_ours(name: str) -> bool:
 
 
 def _is_work(name: str) -> bool:
-    """The same of the folder that a build works in."""
+    """The same for the folder that a build works in."""
     folder, _, inside = name.partition("/")
     if folder == "dataset":
         return not inside or is_ours(inside)
@@ -49,16 +49,16 @@ def _is_work(name: str) -> bool:
 
 
 def work_folder(out: Path) -> Path:
-    """Where a build to `out` works: hidden, beside it."""
+    """The hidden folder next to `out` in which a build works."""
     return out.with_name(f".{out.name}.partial")
 
 
 @contextmanager
 def resumable_folder(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Yield a hidden folder beside `out` whose part `dataset` takes the place of `out` at the end.
+    """Yield a hidden folder next to `out` whose subfolder `dataset` becomes `out` at the end.
 
     The folder is locked: a second build to `out` is refused. If anything stops this one, even SIGKILL, the finished
-    shards in `dataset/data` stay for the next run.
+    shards in `dataset/data` are kept for the next run.
     """
     out = real_place(out)
     work = work_folder(out)

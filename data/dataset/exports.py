@@ -1,4 +1,4 @@
-"""The outputs that a build writes on request beside its Parquet shards, made from these."""
+"""The outputs that a build writes on request in addition to its Parquet shards, made from these."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ from data.workers import WorkerPool
 
 
 def export(folder: Path, shards: Sequence[dict[str, Any]], pool: WorkerPool, wanted: Exports) -> dict[str, Any]:
-    """Write what is asked for into the dataset in `folder`; what dataset.json says of it.
+    """Write what is requested into the dataset in `folder`; the entry for dataset.json.
 
-    Made anew by every run, unlike the shards: copying takes a fraction of the time of building.
+    Rewritten by every run, unlike the shards: copying takes a fraction of the time of building.
     """
     found: dict[str, Any] = {}
     for name in (webdataset.FOLDER, geotiff.FOLDER):

@@ -19,7 +19,7 @@ COLUMNS = ["patch_id", "pre", "post", "damage_mask", "transform", "crs_wkt"]
 def write_geotiffs(copy: Copy) -> Copied:
     """Write `PATCH_pre.tif`, `PATCH_post.tif` and `PATCH_damage.tif` of every patch of a shard that has a transform.
 
-    Left out are patches that nothing places on the ground to a pixel.
+    Patches without a georeference accurate to a pixel are left out.
     """
     files, left_out = 0, []
     for row in read_rows(copy.shard, COLUMNS):
@@ -47,7 +47,7 @@ def _write(path: Path, png: bytes, row: dict[str, Any]) -> None:
         "photometric": "RGB" if bands == 3 else "MINISBLACK",
         "compress": "deflate",
     }
-    with MemoryFile() as memory:  # of a full disk GDAL says only that writing has failed
+    with MemoryFile() as memory:  # GDAL reports a full disk only as a failed write
         with memory.open(**profile) as file:
             file.write(np.moveaxis(pixels, -1, 0))
         path.write_bytes(memory.read())

@@ -1,6 +1,7 @@
 """`dataset.json`: what a built dataset was made from, what is in it, and what was left out and why."""
 
 import hashlib
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Tally:
         self.splits: dict[str, str] = {}  # of every scene that has a patch
 
     def reject(self, scene_id: str, reason: str) -> None:
-        """Note a scene that is not in the dataset."""
+        """Record a scene that is not in the dataset."""
         self.quarantine.append({"scene_id": scene_id, "reason": reason})
 
     def add(self, piece: Piece, result: SceneResult) -> None:
@@ -83,26 +84,15 @@ class Tally:
 
     def per_split(self) -> dict[str, dict[str, Any]]:
         """The events' counts added up per split."""
-        splits = {split: _no_counts() for split in SPLITS}
-        for entry in self.events.values():
-            for split, part in entry["splits"].items():
-                total = splits[split]
-                for name in ("scenes", "patches", "labelled_patches"):
-                    total[name] += part[name]
-                for name in CLASSES:
-                    total["buildings"][name] += part["buildings"][name]
-        return {split: total for split, total in splits.items() if total["scenes"]}
+        events = [entry["splits"] for entry in self.events.values()]
+        by_split = {split: [parts[split] for parts in events if split in parts] for split in SPLITS}
+        return {split: added_up(parts) for split, parts in by_split.items() if parts}
 
 
 def describe(
-    tally: Tally,
-    settings: dict[str, Any],
-    shards: list[dict[str, Any]],
-    release: Release,
-    seen: Survey,
-    folder: Path,
+    tally: Tally, settings: dict[str, Any], shards: list[dict[str, Any]], release: Release, seen: Survey, folder: Path
 ) -> dict[str, Any]:
-    """The content of dataset.json, of the shards in `folder`.
+    """The content of dataset.json for the shards in `folder`.
 
     No dates and no output path: the same source gives the same bytes.
     """
@@ -143,6 +133,12 @@ def describe(
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """Write dataset.json."""
     (folder / FILE_NAME).write_text(as_json(content, 2), encoding="utf-8")
+
+
+def added_up(parts: Collection[Mapping[str, Any]]) -> dict[str, Any]:
+    """The counts of several parts of a dataset together."""
+    sums = {name: sum(part[name] for part in parts) for name in ("scenes", "patches", "labelled_patches")}
+    return sums | {"buildings": {name: sum(part["buildings"][name] for part in parts) for name in CLASSES}}
 
 
 def _no_counts() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What must be in a dataset.json for it to be read: what every reader needs, and what the report shows besides."""
+"""What a dataset.json must contain to be read: what every reader needs, and what the report shows as well."""
 
 # ruff: noqa: UP013  # a score of small shapes, one a line
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ Line = TypedDict("Line", {"id": str, "line": Count, "why": NotRequired[str]})
 
 
 class Format(TypedDict, total=False):
-    """For knowing whose file it is."""
+    """For recognising the file."""
 
     format: Any
     format_version: Any

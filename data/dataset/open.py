@@ -26,7 +26,7 @@ def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> dat
     Args:
         folder: the built dataset.
         split: of it.
-        leave_out: events whose patches are left out, and with them those of events known to share their ground.
+        leave_out: events whose patches are left out, together with events known to share their ground.
     """
     manifest, where = read_manifest(folder), f"{folder}, split {split}"
     files = [str(folder / shard["file"]) for shard in manifest["shards"] if shard["split"] == split]
@@ -40,7 +40,7 @@ def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> dat
     escaped = {split: [glob.escape(file) for file in files]}
     try:
         dataset = datasets.load_dataset("parquet", data_files=escaped, split=split)
-    except Exception as error:  # a shard that is damaged leads to many kinds
+    except Exception as error:  # a damaged shard raises many kinds
         if isinstance(error, OSError) and error.errno:
             raise DataError(
                 f"{folder}: could not be opened through the cache of datasets in {datasets.config.HF_DATASETS_CACHE} "
@@ -74,17 +74,17 @@ def _without(dataset: datasets.Dataset, leave_out: Sequence[str], events: Collec
 
 
 def fingerprint(folder: Path) -> str:
-    """What identifies the content of a built dataset, wherever it lies: sha256 over its shards."""
+    """Identifies the content of a built dataset, wherever it is: sha256 over its shards."""
     return str(read_manifest(folder)["fingerprint"])
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What dataset.json says for opening a split, or say what `folder` is instead of a built dataset."""
+    """The fields of dataset.json needed to open a split; stops if `folder` is not a built dataset."""
     return described(folder, MANIFEST)
 
 
 def described(folder: Path, schema: TypeAdapter[M]) -> M:
-    """The same for what another schema needs."""
+    """The same for the fields of another schema."""
     if not folder.is_dir():
         raise DataError(f"dataset {folder} does not exist. Build it: pre2post build --source RELEASE --out {folder}")
     path = folder / FILE_NAME
@@ -93,7 +93,7 @@ def described(folder: Path, schema: TypeAdapter[M]) -> M:
     try:
         manifest = read_document(path, schema, ADVICE)
     except DataError:
-        _check_format(path, read_document(path, FORMAT_FIELDS, ADVICE))  # of what is not ours, that is to be said
+        _check_format(path, read_document(path, FORMAT_FIELDS, ADVICE))  # a file that is not ours is reported as such
         raise
     _check_format(path, manifest)
     check_event_names(manifest["events"], str(path))

@@ -1,8 +1,8 @@
-"""The pieces of a build: a shard each, finished one after the other, and used again by the run after a stopped one.
+"""The pieces of a build: one shard each, finished one after the other, and reused after an interruption.
 
-A piece is a shard in `dataset/data` and a record in `records`, which is written last: no record, no piece. Its key
-says what the shard was made from: the source files, the options, our code. A shard whose key or content differs is
-built anew.
+A piece is a shard in `dataset/data` and a record in `records`, which is written last: without it the piece does not
+count. Its key identifies what the shard was made from: the source files, the options, our code. A shard whose key or
+content differs is rebuilt.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from data.workers import WorkerPool
 
 SCENES_PER_SHARD = 64  # about 350 MB of xBD
 
-# What is read back of a finished shard: all but pictures, captions and polygons.
+# What is read back from a finished shard: all but pictures, captions and polygons.
 COLUMNS = [
     "patch_id",
     "scene_id",
@@ -69,16 +69,11 @@ class Outcome:
 
     def shard(self) -> dict[str, Any]:
         """For dataset.json."""
-        return {
-            "split": self.piece.split,
-            "file": self.piece.file,
-            "rows": self.rows,
-            "sha256": self.sha256,
-        }
+        return {"split": self.piece.split, "file": self.piece.file, "rows": self.rows, "sha256": self.sha256}
 
 
 def plan(tasks: Sequence[SceneTask], splits: dict[str, str], captions_sha256: str) -> list[Piece]:
-    """Cut the tasks, which stand in the order of their splits, into pieces."""
+    """Divide the tasks, which are in the order of their splits, into pieces."""
     code, pieces = f"{_code()} {captions_sha256}", []
     for split in dict.fromkeys(splits[task.scene.scene_id] for task in tasks):
         members = [task for task in tasks if splits[task.scene.scene_id] == split]
@@ -90,13 +85,13 @@ def plan(tasks: Sequence[SceneTask], splits: dict[str, str], captions_sha256: st
 
 
 def unfinished(work: Path, pieces: Sequence[Piece]) -> list[Piece]:
-    """The pieces that are not in `work` yet; what this build will not use is removed from it."""
+    """The pieces that are not in `work` yet; what this build will not reuse is removed."""
     (work / "dataset" / "data").mkdir(parents=True, exist_ok=True)
     records = work / "records"
     records.mkdir(exist_ok=True)
     _remove_others(work, pieces)
     found = {path.stem for path in records.iterdir()}
-    checked = tqdm(pieces, "checking what is there", unit="shard", disable=not found, leave=False)
+    checked = tqdm(pieces, "checking finished shards", unit="shard", disable=not found, leave=False)
     return [piece for piece in checked if piece.name not in found or not _is_whole(work, piece)]
 
 
@@ -110,14 +105,14 @@ def build_pieces(
     """Build pieces, one after the other.
 
     Args:
-        work: the folder of `unfinished`.
+        work: the folder as for `unfinished`.
         pieces: to build.
         pool: of workers.
         finish: completes the rows of a scene.
         done: scenes that an earlier run has built, where the bar begins; None = no bar.
     """
     tasks = [task for piece in pieces for task in piece.tasks]
-    # Closed on errors too, which would else be printed behind the bar.
+    # Closed on errors too, which would otherwise be printed after the bar.
     before, quiet = done or 0, done is None
     with tqdm(desc="building", total=before + len(tasks), initial=before, unit="scene", disable=quiet) as bar:
         results = _counted(pool.map(build_scene, tasks), bar)
@@ -154,8 +149,8 @@ def read_piece(work: Path, piece: Piece, more: Sequence[str] = ()) -> Outcome:
         for row in pq.ParquetFile(work / "dataset" / "data" / piece.name).read([*COLUMNS, *more]).to_pylist():
             rows[row["scene_id"]].append(row)
     results = [
-        SceneResult(task.scene, rows[task.scene.scene_id], **told)
-        for task, told in zip(piece.tasks, record["scenes"], strict=True)
+        SceneResult(task.scene, rows[task.scene.scene_id], **fields)
+        for task, fields in zip(piece.tasks, record["scenes"], strict=True)
     ]
     return Outcome(piece, record["rows"], record["sha256"], results)
 
@@ -171,7 +166,7 @@ def _is_whole(work: Path, piece: Piece) -> bool:
 
 
 def _remove_others(work: Path, pieces: Sequence[Piece]) -> None:
-    """Leftovers that this build will not write over itself."""
+    """Remove leftovers that this build will not overwrite."""
     names = {piece.name for piece in pieces}
     for path in [*(work / "dataset" / "data").iterdir(), *(work / "records").iterdir()]:
         if re.fullmatch(rf"({SHARD})(\.json)?", path.name) and path.name.removesuffix(".json") not in names:
@@ -183,7 +178,7 @@ def _record_path(work: Path, piece: Piece) -> Path:
 
 
 def _key(tasks: tuple[SceneTask, ...], code: str) -> str:
-    """What the bytes of a shard depend on; of a source file its size and time of change stand for the content."""
+    """What the bytes of a shard depend on; the size and modification time of a source file represent its content."""
     stamps = [_stamp(path) for task in tasks for path in task.scene.files()]
     return hashlib.sha256(f"{code}\n{tasks!r}\n{stamps}".encode()).hexdigest()
 

@@ -1,7 +1,7 @@
 """The processes of one build, on one machine or on many that share a disk: `accelerate launch -m launch.cli build ...`.
 
-A launcher tells each its number in the environment. The first looks at the source and writes what is of the whole
-dataset; every one builds its share of the shards.
+A launcher passes each its index in the environment. The first reads the source and writes what belongs to the whole
+dataset; each builds its share of the shards.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import TypeVar
 from data.errors import DataError
 
 Item = TypeVar("Item")
-PATIENCE = timedelta(days=7)  # of whoever is done first
+PATIENCE = timedelta(days=7)  # of the processes that finish first
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Processes:
         return self.index == 0
 
     def share(self, items: Sequence[Item] = ()) -> list[Item]:
-        """This process's share of what the first has; the others have nothing to give.
+        """This process's share of the first one's items; the others pass none.
 
         Raises:
             DataError: the first has ended before.
         """
-        told = [list(items)]
+        shared = [list(items)]
         if self.number > 1:
             from accelerate.utils import broadcast_object_list
 
-            self._together(lambda: broadcast_object_list(told))
-        return told[0][self.index :: self.number]
+            self._together(lambda: broadcast_object_list(shared))
+        return shared[0][self.index :: self.number]
 
     def wait(self) -> None:
         """Until every process is here.
@@ -55,7 +55,7 @@ class Processes:
     def _together(self, act: Callable[[], object]) -> None:
         try:
             act()
-        except RuntimeError as error:  # gloo has none of its own for a lost connection
+        except RuntimeError as error:  # gloo has no error class of its own for a lost connection
             raise DataError(
                 f"process {self.index}: another process of this build has ended; its message says why. What is "
                 "finished is kept: the same command continues from there."

@@ -50,7 +50,7 @@ class Cut:
     mask_rule: MaskRule
 
     def __post_init__(self) -> None:
-        """Stop on a size that no network takes."""
+        """Stop on a size that no network accepts."""
         check_size(self.size)
 
 
@@ -61,7 +61,7 @@ class SceneTask:
     scene: SceneFiles
     event: EventSurvey
     cut: Cut
-    history: bool  # whether rows have the columns HISTORY: they have if any scene of the dataset has images
+    history: bool  # whether rows have the columns HISTORY, as they do if any scene of the dataset has images
 
 
 @dataclass
@@ -73,7 +73,7 @@ class SceneResult:
     digests: dict[str, str] = field(default_factory=dict)  # sha256 per source file
     left_out: list[tuple[str, str]] = field(default_factory=list)  # patches below the wanted quality, and why
     quarantine: str = ""  # why the scene cannot be used; "" if it can
-    remarks: list[str] = field(default_factory=list)  # what its user should know of a scene that is built
+    remarks: list[str] = field(default_factory=list)  # what the user should know about a scene that is built
     margin_buildings: int = 0  # counted by no patch
     repaired_polygons: int = 0
     dropped_polygons: int = 0
@@ -100,7 +100,7 @@ class _Scene:
 
 
 def build_scene(task: SceneTask) -> SceneResult:
-    """Build all rows of a scene, or say why it is quarantined."""
+    """Build all rows of a scene, or record why it is quarantined."""
     result = SceneResult(task.scene)
     try:
         scene = _decode(task, result)
@@ -112,7 +112,7 @@ def build_scene(task: SceneTask) -> SceneResult:
 
 
 def _read_labels(scene: SceneFiles, result: SceneResult) -> dict[Phase, Label]:
-    """The labels; and the digests of the scene's files, but of no raster that is too large to be read whole."""
+    """The labels; and the digests of the scene's files, except rasters that are too large to be read whole."""
     contents = {}
     for role, path in scene.roles().items():
         if path in scene.label_files():
@@ -154,7 +154,7 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
     mask = read.damage
     if "post" in labels:
         mask = damage_mask(labels["post"].buildings, height, width, task.cut.mask_rule)
-    told = (files.disaster_type, *(label.disaster_type for label in labels.values()), task.event.disaster_type)
+    types = (files.disaster_type, *(label.disaster_type for label in labels.values()), task.event.disaster_type)
     return _Scene(
         files=files,
         pair=pair,
@@ -164,7 +164,7 @@ def _decode(task: SceneTask, result: SceneResult) -> _Scene:
         cover=None if read.cover is None else move_cover(read.cover, pair.moved),
         post_again=read.post_again,
         location=locate(fit.affine, width, height) if fit and exact else scene_place(files)[0] or task.event.location,
-        disaster_type=next((word for word in told if word), ""),
+        disaster_type=next((word for word in types if word), ""),
         captions=task.cut.captions,
         history=read.history if task.history else None,
     )
@@ -243,14 +243,13 @@ def _classes(inside: list[PatchBuilding]) -> dict[str, int]:
 
 
 def _caption_facts(scene: _Scene, window: Window, inside: list[PatchBuilding], patch_id: str) -> CaptionFacts:
-    event = replace(
-        describe_event(scene.files.event, scene.disaster_type), disaster_type=scene.disaster_type
-    )  # the label's word wins over the table's
+    event = describe_event(scene.files.event, scene.disaster_type)
+    event = replace(event, disaster_type=scene.disaster_type)  # the label's word wins over the table's
     facts = caption_facts(patch_id, event, scene.labels, scene.location, window, inside)
-    told: dict[Phase, Capture] = {
+    unlabelled: dict[Phase, Capture] = {
         phase: Capture(day=day) for phase in PHASES if phase not in scene.labels and (day := _day(scene, phase))
     }
-    return replace(facts, captures={**facts.captures, **told})
+    return replace(facts, captures={**facts.captures, **unlabelled})
 
 
 def _sensor(scene: _Scene, phase: Phase) -> Row:
@@ -264,9 +263,9 @@ def _building(placed: PatchBuilding) -> Row:
 
 
 def _day(scene: _Scene, phase: Phase) -> date | None:
-    """When an image was taken: as a manifest says, else as the label says."""
-    told = scene.files.pre_date if phase == "pre" else scene.files.post_date
-    return told or (scene.labels[phase].capture_date if phase in scene.labels else None)
+    """When an image was taken: according to the manifest, else to the label."""
+    stated = scene.files.pre_date if phase == "pre" else scene.files.post_date
+    return stated or (scene.labels[phase].capture_date if phase in scene.labels else None)
 
 
 def _place(scene: _Scene, window: Window) -> Row:

@@ -1,6 +1,7 @@
 """Parquet shards: written whole or not at all."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,9 @@ def write_shard(path: Path, rows: Iterable[dict[str, Any]], partial: Path) -> in
             writer.write_table(pa.Table.from_pylist(group, schema=writer.schema))
             count += len(group)
     except BaseException:
-        _let_go(writer)
+        with suppress(OSError):  # the disk is full; the first error is the one to show
+            if writer is not None:
+                writer.close()
         raise
     if writer is not None:
         writer.close()
@@ -45,7 +48,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Copied:
-    """What was written of a shard."""
+    """What was written from a shard."""
 
     number: int
     left_out: list[str]  # patch ids
@@ -55,11 +58,3 @@ def read_rows(shard: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
     """The rows of a shard, a few in memory at a time."""
     for batch in pq.ParquetFile(shard).iter_batches(16, columns=columns):
         yield from batch.to_pylist()
-
-
-def _let_go(writer: pq.ParquetWriter | None) -> None:
-    if writer is not None:
-        try:
-            writer.close()
-        except OSError:
-            pass  # the disk is full; the first error is the one to show

@@ -1,7 +1,7 @@
-"""Which scenes train, which validate, which test. Whole scenes only: patches of a scene never part.
+"""Which scenes are for training, validation and test. Whole scenes only: patches of a scene stay together.
 
-`scene` and `event` keep scenes that share ground in one split. `official` splits and named events stay as they are
-asked for; `data/quality/leaks.py` names what they share.
+`scene` and `event` keep scenes that share ground in one split. `official` splits and named events stay as requested;
+`data/quality/leaks.py` reports what they share.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def assign_splits(scenes: Sequence[SceneFiles], rule: SplitRule, overlaps: Seque
         return {scene.scene_id: _OFFICIAL[scene.official_split] for scene in scenes}
     pairs = [(one, other) for one, other, _ in overlaps]
     if rule.split_by == "scene":
-        # The hash of the first raster decides for all that hang together; parts of one raster never part.
+        # The hash of the first raster decides for all that are connected; parts of one raster stay together.
         whole_of = {scene.scene_id: scene.whole_id for scene in scenes}
         wholes = sorted(set(whole_of.values()))
         firsts = groups(wholes, [(whole_of[one], whole_of[other]) for one, other in pairs])
@@ -54,7 +54,7 @@ def hash_fraction(name: str, seed: int) -> float:
 
 
 def same_ground(events: Mapping[str, int], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Map every event to one that stands for its ground: those known to share it, and those whose scenes overlap."""
+    """Map every event to one that represents its ground: those known to share it, and those whose scenes overlap."""
     known = [(event, SAME_GROUND[event]) for event in events if SAME_GROUND.get(event) in events]
     return groups(list(events), [*known, *pairs])
 
@@ -62,7 +62,7 @@ def same_ground(events: Mapping[str, int], pairs: Sequence[tuple[str, str]]) -> 
 def split_events(
     scenes_per_event: Counter[str], labelled: set[str], seed: int, grounds: Mapping[str, str]
 ) -> dict[str, str]:
-    """Hold out whole grounds: about a sixth of the scenes to test, and of 3 grounds or more fewer to validation.
+    """Hold out whole grounds: about a sixth of the scenes for test, and with 3 grounds or more a few for validation.
 
     Labelled events come first: a held-out event without known damage cannot be scored. The test does not take all
     grounds that are small enough to validate on.
@@ -110,5 +110,5 @@ def _take(candidates: list[str], sizes: Counter[str], split: str) -> list[str]:
         if held < least * total and held + sizes[ground] <= most * total and len(taken) < len(candidates) - 1:
             taken.append(ground)
             held += sizes[ground]
-    # Every event is bigger than the share: one must go all the same, the smallest.
+    # Every event is larger than the share: one must be held out nevertheless, the smallest.
     return taken or [min(candidates, key=lambda ground: sizes[ground])]

@@ -89,7 +89,7 @@ def _exports(exports: dict[str, Any]) -> list[str]:
 
 
 def polygon_words(polygons: dict[str, int]) -> str:
-    """What became of the odd ones."""
+    """How many were repaired or left out."""
     words = f"{polygons['repaired']:,} repaired, {polygons['dropped']:,} without area left out"
     other = polygons.get("no_building", 0)  # older datasets do not say
     return f"{words}, {other:,} that are no buildings left out" if other else words

@@ -31,9 +31,9 @@ _SUBTYPES = {value: name for name, value in DAMAGE_VALUES.items()}
 
 
 def write_tar(copy: Copy) -> Copied:
-    """Write the patches of a Parquet shard into `FOLDER` as a tar; without any sample, no tar.
+    """Write the patches of a Parquet shard into `FOLDER` as a tar; without samples, no tar.
 
-    Left out are patches whose two labels do not say what DiffusionSat needs.
+    Patches whose two labels lack what DiffusionSat needs are left out.
     """
     path = copy.folder / f"{copy.shard.stem}.tar"
     samples, left_out = 0, []
@@ -56,9 +56,8 @@ def write_tar(copy: Copy) -> Copied:
 
 def sample(row: dict[str, Any]) -> dict[str, bytes]:
     """The four files of a patch by their extension."""
-    files = {f"{phase}-input.npy": _npy(row[phase]["bytes"]) for phase in ("pre", "post")}
-    files |= {f"{phase}-metadata.json": as_json(label(row, phase), None).encode() for phase in ("pre", "post")}
-    return files
+    images = {f"{phase}-input.npy": _npy(row[phase]["bytes"]) for phase in ("pre", "post")}
+    return images | {f"{phase}-metadata.json": as_json(label(row, phase), None).encode() for phase in ("pre", "post")}
 
 
 def label(row: dict[str, Any], phase: Phase) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def label(row: dict[str, Any], phase: Phase) -> dict[str, Any]:
     for building in row["buildings"]:
         polygon = shapely.from_wkt(building["wkt"])
         if polygon.is_empty:
-            continue  # only the centroid of a bent building lies here
+            continue  # only the centroid of a concave building lies here
         properties = {"feature_type": "building", "uid": building["uid"]}
         if phase == "post" and building["damage"]:
             properties["subtype"] = _SUBTYPES[building["damage"]]

@@ -25,7 +25,7 @@ def with_mask(pixels: Pixels, classes: Pixels) -> Pixels:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a network is shown of a patch."""
+    """The input that a network gets for a patch."""
 
     channels: int = 3
     with_mask: Callable[[Pixels, Pixels], Pixels] | None = None  # pixels and damage mask -> all; None = pixels alone
@@ -56,7 +56,7 @@ CONDITIONS = {  # the values of model.condition
 
 
 def condition_of(trained: str, condition: str) -> Condition:
-    """Of what is trained and its `model.condition`, which is that of the ControlNet."""
+    """Given what is trained and `model.condition`, which applies to a ControlNet."""
     if "controlnet" in trained:
         return CONDITIONS[condition]
     return CONDITIONS["latents" if trained == "lora+concat" else "pixels"]
@@ -69,7 +69,7 @@ def shown_sequence(row: Mapping[str, Any], images: int, resolution: int) -> NDAr
 
 
 def newest(history: Sequence[Any] | None, count: int) -> list[Any]:
-    """The last of a list that begins with the oldest, in the other order."""
+    """The last `count` of a list that begins with the oldest, newest first."""
     return list(history or [])[::-1][:count]
 
 
@@ -89,12 +89,12 @@ def shown_metadata(natural: Sequence[float], size: int, resolution: int) -> list
     Args:
         natural: METADATA_FIELDS in natural units, NaN = unknown; as in the dataset.
         size: side of the patch, px.
-        resolution: side that it is shown at, px.
+        resolution: side that it is resized to, px.
     """
     gsd = METADATA_FIELDS.index("gsd")
     return [value * size / resolution if field == gsd else value for field, value in enumerate(natural)]
 
 
 def undamaged(mask: Image.Image) -> Image.Image:
-    """The damage mask of the same place before the event: every building stands."""
+    """The damage mask of the same place before the event: every building is intact."""
     return Image.fromarray((np.array(mask) > 0).astype(np.uint8))

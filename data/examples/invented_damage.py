@@ -1,7 +1,7 @@
 """Invented damage for known footprints: what a disaster might have done to the buildings of a place.
 
 Each patch has a disaster of its own: a force that changes evenly across it, from nothing to total, so that neighbours
-fare alike and all four classes are about as frequent, which they are not in real events.
+fare alike and all four classes are about equally frequent, unlike in real events.
 """
 
 from collections.abc import Mapping
@@ -39,10 +39,10 @@ def invent_classes(centres: NDArray[np.float64], size: int, rng: np.random.Gener
 
 
 def invented_damage(row: Mapping[str, Any], rng: np.random.Generator) -> tuple[NDArray[np.uint8], str] | None:
-    """A damage mask for the footprints of a dataset row, and the `short` caption that says the same.
+    """A damage mask for the footprints of a dataset row, and the matching `short` caption.
 
     Args:
-        row: with buildings, size, event, disaster_type; damage labels are not looked at.
+        row: with buildings, size, event, disaster_type; damage labels are ignored.
         rng: decides everything.
 
     Returns:
@@ -53,10 +53,8 @@ def invented_damage(row: Mapping[str, Any], rng: np.random.Generator) -> tuple[N
     polygons = polygons_of(row)
     centres = shapely.get_coordinates(shapely.centroid(polygons))
     names = invent_classes(centres, row["size"], rng)
-    shapes = sorted(zip((DAMAGE_VALUES[name] for name in names), polygons, strict=True), key=lambda shape: shape[0])
-    mask = rasterize(
-        [(polygon, value) for value, polygon in shapes], out_shape=(row["size"], row["size"]), fill=0, dtype="uint8"
-    )
+    shapes = sorted(zip(polygons, (DAMAGE_VALUES[name] for name in names), strict=True), key=lambda shape: shape[1])
+    mask = rasterize(shapes, out_shape=(row["size"], row["size"]), fill=0, dtype="uint8")
     counted = [name for name, building in zip(names, row["buildings"], strict=True) if building["counted"]]
     facts = CaptionFacts(
         event=describe_event(row["event"] or "", row["disaster_type"] or ""),

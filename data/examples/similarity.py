@@ -4,7 +4,7 @@ MSE    mean squared difference of pixel values in [0, 1], over pixels and channe
        that a patch with a small changed area weighs little.
 PSNR   -10 log10(MSE) in dB. Summary: mean over patches, as is usual.
 SSIM   structural similarity (Wang et al. 2004) with their 11 x 11 Gaussian window, mean over channels. The 5 px at the
-       edge of the image, where the window hangs over, do not count. Summary: mean over patches.
+       edge of the image, where the window extends beyond it, do not count. Summary: mean over patches.
 """
 
 import math

@@ -1,6 +1,8 @@
-"""Encode the images of patches."""
+"""Encode images for datasets and for pages."""
 
+import base64
 import io
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +12,15 @@ from PIL import Image
 PNG_COMPRESS_LEVEL = 3
 
 
+def data_uri(pixels: NDArray[np.uint8], kind: Literal["png", "jpeg"], **settings: int) -> str:
+    """The source of an image that is embedded in HTML; `settings` as of Pillow."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=kind, **settings)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """PNG bytes of an RGB or grey array, with no other chunk than the pixels need."""
+    """PNG bytes of an RGB or grey array, with only the chunks that the pixels need."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", compress_level=PNG_COMPRESS_LEVEL)
     return buffer.getvalue()

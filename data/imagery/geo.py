@@ -1,6 +1,6 @@
 """Where a scene lies: an affine map from scene pixels to degrees, fitted to the label polygons, or a GeoTIFF's own map.
 
-xBD gives every polygon twice, in pixels (`xy`) and in degrees (`lng_lat`). Over one scene the map between the two
+xBD lists every polygon twice, in pixels (`xy`) and in degrees (`lng_lat`). Over one scene the map between the two
 is affine to about 0.02 px. Pixel coordinates are rasterio's: (0, 0) is the outer corner of the top-left pixel.
 """
 
@@ -58,7 +58,7 @@ class Location:
     crs_wkt: str = WGS84_WKT  # what `affine` maps to
 
 
-SAME_SIZE = 1.25  # largest over smallest pixel of one sensor's images, which depends on how far aside it looks
+SAME_SIZE = 1.25  # largest over smallest pixel of one sensor's images, which depends on the off-nadir angle
 UNKNOWN = Location("unknown", math.nan, math.nan, math.nan, None)
 
 
@@ -83,7 +83,7 @@ def to_degrees(crs_wkt: str, xs: Sequence[float], ys: Sequence[float]) -> tuple[
 
 
 def fit_georeference(control_points: NDArray[np.float64]) -> Georeference | None:
-    """Least-squares affine map through (x, y, lon, lat) points; None where they do not fix one."""
+    """Least-squares affine map through (x, y, lon, lat) points; None where they do not determine one."""
     if len(control_points) < 3:
         return None
     # Centred, so that degrees keep their last digits in the normal equations.
@@ -131,7 +131,7 @@ def pixel_size_m(affine: Affine, lat: float) -> float:
 
 
 def window_affine(affine: Affine, row: int, col: int) -> Affine:
-    """The affine map of a window whose top-left corner stands at (col, row) of the scene."""
+    """The affine map of a window whose top-left corner is at (col, row) of the scene."""
     a, b, c, d, e, f = affine[:6]
     return Affine(a, b, a * col + b * row + c, d, e, d * col + e * row + f)
 
@@ -154,7 +154,7 @@ def locate_raster(affine: Affine, crs_wkt: str, width: int, height: int) -> Loca
     if (degrees := to_degrees(crs_wkt, xs, ys)) is None:
         return None
     lons, lats = degrees
-    east = (np.array([lons[2] - lons[1], lons[4] - lons[3]]) + 180) % 360 - 180  # over the date line the short way
+    east = (np.array([lons[2] - lons[1], lons[4] - lons[3]]) + 180) % 360 - 180  # the short way across the date line
     north = np.array([lats[2] - lats[1], lats[4] - lats[3]])
     (a, b), (d, e) = east / (width, height), north / (width, height)
     size = pixel_size_m(Affine(a, b, 0, d, e, 0), lats[0])

@@ -27,13 +27,13 @@ UNASSESSABLE = DAMAGE_VALUES["un-classified"]
 SAME_PX = 0.01  # grids that differ by less are one
 WARP_TOLERANCE_PX = 0.01  # of the approximated coordinate transformation
 CONTROL_PX = 1.0  # ground control points that lie farther from one affine map call for a rectification
-NO_NAME = CRS.from_wkt('LOCAL_CS["",UNIT["",1]]')  # of a world file, which says no CRS; compared by `is`
+NO_NAME = CRS.from_wkt('LOCAL_CS["",UNIT["",1]]')  # of a world file, which names no CRS; compared by `is`
 _EDGE_STEPS = np.linspace(0, 1, 22)  # the edges of a raster are curves in another CRS
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels of an image lie."""
+    """Where the pixels of an image lie on the ground."""
 
     width: int
     height: int
@@ -101,13 +101,13 @@ def on_grid(dataset: DatasetReader, path: Path, grid: Grid, *, classes: bool = F
 
 
 def covered(dataset: DatasetReader, path: Path, grid: Grid) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) px of the smallest box on `grid` that holds all of the file; empty if it is beside."""
+    """(top, left, bottom, right) px of the smallest box on `grid` that contains the file; stops if they do not meet."""
     own = grid_of(dataset, path)
     return (0, 0, grid.height, grid.width) if _is_on(own, path, grid) else _covered(own, path, grid)
 
 
 def unplaced(dataset: DatasetReader, path: Path, grid: Grid) -> str:
-    """The remark on a file taken as aligned pixel by pixel though it or `grid` has coordinates; "" without."""
+    """The remark on a file assumed to be aligned pixel by pixel though it or `grid` has coordinates; "" for none."""
     own = grid_of(dataset, path)
     if _one_map(own, grid) or (own.crs is None and grid.crs is None):
         return ""
@@ -117,8 +117,7 @@ def unplaced(dataset: DatasetReader, path: Path, grid: Grid) -> str:
     )
     return (
         f"{path.name} has {mine}, the pre image {pre}: they are assumed to be aligned pixel by pixel. If not, "
-        f"write both "
-        "as GeoTIFFs with a CRS and a transform (gdal_translate -a_srs ... -a_ullr ...)."
+        "write both as GeoTIFFs with a CRS and a transform (gdal_translate -a_srs ... -a_ullr ...)."
     )
 
 
@@ -176,5 +175,5 @@ def _apply(
     affine: Affine, xs: NDArray[np.float64], ys: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     a, b, c, d, e, f = affine[:6]
-    with np.errstate(invalid="ignore", over="ignore"):  # what has no place in a CRS is infinite
+    with np.errstate(invalid="ignore", over="ignore"):  # what is outside the domain of a CRS is infinite
         return a * xs + b * ys + c, d * xs + e * ys + f

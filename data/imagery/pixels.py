@@ -1,4 +1,4 @@
-"""The one way in which images get the side that a base was made for."""
+"""The one way in which images are resized to the resolution of a base."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,8 @@ from PIL import Image
 def resize_rgb(image: Image.Image, resolution: int) -> NDArray[np.uint8]:
     """An image as (resolution, resolution, 3) uint8 RGB.
 
-    Whole-number reduction is the mean of each block (BOX), anything else LANCZOS. An image that has the size already
-    keeps its pixels.
+    Reduction by a whole number takes the mean of each block (BOX), anything else LANCZOS. An image of this size keeps
+    its pixels.
     """
     image = image.convert("RGB")
     if image.size != (resolution, resolution):

@@ -1,4 +1,4 @@
-"""Read 8- and 16-bit PNG and GeoTIFF files by windows: never more of a file than is asked for."""
+"""Read 8- and 16-bit PNG and GeoTIFF files by windows: never more of a file than is requested."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 DRIVERS = {".png": "PNG", ".tif": "GTiff", ".tiff": "GTiff"}  # GDAL has a hundred, some of which fetch other files
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)  # rasterio turns most of GDAL's errors into its own, not all
 DTYPES = ("uint8", "uint16", "int16")
-CACHE_BYTES = 64 << 20  # of decoded blocks; GDAL would take a twentieth of the machine
+CACHE_BYTES = 64 << 20  # of decoded blocks; GDAL would take a twentieth of the machine's memory
 MOST_PNG_PX = 8192 * 8192  # a PNG has no windows: reaching its last row means to decode all of it
 MOST_BLOCK_BYTES = 256 << 20  # a block is the least that can be read of a GeoTIFF
 ALPHA_SAMPLES = 4  # along each axis
@@ -48,7 +48,7 @@ def parse_bands(text: str) -> Bands:
 def open_quietly(name: Path | str, drivers: Sequence[str]) -> DatasetReader:
     """The file, opened by one of these GDAL drivers only; no warning if it has no georeference."""
     with warnings.catch_warnings(), rasterio.Env():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # no PNG has
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # no PNG has one
         return DatasetReader(name, driver=list(drivers))  # rasterio.open takes one driver only
 
 
@@ -63,14 +63,20 @@ def opened(path: Path) -> Iterator[DatasetReader]:
         _check_png(path)
     # Without listing the folder at every open: it may hold 20 000 files.
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
-        with _open(path, driver) as dataset:
+        try:
+            dataset = open_quietly(path, [driver])
+        except (*GDAL_ERRORS, UnicodeEncodeError) as error:
+            raise DataError(
+                f"{path}: cannot be opened ({error}). Truncated or not a {driver}: fetch it again."
+            ) from None
+        with dataset:
             _check_size(dataset, path)
             yield dataset
 
 
 @contextmanager
 def opened_image(path: Path) -> Iterator[DatasetReader]:
-    """As `opened`, but an alpha band that is no mask is a band like any other."""
+    """As `opened`, but an alpha band that is not a mask is treated as an ordinary band."""
     with opened(path) as dataset:
         if ColorInterp.alpha not in dataset.colorinterp or alpha_is_mask(dataset, path):
             yield dataset
@@ -103,7 +109,7 @@ def read_rgb(view: View, path: Path, bands: Bands, region: Region | None = None)
     check_bands(view, path, bands)
     height, width = (int(region.height), int(region.width)) if region else view.shape
     pixels = np.empty((height, width, 3), view.dtypes[bands[0] - 1])
-    # As files hold them: band by band, and turned round afterwards, takes half as long again.
+    # In the order of the files: read band by band and transposed afterwards, it would take half as long again.
     _read(view, path, list(bands), region, pixels.transpose(2, 0, 1))
     return pixels, _valid(view, path, bands, region, (height, width))
 
@@ -123,16 +129,15 @@ def check_mask(dataset: DatasetReader, path: Path) -> None:
 
 
 def is_one_bit(dataset: DatasetReader) -> bool:
-    """Whether the first band holds 0 and 1 only: GDAL reads it as bytes all the same."""
+    """Whether the first band holds 0 and 1 only: GDAL reads it as bytes nevertheless."""
     return bool(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1")
 
 
 def check_bands(view: View, path: Path, bands: Bands) -> None:
-    """Stop on a file that has not the three bands, or no whole numbers of 8 or 16 bits in them."""
+    """Stop on a file that lacks one of the three bands, or whose values are not integers of 8 or 16 bits."""
     if view.count < max(bands):
         wanted = ",".join(str(band) for band in bands)
-        palette = ColorInterp.palette in view.colorinterp
-        if palette:
+        if ColorInterp.palette in view.colorinterp:
             advice = "Expand its colour table: gdal_translate -expand rgb"
         elif view.count == 1:
             advice = (
@@ -150,16 +155,6 @@ def check_bands(view: View, path: Path, bands: Bands) -> None:
             )
         if meaning == ColorInterp.alpha:
             raise DataError(f"{path}: band {band} is its transparency, not a colour. Choose others with --bands.")
-
-
-@contextmanager
-def _open(path: Path, driver: str) -> Iterator[DatasetReader]:
-    try:
-        dataset = open_quietly(path, [driver])
-    except (*GDAL_ERRORS, UnicodeEncodeError) as error:
-        raise DataError(f"{path}: cannot be opened ({error}). Truncated or not a {driver}: fetch it again.") from None
-    with dataset:
-        yield dataset
 
 
 def _check_png(path: Path) -> None:

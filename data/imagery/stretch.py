@@ -33,7 +33,7 @@ def joint_range(images: Sequence[NDArray[Any]], valid: Sequence[Mask]) -> Range:
 def check_collar(path: Path, images: Sequence[NDArray[Any]], valid: Sequence[Mask]) -> None:
     """Stop where one extreme value fills a part of a file in all bands, far from all others: no data without a tag.
 
-    Beside a collar of 65535 the ground would get six grey levels.
+    With a collar of 65535 the ground would be left with six grey levels.
 
     Args:
         path: of the file, named in the error.
@@ -55,7 +55,7 @@ def check_collar(path: Path, images: Sequence[NDArray[Any]], valid: Sequence[Mas
 
 
 def to_8_bit(image: NDArray[Any], valid: Mask, limits: Range) -> NDArray[np.uint8]:
-    """Valid pixels as 1..255, the others 0: black is left to what holds no data."""
+    """Valid pixels as 1..255, the others 0: black is reserved for no data."""
     if limits == AS_IT_IS:
         return np.asarray(np.where(valid[..., None], np.clip(image, 0, 255), 0), np.uint8)
     low, high = (np.array(ends, np.float32) for ends in zip(*limits, strict=True))

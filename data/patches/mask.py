@@ -2,7 +2,7 @@
 
 `centre`: a pixel belongs to a building when its centre lies inside the polygon, so that areas are right on average.
 `xview2`: as the official target images of xBD are painted, pixel for pixel: corners rounded to whole numbers, which are
-the middles of pixels, and the outline included (`cv2.fillPoly`). Half a pixel wider all round.
+the middles of pixels, and the outline included (`cv2.fillPoly`). Half a pixel wider all around.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ PAINT_ORDER = ("un-classified", "no-damage", "minor-damage", "major-damage", "de
 
 
 def damage_mask(buildings: Iterable[Building], height: int, width: int, rule: MaskRule = "centre") -> Mask:
-    """Mask of DAMAGE_VALUES, 0 where no building stands; holes stay background."""
+    """Mask of DAMAGE_VALUES, 0 where there is no building; holes stay background."""
     painted: list[tuple[Polygon | MultiPolygon, str]] = []
     for building in buildings:
         assert building.subtype is not None, "a damage mask needs the post label"

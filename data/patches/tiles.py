@@ -25,7 +25,7 @@ class PatchBuilding:
     """The part of a building that lies in a patch."""
 
     building: Building
-    wkt: str  # patch pixels; POLYGON EMPTY if only the centroid of a bent building lies here
+    wkt: str  # patch pixels; POLYGON EMPTY if only the centroid of a concave building lies here
     counted: bool
 
 
@@ -48,11 +48,11 @@ def place_buildings(
     width: int,
     picture: tuple[int, int, int, int] | None = None,
 ) -> tuple[list[list[PatchBuilding]], int]:
-    """The buildings of every window, and how many buildings only the margin of the scene counts.
+    """The buildings of every window, and how many buildings are counted in no window but the margin.
 
     A building counts in the window of its centroid. Polygons may reach past the picture, so the centroid is first
     moved to its nearest pixel: patches and margins together count every building exactly once. `picture` is the
-    (top, left, bottom, right) of the raster of which the scene is a part, in scene pixels; by default the scene's own.
+    (top, left, bottom, right) of the raster of which the scene is a part, in scene pixels; by default the scene itself.
     """
     polygons = np.array([building.polygon for building in buildings], dtype=object)
     centroids = shapely.get_coordinates(shapely.centroid(polygons)) if len(polygons) else np.empty((0, 2))

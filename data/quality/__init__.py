@@ -1,1 +1,1 @@
-"""What can be said of a pair of images: no-data, cloud, misregistration, duplicates, leaks."""
+"""The quality of a pair of images: no-data, cloud, misregistration, duplicates, leaks."""

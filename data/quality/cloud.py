@@ -1,7 +1,7 @@
 """Cloud and haze, without an infrared band: by comparing the two images of a place.
 
-One image alone does not tell a bright smooth field from cloud. Two do: cloud lightens what the other image shows dark,
-is nearly white, and takes away the edges that are there. Measured on labelled patches in docs/pair-quality.md.
+A single image cannot distinguish a bright smooth field from cloud. Two can: cloud lightens what is dark in the other
+image, is nearly white, and removes the edges below it. Measured on labelled patches in docs/pair-quality.md.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ LEAST_CELLS = 4  # of sure cloud in one piece; a white roof has fewer
 
 @dataclass(frozen=True)
 class Sky:
-    """What stands between the ground of one image and the sensor, per cell; NaN where that cannot be said."""
+    """What is between the ground of one image and the sensor, per cell; NaN where that is unknown."""
 
     cell_px: int
     cloud: Floats  # (rows, cols) 1 cloud, 0 none
@@ -75,7 +75,7 @@ def skies(images: Mapping[Phase, Pixels], nodata: Mapping[Phase, Mask]) -> dict[
 
 
 def _cloud(one: _Cells, other: _Cells) -> Mask:
-    """Where one image has cloud that the other has not: sure cells, and weaker ones that hang together with them."""
+    """Where one image has cloud that the other has not: sure cells, and weaker ones connected to them."""
     lighter = one.darkest - other.darkest  # 8-bit values
     smoother = one.edge / np.maximum(other.edge, 1)
     bright = (one.darkest > 80) & (one.saturation < 0.25) & (one.edge < 12) & (lighter > 40) & (smoother < 0.5)

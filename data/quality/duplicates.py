@@ -37,8 +37,8 @@ Same = Callable[[Hashed, Hashed], bool]
 def perceptual_hash(image: NDArray[np.uint8], nodata: NDArray[np.bool_] | None = None) -> str:
     """64 bits as 16 hexadecimal digits: the signs of the low frequencies of the picture; "" if it is flat or hidden.
 
-    Brightness, contrast, noise, another codec or size change few bits; another place changes half of them. What holds
-    no data is taken as the mean of the rest: the edge of an image is no feature of the ground.
+    Brightness, contrast, noise, another codec or size change few bits; another place changes half of them. Pixels
+    without data become the mean of the rest: the edge of an image is not a feature of the ground.
     """
     grey = np.array(Image.fromarray(image).convert("L"))
     if nodata is not None and nodata.any():
@@ -60,8 +60,8 @@ def near_duplicates(patches: Sequence[Hashed], same: Same, across_splits: bool =
     Args:
         patches: in the order of the dataset.
         same: whether two patches with nearly the same hash are the same picture.
-        across_splits: of another split. Looking alike does not pass on from patch to patch, so the first of all may
-            stand in the same split and hide one that does not.
+        across_splits: compare with patches of other splits only. Similarity is not transitive, so the first match of
+            all may be in the same split and hide one that is not.
     """
     seen: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(_BANDS)]
     found: list[dict[str, str | int]] = []

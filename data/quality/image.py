@@ -55,7 +55,7 @@ def sharpness(brightness: Floats, nodata: Mask) -> float:
 
 
 def tone(pre: Pixels, post: Pixels, nodata: Mask) -> Tone:
-    """Compare the tones of what both images show. Nothing is paired pixel by pixel, so a shift does not matter."""
+    """Compare the tones of what both images show. No pixels are paired, so a shift does not matter."""
     if nodata.all():
         return Tone([float("nan")] * 3, [float("nan")] * 3, float("nan"))
     gains, offsets, gaps = [], [], []

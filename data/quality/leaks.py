@@ -14,13 +14,13 @@ def leak_report(
     overlaps: Sequence[Overlap],
     look_alikes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What dataset.json says of it.
+    """The part of dataset.json about leaks.
 
     Args:
         splits: The split of every scene in the dataset.
         placed: The scenes that have a footprint.
-        overlaps: Scenes that share ground, of one split or of two; such as are not in the dataset do not count.
-        look_alikes: Patches that show the picture of a patch of another split, as `data.quality.duplicates` gives them.
+        overlaps: Scenes that share ground, within one split or across two; those not in the dataset are ignored.
+        look_alikes: Patches that look like one of another split, as `data.quality.duplicates` reports them.
     """
     built = [(one, other, share) for one, other, share in overlaps if one in splits and other in splits]
     across = [
@@ -58,12 +58,12 @@ def leak_table(leaks: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def leak_pairs(leaks: Mapping[str, Any]) -> list[str]:
-    """The same in a word each."""
+    """The same pairs, each as a short text."""
     return [f"{one} = {other}" for one, other, _ in leak_table(leaks)]
 
 
 def leak_note(manifest: Mapping[str, Any]) -> str:
-    """What is wrong and what to do; "" if nothing speaks for a place in two splits."""
+    """What is wrong and what to do; "" if there is no sign of a place in two splits."""
     leaks, build = manifest["leaks"], manifest["build"]
     scenes, patches = leaks["footprints_across_splits"]["pairs"], leaks["pictures_across_splits"]["patches"]
     if not scenes and not patches:

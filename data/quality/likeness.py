@@ -1,4 +1,4 @@
-"""Whether two pictures show the same place: how well the coarse pattern of one lies on that of the other.
+"""Whether two pictures show the same place: how well their coarse patterns correlate.
 
 Roads, fields, shores and crowns of trees stay through floods, fires and seasons, so their pattern at 1/128 to 1/32 of
 the side is compared, with local contrast evened out. docs/pair-quality.md has the measurements behind the thresholds.
@@ -15,11 +15,11 @@ Floats = NDArray[np.float64]
 
 SIDE_PX = 128  # both are brought to this size
 FINE_PX, COARSE_PX = 1.0, 4.0  # standard deviations of the Gaussians between which the pattern lies
-SEARCH_PX = 5  # a pair may lie so far apart: 40 px of a scene of 1024
+SEARCH_PX = 5  # the largest offset within a pair: 40 px of a scene of 1024
 LEAST_CONTRAST = 0.5  # root mean square of the pattern, 8-bit values: less is noise
 LEAST_SHOWN = 0.25  # share of the picture that must hold data in both
 
-# The least alike of 31 real pairs has 0.23; of 930 pairs of unlike places six exceed 0.2.
+# The minimum over 31 real pairs is 0.23; of 930 pairs of different places six exceed 0.2.
 ANOTHER_PLACE_BELOW = 0.2
 # Mean difference of pre and post, 8-bit values: 12 and more in real pairs, 2 to 6 in copies saved as poor JPEG.
 COPY_BELOW = 2.0
@@ -31,23 +31,22 @@ def likeness(one: Pixels, other: Pixels, nodata: Mask, search_px: int = SEARCH_P
     Args:
         one: (H, W, 3) of 0..255.
         other: the same of the other picture.
-        nodata: (H, W), True where either shows nothing.
-        search_px: how far they may lie apart, of SIDE_PX.
+        nodata: (H, W), True where either has no data.
+        search_px: their largest offset, of SIDE_PX.
     """
     hidden = _small(nodata.astype(np.float32)) > 0
     if hidden.mean() > 1 - LEAST_SHOWN:
         return float("nan")
-    patterns = [_pattern(picture, hidden) for picture in (one, other)]
-    if any(pattern is None for pattern in patterns):
+    first, second = (_pattern(picture, hidden) for picture in (one, other))
+    if first is None or second is None:
         return float("nan")
-    first, second = (pattern for pattern in patterns if pattern is not None)
     surface = fft.ifft2(fft.fft2(first) * np.conj(fft.fft2(second))).real
     near = np.arange(-search_px, search_px + 1)
     return float(surface[np.ix_(near, near)].max() / np.sqrt((first**2).sum() * (second**2).sum()))
 
 
 def mix_up(pre: Pixels, post: Pixels, nodata: Mask) -> str:
-    """Why a pair may not be one of two dates of one place; "" if nothing speaks against it."""
+    """Why a pair may not show one place at two dates; "" if there is no sign of it."""
     difference = float(np.abs(pre[~nodata].astype(np.int16) - post[~nodata]).mean()) if not nodata.all() else np.nan
     if difference < COPY_BELOW:
         return f"post looks like a copy of pre: they differ by {difference:.1f} grey levels on average"
@@ -66,7 +65,7 @@ def _pattern(picture: Pixels, hidden: Mask) -> Floats | None:
         return None
     band /= np.sqrt(ndimage.gaussian_filter(band**2, 2 * COARSE_PX)) + 1
     fade = np.hanning(SIDE_PX)
-    # The edge of missing ground is no pattern.
+    # The edge of missing ground is not a pattern.
     shown = ~ndimage.binary_dilation(hidden, iterations=int(COARSE_PX)) if hidden.any() else 1.0
     band *= np.outer(fade, fade) * shown
     return np.asarray(band - band.mean(), np.float64)

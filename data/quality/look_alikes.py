@@ -28,7 +28,7 @@ class SamePicture:
         self._picture = lru_cache(maxsize=64)(self._read)
 
     def __call__(self, one: Hashed, other: Hashed) -> bool:
-        """Footprints that do not touch overrule a likeness, but not the very same picture: one must be wrong then."""
+        """Footprints that do not touch overrule a likeness, but not identical bytes: then a footprint must be wrong."""
         if one.sha256 == other.sha256:
             return True
         scenes = frozenset((one.scene_id, other.scene_id))

@@ -1,4 +1,4 @@
-"""All quality columns of the patches of one scene: what is shared is computed once."""
+"""All quality columns of the patches of one scene; what they share is computed once."""
 
 import math
 from dataclasses import dataclass, replace
@@ -39,15 +39,15 @@ class Pair:
     images: dict[Phase, Pixels]
     nodata: dict[Phase, Mask]
     brightness: dict[Phase, Floats]
-    edges: dict[Phase, Edges]  # as far apart as patches need them
+    edges: dict[Phase, Edges]  # at the step that patches need
     step_px: int  # of the edges
     spectra: dict[Window, Edges]  # cross spectra of edges, where they are known
-    shift: Shift  # of the images as they came
+    shift: Shift  # of the images as delivered
     moved: Shift  # by which post has been moved since; NOT_MOVED without alignment
 
     @cached_property
     def skies(self) -> dict[Phase, Sky]:
-        """Cloud and haze, of the images as they are now."""
+        """Cloud and haze of the images, moved or not."""
         return skies(self.images, self.nodata)
 
 

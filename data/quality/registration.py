@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 # A window with so many edges is registered at half its resolution, in a third of the time. Patches of 512 px are not:
 # some of them were off by more than 0.3 px then, and one of 44 unrelated pairs was confident.
 HALVED_FROM_PX = 1024
-SEARCH_PX = 32  # larger shifts are not looked for: xBD is georeferenced to a few pixels
+SEARCH_PX = 32  # larger shifts are not searched for: xBD is georeferenced to a few pixels
 # Of 930 pairs of unrelated real scenes one has reached this (docs/pair-quality.md).
 CONFIDENT = 0.5
 BLUR_PX = 1.0  # the finest detail is noise and resampling
@@ -30,7 +30,7 @@ PEAK_RADIUS_PX = 4  # what belongs to the first peak when the second is sought
 HALF_WEIGHT_PX = 32.0
 FINE_PX = np.arange(-1, 1.025, 0.05)  # of the sub-pixel search
 MEDIAN_OF = 65_536  # enough for the median of strengths
-TAPER = 1 / 8  # of the side fades out at each border, lest the frame itself be registered
+TAPER = 1 / 8  # of the side fades out at each border, so that the frame itself is not registered
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -49,7 +49,7 @@ class Shift:
 
     @property
     def length_px(self) -> float:
-        """Of the way that post must move."""
+        """Length of the shift."""
         return math.hypot(self.dy, self.dx)
 
 
@@ -62,7 +62,7 @@ def grey(image: NDArray[np.uint8]) -> Floats:
 
 
 def step_of(side: int) -> int:
-    """At every how many pixels the edges of a window of this side are wanted."""
+    """The step in pixels between the edges of a window of this side."""
     return 2 if side >= HALVED_FROM_PX else 1
 
 
@@ -77,7 +77,7 @@ def window_edges(brightness: Floats, nodata: Mask, step_px: int) -> Edges:
 
 
 def edges(brightness: Floats, nodata: Mask) -> Edges:
-    """Gradient of every pixel as a complex number x + iy of length 0..1; 0 in and beside what holds no data."""
+    """Gradient of every pixel as a complex number x + iy of length 0..1; 0 in and next to pixels without data."""
     x, y = np.zeros_like(brightness), np.zeros_like(brightness)
     np.subtract(brightness[:, 2:], brightness[:, :-2], out=x[:, 1:-1])
     np.subtract(brightness[2:], brightness[:-2], out=y[1:-1])
@@ -122,14 +122,14 @@ def shift_of(spectrum: Edges, step_px: int) -> Shift:
     if search <= PEAK_RADIUS_PX:
         return UNKNOWN_SHIFT
     offsets = np.arange(-search, search + 1)
-    # The inverse transform at every pixel, of the rows that are looked at only.
+    # The inverse transform at every pixel, only for the rows that are searched.
     rows = fft.ifft(_finer(spectrum, 0, step_px), axis=0)[offsets]
     surface = fft.ifft(_finer(rows, 1, step_px), axis=1).real[:, offsets]
     surface /= 1 + (offsets[:, None] ** 2 + offsets**2) / HALF_WEIGHT_PX**2
     row, col = (int(i) for i in np.unravel_index(surface.argmax(), surface.shape))
     first = float(surface[row, col])
     if first <= 0 or {row, col} & {0, 2 * search}:
-        return UNKNOWN_SHIFT  # the best is at the rim: the true one may lie beyond
+        return UNKNOWN_SHIFT  # the peak is at the border: the true one may lie beyond
     surface[_around(row), _around(col)] = 0
     dy, dx = _refine(spectrum, row - search, col - search, step_px)
     return Shift(dy, dx, 1 - float(surface.max()) / first)

@@ -8,7 +8,7 @@ from data.errors import DataError
 
 WET = ("flooding", "tsunami")
 MAYBE_WATER = "It may be muddy water."
-# Of what captions and masks tell of a patch with more, hardly anything is to be seen.
+# With more, hardly anything that captions and masks describe is visible.
 MAX_NODATA = 0.75
 
 
@@ -17,17 +17,17 @@ class Screening:
     """Limits on the quality columns; None = no limit. Unmeasurable quantities do not exclude a patch."""
 
     max_nodata: float = MAX_NODATA
-    """Leave out patches with a larger share of pixels without data, 0 to 1, in either image. With 1 only those stay out
-    in which nothing is to be seen."""
+    """Leave out patches with a larger share of pixels without data, 0 to 1, in either image. With 1, only patches in
+    which nothing is visible are left out."""
     max_shift: float | None = None
-    """Leave out patches whose post image lies farther from pre, in pixels. Where the shift cannot be told (a flood, a
-    closed forest) a patch stays in."""
+    """Leave out patches whose post image is shifted farther from pre, in pixels. Patches whose shift cannot be
+    determined (a flood, a closed forest) are kept."""
     max_cloud: float | None = None
-    """Leave out patches with cloud over a larger share of either image, 0 to 1. Not for floods: muddy water over what
-    pre shows passes for cloud. Thin veils are mostly missed (docs/pair-quality.md)."""
+    """Leave out patches with cloud over a larger share of either image, 0 to 1. Not for floods: muddy water is mistaken
+    for cloud. Thin veils are mostly missed (docs/pair-quality.md)."""
     align: bool = False
     """Move the post image of a scene onto pre by the estimated shift, to a fraction of a pixel, where the estimate is
-    confident. Polygons and damage masks lie on pre and stay."""
+    confident. Polygons and damage masks are drawn on pre and do not move."""
 
     def settings(self) -> dict[str, Any]:
         """For dataset.json."""

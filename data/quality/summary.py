@@ -1,4 +1,4 @@
-"""The quality columns of a whole build added up: what `dataset.json` says of them."""
+"""The quality columns of a whole build added up: as `dataset.json` has them."""
 
 import math
 from typing import Any
@@ -43,11 +43,11 @@ class QualityTally:
         self._hashed.append(Hashed(*known))
 
     def statistics(self) -> dict[str, dict[str, float]]:
-        """How the numbers are spread over the patches that have them."""
+        """The distribution of each quantity over the patches that have it."""
         return {"shift_px": _spread(self._shifts)} | {name: _spread(self._values[name]) for name in _SPREADS}
 
     def registration(self) -> dict[str, Any]:
-        """Whose shift is known, and who was moved."""
+        """How many shifts are known, and how many scenes were moved."""
         return {
             "patches_by_shift_source": dict(self._sources),
             "scenes_with_known_shift": sum(known for known, _ in self._scenes.values()),

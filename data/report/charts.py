@@ -39,8 +39,15 @@ def stacked_bar(counts: Mapping[str, int]) -> str:
     return f'<div class="bar">{"".join(parts)}</div>'
 
 
+def above_zero(title: str, what: str, values: Sequence[float], of: str = "patches") -> str:
+    """The histogram of shares 0..1, many of which are 0: these are counted in the note only."""
+    drawn = [value for value in values if value > 0]
+    note = f"{what}; {len(values) - len(drawn):,} of {len(values):,} {of} are at 0 and not drawn"
+    return histogram(title, note, drawn, 0, 1)
+
+
 def histogram(title: str, note: str, values: Sequence[float], low: float, high: float) -> str:
-    """Counts of values between `low` and `high`; larger ones join the last bar."""
+    """Counts of values between `low` and `high`; larger ones are counted in the last bar."""
     heading = f"<h3>{escape(title)}</h3><p>{escape(note)}</p>"
     if not values:
         return f'<figure>{heading}<p class="none">nothing to show</p></figure>'

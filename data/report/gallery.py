@@ -1,6 +1,5 @@
-"""The pictures of the report: pre, post and damage of a few patches, chosen without chance."""
+"""The pictures of the report: pre, post and damage of a few patches, chosen deterministically."""
 
-import base64
 import io
 from collections import defaultdict
 from html import escape
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.errors import DataError
+from data.imagery.encode import data_uri
 from data.report.charts import CLASS_COLOURS
 from data.row_schema import ADVICE, check_rows, opened, polygons_of
 from data.schema import DAMAGE_VALUES
@@ -51,7 +51,7 @@ def gallery(folder: Path, chosen: list[dict[str, Any]]) -> str:
 def _shown(row: dict[str, Any], split: str, file: Path) -> str:
     try:
         return _entry(row, split)
-    except Exception as error:  # Pillow and shapely raise a dozen kinds for what is damaged
+    except Exception as error:  # Pillow and shapely raise a dozen kinds for damaged content
         raise DataError(
             f"{file}: a picture or polygon of patch {row['patch_id']} cannot be read ({error}). {ADVICE}"
         ) from error
@@ -75,7 +75,7 @@ def _entry(row: dict[str, Any], split: str) -> str:
 
 
 def _image(name: str, pixels: NDArray[np.uint8]) -> str:
-    return f'<img src="{_data_uri(pixels)}" alt="{name}" title="{name}">'
+    return f'<img src="{data_uri(pixels, "jpeg", quality=82)}" alt="{name}" title="{name}">'
 
 
 def _polygons(row: dict[str, Any]) -> str:
@@ -114,12 +114,6 @@ def _paint(post: NDArray[np.uint8], mask_content: bytes) -> NDArray[np.uint8]:
 
 def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour[1:]))
-
-
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _opened(png: bytes) -> Image.Image:

@@ -10,7 +10,7 @@ from data.captions.severity import damage_ratio
 from data.dataset.manifest_schema import DESCRIBED, Described, Shard
 from data.dataset.open import described
 from data.disk import look
-from data.report.charts import histogram
+from data.report.charts import above_zero
 from data.report.gallery import choose, gallery
 from data.report.map import COLUMNS as MAP_COLUMNS
 from data.report.map import maps
@@ -30,7 +30,7 @@ def inspect(dataset: Path) -> None:
         dataset: The folder that `pre2post build` wrote.
     """
     manifest = described(dataset, DESCRIBED)
-    look(dataset)  # before the work of some minutes
+    look(dataset)  # before minutes of work
     write_report(dataset, manifest)
 
 
@@ -57,15 +57,5 @@ def _read(folder: Path, shard: Shard) -> list[dict[str, Any]]:
 
 def _charts(rows: list[dict[str, Any]]) -> list[str]:
     ratios = [row["ratio"] for row in rows if row["ratio"] is not None]
-    damaged = [ratio for ratio in ratios if ratio > 0]
-    return [
-        histogram(
-            "Mean damage of a patch",
-            f"0 intact, 1 all destroyed; {len(ratios) - len(damaged):,} of {len(ratios):,} patches with buildings "
-            "are at 0 and not drawn",
-            damaged,
-            0,
-            1,
-        ),
-        *quality_charts(rows),
-    ]
+    damage = above_zero("Mean damage of a patch", "0 intact, 1 all destroyed", ratios, "patches with buildings")
+    return [damage, *quality_charts(rows)]

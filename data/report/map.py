@@ -1,4 +1,4 @@
-"""The maps of the report: where on Earth the events lie, and where the scenes of each lie, coloured by split."""
+"""The maps of the report: where on Earth the events are, and the scenes of each, coloured by split."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -29,12 +29,8 @@ def maps(rows: Iterable[Mapping[str, Any]]) -> str:
     """All maps; rows are patches with COLUMNS, `event` and `split`. Patches without a place on Earth are not drawn."""
     by_event: dict[str, dict[str, Box]] = defaultdict(dict)
     for row in rows:
-        if (
-            row["transform"]
-            and abs(row["centre_lat"]) < 90
-            and abs(row["centre_lon"]) <= 180
-            and row["pixel_size_m"] > 0
-        ):
+        on_earth = abs(row["centre_lat"]) < 90 and abs(row["centre_lon"]) <= 180
+        if row["transform"] and on_earth and row["pixel_size_m"] > 0:
             _add(by_event[row["event"]], row)
     if not by_event:
         return '<p class="none">No scene has a place of its own.</p>'
@@ -69,7 +65,7 @@ def _legend() -> str:
 
 
 def _world(places: list[tuple[float, float]]) -> str:
-    """Degrees as they are, a line every 30 of them; a number per event."""
+    """Longitude and latitude, a line every 30 degrees; a number per event."""
     lines = "".join(f'<line x1="{x}" y1="0" x2="{x}" y2="150"/>' for x in range(0, 361, 30))
     lines += "".join(f'<line x1="0" y1="{y}" x2="360" y2="{y}"/>' for y in range(15, 150, 30))
     names = '<text x="1" y="74" class="small">equator</text><text x="181" y="5" class="small">0° E</text>'

@@ -113,32 +113,28 @@ def _leaks(manifest: Mapping[str, Any]) -> str:
         f"Checked by footprint: {leaks['scenes_with_footprint']:,} scenes, of which {leaks['overlapping_pairs']:,} "
         f"pairs share ground. By picture: all patches; {leaks['scenes_without_footprint']:,} scenes by picture only."
     )
-    found = leak_note(manifest) or "Nothing speaks for a place that stands in two splits."
+    found = leak_note(manifest) or "No sign of a place in two splits."
     rows = [[escape(cell) for cell in cells] for cells in leak_table(leaks)]
     table = _table(["this", "shares its place with, or looks like", "known by"], rows, "text") if rows else ""
     return f"<h2>Leaks between splits</h2><p>{escape(found)}</p><p>{checked}</p>{table}"
 
 
 def _left_out(manifest: Mapping[str, Any]) -> str:
-    listed = [(entry["scene_id"], entry["reason"]) for entry in manifest["quarantine"]]
-    parts = ["<h2>Left out and incomplete</h2>"]
-    if listed:
-        rows = [[escape(scene_id), escape(reason)] for scene_id, reason in listed]
-        parts.append(_table(["quarantined", "reason"], rows, "text"))
-    if remarks := manifest.get("remarks"):  # none in datasets of earlier versions
-        rows = [[escape(entry["scene_id"]), escape(entry["remark"])] for entry in remarks]
-        parts.append(_table(["built, but", "remark"], rows, "text"))
-    if left_out := manifest["left_out"]:
-        rows = [[escape(entry["patch_id"]), escape(entry["reason"])] for entry in left_out]
-        parts.append(_table(["patch left out", "reason"], rows, "text"))
-    if twins := manifest["near_duplicates"]["listed"]:
-        rows = [
-            [escape(f"{entry[name]}") for name in ("patch_id", "split", "looks_like", "its_split")] for entry in twins
-        ]
-        parts.append(_table(["same picture", "split", "as", "split"], rows, "text"))
+    twins = manifest["near_duplicates"]["listed"]
+    lists = [  # heads, entries, their fields; earlier versions wrote no remarks
+        (["quarantined", "reason"], manifest["quarantine"], ["scene_id", "reason"]),
+        (["built, but", "remark"], manifest.get("remarks", []), ["scene_id", "remark"]),
+        (["patch left out", "reason"], manifest["left_out"], ["patch_id", "reason"]),
+        (["same picture", "split", "as", "split"], twins, ["patch_id", "split", "looks_like", "its_split"]),
+    ]
+    tables = "".join(
+        _table(heads, [[escape(entry[field]) for field in fields] for entry in entries], "text")
+        for heads, entries, fields in lists
+        if entries
+    )
     facts = [
-        ("quarantined", str(len(listed))),
-        ("patches left out", f"{len(left_out):,}"),
+        ("quarantined", str(len(manifest["quarantine"]))),
+        ("patches left out", f"{len(manifest['left_out']):,}"),
         ("patches that look like one of another scene", f"{manifest['near_duplicates']['patches']:,}"),
         ("scenes moved onto pre", f"{manifest['registration']['scenes_moved']:,}"),
         ("scenes without labels", _names(manifest["scenes_without_labels"])),
@@ -151,7 +147,8 @@ def _left_out(manifest: Mapping[str, Any]) -> str:
         ("files not read", _names(manifest["unrecognised_files"])),
         *((what, _names(names)) for what, names in caption_notes(manifest.get("captions_file")).items()),
     ]
-    return "".join(parts) + _table(["", ""], [[escape(name), escape(value)] for name, value in facts], "text")
+    head = "<h2>Left out and incomplete</h2>"
+    return head + tables + _table(["", ""], [[escape(name), escape(value)] for name, value in facts], "text")
 
 
 def _names(names: list[str]) -> str:

@@ -22,7 +22,7 @@ from data.simulation.history import cloud_field, look_back
 from data.simulation.place import make_place
 from data.simulation.release import AGAIN, FOLDERS, Scene, write_scene
 from data.simulation.season import in_season, own_dates, own_scale
-from data.storage import entries, told, whole_folder
+from data.storage import entries, reraise_disk_errors, whole_folder
 from data.workers import WorkerPool, default_workers
 
 VEIL_HIDES = 0.55  # mean opacity above which a building cannot be assessed
@@ -72,7 +72,7 @@ def simulate(
         raise DataError(f"history is {history} and varied is true: passes are on the days of the event. Choose one.")
     if second_post and varied:
         raise DataError("second_post and varied are true: the second pass is in the season of the event. Choose one.")
-    with told(out), whole_folder(out, _is_ours) as folder:
+    with reraise_disk_errors(out), whole_folder(out, _is_ours) as folder:
         for split in ("train", "test"):
             for kind in (*FOLDERS, *["history"] * (history > 0), *[AGAIN] * second_post):
                 (folder / split / kind).mkdir(parents=True)

@@ -13,7 +13,7 @@ class Event:
 
     place: str  # "" if unknown
     country: str
-    cause: str  # follows "before": must not speak of damage
+    cause: str  # follows "before": must not mention damage
     effect: str  # follows "after"
     disaster_type: str  # as in the labels, for scenes without one
 
@@ -22,7 +22,7 @@ def _event(place: str, country: str, disaster_type: str, cause: str, effect: str
     return Event(place, country, cause, effect or cause, disaster_type)
 
 
-# Places are of the label polygons where known (docs/xbd.md). Disaster types of tier3 follow the first ten events.
+# Places are those of the label polygons where known (docs/xbd.md). Disaster types of tier3 follow the first ten events.
 EVENTS = {
     "guatemala-volcano": _event("Volcan de Fuego, Guatemala", "Guatemala", "volcano", "a volcanic eruption"),
     "hurricane-florence": _event("the Carolinas, USA", "USA", "flooding", "a hurricane", "hurricane flooding"),
@@ -45,7 +45,7 @@ EVENTS = {
     "woolsey-fire": _event("Malibu, California", "USA", "fire", "a wildfire"),
 }
 
-# Both were photographed in the same weeks in the same hills: held out together or not at all.
+# Both were imaged in the same weeks over the same hills: held out together or not at all.
 SAME_GROUND = {"woolsey-fire": "socal-fire"}
 
 # The disaster types of xBD and the words for them.
@@ -69,7 +69,7 @@ def describe_event(event: str, disaster_type: str) -> Event:
 
 
 def check_events(names: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Stop on a name that none of the known events has; `where` they are."""
+    """Stop on a name that is not a known event; the error says `where` it was looked for."""
     events = sorted(set(known))
     for name in names:
         if name not in events:

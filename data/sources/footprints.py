@@ -11,7 +11,7 @@ from shapely import Polygon, STRtree
 
 from data.imagery.geo import MAX_RESIDUAL_PX, WGS84_WKT, to_degrees
 
-# Neighbours in a mosaic share an edge, and an edge is known to the residual of the fit: so much of it is cut off.
+# Neighbours in a mosaic share an edge, which is known up to the residual of the fit: this much is trimmed.
 INSET_PX = MAX_RESIDUAL_PX
 
 Overlap = tuple[str, str, float]  # two scene ids in order, and the overlap as a share of the smaller footprint, 0..1
@@ -24,7 +24,7 @@ def footprint(affine: Affine, width: int, height: int, crs_wkt: str = WGS84_WKT)
         affine: pixels to `crs_wkt`.
         width: px.
         height: px.
-        crs_wkt: the map that `affine` leads to.
+        crs_wkt: the CRS that `affine` maps to.
     """
     left, top, right, bottom = INSET_PX, INSET_PX, width - INSET_PX, height - INSET_PX
     a, b, c, d, e, f = affine[:6]
@@ -51,7 +51,7 @@ def overlaps(footprints: Mapping[str, Polygon]) -> list[Overlap]:
 
 
 def groups(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Map every name to the first of all names that it hangs together with, by way of `pairs`."""
+    """Map every name to the first name of its connected component; `pairs` are the edges."""
     ordered = sorted(names)
     index = {name: i for i, name in enumerate(ordered)}
     rows, cols = [index[one] for one, _ in pairs], [index[other] for _, other in pairs]

@@ -1,4 +1,4 @@
-"""Earlier images of a place, from before its pre image: what a file or a manifest says of them.
+"""Images of a place older than its pre image, as a file or a manifest lists them.
 
     [{"image": "a/2016.tif", "date": "2016-08-31", "cloud_cover": 0.2}, {"image": "a/2015.tif", "date": "2015-06-02"}]
 
@@ -22,12 +22,12 @@ _FIELDS = ("image", "date", "cloud_cover", "gsd")
 
 @dataclass(frozen=True)
 class EarlierImage:
-    """One image of a place from before its pre image."""
+    """One image of a place that is older than its pre image."""
 
     image: Path
     day: date
     cloud_cover: float  # 0..1; NaN = unknown
-    gsd_m: float | None  # metres per pixel as it was taken, if that is not the pixel of pre
+    gsd_m: float | None  # metres per pixel as taken, if it differs from pre
 
 
 def read_history(path: Path) -> tuple[EarlierImage, ...]:
@@ -50,7 +50,7 @@ def parse_history(entries: object, folder: Path, where: str) -> tuple[EarlierIma
 
 
 def check_older(history: Sequence[EarlierImage], pre: date | None) -> None:
-    """Stop if an image is younger than the pre image, where the day of that is known."""
+    """Stop if an image is younger than the pre image, where the date of pre is known."""
     if pre and history and (newest := history[-1]).day > pre:
         raise DataError(
             f"{newest.image}: its date in the history is {newest.day}, after that of the pre image ({pre}). "
@@ -65,13 +65,9 @@ def _image(entry: dict[str, object], folder: Path, where: str) -> EarlierImage:
     if not isinstance(image, str) or not image or not isinstance(day, str):
         raise DataError(f"{where}: is {shortened(entry)}, expected at least image and date, both texts.")
     path = folder / image
-    if not os.path.isfile(path):  # false also for what can be no path
-        stop(
-            where,
-            "image",
-            image,
-            f"{str(path)[:LONGEST_PATH]} does not exist. Paths are relative to the file that names it",
-        )
+    if not os.path.isfile(path):  # also false for text that cannot be a path
+        fix = f"{str(path)[:LONGEST_PATH]} does not exist. Paths are relative to the file that names it"
+        stop(where, "image", image, fix)
     return EarlierImage(
         image=path,
         day=parse_date(day, where, "date"),

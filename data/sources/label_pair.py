@@ -14,10 +14,10 @@ from data.imagery.geo import Georeference, fit_georeference
 from data.sources.labels import Label, Phase, label_part, parse_label
 from data.sources.release import IMAGE_NAME, SceneFiles
 
-# xBD has brought images of 1025 px to 1024 and left the polygons in pixels of the former. Sizes that differ by more
-# have another reason, and the pixel grid of the polygons is unknown.
+# xBD resized images of 1025 px to 1024 and left the polygons in the original pixels. Sizes that differ by more have
+# another reason, and the pixel grid of the polygons is unknown.
 _LARGEST_STRETCH = 1.01
-# Both labels of a scene of xBD place its pixels to 0.03 px alike; 100 px are no mistake of a survey, but another place.
+# The two labels of an xBD scene agree to 0.03 px; 100 px is not a surveying error, but another place.
 _LARGEST_GAP_PX = 100
 
 
@@ -25,7 +25,7 @@ def read_labels(scene: SceneFiles, contents: Mapping[Path, bytes]) -> dict[Phase
     """Parse the label files that the scene has: polygons in pixels of the scene.
 
     Raises:
-        DataError: a file is broken, of another image, or later than the other one.
+        DataError: a file is broken, belongs to another image, or is later than the other one.
     """
     paths: dict[Phase, Path | None] = {"pre": scene.pre_label, "post": scene.post_label}
     labels = _parse(tuple((phase, path, contents[path]) for phase, path in paths.items() if path))
@@ -81,9 +81,9 @@ def _parse(files: tuple[tuple[Phase, Path, bytes], ...]) -> dict[Phase, Label]:
 
 
 def _delivered(label: Label, pre: Label | None) -> Label:
-    """The label with polygons in pixels of the delivered image, not of the one before xBD brought it to its size.
+    """The label with polygons in pixels of the delivered image, not of the original that xBD resized.
 
-    Where pre tells the ground of its pixels and the label that of its own, they show which pixels those are.
+    Where both labels are georeferenced, comparing the two maps shows which pixels those are.
     """
     size, original = label.size_px, label.original_px
     if not size or not original or size == original:
@@ -105,18 +105,18 @@ def _delivered(label: Label, pre: Label | None) -> Label:
 
 
 def _check_image(label: Label, path: Path | None, phase: Phase, image: Path) -> None:
-    """Stop if the label names an image of another scene or phase; names that are not xBD's are ignored."""
+    """Stop if the label names an image of another scene or phase; names in other formats are ignored."""
     own = IMAGE_NAME.fullmatch(image.name)
     named = IMAGE_NAME.fullmatch(f"{Path(label.image_name).stem}.png") if label.image_name else None
     if own and named and (named["scene_id"], named["phase"]) != (own["scene_id"], phase):
         raise DataError(
-            f"{path}: metadata.img_name is {label.image_name}, but it lies beside {image.name}. Is it the label of "
+            f"{path}: metadata.img_name is {label.image_name}, but its image is {image.name}. Is it the label of "
             "another image? Give each image its own."
         )
 
 
 def _onto(pre: Label, post: Label) -> NDArray[np.float64] | None:
-    """(3, 3): pixels of the post label to pixels of pre that show the same ground; None if either has no location."""
+    """(3, 3): pixels of the post label to the pixels of pre on the same ground; None if either has no location."""
     fits = [fit for label in (pre, post) if (fit := fit_georeference(label.control_points)) and not fit.fault]
     if len(fits) < 2:
         return None

@@ -25,7 +25,7 @@ Phase = Literal["pre", "post"]
 _LARGEST_NUMBER = 1e30  # fits into float32
 _LARGEST_COORDINATE = 1e7  # px
 _BUILDING = "building"  # the one `feature_type` of xBD
-_Key = tuple[str, int]  # a uid, and how many polygons of it stand before this one
+_Key = tuple[str, int]  # a uid, and how many of its polygons precede this one
 _POLYGONAL = [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
 
 
@@ -50,10 +50,10 @@ class Label:
     disaster_type: str | None
     image_name: str | None  # of the image that was labelled
     size_px: tuple[float, float] | None  # (width, height) of that image
-    original_px: tuple[float, float] | None  # the same before xBD brought it to its size
+    original_px: tuple[float, float] | None  # the same before xBD resized it
     repaired: int  # invalid polygons that were made valid
     dropped: int  # polygons without any area, even after repair
-    other: int  # polygons that are no buildings, left out
+    other: int  # polygons that are not buildings, left out
 
 
 def parse_label(content: bytes, path: Path, phase: Phase) -> Label:
@@ -61,7 +61,8 @@ def parse_label(content: bytes, path: Path, phase: Phase) -> Label:
     document = _json_object(content, path)
     features = _field(document, "features", dict, path)
     listed = _listed(features, "xy", path)
-    lng_lat = _by_uid(_listed(features, "lng_lat", path) if "lng_lat" in features else [], path)
+    on_ground = _listed(features, "lng_lat", path) if "lng_lat" in features else []
+    lng_lat = dict(zip(*_polygons(on_ground, path, "features.lng_lat"), strict=True))
     keys, polygons = _polygons(listed, path, "features.xy")
     is_valid = shapely.is_valid(polygons)
     buildings, points, other = [], [], 0
@@ -93,10 +94,10 @@ def parse_label(content: bytes, path: Path, phase: Phase) -> Label:
 
 
 def label_part(label: Label, part: Part) -> Label:
-    """What of a large raster's label belongs to a part of it, in the part's pixels.
+    """The share of a large raster's label that belongs to one part of it, in the part's pixels.
 
-    All buildings that reach into the part are in, those whose centre is elsewhere too. What was repaired or left out is
-    reported for the first part alone, so that it is counted once.
+    It has all buildings that reach into the part, including those whose centre is elsewhere. What was repaired or left
+    out is reported for the first part only, so that it is counted once.
     """
     bounds = np.array([building.polygon.bounds for building in label.buildings]).reshape(-1, 4)
     # What lies past the raster belongs to its nearest pixel, see `place_buildings`.
@@ -180,7 +181,7 @@ def _subtype(feature: object, path: Path, where: str) -> str:
 
 
 def _polygons(listed: list[Any], path: Path, name: str) -> tuple[list[_Key], NDArray[np.object_]]:
-    """The keys and the polygons of all features; parsed at once, one by one would take longer than all the rest."""
+    """The keys and the polygons of all features; parsed together: one by one would take longer than all the rest."""
     keys, seen = [], Counter[str]()
     for i, feature in enumerate(listed):
         uid = _uid(feature, path, f"{name}[{i}]")
@@ -216,10 +217,6 @@ def _fault(wkt: str) -> str:
     if not np.isfinite(shapely.get_coordinates(geometry)).all():
         return ": a coordinate is not a finite number."
     return ": a coordinate is far outside any image."
-
-
-def _by_uid(listed: list[Any], path: Path) -> dict[_Key, Polygon | MultiPolygon]:
-    return dict(zip(*_polygons(listed, path, "features.lng_lat"), strict=True))
 
 
 def _vertex_pairs(xy: shapely.Geometry, lng_lat: shapely.Geometry) -> NDArray[np.float64] | None:
@@ -264,5 +261,5 @@ def _capture_date(metadata: dict[str, Any], path: Path) -> date | None:
 
 
 def _is_unicode(text: str) -> bool:
-    """JSON can spell half a character, which no file can hold."""
+    """JSON can spell half a surrogate pair, which no file can hold."""
     return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)

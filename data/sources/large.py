@@ -14,14 +14,14 @@ from data.imagery.stretch import Range
 from data.sources.release import Part, Release, SceneFiles
 from data.sources.scene_images import WHOLE_PX, pair_range
 
-PART_PX = 1024  # a part is at most so wide, but at least a patch
+PART_PX = 1024  # the largest side of a part, unless a patch is larger
 MOST_PARTS = 100_000
 SAMPLES = 64  # windows from which the range of 16-bit values of all parts is taken
 SAMPLE_PX = 256
 
 
 def cut_large(release: Release, size: int, bands: Bands) -> Release:
-    """The release with large rasters cut into parts; what cannot be opened or is too small is named as incomplete."""
+    """The release with large rasters cut into parts; what cannot be opened or is too small is listed as incomplete."""
     scenes: list[SceneFiles] = []
     unusable: list[tuple[str, str]] = []
     for scene in tqdm(release.scenes, desc="measuring images", unit="scene", delay=2):
@@ -61,12 +61,12 @@ def _windows(
     top, left, bottom, right = box
     rows = range(top // side * side, min(bottom, height - size + 1), side)
     cols = range(left // side * side, min(right, width - size + 1), side)
-    if len(rows) * len(cols) > MOST_PARTS:
-        number = len(rows) * len(cols)
+    number = len(rows) * len(cols)
+    if number > MOST_PARTS:
         raise DataError(f"{path}: {width} x {height} px make {number:,} parts, at most {MOST_PARTS:,}. Cut it first.")
-    if not len(rows) * len(cols):
+    if not number:
         raise DataError(f"{path}: {width} x {height} px, of which post covers less than a patch of {size} px.")
-    # The last part of a row or column takes the margin along, lest its buildings be counted nowhere.
+    # The last part of a row or column includes the margin, so that its buildings are counted.
     heights = {row: side if row + side + size <= height else height - row for row in rows}
     widths = {col: side if col + side + size <= width else width - col for col in cols}
     return ((row, col, heights[row], widths[col]) for row in rows for col in cols)
@@ -83,7 +83,7 @@ def _part(
 def _limits(
     views: Sequence[tuple[View, Path]], bands: Bands, windows: Sequence[tuple[int, int, int, int]]
 ) -> Range | None:
-    """One range for all parts, lest seams show, from the middles of evenly spread ones."""
+    """One range for all parts, to avoid seams, from the middles of evenly spread ones."""
     if all(view.dtypes[bands[0] - 1] == "uint8" for view, _ in views):
         return None
     chosen = [windows[i * len(windows) // SAMPLES] for i in range(SAMPLES)] if len(windows) > SAMPLES else windows

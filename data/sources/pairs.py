@@ -1,4 +1,4 @@
-"""Find the scenes that a manifest lists: any bi-temporal images of the user's, one pair per line of a JSONL file.
+"""Find the scenes that a manifest lists: any bi-temporal images of the user, one pair per line of a JSONL file.
 
     {"pre": "a/1.tif", "post": "b/1.tif", "event": "hurricane-ida", "disaster_type": "flooding"}
 
@@ -53,7 +53,7 @@ def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
     given = check_texts({name: value for name, value in content.items() if name != "history"}, where)
     files = {name: folder / given[name] for name in ("pre", "post", *LABELS, "post_again") if name in given}
     for name, path in files.items():
-        if not os.path.isfile(path):  # false also for what can be no path
+        if not os.path.isfile(path):  # also false for text that cannot be a path
             state = "is a folder" if os.path.isdir(path) else "does not exist"
             stop(where, name, given[name], f"{str(path)[:LONGEST_PATH]} {state}. Paths are relative to the manifest")
     if files["pre"].resolve() == files["post"].resolve():

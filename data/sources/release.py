@@ -26,7 +26,7 @@ LAYOUT = (
 
 @dataclass(frozen=True)
 class Part:
-    """A window of a raster that is too large to be one scene. Pixels of its pre image."""
+    """A window of a raster that is too large to be one scene, in pixels of its pre image."""
 
     of: str  # the scene id of the whole raster
     number: int  # of the part, from 0
@@ -91,7 +91,7 @@ class SceneFiles:
 
 @dataclass(frozen=True)
 class Release:
-    """What was found below a source folder, or in a manifest."""
+    """What was found in a source folder or a manifest."""
 
     scenes: tuple[SceneFiles, ...]  # sorted by scene id
     incomplete: tuple[tuple[str, str], ...]  # (scene id or line, why it cannot be used)
@@ -151,8 +151,7 @@ def _images_by_scene(folder: Path) -> tuple[dict[str, dict[str, list[Path]]], li
     phases: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     strange = []
     for path in _listed(folder):
-        match = IMAGE_NAME.fullmatch(path.name)
-        if match:
+        if match := IMAGE_NAME.fullmatch(path.name):
             phases[match["scene_id"]][match["phase"]].append(path)
         elif not path.name.startswith("."):
             strange.append(printable(path.name))
@@ -176,7 +175,7 @@ def _stray_labels(folder: Path, scene_ids: Container[str]) -> list[str]:
 
 
 def printable(name: str) -> str:
-    """A file name as text: what is no UTF-8, or would break the line, is written as an escape."""
+    """A file name as text: bytes that are not UTF-8, and characters that would break the line, are escaped."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
@@ -195,7 +194,9 @@ def _unusable(folder: Path, scene_id: str, images: dict[str, list[Path]]) -> str
 
 def _scene_files(folder: Path, scene_id: str, images: dict[str, list[Path]], official_split: str) -> SceneFiles:
     def if_there(path: Path) -> Path | None:
-        return path if os.path.lexists(path) else None  # what is no file, or a dead link, is named when it is read
+        return (
+            path if os.path.lexists(path) else None
+        )  # a dead link, or what is not a file, is reported when it is read
 
     labels = _inside(folder, "labels")
     history = if_there(folder / "history" / f"{scene_id}_history.json")

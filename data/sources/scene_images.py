@@ -36,7 +36,7 @@ class SceneImages:
     damage: Pixels | None  # (height, width) of MASK_VALUES; None without a mask file
     post_again: Pixels | None  # (height, width, 3), brightness as that of post
     history: list[Pixels]  # (height, width, 3) each, of SceneFiles.history
-    remarks: list[str]  # what its user should know of its files
+    remarks: list[str]  # what the user should know about its files
 
 
 def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
@@ -52,11 +52,8 @@ def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
             f"{scene.post_image}: holds {kinds['post']}, but the pre image {kinds['pre']}. Their brightness cannot be "
             "compared: bring both to one type and scale (gdal_translate -ot ... -scale ...)."
         )
-    limits = (
-        scene.part.limits
-        if scene.part
-        else pair_range([(scene.pre_image, *raw["pre"]), (scene.post_image, *raw["post"])])
-    )
+    pair = [(scene.pre_image, *raw["pre"]), (scene.post_image, *raw["post"])]
+    limits = scene.part.limits if scene.part else pair_range(pair)
     images = {
         phase: to_8_bit(*read, limits) if limits else np.asarray(read[0], np.uint8) for phase, read in raw.items()
     }
@@ -79,7 +76,7 @@ def read_scene(scene: SceneFiles, bands: Bands) -> SceneImages:
 def _read_onto(
     grid: Grid, path: Path, bands: Bands, region: Region | None, remarks: list[str]
 ) -> tuple[NDArray[Any], Mask]:
-    """As `read_rgb`, of a file that may lie on another grid; adds to the remarks."""
+    """As `read_rgb`, for a file that may be on another grid; adds to the remarks."""
     with opened_image(path) as dataset, on_grid(dataset, path, grid) as view:
         remarks += [remark for remark in [unplaced(dataset, path, grid)] if remark]
         return read_rgb(view, path, bands, region)
@@ -88,7 +85,7 @@ def _read_onto(
 def _read_again(
     path: Path, bands: Bands, grid: Grid, region: Region | None, limits: Range | None, remarks: list[str]
 ) -> Pixels:
-    """The second post image on the grid of pre; 16 bits are brought to 8 as those of the pair."""
+    """The second post image on the grid of pre; 16 bits are reduced to 8 as in the pair."""
     pixels, valid = _read_onto(grid, path, bands, region, remarks)
     if (pixels.dtype == np.uint8) != (limits is None):
         raise DataError(f"{path}: holds {pixels.dtype}, unlike the pair. Convert it to the type of its post image.")
@@ -116,7 +113,7 @@ def pair_range(raw: Sequence[tuple[Path, NDArray[Any], Mask]]) -> Range | None:
 
 
 def scene_place(scene: SceneFiles) -> tuple[Location | None, int, int]:
-    """Where the pre image's file itself says that the scene lies (None: it does not say), and its width and height."""
+    """The location of the scene according to the pre image's file (None: it has none), and its width and height."""
     with opened(scene.pre_image) as pre:
         grid, is_png = scene_grid(scene, grid_of(pre, scene.pre_image)), pre.driver == "PNG"
     if is_png or grid.crs is None or not (grid.crs.is_geographic or grid.crs.is_projected):

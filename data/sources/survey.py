@@ -1,4 +1,4 @@
-"""The first look at all labels: what scenes without a place or a disaster type of their own take from their event."""
+"""A first pass over all labels: the place and disaster type that scenes without their own take from their event."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -51,8 +51,8 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
         location, width, height = scene_place(scene)
     except DataError:
         return SceneSurvey(None, None)
-    told = (scene.disaster_type, *(label.disaster_type for label in labels.values()))
-    disaster_type = next((word for word in told if word), None)
+    types = (scene.disaster_type, *(label.disaster_type for label in labels.values()))
+    disaster_type = next((word for word in types if word), None)
     fit = scene_georeference(labels)
     if fit is not None and not fit.fault:
         points = next(label.control_points for label in labels.values() if len(label.control_points))
@@ -63,7 +63,7 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
 
 
 def survey(scenes: Sequence[SceneFiles], pool: WorkerPool) -> Survey:
-    """Read all labels; the table of known events fills a disaster type that no label gives."""
+    """Read all labels; the table of known events supplies a disaster type that no label has."""
     answers = tqdm(pool.map(survey_scene, scenes), "reading labels", len(scenes), unit="scene")
     by_event: dict[str, list[SceneSurvey]] = defaultdict(list)
     footprints: dict[str, Polygon] = {}

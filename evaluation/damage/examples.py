@@ -17,7 +17,7 @@ from evaluation.errors import EvaluationError
 
 COLUMNS = ["pre", "post", "damage_mask"]
 UNKNOWN = DAMAGE_VALUES["un-classified"]
-KEPT_BYTES = 2 << 30  # of decoded images that are kept in memory
+KEPT_BYTES = 2 << 30  # of decoded images, kept in memory
 
 Pixels = NDArray[np.uint8]
 
@@ -37,7 +37,7 @@ class Source:
 
     name: str
     pairs: Sequence[Callable[[], Pair]]
-    scenes: Sequence[str] = ()  # of each pair; () if nobody asks
+    scenes: Sequence[str] = ()  # of each pair; () if not needed
     unlabelled: int = 0  # patches left out
 
 
@@ -63,12 +63,12 @@ def of_scenes(source: Source, scenes: Collection[str]) -> Source:
 
 
 def footprints_only(source: Source) -> Source:
-    """The same places before the event: where buildings stand is known, their damage is not."""
+    """The same places before the event: where buildings are is known, their damage is not."""
     return Source("footprints", [partial(_without_damage, pair) for pair in source.pairs])
 
 
 def remembered(readers: Sequence[Callable[[], Pair]]) -> list[Callable[[], Pair]]:
-    """The same readers, but what was read stays in memory, KEPT_BYTES of it."""
+    """The same readers, with up to KEPT_BYTES of what was read kept in memory."""
     kept: dict[int, Pair] = {}
 
     def read(index: int) -> Pair:
@@ -95,7 +95,7 @@ def _without_damage(pair: Callable[[], Pair]) -> Pair:
 
 
 class Examples:
-    """Example `ordinal`: sources take turns, so that each gives the same share whatever its size."""
+    """Example `ordinal`: sources take turns, so that each has the same share whatever its size."""
 
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
         self.sources, self.seed = sources, seed

@@ -13,7 +13,7 @@ from evaluation.estimate import Estimate
 from evaluation.patches import Patch
 from evaluation.results import BEST, REAL, Evaluation, PatchResult, Values
 
-REGION = "damage"  # key of the counts among a patch's values; absent where labels are
+REGION = "damage"  # key of the counts among a patch's values; absent without labels
 COUNTED = [f"{what}_{error}" for what, error in product(JUDGED, ERRORS)]
 
 
@@ -28,11 +28,11 @@ def check_scale(model: DamageModel, resolution: int, patch_px: int) -> None:
         )
 
 
-def told_damage(model: DamageModel | None, patches: Sequence[Patch], images: Sequence[Pixels]) -> list[Values]:
+def damage_counts(model: DamageModel | None, patches: Sequence[Patch], images: Sequence[Pixels]) -> list[Values]:
     """Counts of the score for each image, under REGION; nothing for a patch without labels.
 
     Args:
-        model: None = none was asked for.
+        model: None = none was requested.
         patches: with pre image and labels.
         images: a post image of each.
     """
@@ -41,10 +41,10 @@ def told_damage(model: DamageModel | None, patches: Sequence[Patch], images: Seq
     if model is None or not labelled:
         return found
     classes = model.classify([patches[i].pre for i in labelled], [images[i] for i in labelled])
-    for i, told in zip(labelled, classes, strict=True):
+    for i, predicted in zip(labelled, classes, strict=True):
         truth = patches[i].damage
         assert truth is not None
-        counts = count(told, truth).flatten().tolist()
+        counts = count(predicted, truth).flatten().tolist()
         found[i] = {REGION: dict(zip(COUNTED, map(float, counts), strict=True))}
     return found
 
@@ -52,7 +52,7 @@ def told_damage(model: DamageModel | None, patches: Sequence[Patch], images: Seq
 def fidelity(evaluation: Evaluation, patches: Sequence[PatchResult] | None = None) -> dict[str, dict[str, Estimate]]:
     """Row -> every number of the challenge, the real post images last; empty if nothing was judged.
 
-    Counts of several samples are summed. There is no best sample: which one is best is not decided per number.
+    Counts of several samples are summed. There is no best sample: it would differ from number to number.
     """
     judged = [patch for patch in patches or evaluation.patches if REGION in patch.scores[REAL][0]]
     if not judged:

@@ -1,4 +1,4 @@
-"""A damage model on disk and at work: `model.safetensors` and `model.json`, and classes for pairs of images."""
+"""A damage model on disk and in use: `model.safetensors` and `model.json`, and classes for pairs of images."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ from generate.sampling import MOST_PX
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = "pre2post-damage-model"
-BATCH = 16  # pairs that are judged at once
+BATCH = 16  # pairs that are classified at once
 
 Pixels = NDArray[np.uint8]
 
@@ -62,7 +62,7 @@ class DamageCard:
 
     width: int  # of the network
     resolution: int  # side of its images, px
-    patch_px: int  # side of the patches they were made from, so that their ratio is the scale
+    patch_px: int  # side of the patches they were resized from; the ratio is the scale
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ def check_resolution(resolution: int) -> None:
 
 @contextmanager
 def sole_maker(out: Path) -> Iterator[None]:
-    """Before anything is trained: `out` is not there, can be written, and no other command makes it meanwhile.
+    """Check before training that `out` does not exist and can be written, and keep other commands from creating it.
 
     Raises:
-        EvaluationError: `out` is there already.
+        EvaluationError: `out` exists already.
         DataError: nothing can be written there, or another command is at work.
     """
     with locked(out.absolute().parent, name=f".{out.name}.lock", out=out):
@@ -115,10 +115,10 @@ def sole_maker(out: Path) -> Iterator[None]:
 
 
 def keep_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> None:
-    """Save a model that was trained; if `out` cannot take it any more, elsewhere, lest hours of work be lost.
+    """Save a trained model; if `out` can no longer be written, elsewhere, so that hours of work are not lost.
 
     Raises:
-        EvaluationError: it lies elsewhere; the message says where.
+        EvaluationError: it was saved elsewhere; the message says where.
     """
     try:
         save_damage_model(out, model, facts)
@@ -128,14 +128,14 @@ def keep_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> N
                 rescued = Path(tempfile.mkdtemp(prefix="pre2post-", dir=place)) / out.name
                 save_damage_model(rescued, model, facts)
                 raise EvaluationError(
-                    f"out {out} could not be written ({fault(error) or error}). The trained model is whole in "
+                    f"out {out} could not be written ({fault(error) or error}). The trained model was saved to "
                     f"{rescued}: move it from there."
                 ) from error
         raise
 
 
 def save_damage_model(out: Path, model: DamageModel, facts: dict[str, Any]) -> None:
-    """Write a folder that is either whole or absent.
+    """Write a folder atomically.
 
     Args:
         out: must not exist.
@@ -152,7 +152,7 @@ def read_card(folder: Path) -> Card:
     """model.json of a damage model.
 
     Raises:
-        EvaluationError: the folder is none, or its card is not ours.
+        EvaluationError: the folder is not a damage model, or its card is not ours.
     """
     path = folder / CARD
     if not path.is_file() or not (folder / WEIGHTS).is_file():
@@ -160,7 +160,7 @@ def read_card(folder: Path) -> Card:
             f"damage model {folder}: there is no {CARD} with {WEIGHTS}. Train one: pre2post damage-model "
             f"--dataset DATASET --out {folder}"
         )
-    fix = "Expected what pre2post damage-model writes: copy the folder again, or train anew."
+    fix = "Expected what pre2post damage-model writes: copy the folder again, or train again."
     return read_document(path, CARDS, fix, EvaluationError)
 
 
@@ -168,7 +168,7 @@ def load_damage_model(folder: Path) -> DamageModel:
     """Read what `save_damage_model` wrote.
 
     Raises:
-        EvaluationError: the folder is no damage model, or its weights do not fit its card.
+        EvaluationError: the folder is not a damage model, or its weights do not match its card.
     """
     found = read_card(folder)
     card = DamageCard(found["width"], found["resolution"], found["patch_px"])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NUM_CLASSES = 4  # no-damage, minor-damage, major-damage, destroyed
-FOLD = 4  # pixels are folded into channels, so that the costliest level has a quarter of the side
+FOLD = 4  # pixels are folded into channels, so that the most expensive level has a quarter of the side
 MULTIPLES = (1, 2, 4)  # channels of the levels, times the width
 SIDE_MULTIPLE = FOLD * 2 ** (len(MULTIPLES) - 1)
 
@@ -15,7 +15,7 @@ SIDE_MULTIPLE = FOLD * 2 ** (len(MULTIPLES) - 1)
 class DamageNetwork(nn.Module):
     """Both images go through the same U-Net; localisation reads the features of pre, damage those of both.
 
-    With the default width 460,000 weights.
+    It has 460,000 weights with the default width.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -51,7 +51,7 @@ class DamageNetwork(nn.Module):
 
 
 def classify(logits: tuple[Tensor, Tensor]) -> Tensor:
-    """(B, H, W) uint8: 0 where there is rather no building, else the likeliest class, 1 to 4."""
+    """(B, H, W) uint8: 0 where a building is unlikely, else the most likely class, 1 to 4."""
     building, damage = logits
     return ((building > 0) * (damage.argmax(dim=1) + 1)).to(torch.uint8)
 

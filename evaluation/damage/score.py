@@ -4,7 +4,7 @@
     damage F1    = 4 / sum over the classes of 1 / (F1 + 0.000001)
 
 Pixels are counted over all images before any F1 is taken. Damage is judged on pixels of assessable buildings only, and
-what was not found there counts as missed. An un-classified building (255) is a building to be found, and its damage is
+those not found count as missed. An un-classified building (255) is a building to be found, and its damage is
 not judged: the official targets have 1 there for localisation and 0 for damage.
 """
 
@@ -53,12 +53,10 @@ def f1(counts: Counts | Floats) -> Floats:
 def official(counts: Counts | Floats) -> dict[str, Floats]:
     """Every number of the challenge from counts summed over all images; leading axes are kept."""
     each = f1(counts)
-    classes = {name: each[..., 1 + i] for i, name in enumerate(CLASSES)}
+    classes = {f"{name}_f1": each[..., 1 + i] for i, name in enumerate(CLASSES)}
     damage = len(CLASSES) / (1 / (each[..., 1:] + EPSILON)).sum(axis=-1)
     score = LOCALISATION_WEIGHT * each[..., 0] + DAMAGE_WEIGHT * damage
-    return {"score": score, "localisation_f1": each[..., 0], "damage_f1": damage} | {
-        f"{name}_f1": value for name, value in classes.items()
-    }
+    return {"score": score, "localisation_f1": each[..., 0], "damage_f1": damage, **classes}
 
 
 def estimate_scores(per_patch: Counts, clusters: Sequence[str]) -> dict[str, Estimate]:

@@ -31,7 +31,7 @@ class TrainedOn(TypedDict):
 
 
 class SyntheticCard(TypedDict):
-    """What is read of synthetic.json; the rest is kept."""
+    """The fields of synthetic.json that are read; the rest is kept."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
@@ -56,7 +56,7 @@ def synthetic_source(folder: Path, side: int, patch_px: int) -> Source:
         patch_px: side of the patches that they show.
 
     Raises:
-        EvaluationError: the folder is none, unfinished, or of another size.
+        EvaluationError: the folder is not one, is unfinished, or of another size.
     """
     card = read_synthetic(folder)
     if (card["resolution"], card["patch_px"]) != (side, patch_px):
@@ -67,7 +67,7 @@ def synthetic_source(folder: Path, side: int, patch_px: int) -> Source:
     made = lines_of(folder / POST)
     for file, line in made.items():
         if not re.fullmatch(SCENE, str(line.get("patch_id", ""))):
-            raise EvaluationError(f"{folder / POST}: {file} is listed without a patch that its label could be of.")
+            raise EvaluationError(f"{folder / POST}: {file} is listed without a valid patch_id.")
         mask = folder / MASKS / f"{line['patch_id']}.png"
         if not mask.is_file() or sha256(mask) != line.get("mask_sha256"):
             raise EvaluationError(
@@ -88,7 +88,7 @@ def read_synthetic(folder: Path) -> SyntheticCard:
     """How the pairs were made.
 
     Raises:
-        EvaluationError: the folder is none of ours, or unfinished.
+        EvaluationError: the folder is not ours, or unfinished.
     """
     path = folder / CARD
     if not path.is_file():

@@ -1,8 +1,8 @@
 """The outcome of the usefulness test as Markdown: means over seeds and gains, with 95 % intervals.
 
-Both the seed (which labelled scenes, which weights) and the test scenes might have been others, so both are drawn: a
-draw takes seeds and test scenes with replacement, each by itself (Owen 2007, "The pigeonhole bootstrap"). Gains are
-paired: both models meet the same draw.
+Both the seed (which labelled scenes, which weights) and the test scenes are a sample, so both are resampled: a draw
+takes seeds and test scenes with replacement, each independently (Owen 2007, "The pigeonhole bootstrap"). Gains are
+paired: both models get the same draw.
 """
 
 import math
@@ -48,9 +48,7 @@ def usefulness_tables(scores: Sequence[Score]) -> str:
         "|---:|---|---|---:|---:|---:|",
     ]
     for arm, other in GAINS:
-        for count in sorted(
-            {count for count, name in values if name == arm} & {c for c, name in values if name == other}
-        ):
+        for count in sorted(count for count, name in values if name == arm and (count, other) in values):
             ours, theirs = values[count, arm], values[count, other]
             cells = [_cell(ours[name] - theirs[name], min(seeds, scenes), sign="+") for name in ENDS]
             lines.append(f"| {count} | {arm} | {other} | {' | '.join(cells)} |")

@@ -52,9 +52,9 @@ def damage_model(
     """Train a model that localises buildings and classifies their damage, as in the xView2 challenge.
 
     A siamese U-Net of half a million weights: it localises buildings in the pre image and classifies their damage
-    from both. `pre2post evaluate
-    --damage-model OUT` judges generated images with it. Unlabelled patches are left out and counted. The folder
-    appears when it is complete. The same command gives the same model on the same kind of machine.
+    from both. `pre2post evaluate --damage-model OUT` judges generated images with it. Unlabelled patches are left out
+    and counted. The folder appears when it is complete. The same command gives the same model on the same kind of
+    machine.
 
     Args:
         dataset: A folder made by `pre2post build`.
@@ -128,7 +128,7 @@ def train_damage_model(
     """Train a network from scratch.
 
     Args:
-        sources: of pairs; each gives the same share.
+        sources: of pairs; each has the same share.
         card: of the model.
         training: how.
         seed: of weights and examples.
@@ -138,7 +138,7 @@ def train_damage_model(
         the model, and the mean loss of the last steps.
 
     Raises:
-        EvaluationError: the loss is no number.
+        EvaluationError: the loss is not finite.
     """
     device = PartialState().device
     with torch.random.fork_rng(devices=[]):
@@ -183,8 +183,8 @@ def damage_loss(logits: tuple[Tensor, Tensor], damage: Tensor) -> Tensor:
     """Cross entropy and soft Dice of buildings; cross entropy of the classes, where they are known.
 
     A class of n pixels in the batch counts as the square root of n: between equal weights for pixels, where the
-    rarest class
-    would not be learnt, and equal weights for classes, where a handful of pixels would destabilise training.
+    rarest class would not be learnt, and equal weights for classes, where a handful of pixels would destabilise
+    training.
 
     Args:
         logits: (B, H, W) and (B, 4, H, W).

@@ -2,7 +2,7 @@
 
     pre2post usefulness --dataset d_ours --synthetic synthetic --out useful
 
-docs/usefulness.md says what may be concluded from it.
+docs/usefulness.md explains which conclusions it supports.
 """
 
 from collections.abc import Collection, Sequence
@@ -37,7 +37,7 @@ Scene = Annotated[list[Triple], Field(min_length=len(JUDGED), max_length=len(JUD
 
 
 class Result(TypedDict):
-    """What is read of the file of a training."""
+    """The fields that are read from the file of a training."""
 
     settings: dict[str, Any]
     counts: NotRequired[Annotated[list[Scene], Field(min_length=1)]]
@@ -45,15 +45,8 @@ class Result(TypedDict):
 
 RESULTS = TypeAdapter(Result)
 
-# What a model is trained on; each part gives the same share of the pairs.
-ARMS = (
-    "real",
-    "real + footprints",
-    "real + synthetic",
-    "synthetic",
-    "others",
-    "real + others",
-)
+# What a model is trained on; each part has the same share of the pairs.
+ARMS = ("real", "real + footprints", "real + synthetic", "synthetic", "others", "real + others")
 
 
 def usefulness(
@@ -71,19 +64,18 @@ def usefulness(
     """Measure the benefit of synthetic pairs for a damage model when labelled scenes are scarce.
 
     For every seed, draws some labelled scenes of the dataset (smaller sets are nested in larger ones), trains models
-    on them
-    alone, with synthetic pairs, and on synthetic pairs alone, and scores each as in the xView2 challenge on the real
-    pairs of the test split. `real + footprints` is also shown where buildings stand in the pre images of the synthetic
-    pairs, but no generated image: what is gained over it, the generated images have given. Every model takes the same
+    on them alone, with synthetic pairs, and on synthetic pairs alone, and scores each as in the xView2 challenge on the
+    real pairs of the test split. `real + footprints` also learns from the footprints in the pre images of the synthetic
+    pairs, but from no generated image: any gain over it is due to the generated images. Every model takes the same
     number of steps. Writes a result per model under `trainings/` and the table `usefulness.md`; run it again after an
-    interruption and only the models that are missing are trained.
+    interruption and only the missing models are trained.
 
     Args:
         dataset: A folder made by `pre2post build`: the events that are to be mapped.
         synthetic: A folder made by `pre2post synthesize`, best of the same places.
         out: The folder to write.
-        others: A built dataset of the labelled pairs that the ControlNet was trained on. Who has them can train on
-            them directly, so this is what the synthetic pairs must be better than.
+        others: A built dataset of the labelled pairs that the ControlNet was trained on. Whoever has them can train
+            on them directly, so this is what the synthetic pairs must improve on.
         scenes: How many labelled scenes, separated by commas.
         seeds: Of the scenes drawn, of weights and of examples, separated by commas; at least 5 for an interval.
         split: Where the labelled scenes are drawn from.
@@ -127,12 +119,12 @@ class Pairs:
     """What models are trained and tested on."""
 
     real: Source  # of which some scenes are drawn
-    fixed: dict[str, Source]  # the other parts of the arms, shown whole
+    fixed: dict[str, Source]  # the other parts of the arms, used in full
     test: Source
     seen: dict[str, Collection[str]]  # what was done with scenes -> the scenes
 
     def of_arm(self, arm: str, count: int, seed: int) -> list[Source]:
-        """The parts of an arm, with so many labelled scenes."""
+        """The parts of an arm, with `count` labelled scenes."""
         parts = self.fixed | {"real": of_scenes(self.real, drawn_scenes(self.real.scenes, count, seed))}
         return [parts[part] for part in arm.split(" + ")]
 
@@ -162,7 +154,7 @@ def _train(
     seed: int,
     settings: dict[str, Any],
 ) -> Counts:
-    """Train and test a model, and write down what it counts."""
+    """Train and test a model, and save its counts."""
     model, loss = train_damage_model(sources, shape, training, seed, path.stem)
     found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,13 +171,13 @@ def planned(counts: Sequence[int], parts: Collection[str]) -> list[tuple[str, in
 
 
 def drawn_scenes(scenes: Sequence[str], count: int, seed: int) -> set[str]:
-    """So many random scenes; smaller sets are nested in larger ones."""
+    """`count` random scenes; smaller sets are nested in larger ones."""
     names = sorted(set(scenes))
     return {names[view_of(seed, turn, len(names))] for turn in range(count)}
 
 
 def _finished(path: Path, settings: dict[str, Any]) -> Counts | None:
-    """The counts of a training that was done before, scene by scene."""
+    """The counts of an earlier training, scene by scene."""
     if not path.is_file():
         return None
     found = read_document(path, RESULTS, "Delete it: that model is then trained again.", EvaluationError)
@@ -210,4 +202,4 @@ def _numbers(text: str, option: str) -> list[int]:
 def _check_scenes(real: Source, most: int, where: str) -> None:
     there = len(set(real.scenes))
     if there < most:
-        raise EvaluationError(f"scenes: {most} are asked for, but {where} has {there} with damage labels.")
+        raise EvaluationError(f"scenes: {most} are requested, but {where} has {there} with damage labels.")

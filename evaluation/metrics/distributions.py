@@ -1,7 +1,7 @@
 """FID, KID and IS of sets of images, from features that are computed once for all three.
 
 None has an interval: their bias depends on how many different images there are, so a set with repetitions, as a
-bootstrap draws it, says nothing of other sets.
+bootstrap draws it, says nothing about other sets.
 """
 
 import math
@@ -19,7 +19,7 @@ SEED = 0
 
 
 class Given(nn.Module):
-    """Stands where torchmetrics expects a network: the features are there already."""
+    """In place of the network that torchmetrics expects: the features are computed already."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def kernel_distance(real: Tensor, made: Tensor) -> float:
     """KID x 1000 of two sets of features (N, D) and (M, D), all of both; NaN for fewer than two images.
 
     The unbiased estimate of Binkowski et al. 2018 (equation 4). torchmetrics averages it over 100 random subsets, equal
-    in size, which has the same expectation and leaves out what lies beyond the smaller set.
+    in size, which has the same expectation and ignores what exceeds the smaller set.
     """
     if min(len(real), len(made)) < LEAST_IMAGES:
         return math.nan

@@ -1,8 +1,10 @@
-"""What networks say of images: per image at once, of sets at the end."""
+"""What networks say about images: of each at once, of sets at the end."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,12 +28,14 @@ from evaluation.metrics.networks import (
 from evaluation.results import REAL
 
 NOT_ASKED = "not asked for (--networks)"
+NETS = ("vgg", "alex")  # of LPIPS
 Key = tuple[str, int]  # method and sample
+Network = TypeVar("Network")
 
 
 @dataclass
 class Judges:
-    """The networks that are there, the reasons for those that are not, and the features seen so far."""
+    """The available networks, the reasons for those that are missing, and the features seen so far."""
 
     lpips: dict[str, ImagePair] = field(default_factory=dict)  # metric -> network
     clip: ImageText | None = None
@@ -48,7 +52,7 @@ class Judges:
         """Judge a batch of images of one method and sample; remember their features.
 
         Returns:
-            for each image its LPIPS against the truth and its CLIP-score, as far as there are networks.
+            for each image its LPIPS against the truth and its CLIP-score, as far as networks are available.
         """
         made, real = _tensor(images), _tensor(truth)
         columns = {metric: network(made, real) for metric, network in self.lpips.items() if key[0] != REAL}
@@ -62,7 +66,7 @@ class Judges:
         return [{metric: column[i] for metric, column in values.items()} for i in range(len(images))]
 
     def sets(self, method: str) -> dict[str, Estimate]:
-        """FID, KID and IS of all images of a method; of several samples the mean, each being a set of its own."""
+        """FID, KID and IS of all images of a method; with several samples the mean, each being a set of its own."""
         samples = sorted(sample for name, sample in self.features if name == method)
         if not samples:
             return {}
@@ -94,33 +98,25 @@ class Judges:
 
 
 def summon_judges(names: Sequence[str]) -> Judges:
-    """Load the networks that are asked for and can be had."""
-    device = PartialState().device
-    judges = Judges()
-    for net in ("vgg", "alex"):
-        metric = f"lpips_{net}"
-        _try(
-            judges,
-            names,
-            metric,
-            [metric],
-            lambda net=net, metric=metric: judges.lpips.update(  # type: ignore[misc]
-                {metric: load_lpips(net, device)}
-            ),
-        )
-    _try(judges, names, "inception", list(SET_METRICS), lambda: setattr(judges, "inception", load_inception(device)))
-    _try(judges, names, "clip", ["clip"], lambda: setattr(judges, "clip", load_clip(device)))
-    return judges
+    """Load the networks that are requested and available."""
+    device, gaps = PartialState().device, dict[str, str]()
 
+    def loaded(name: str, metrics: Iterable[str], load: Callable[[], Network]) -> Network | None:
+        try:
+            if name in names:
+                return load()
+            gaps.update(dict.fromkeys(metrics, NOT_ASKED))
+        except NetworkAbsent as absent:
+            gaps.update(dict.fromkeys(metrics, str(absent)))
+        return None
 
-def _try(judges: Judges, names: Sequence[str], network: str, metrics: list[str], load: Callable[[], None]) -> None:
-    if network not in names:
-        judges.gaps |= dict.fromkeys(metrics, NOT_ASKED)
-        return
-    try:
-        load()
-    except NetworkAbsent as absent:
-        judges.gaps |= dict.fromkeys(metrics, str(absent))
+    lpips = {f"lpips_{net}": loaded(f"lpips_{net}", [f"lpips_{net}"], partial(load_lpips, net, device)) for net in NETS}
+    return Judges(
+        lpips={metric: network for metric, network in lpips.items() if network},
+        inception=loaded("inception", SET_METRICS, partial(load_inception, device)),
+        clip=loaded("clip", ["clip"], partial(load_clip, device)),
+        gaps=gaps,
+    )
 
 
 def _tensor(images: Sequence[Pixels]) -> Tensor:

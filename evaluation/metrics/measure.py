@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from data.examples.similarity import Pixels, score
-from evaluation.damage.fidelity import told_damage
+from evaluation.damage.fidelity import damage_counts
 from evaluation.metrics.judges import Judges
 from evaluation.output import image_file
 from evaluation.patches import Patch
@@ -37,14 +37,14 @@ def measure(
         for batch in batched(patches, BATCH):
             posts, captions = [patch.post for patch in batch], [patch.prompt for patch in batch]
             scores: list[dict[str, list[Values]]] = [{method: [] for method in (*methods, REAL)} for _ in batch]
-            damage = told_damage(judges.damage, batch, posts)
+            damage = damage_counts(judges.damage, batch, posts)
             for i, judged in enumerate(judges.see((REAL, 0), posts, posts, captions)):
                 scores[i][REAL].append({"whole": {"pixels": float(posts[0][..., 0].size), **judged}} | damage[i])
             for method in methods:
                 for sample in range(1 if method in OF_THE_DATASET else len(seeds[0])):
                     images = [image_of(folder, patch, method, sample) for patch in batch]
                     opinions = judges.see((method, sample), images, posts, captions)
-                    damage = told_damage(judges.damage, batch, images)
+                    damage = damage_counts(judges.damage, batch, images)
                     for i, patch in enumerate(batch):
                         scores[i][method].append(_values(images[i], patch, opinions[i]) | damage[i])
             for patch, found in zip(batch, scores, strict=True):
@@ -54,7 +54,7 @@ def measure(
 
 
 def image_of(folder: Path, patch: Patch, method: str, sample: int = 0) -> Pixels:
-    """What a method shows of a patch: from the dataset, or from the folder of the evaluation."""
+    """A method's image of a patch: from the dataset, or from the folder of the evaluation."""
     if method == "copy":
         return patch.pre
     if method == "again":

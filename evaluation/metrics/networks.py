@@ -1,6 +1,6 @@
 """The networks that metrics need: fetched from the hub or torchvision at run time, never required.
 
-One that cannot be had is a gap in the tables with its reason, not an error.
+An unavailable one is a gap in the tables with its reason, not an error.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ ImageText = Callable[[Tensor, list[str]], Tensor]  # (B, 3, H, W) uint8, caption
 
 
 class NetworkAbsent(Exception):
-    """A network that cannot be had here; the message says which and why."""
+    """A network that is unavailable; the message says which and why."""
 
 
 def load_lpips(net: str, device: torch.device) -> ImagePair:
@@ -78,14 +78,14 @@ def clip_of(model: Any, processor: Any) -> ImageText:  # noqa: ANN401  # transfo
 
 @contextlib.contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Turn whatever a library raises when weights or a package are missing into a reason."""
+    """Turn whatever a library raises for missing weights or packages into a reason."""
     try:
-        # Libraries report downloads and deprecations here; the table says what matters.
+        # Libraries print downloads and deprecations; the table has what matters.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     except ImportError as error:
         raise NetworkAbsent(f"{what}; {error.name or error} is not installed: {EXTRA}") from error
-    except Exception as error:  # hub clients raise many kinds; all mean the same to the user
+    except Exception as error:  # hub clients raise many kinds, which mean the same to the user
         why = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise NetworkAbsent(f"{what}, which could not be loaded ({why}). Run once where there is a network.") from error

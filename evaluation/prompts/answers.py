@@ -1,4 +1,4 @@
-"""What the images of a prompt study show, measured one by one from their files."""
+"""Measures what the images of a prompt study show, one by one from their files."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +50,7 @@ def measure_answers(
 
     Args:
         folder: of the study; images are read from it.
-        prompts: those of a patch side by side, `none` first.
+        prompts: those of a patch together, `none` first.
         pre_of: the pre image at a position of the split.
         methods: rows; `copy` has no files.
         samples: images of each prompt.
@@ -103,7 +103,7 @@ def _answer(
     method: str, prompt: Prompt, sample: int, image: Pixels, pre: Pixels, none: Pixels, detector: Detector, gauge: Gauge
 ) -> Answer:
     apart = difference(none, image)
-    east, north = centroid(apart**2)  # squared: a weak difference everywhere says little of where
+    east, north = centroid(apart**2)  # squared: a weak difference everywhere says little about where
     return Answer(
         method=method,
         position=prompt.position,

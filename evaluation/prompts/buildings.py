@@ -1,7 +1,7 @@
 """How many buildings an image shows, by ridge regression on a few statistics of it, learned from labelled patches.
 
-A gauge, not a detector: good enough to say whether one picture is more densely built than another, and it says itself
-how good (rank correlation with the labels of patches it has not seen).
+A gauge, not a detector: good enough to say whether one image is more densely built than another, and it reports its own
+accuracy (rank correlation with the labels of patches it has not seen).
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class Gauge:
 
 
 def features(image: Pixels) -> Floats:
-    """What an image is described by: tones, edges and blobs at several scales, and 1."""
+    """Statistics of an image: tones, edges and blobs at several scales, and 1."""
     pixels = image.astype(np.float32) / 255
     grey = pixels.mean(axis=-1)
     found = [*pixels.mean(axis=(0, 1)), *pixels.std(axis=(0, 1))]
@@ -52,12 +52,12 @@ def features(image: Pixels) -> Floats:
 
 
 def learned(known: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]], side: int) -> Gauge:
-    """Fit to the pre and post images of some labelled patches, and try on others.
+    """Fit to the pre and post images of some labelled patches, and test on others.
 
     Args:
         known: dataset rows to learn from.
-        held_out: dataset rows to say the agreement on.
-        side: that patches are shown at, px.
+        held_out: dataset rows to measure the agreement on.
+        side: that patches are resized to, px.
     """
     described, counts = _images(known, side)
     middle, spread = described.mean(axis=0), described.std(axis=0) + 1e-9

@@ -1,4 +1,4 @@
-"""Where two images of a place differ, and how well that agrees with true change where the truth is known."""
+"""Where two images of a place differ, and how well that agrees with true change where it is known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class Detector:
 
 
 def difference(pre: Pixels, image: Pixels) -> Floats:
-    """(H, W) float32 in 0..1: mean over channels of the blurred difference, tones brought together.
+    """(H, W) float32 in 0..1: mean over channels of the blurred difference, with tones matched.
 
-    The median difference of each channel is light and season, not change, and is taken off.
+    The median difference of each channel is light and season, not change, and is subtracted.
     """
     apart = image.astype(np.float32) / 255 - pre.astype(np.float32) / 255
     apart -= np.median(apart, axis=(0, 1))
@@ -45,12 +45,12 @@ def difference(pre: Pixels, image: Pixels) -> Floats:
 
 
 def calibrated(known: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]], side: int) -> Detector:
-    """The threshold that finds the truly changed pixels of some patches best (F1), tried on others.
+    """The threshold that finds the truly changed pixels of some patches best (F1), tested on others.
 
     Args:
         known: dataset rows to choose it on.
-        held_out: dataset rows to say its agreement on.
-        side: that patches are shown at, px.
+        held_out: dataset rows to measure its agreement on.
+        side: that patches are resized to, px.
     """
     pairs = [_pair(row, side) for row in known if row["change_mask"] is not None]
     if not pairs:

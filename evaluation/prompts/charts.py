@@ -36,9 +36,9 @@ def curve(title: str, lines: Mapping[str, Mapping[str, Estimate]], words: Sequen
 
 
 def rose(title: str, method: str, east: Mapping[str, Estimate], north: Mapping[str, Estimate]) -> str:
-    """Where the middle of the difference lies for each compass word, against where the word points, as a figure.
+    """Where the centroid of the difference lies for each compass word, against the word's direction, as a figure.
 
-    The frame is drawn so that the farthest point touches the ring; its distance from the middle stands below.
+    The scale is such that the farthest point touches the ring, whose radius is printed below.
     """
     reach = _largest(abs(way[word].value) for word in DIRECTIONS for way in (east, north))
     parts = ['<circle cx="0" cy="0" r="70"/><circle cx="0" cy="0" r="1.5"/>']
@@ -67,7 +67,7 @@ def _figure(title: str, box: str, parts: Sequence[str]) -> str:
 
 
 def _largest(values: Iterable[float]) -> float:
-    """Of those that are numbers; 1 if none is above 0."""
+    """The largest, ignoring NaN; 1 if none is above 0."""
     return max((value for value in values if value > 0), default=1.0)
 
 

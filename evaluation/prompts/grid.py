@@ -24,7 +24,7 @@ LEAST_BUILDINGS = 6  # of a patch, so that damage can be slight, and lie anywher
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one image is asked for."""
+    """The request for one image."""
 
     position: int  # of the patch in the split
     patch_id: str
@@ -38,12 +38,9 @@ class Prompt:
 
 
 def fits(facts: CaptionFacts) -> bool:
-    """Whether a patch can be asked everything: its buildings are labelled, enough, and lie all over it."""
-    return (
-        facts.classes is not None
-        and len(facts.houses) >= LEAST_BUILDINGS
-        and layout_of(facts).buildings == "throughout"
-    )
+    """Whether every prompt suits a patch: its buildings are labelled, enough, and spread all over it."""
+    labelled = facts.classes is not None and len(facts.houses) >= LEAST_BUILDINGS
+    return labelled and layout_of(facts).buildings == "throughout"
 
 
 def prompts_of(position: int, row: Mapping[str, Any], style: str) -> list[Prompt]:
@@ -51,7 +48,7 @@ def prompts_of(position: int, row: Mapping[str, Any], style: str) -> list[Prompt
 
     Args:
         position: of the patch in the split.
-        row: of the dataset; its images are not looked at.
+        row: of the dataset; its images are not used.
         style: of the captions, as in training.
     """
     facts = facts_of_row(row)
@@ -66,7 +63,7 @@ def reworded(facts: CaptionFacts, word: str, style: str) -> str:
 
 
 def silent_studies(texts: Mapping[str, str]) -> dict[str, str]:
-    """Studies whose words all give the same prompt -> why they cannot be made."""
+    """Studies whose words do not all give different prompts -> why they cannot be made."""
     reason = "captions of this style do not say it"
     return {name: reason for name, words in STUDIES.items() if len({texts[word] for word in words}) < len(words)}
 
@@ -94,7 +91,7 @@ def _damage(severity: str, total: int) -> tuple[int, int]:
 
 
 def _damaged(facts: CaptionFacts, minor: int, destroyed: int) -> CaptionFacts:
-    """The same patch with so many of its buildings damaged; all others are intact."""
+    """The same patch with this many of its buildings damaged; all others are intact."""
     damages = ["minor-damage"] * minor + ["destroyed"] * destroyed
     damages += ["no-damage"] * (len(facts.houses) - len(damages))
     houses = tuple(replace(house, damage=damage) for house, damage in zip(facts.houses, damages, strict=True))

@@ -1,4 +1,4 @@
-"""How far prompts are followed: from single answers to numbers with intervals, beside what chance would give."""
+"""How far prompts are followed: from single answers to numbers with intervals, compared with chance."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Measure:
     name: str
     unit: str
     digits: int
-    chance: float  # what an image that knows nothing of the prompt scores
+    chance: float  # the score of an image that ignores the prompt
     of: Callable[[ByWord], Sequence[float]]  # the answers about one patch -> one value for each sample
     lower_is_better: bool = False
 
@@ -71,7 +71,7 @@ def _angle(found: dict[str, Answer]) -> float:
 
 
 def _pull(found: dict[str, Answer]) -> float:
-    """Mean way of the middle of the difference towards the word, percent of the side; what all words share cancels."""
+    """Mean shift of the difference's centroid towards the word, percent of the side; what all words share cancels."""
     ways = [np.dot((found[word].east, found[word].north), DIRECTIONS[word]) for word in COMPASS]
     return 100 * float(np.nan_to_num(ways).mean())
 

@@ -1,7 +1,5 @@
 """What a prompt study writes: `results.json`, one self-contained `report.html`, and the table in the terminal."""
 
-import base64
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -9,8 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from data.imagery.encode import data_uri
 from data.storage import write_text
 from data.strict_json import as_json
 from evaluation.estimate import FEWEST_CLUSTERS, Estimate
@@ -59,7 +59,7 @@ class Study:
 
 
 def write_study(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> None:
-    """Write report.html, then results.json: its presence says that all is there."""
+    """Write report.html, then results.json: its presence marks completion."""
     write_text(folder / REPORT, _page(folder, study, pre_of))
     content = {
         "format": FORMAT,
@@ -90,7 +90,7 @@ def render(study: Study) -> str:
 
 
 def table(numbers: Numbers) -> list[list[str]]:
-    """Head and one row for each measure: its name, what chance gives, every method, generated minus base."""
+    """Head and one row for each measure: its name, chance level, every method, generated minus base."""
     head = ["", "chance", *(METHODS[method] for method in numbers.scores)]
     rows = [[*head, "generated minus base"] if numbers.advantage else head]
     for key in next(iter(numbers.scores.values())):
@@ -103,7 +103,7 @@ def table(numbers: Numbers) -> list[list[str]]:
 
 
 def sentences(study: Study) -> list[str]:
-    """Which words are followed better than by the base alone, how good the measures are, and what is missing."""
+    """Which words are followed better than by the base alone, how reliable the measures are, and what is missing."""
     numbers = study.numbers
     found = [verdict(key, numbers.scores["generated"][key], one) for key, one in numbers.advantage.items()]
     agreement, gauge = study.detector.agreement, study.gauge.agreement
@@ -121,8 +121,7 @@ def sentences(study: Study) -> list[str]:
     if gauge:
         found.append(
             f"The regression of building counts agrees with the labels of {gauge['images']} images of other "
-            f"scenes by a rank "
-            f"correlation of {gauge['rank_correlation']:.2f}."
+            f"scenes by a rank correlation of {gauge['rank_correlation']:.2f}."
         )
     else:
         found.append("How well the regression of building counts agrees with labels of other scenes is unknown here.")
@@ -130,14 +129,14 @@ def sentences(study: Study) -> list[str]:
     if place["patches"]:
         found.append(
             f"On {place['patches']} real pairs whose captions name a direction, the angle error is "
-            f"{place['angle']:.1f} degrees and {place['hit']:.1f} % are hits: what the real images score."
+            f"{place['angle']:.1f} degrees and {place['hit']:.1f} % are hits: the score of the real images."
         )
     gaps = [f"{name}: not measured, {reason}." for name, reason in study.gaps.items()]
     return [*found, *study.settings["notes"], *gaps]
 
 
 def verdict(key: str, generated: Estimate, advantage: Estimate) -> str:
-    """Followed if better than by chance and than by the base, both beyond the intervals."""
+    """Followed if better than chance and than the base, both beyond the intervals."""
     one = MEASURES[key]
     if math.isnan(advantage.low):
         return f"{one.study} ({one.name}): no verdict, the patches are of fewer than {FEWEST_CLUSTERS} scenes."
@@ -220,10 +219,8 @@ def _pictures(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> li
 
 
 def cell(image: Image.Image, word: str) -> str:
-    """A figure that holds the image itself."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, format="JPEG", quality=90)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    """A figure with the image embedded."""
+    uri = data_uri(np.asarray(image.convert("RGB")), "jpeg", quality=90)
     return f'<figure><img src="{uri}" alt="{word}"><figcaption>{word}</figcaption></figure>'
 
 

@@ -1,6 +1,6 @@
-"""`pre2post evaluate --study prompts`: a grid of prompts over the same patches and noise, and what the images show.
+"""`pre2post evaluate --study prompts`: a grid of prompts for the same patches and noise, and what the images show.
 
-docs/prompt-study.md has the protocol and what came out on simulated scenes.
+docs/prompt-study.md has the protocol and results on simulated scenes.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,15 +27,15 @@ from generate.checkpoint import Checkpoint
 from generate.images.items import Item, patch_items, spread
 from generate.sampling import Sampling
 
-MADE = ("generated", "base")  # rows whose images are generated; `copy` stands beside them
+MADE = ("generated", "base")  # rows whose images are generated; `copy` is compared with them
 FACTS = ["patch_id", "scene_id", "event", "disaster_type", "labels", "size", "pixel_size_m", "buildings"]
 PATCHES = 24  # unless --limit says otherwise
-CALIBRATION = 128  # patches for the detector and the gauge, and as many of other scenes to try them on
+CALIBRATION = 128  # patches for the detector and the gauge, and as many of other scenes to test them on
 BUILDINGS_LABELLED = ("both", "post", "pre")  # of the column labels
-# What a user may ask for and is not measured, and why. Words that no caption says cannot have been learned.
+# What a user may request and is not measured, and why. Words that no caption uses cannot have been learned.
 UNSAID = {
     "clustered, scattered": "nothing here finds single houses in a generated picture",
-    "cloud and haze": "no caption says it, because no label tells it",
+    "cloud and haze": "no caption says it, because no label records it",
     "scale": "short captions do not say it, and all patches of a dataset have much the same",
 }
 
@@ -56,16 +56,16 @@ def study_prompts(
     Args:
         out: the folder to write.
         trained: the checkpoint.
-        dataset: a built dataset; the detector and the gauge learn from its split `train`, and are tried on others.
+        dataset: a built dataset; the detector and the gauge learn from its split `train`, and are tested on others.
         split: whose pre images are shown.
-        limit: so many of the patches that fit, evenly spread; None = PATCHES.
+        limit: at most this many of the patches that fit, evenly spread; None = PATCHES.
         sampling: how the images are sampled.
-        settings: what the outputs say of checkpoint, dataset and sampling.
+        settings: the facts on checkpoint, dataset and sampling in the outputs.
         make: makes the images of some items by some methods below `out`.
         main_process: whether this process measures and writes.
 
     Raises:
-        EvaluationError: no patch fits, or captions of this style say nothing that can be asked for.
+        EvaluationError: no patch fits, or captions of this style say nothing that can be requested.
     """
     side = sampling.size or trained.resolution
     rows = open_dataset(dataset, split)
@@ -118,10 +118,10 @@ def _items(prompts: Sequence[Prompt], patches: Sequence[Item]) -> list[Item]:
 
 
 def calibration_rows(dataset: Path, split: str, rows: datasets.Dataset) -> tuple[list[Any], list[Any]]:
-    """Labelled patches to calibrate on and those of other scenes to try it on.
+    """Labelled patches to calibrate on and those of other scenes to test on.
 
-    The former are of the split `train`, the latter of the study's own. Within one split every other scene is for
-    either.
+    The former are of the split `train`, the latter of the study's own. Within one split the
+    scenes alternate.
     """
     own = _of_scenes(rows)
     trained = split != "train" and "train" in read_manifest(dataset)["splits"]

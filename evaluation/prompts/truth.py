@@ -1,4 +1,4 @@
-"""What the measures of a prompt study say of the real post images, each against its own caption: as good as it gets."""
+"""The measures of a prompt study on the real post images, each against its own caption: an upper bound."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ def real_pairs(rows: Iterable[Mapping[str, Any]], side: int, detector: Detector)
 
     Args:
         rows: of the dataset.
-        side: that patches are shown at, px.
+        side: that patches are resized to, px.
         detector: of change.
     """
     areas: dict[str, list[float]] = {word: [] for word in STUDIES["severity"]}

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data.examples.regions import REGIONS
 from evaluation.columns import (
     DAMAGE_METRICS,
     METRICS,
     NETWORK_METRICS,
+    PIXEL_COLUMNS,
     PIXEL_METRICS,
     SET_METRICS,
     best,
@@ -29,7 +30,7 @@ class Cell:
 
     estimate: Estimate
     metric: str
-    best: bool = False  # of its column, or of its row where methods stand side by side
+    best: bool = False  # of its column, or of its row where methods are side by side
 
     @property
     def text(self) -> str:
@@ -55,29 +56,29 @@ class Table:
 
 def pixel_table(evaluation: Evaluation, title: str = "Against the real post images") -> Table:
     """Rows by regions and pixel metrics."""
-    columns = [(region, metric) for region in REGIONS for metric in PIXEL_METRICS]
     summary = evaluation.summary()
     rows = [
-        (row, name, [Cell(summary[row][region][metric], metric) for region, metric in columns])
+        (row, name, [Cell(summary[row][region][metric], metric) for region, metric in PIXEL_COLUMNS])
         for row, name in evaluation.rows().items()
     ]
     heads = [METRICS[metric].name for metric in PIXEL_METRICS]
-    gaps = [(row, METHODS[row], [Cell(NOTHING, metric) for _, metric in columns]) for row in evaluation.absent]
+    gaps = [(row, METHODS[row], [Cell(NOTHING, metric) for _, metric in PIXEL_COLUMNS]) for row in evaluation.absent]
     counted = {region: next(iter(summary.values()))[region]["mse"].patches for region in REGIONS}
     groups = [(region, f"{counted[region]:,} patch{'es' * (counted[region] != 1)}", heads) for region in REGIONS]
     return Table(title, groups, marked_columns(rows) + gaps)
 
 
 def network_table(evaluation: Evaluation) -> Table | None:
-    """Rows by what networks say; None if there is no network at all."""
+    """Rows by the judgement of networks; None if there is no network at all."""
     metrics = [metric for metric in (*NETWORK_METRICS, *SET_METRICS) if metric not in evaluation.gaps]
     if not metrics:
         return None
-    rows = []
-    for row, name in evaluation.rows().items():
-        rows.append((row, name, [Cell(_by_network(evaluation, row, metric), metric) for metric in metrics]))
-    rows = marked_columns(rows)
-    rows.append((REAL, "real post", [Cell(_by_network(evaluation, REAL, metric), metric) for metric in metrics]))
+    cells = {
+        row: [Cell(_by_network(evaluation, row, metric), metric) for metric in metrics]
+        for row in (*evaluation.rows(), REAL)
+    }
+    rows = marked_columns([(row, name, cells[row]) for row, name in evaluation.rows().items()])
+    rows.append((REAL, "real post", cells[REAL]))
     return Table("As networks see them", [("whole", "", [METRICS[metric].name for metric in metrics])], rows)
 
 
@@ -97,12 +98,14 @@ def fidelity_table(evaluation: Evaluation) -> Table | None:
 
 def group_table(evaluation: Evaluation, title: str, lead: str, parts: dict[str, list[PatchResult]]) -> Table:
     """MSE inside and outside the change: one row for each part of the patches, methods side by side."""
-    rows = []
-    for name, patches in parts.items():
-        cells: list[Cell] = []
-        for region in AREAS:
-            cells += _marked_row(evaluation, patches, region)
-        rows.append((name, f"{name} ({len(patches):,})", cells))
+    rows = [
+        (
+            name,
+            f"{name} ({len(patches):,})",
+            [cell for area in AREAS for cell in _marked_row(evaluation, patches, area)],
+        )
+        for name, patches in parts.items()
+    ]
     return Table(title, [(f"MSE {region}", "", list(evaluation.methods)) for region in AREAS], rows, lead)
 
 
@@ -157,14 +160,9 @@ def marked_columns(rows: list[tuple[str, str, list[Cell]]]) -> list[tuple[str, s
     if not fair:
         return rows
     winners = [best((cell.estimate.value for cell in column), column[0].metric) for column in zip(*fair, strict=True)]
-    return [
-        (
-            row,
-            name,
-            [
-                Cell(cell.estimate, cell.metric, not row.endswith(UNFAIR) and cell.estimate.value == winner)
-                for cell, winner in zip(cells, winners, strict=True)
-            ],
-        )
-        for row, name, cells in rows
-    ]
+    marked = []
+    for row, name, cells in rows:
+        competes = not row.endswith(UNFAIR)
+        best_of = [competes and cell.estimate.value == winner for cell, winner in zip(cells, winners, strict=True)]
+        marked.append((row, name, [replace(cell, best=won) for cell, won in zip(cells, best_of, strict=True)]))
+    return marked

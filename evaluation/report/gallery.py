@@ -4,18 +4,16 @@ The slider lies over the first generated image: in the middle it shows that imag
 it, to the right the real post image. It sets one CSS variable; there are no other scripts.
 """
 
-import base64
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
 from data.examples.similarity import Mask, Pixels
+from data.imagery.encode import data_uri
 from evaluation.columns import best, number
 from evaluation.metrics.measure import image_of
 from evaluation.patches import Patch
@@ -57,7 +55,7 @@ def gallery(
     chosen: Sequence[PatchResult],
     load: Callable[[Sequence[int], Sequence[str]], Iterator[Patch]],
 ) -> str:
-    """One row of pictures per patch; generated images are read from the folder of the evaluation."""
+    """One row of pictures per patch; generated images are read from the evaluation's folder."""
     patches = load([result.position for result in chosen], [result.prompt for result in chosen])
     methods = evaluation.methods
     return "".join(_entry(folder, patch, result, methods) for patch, result in zip(patches, chosen, strict=True))
@@ -79,9 +77,7 @@ def _entry(folder: Path, patch: Patch, result: PatchResult, methods: Sequence[st
     pre = _figure(_picture([patch.pre], "pre", path), "pre", _numbers(result, "copy"))
     post = _figure(_picture([patch.post], "real post", path), "real post", _share(patch))
     made: list[str] = []
-    for method in methods:
-        if method == "copy":
-            continue
+    for method in (name for name in methods if name != "copy"):
         layers = [image_of(folder, patch, method), *([] if made else [patch.pre, patch.post])]
         name = METHODS[method]
         made.append(_figure(_picture(layers, name, path), name, _numbers(result, method)))
@@ -129,11 +125,5 @@ def _share(patch: Patch) -> str:
 
 
 def _data_uri(pixels: Pixels) -> str:
-    buffer = io.BytesIO()
-    if len(pixels) <= PNG_UP_TO_PX:
-        kind = "png"
-        Image.fromarray(pixels).save(buffer, format="PNG")
-    else:
-        kind = "jpeg"
-        Image.fromarray(pixels).save(buffer, format="JPEG", quality=JPEG_QUALITY)
-    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
+    small = len(pixels) <= PNG_UP_TO_PX
+    return data_uri(pixels, "png") if small else data_uri(pixels, "jpeg", quality=JPEG_QUALITY)

@@ -2,14 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from data.storage import write_text
 from data.strict_json import as_json
 from evaluation.damage.fidelity import fidelity
 from evaluation.output import RESULTS
 from evaluation.report.terminal import interval_sentence, less_than_copying
-from evaluation.results import Evaluation, Summary
+from evaluation.results import Evaluation
 
 FORMAT = 3
 
@@ -24,7 +23,7 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         "notes": evaluation.notes,
         "not_measured": evaluation.gaps,
         "rows_without_images": evaluation.absent,
-        "summary": _plain(evaluation.summary()),
+        "summary": evaluation.summary(),
         "generated_less_copy": less_than_copying(evaluation),
         "intervals": interval_sentence(evaluation),
         "sets": evaluation.sets,
@@ -32,14 +31,7 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         "damage_by_disaster_type": {
             key: fidelity(evaluation, part) for key, part in groups["by_disaster_type"].items()
         },
-        **{
-            name: {key: _plain(evaluation.summary(part)) for key, part in parts.items()}
-            for name, parts in groups.items()
-        },
+        **{name: {key: evaluation.summary(part) for key, part in parts.items()} for name, parts in groups.items()},
         "per_patch": [asdict(patch) for patch in evaluation.patches],
     }
     write_text(folder / RESULTS, as_json(content))
-
-
-def _plain(summary: dict[str, Summary]) -> dict[str, Any]:
-    return {row: {region: dict(of) for region, of in regions.items()} for row, regions in summary.items()}

@@ -1,4 +1,4 @@
-"""`report.html`: one page with the tables, what they mean, and pictures. Nothing is loaded from elsewhere."""
+"""`report.html`: one page with the tables, their meaning, and pictures. Nothing is loaded from elsewhere."""
 
 from collections.abc import Callable, Iterator
 from html import escape
@@ -59,12 +59,12 @@ METRICS_IN_WORDS = {
 
 
 def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Iterator[Patch]]) -> None:
-    """Write report.html beside the images of an evaluation.
+    """Write report.html next to the images of an evaluation.
 
     Args:
-        folder: where images/ lies.
+        folder: that contains images/.
         evaluation: what was measured.
-        load: gives the patches at some positions of the split, with the captions of a second list.
+        load: reads the patches at some positions of the split, with the captions of a second list.
     """
     settings = evaluation.settings
     worst = choose_worst(evaluation.patches)
@@ -97,11 +97,7 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
 
 def _tables(evaluation: Evaluation) -> str:
     tables = "".join(f"<h2>{escape(table.title)}</h2>{html_table(table)}" for table in all_tables(evaluation))
-    remarks = [
-        *gap_sentences(evaluation),
-        *evaluation.notes,
-        interval_sentence(evaluation),
-    ]
+    remarks = [*gap_sentences(evaluation), *evaluation.notes, interval_sentence(evaluation)]
     return tables + f'<ul class="notes">{"".join(f"<li>{escape(remark)}</li>" for remark in remarks)}</ul>'
 
 

@@ -34,8 +34,8 @@ def less_than_copying(evaluation: Evaluation) -> dict[str, Estimate]:
 
 
 def interval_sentence(evaluation: Evaluation) -> str:
-    """What the intervals of the tables are, as they were made."""
-    over = {"scenes": "scenes", "events": "events (over the scenes of an event where one stands by itself)"}
+    """How the intervals of the tables were computed."""
+    over = {"scenes": "scenes", "events": "events (over the scenes of an event in tables of single events)"}
     return (
         f"Intervals: 95 %, bootstrap over {over[evaluation.drawn]}, resampled with all their patches and samples. "
         f"They refer to other {evaluation.drawn} of the same kind. None for fewer than {FEWEST_CLUSTERS}, "

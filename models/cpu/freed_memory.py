@@ -10,7 +10,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed for the next tensor, where networks run on the CPU and it is glibc.
+    """Let the C library keep what is freed for the next tensor, where networks run on the CPU and the library is glibc.
 
     By default it gives large blocks back to the kernel at once. Every step needs them again, and then each 4 KiB cost
     a page fault: half a million in a step of Stable Diffusion 2.1.
@@ -21,10 +21,10 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Give what is free at this moment back to the kernel, once.
+    """Return all memory that is free now to the kernel, once.
 
-    Called when everything that stays has been allocated: between it lies what only the start needed, in pieces that
-    later tensors do not fit into. In Stable Diffusion 2.1 they are 0.4 GB of the peak.
+    Called when everything that stays has been allocated: in between is what only the start needed, in pieces too
+    small for later tensors. In Stable Diffusion 2.1 they are 0.4 GB of the peak.
     """
     if libc := _glibc():
         libc.malloc_trim(0)

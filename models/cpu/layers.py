@@ -1,8 +1,8 @@
-"""Layers for CPUs: large convolutions as matrix products, and weights that lie in another type than products are in.
+"""Layers for CPUs: large convolutions as matrix products, and weights stored in another type than is computed in.
 
-oneDNN copies a convolution's weights into a layout of its own in every call, which costs much where images are small
+oneDNN copies a convolution's weights into a layout of its own in every call, which is expensive where images are small
 and weights large, as in most of a latent UNet. Here the image is copied instead: the neighbourhood of every output cell
-becomes a row, and the rows are multiplied by the weights as they lie. `benchmarks/speed/cpu_layers.py` measures it.
+becomes a row, and the rows are multiplied by the weights as stored. `benchmarks/speed/cpu_layers.py` measures it.
 
 Weights of another type are converted into one piece of memory that all layers share, whenever they are needed: frozen
 ones in 16 bits become float32, a part of a layer at a time; trained ones in float32 become 16 bits under autocast, of
@@ -29,7 +29,7 @@ def use_cpu_layers(
     Args:
         network: float32, or frozen in another type.
         stored: of the weights of linear layers and convolutions, which must be frozen if it is not float32.
-        computed: what products are in. If that is float32, all but the stored weights become float32.
+        computed: of products. If it is float32, all but the stored weights become float32.
     """
     widened = computed == torch.float32
     for module in network.modules():
@@ -154,17 +154,17 @@ def _back_times(rows: Tensor, weight: Tensor) -> Tensor:
 
 def _parts(like: Tensor, weight: Tensor) -> Iterator[tuple[int, Tensor]]:
     """(O, K) -> (first row, some rows in the type of `like`), so many that PART numbers become float32 at a time."""
-    in_parts = like.dtype == torch.float32 != weight.dtype  # in 16 bits a sum of parts would be rounded at each
+    in_parts = like.dtype == torch.float32 != weight.dtype  # in 16 bits the sum would be rounded after each part
     rows = max(1, PART // weight.shape[1]) if in_parts else len(weight)
     for first in range(0, len(weight), rows):
         yield first, _in_type_of(like, weight[first : first + rows])
 
 
-_scratch = torch.empty(0)  # memory that is new in every call costs more than the conversion into it
+_scratch = torch.empty(0)  # allocating in every call would cost more than the conversion
 
 
 def _in_type_of(x: Tensor, weight: Tensor) -> Tensor:
-    """The weights in the type of x; what comes from another type is good until the next call."""
+    """The weights in the type of x; converted ones are valid until the next call."""
     global _scratch
     if weight.dtype == x.dtype:
         return weight

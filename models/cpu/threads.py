@@ -9,14 +9,14 @@ THREADS = "OMP_NUM_THREADS"
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on; macOS gives only their number."""
+    """The cores that this process may run on; macOS has only their number."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_threads() -> str:
-    """Give this process its share of the cores if its launcher left it with one; says what it has.
+    """Give this process its share of the cores if its launcher left it with one; a line for the log about it.
 
-    `accelerate launch` and torchrun set OMP_NUM_THREADS to 1 when the user has not set it. That is right beside GPUs;
+    `accelerate launch` and torchrun set OMP_NUM_THREADS to 1 when the user has not set it. That is right with GPUs;
     without them it leaves cores idle.
     """
     cores, processes = usable_cores(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -28,13 +28,13 @@ def set_threads() -> str:
 
 
 def _one_by_launcher() -> bool:
-    """Whether it was not the user who asked for one thread: then the launcher itself was started without that."""
+    """Whether the launcher, not the user, chose one thread: then it was itself started without this setting."""
     launched = any(name.startswith(("TORCHELASTIC_", "ACCELERATE_")) for name in os.environ)
     if not launched or os.environ.get(THREADS) != "1":
         return False
     try:
         launcher = psutil.Process(os.getppid())
-        # Of a process, psutil reads the environment that it was started with.
+        # psutil reads the environment that a process was started with.
         return THREADS not in launcher.environ() and "--num_cpu_threads_per_process" not in " ".join(launcher.cmdline())
     except psutil.Error:
         return False

@@ -69,7 +69,7 @@ def test_a_mark_at_the_start_is_no_content(tmp_path: Path) -> None:
 
 def test_thousands_of_faults_are_one_message_at_once() -> None:
     scores = ", ".join(f'"{i}": ""' for i in range(10_000))
-    with pytest.raises(DataError, match="there: 10,000 values in it are not as they should be"):
+    with pytest.raises(DataError, match="there: 10,000 values in it are invalid"):
         parse_document('{"name": "a", "width": 8, "scores": {' + scores + "}}", "there", CARD, "Copy it again.")
 
 

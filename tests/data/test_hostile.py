@@ -117,7 +117,7 @@ def test_a_picture_that_is_not_in_the_file(copy: Path, elsewhere: str | None) ->
     place = table.schema.get_field_index("pre")
     pictures = pa.array([{"bytes": None, "path": elsewhere}] * len(table), table.schema.field(place).type)
     pq.write_table(table.set_column(place, table.schema.field(place), pictures), shard)
-    with pytest.raises(DataError, match="column pre names pictures that lie elsewhere, or none"):
+    with pytest.raises(DataError, match="column pre refers to pictures outside the file, or has none"):
         open_dataset(copy, "test")
 
 
@@ -164,7 +164,7 @@ def test_outlines_that_are_none(wkt: str) -> None:
     row = {"patch_id": "a_0", "buildings": [{"wkt": wkt, "damage": 1}]}
     with pytest.raises(DataError, match="patch a_0: buildings"):
         polygons_of(row)
-    with pytest.raises(DataError, match="damage 9 is no class"):
+    with pytest.raises(DataError, match="damage 9 is not a class"):
         polygons_of(row | {"buildings": [{"wkt": "POLYGON EMPTY", "damage": 9}]})
 
 

@@ -74,5 +74,5 @@ def test_events_of_the_manifest(tmp_path: Path) -> None:
     """Also where no row has them."""
     path = write_dataset(tmp_path / "d", [patch_row(0)]) / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"events": {"../x": {}}}))
-    with pytest.raises(DataError, match=r"event '\.\./x' is none that pre2post build gives"):
+    with pytest.raises(DataError, match=r"event '\.\./x' is not a name that pre2post build gives"):
         open_dataset(tmp_path / "d", "test")

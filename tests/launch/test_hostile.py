@@ -78,7 +78,7 @@ def pictures(content: bytes | None, path: str | None = None) -> Damage:
         (cut("data/*.parquet"), "its shards cannot be read"),
         (pictures(b"no picture"), "column pre: a picture cannot be read"),
         (pictures(bomb(60_000, 60_000)), "column pre: a picture cannot be read"),
-        (pictures(None, "/etc/hostname"), "column pre names pictures that lie elsewhere"),
+        (pictures(None, "/etc/hostname"), "column pre refers to pictures outside the file"),
     ],
 )
 def test_a_dataset(

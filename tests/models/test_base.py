@@ -36,7 +36,7 @@ def edit(base: Path, part: str, **changes: Any) -> None:
         ("unet", {"in_channels": 8}, "an InstructPix2Pix model"),
         ("unet", {"in_channels": 5}, "depth"),
         ("unet", {"in_channels": 7}, "unknown kind"),
-        ("unet", {"out_channels": 8}, "out_channels 8 beside 4 latent channels"),
+        ("unet", {"out_channels": 8}, "out_channels 8, but the VAE has 4 latent channels"),
         ("unet", {"num_class_embeds": 1000}, "class labels"),
         ("unet", {"class_embed_type": "projection"}, "class labels"),
         ("unet", {"encoder_hid_dim": 4096}, "encoder_hid_dim 4096"),

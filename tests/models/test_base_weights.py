@@ -150,7 +150,7 @@ def other_network(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (cut, "cut off"),
+        (cut, "truncated"),
         (pointer, "git lfs pull"),
         (without("*-of-*"), "is missing, 1 of the"),
         (without("*.index.json"), "not the index"),

@@ -126,7 +126,7 @@ def test_a_mask_of_other_values_is_quarantined(folder: Path) -> None:
         (PAIR | {"post_dat": "2021-01-01"}, "no such field 'post_dat'. Did you mean post_date?"),
         (PAIR | {"zzz": "1"}, "no such field 'zzz'. Expected pre, post, event, scene_id"),
         (PAIR | {"scene_id": 7}, "scene_id is 7, expected a text"),
-        (PAIR | {"event": " "}, "event is ' ', expected a text that is not empty"),
+        (PAIR | {"event": " "}, "event is ' ', expected a non-empty text"),
         ({"pre": "a/1.tif", "post": "b/1.tif"}, "has no event"),
         ('{"pre": "a/1.tif", "pre": "a/2.tif"}', "pre is given 2 times"),
         (PAIR | {"post": "b/9.tif"}, "post is 'b/9.tif': {folder}/b/9.tif does not exist. Paths are relative"),

@@ -243,7 +243,7 @@ def test_a_trained_model_survives_a_full_disk(tmp_path: Path, monkeypatch: pytes
     Disk(monkeypatch, tmp_path / "disk").without("mkdir", errno.ENOSPC)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "other"))
     model = DamageModel(DamageNetwork(8), CARD)
-    with pytest.raises(EvaluationError, match=r"the disk is full.*The trained model is whole in (\S+): ") as told:
+    with pytest.raises(EvaluationError, match=r"the disk is full.*The trained model was saved to (\S+): ") as told:
         keep_damage_model(tmp_path / "disk" / "model", model, {})
     assert not list((tmp_path / "disk").iterdir())
     (folder,) = (tmp_path / "other").glob("*/model")
