@@ -2,4 +2,4 @@
 
 
 class CaptionError(ValueError):
-    """An option, model or server by which no captions can be made. The message names it and the mend."""
+    """An option, model or server by which no captions can be made. The message names it and the fix."""

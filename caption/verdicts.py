@@ -9,7 +9,7 @@ from typing import Any
 
 from data.captions.check import FAULTS, Fault, Truth, faults
 from data.errors import shortened
-from data.storage import told, whole
+from data.storage import reraise_disk_errors, whole
 from data.strict_json import as_json
 
 
@@ -39,9 +39,9 @@ def quarantine_of(out: Path) -> Path:
 
 def write_verdicts(out: Path, verdicts: Sequence[Verdict]) -> None:
     """Write both files, whole; the quarantined have their reasons in `why`."""
-    with told(out), whole(out) as partial:
+    with reraise_disk_errors(out), whole(out) as partial:
         partial.write_text("".join(one.line.rstrip() + "\n" for one in verdicts if not one.faults), encoding="utf-8")
-    with told(quarantine_of(out)), whole(quarantine_of(out)) as partial:
+    with reraise_disk_errors(quarantine_of(out)), whole(quarantine_of(out)) as partial:
         lines = [as_json(_explained(one), None) for one in verdicts if one.faults]
         partial.write_text("".join(lines), encoding="utf-8")
 

@@ -21,7 +21,7 @@ FAULTS = {
     "refusal": "the model refuses, or speaks of itself",
     "first person": "first person",
     "loop": "a sentence or phrase again and again",
-    "language": "not in English, as far as can be told",
+    "language": "not in English, as far as can be determined",
     "damage before": "damage or a disaster in a pre image",
     "disaster": "another disaster than the labels",
     "count": "a number that the labels contradict",

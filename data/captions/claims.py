@@ -128,22 +128,22 @@ class Counts:
 
 def wrong_counts(sentence: str, counts: Counts) -> Iterator[str]:
     """What a sentence says of numbers and shares that the labels contradict."""
-    told = counts.counted is not None and not _EARLIER.search(sentence)
+    labelled = counts.counted is not None and not _EARLIER.search(sentence)
     mentions = list(_MENTION.finditer(sentence))
     whole = False  # the number is the second of `2 of 14 buildings destroyed`, and not what is destroyed
     for mention, after in zip_longest(mentions, mentions[1:]):
         rest = sentence[mention.end() : after.start() if after else len(sentence)]
         part = after is not None and bool(re.fullmatch(r"\s+of\s+(?:the\s+|all\s+)?", rest))
         clause = _clause(sentence[after.end() :] if part else rest)
-        if _wrong_number(mention[0], sentence[: mention.start()], clause, counts, told, part=part, whole=whole):
+        if _wrong_number(mention[0], sentence[: mention.start()], clause, counts, labelled, part=part, whole=whole):
             yield f"{mention[0]}{clause.rstrip()}"
         whole = part
     for found, (least, most) in _each(_AMOUNTS, sentence):
-        state = _state(_clause(sentence[found.end() :])) if told else None
+        state = _state(_clause(sentence[found.end() :])) if labelled else None
         low, high = counts.of(state) if state else counts.total
         if (state or not _state(sentence)) and (least > high or most < low) and not _near_number(sentence, found):
             yield found[0]
-    for found, (low_share, high_share) in _each(_SHARES, sentence) if told else ():
+    for found, (low_share, high_share) in _each(_SHARES, sentence) if labelled else ():
         state = _state(_clause(sentence[found.end() :]))
         if state and not _share_holds(counts, state, low_share, high_share):
             yield f"{found[0]} {_clause(sentence[found.end() :]).strip()}"
@@ -165,7 +165,7 @@ def wrong_severity(sentence: str, counts: Counts) -> Iterator[str]:
             yield found[0]
 
 
-def _wrong_number(said: str, before: str, clause: str, counts: Counts, told: bool, *, part: bool, whole: bool) -> bool:
+def _wrong_number(said: str, before: str, clause: str, counts: Counts, known: bool, *, part: bool, whole: bool) -> bool:
     """Whether the labels deny a number, by the words before it and those of its clause after it."""
     before = before.rstrip().lower()
     if _NO_COUNT.search(before) or re.search(r"\bper\b", clause):
@@ -177,9 +177,9 @@ def _wrong_number(said: str, before: str, clause: str, counts: Counts, told: boo
     if noun and (verb := _VERB.search(before)):  # the storm destroyed five houses
         state = _state(verb[0])
     if "that can be assessed" in clause:
-        return told and not fits(number, *counts.of(tuple(DAMAGE_THIRDS)))
+        return known and not fits(number, *counts.of(tuple(DAMAGE_THIRDS)))
     if state and not whole and not _NONE_OF.search(before):
-        return told and not fits(number, *counts.of(state))
+        return known and not fits(number, *counts.of(state))
     if part or (noun and not _is_every(clause[: noun.start()], noun[0])):
         return number > high
     return bool(noun or whole or _IN_ALL.match(clause)) and not fits(number, low, high)

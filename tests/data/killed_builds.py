@@ -40,8 +40,8 @@ def main() -> None:
         whole = out.exists()
         resumed = forked(lambda out=out, again=again: run(release, out, overwrite=False, log=again))
         built = len(again.read_text().split()) if again.exists() else 0
-        told = {"moment": moment, "status": status, "records": finished, "resumed": resumed, "built": built}
-        report.append(told | {"whole": whole})
+        outcome = {"moment": moment, "status": status, "records": finished, "resumed": resumed, "built": built}
+        report.append(outcome | {"whole": whole})
     print(json.dumps({"total": total, "kills": report}))
 
 

@@ -1,4 +1,4 @@
-"""What a disk can do is found out before it matters, and its errors are told in plain words."""
+"""The capabilities of a disk are tested before they matter, and its errors are reported in plain words."""
 
 import errno
 import re

@@ -48,9 +48,9 @@ def test_equal_patch_ids(numbers: list[int]) -> None:
     if not twice:
         check_names(table, "d")
     else:
-        with pytest.raises(DataError, match="several patches are called") as told:
+        with pytest.raises(DataError, match="several patches are called") as caught:
             check_names(table, "d")
-        assert re.search(r"called (\S+)\. ", str(told.value))[1] in twice  # type: ignore[index]
+        assert re.search(r"called (\S+)\. ", str(caught.value))[1] in twice  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

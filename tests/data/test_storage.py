@@ -156,7 +156,7 @@ def test_files_still_open_on_nfs_are_no_reason_to_stop(tmp_path: Path, disk: Dis
 
 
 def held_by_another(folder: Path) -> str:
-    """What another process is told that wants the lock; "" if it gets it."""
+    """The message to another process that wants the lock; "" if it gets it."""
     code = "import sys; from pathlib import Path; from data.storage import locked\nwith locked(Path(sys.argv[1])): pass"
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
     return done.stderr.strip().rpartition("\n")[2]

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 SIDE_PX = 64
-# Pixels to degrees: 5e-6 degrees a pixel eastward, 4e-6 southward, at 10 E 50 N or as write_scene is told.
+# Pixels to degrees: 5e-6 degrees a pixel eastward, 4e-6 southward, at 10 E 50 N or as write_scene is given.
 ORIGIN, STEP = (10.0, 50.0), (5e-6, -4e-6)
 Degrees = tuple[float, float]
 SCENE_IDS = [

@@ -65,7 +65,7 @@ def test_captions_join_by_scene_and_by_patch(release: Path, tmp_path: Path, caps
         ({name: GOOD[name] for name in ("style", "target", "text")}, r"line 2: give either scene_id or patch_id"),
         ({name: GOOD[name] for name in ("scene_id", "target", "text")}, r"line 2: has no style"),
         (GOOD | {"target": "after"}, r"line 2: target is 'after', expected 'pre' or 'post'"),
-        (GOOD | {"text": " "}, r"line 2: text is ' ', expected a text"),
+        (GOOD | {"text": " "}, r"line 2: text is ' ', expected a non-empty text"),
         (GOOD | {"text": None}, r"line 2: has no text"),
     ],
 )

@@ -57,8 +57,8 @@ def test_tars_stand_beside_their_shards(exported: Path) -> None:
 def test_samples_are_the_patches_that_have_both_labels(exported: Path, samples: dict[str, Any]) -> None:
     table = rows(exported)
     assert set(samples) == {key for key, row in table.items() if row["labels"] == "both"} and len(samples) == 12
-    told = json.loads((exported / "dataset.json").read_text())["exports"]["webdataset"]
-    assert told["samples"] == 12 and set(told["left_out"]) == set(table) - set(samples)
+    written = json.loads((exported / "dataset.json").read_text())["exports"]["webdataset"]
+    assert written["samples"] == 12 and set(written["left_out"]) == set(table) - set(samples)
     for key, files in samples.items():
         assert sorted(files) == ["post-input.npy", "post-metadata.json", "pre-input.npy", "pre-metadata.json"]
         for phase in ("pre", "post"):
@@ -107,9 +107,9 @@ def test_geotiffs_lie_where_the_labels_say(exported: Path) -> None:
 
 
 def test_patches_without_a_place_have_no_geotiff(exported: Path) -> None:
-    told = json.loads((exported / "dataset.json").read_text())["exports"]["geotiff"]
-    assert {name.rsplit("_", 3)[0] for name in told["left_out"]} == {SCENE_IDS[1], SCENE_IDS[2]}
-    assert told["files"] == len(list((exported / "geotiff").iterdir())) == 12 * 3
+    written = json.loads((exported / "dataset.json").read_text())["exports"]["geotiff"]
+    assert {name.rsplit("_", 3)[0] for name in written["left_out"]} == {SCENE_IDS[1], SCENE_IDS[2]}
+    assert written["files"] == len(list((exported / "geotiff").iterdir())) == 12 * 3
 
 
 def test_a_disk_that_is_full_is_known_as_such(tmp_path: Path) -> None:

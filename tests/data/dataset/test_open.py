@@ -39,7 +39,7 @@ def test_unknown_split_names_those_that_exist(tiny_dataset: Path) -> None:
 
 
 def test_events_left_out(tiny_dataset: Path) -> None:
-    """Their patches are gone from any split; a name that no event has is told."""
+    """Their patches are gone from any split; a name that no event has is reported."""
     (event,) = {row["event"] for row in open_dataset(tiny_dataset, "validation")}
     assert event == "testville-flood"
     left = open_dataset(tiny_dataset, "train", ["testville-flood"])
@@ -122,10 +122,10 @@ def test_datasets_3_knows_the_types_of_all_columns(tiny_dataset: Path) -> None:
     """`List` came with 4; the features that 3 has say the same to newer ones."""
     shard = next((tiny_dataset / "data").glob("train-*.parquet"))
     for schema in (pq.read_schema(shard), arrow_schema(Features({**FEATURES, **HISTORY}))):
-        told = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-        types = set(re.findall('"_type": "([A-Za-z]+)"', json.dumps(told)))
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        types = set(re.findall('"_type": "([A-Za-z]+)"', json.dumps(features)))
         assert types == {"Value", "Image", "Sequence"}
-        assert Features.from_arrow_schema(schema) == {**FEATURES, **(HISTORY if "history" in told else {})}
+        assert Features.from_arrow_schema(schema) == {**FEATURES, **(HISTORY if "history" in features else {})}
 
 
 def test_a_cache_of_datasets_that_cannot_be_written_is_named(

@@ -52,7 +52,7 @@ def test_one_small_house_is_enough() -> None:
 
 def test_the_residual_is_in_pixels() -> None:
     points = control_points(NORTH_UP, [(x, y) for x in (0, 100) for y in (0, 100)])
-    points[:, 2] += 5e-6 * 2 * np.array([1, -1, -1, 1])  # 2 px back and forth: no affine map follows that
+    points[:, 2] += 5e-6 * 2 * np.array([1, -1, -1, 1])  # 2 px alternately: no affine map follows that
     fit = fit_georeference(points)
     assert fit is not None and fit.residual_px == pytest.approx(2)
 
@@ -165,8 +165,8 @@ def test_the_database_of_another_proj_is_named_and_nothing_else_needs_it(tmp_pat
     code = "import data.sources.footprints, data.imagery.geo; print('imported'); data.imagery.geo.check_proj()"
     ran = subprocess.run([sys.executable, "-c", code], env=os.environ | {variable: str(tmp_path)}, capture_output=True)
     assert ran.stdout == b"imported\n"
-    told = ran.stderr.decode().splitlines()[-1]
-    assert f"DataError: PROJ cannot read its database ({variable}={tmp_path}). Unset it here" in told
+    message = ran.stderr.decode().splitlines()[-1]
+    assert f"DataError: PROJ cannot read its database ({variable}={tmp_path}). Unset it here" in message
 
 
 def test_what_is_not_on_earth_has_no_degrees() -> None:

@@ -70,8 +70,8 @@ def test_a_second_post_image(folder: Path) -> None:
 
 def test_all_that_a_line_may_say(folder: Path) -> None:
     dates = {"pre_date": "2021-03-01", "post_date": "2021-08-31"}
-    told = {"disaster_type": "flooding", "scene_id": "x", "post_label": "1.json", "split": "test"}
-    found = find_pairs(manifest(folder, PAIR | dates | told, "", PAIR | {"pre": "a/2.tif", "mask": "mask.tif"}))
+    optional = {"disaster_type": "flooding", "scene_id": "x", "post_label": "1.json", "split": "test"}
+    found = find_pairs(manifest(folder, PAIR | dates | optional, "", PAIR | {"pre": "a/2.tif", "mask": "mask.tif"}))
     second, first = found.scenes  # by their ids, and "2" is the name of the pre image
     assert (first.scene_id, first.event, first.official_split) == ("x", "hurricane-ida", "test")
     assert (first.pre_date, first.post_date) == (date(2021, 3, 1), date(2021, 8, 31))
@@ -125,7 +125,7 @@ def test_a_mask_of_other_values_is_quarantined(folder: Path) -> None:
         ("[1]", "a list, expected an object with pre, post, event"),
         (PAIR | {"post_dat": "2021-01-01"}, "no such field 'post_dat'. Did you mean post_date?"),
         (PAIR | {"zzz": "1"}, "no such field 'zzz'. Expected pre, post, event, scene_id"),
-        (PAIR | {"scene_id": 7}, "scene_id is 7, expected a text"),
+        (PAIR | {"scene_id": 7}, "scene_id is 7, expected a non-empty text"),
         (PAIR | {"event": " "}, "event is ' ', expected a non-empty text"),
         ({"pre": "a/1.tif", "post": "b/1.tif"}, "has no event"),
         ('{"pre": "a/1.tif", "pre": "a/2.tif"}', "pre is given 2 times"),

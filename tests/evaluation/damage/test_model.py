@@ -94,9 +94,9 @@ def constant(value: int) -> Pair:
 
 def test_footprints_tell_where_but_not_how_bad() -> None:
     """The post image is not shown, and every building is un-classified."""
-    whole, told = toy_pair(3), footprints_only(toy_source(range(3, 4))).pairs[0]()
-    assert np.array_equal(told.post, whole.pre)
-    assert np.array_equal(told.damage, np.where(whole.damage == 4, 255, 0))
+    whole, blank = toy_pair(3), footprints_only(toy_source(range(3, 4))).pairs[0]()
+    assert np.array_equal(blank.post, whole.pre)
+    assert np.array_equal(blank.damage, np.where(whole.damage == 4, 255, 0))
 
 
 def test_what_was_read_is_remembered() -> None:
@@ -226,7 +226,7 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_folder_is_tried_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nowhere to write, or another command at it: told before the first step."""
+    """Nowhere to write, or another command at it: reported before the first step."""
     dataset = write_dataset(tmp_path / "d", [patch_row(0)], "train")
     monkeypatch.setattr("evaluation.damage.training.train_damage_model", lambda *_: pytest.fail("trained"))
     (tmp_path / "file").write_text("no folder")
@@ -243,11 +243,11 @@ def test_a_trained_model_survives_a_full_disk(tmp_path: Path, monkeypatch: pytes
     Disk(monkeypatch, tmp_path / "disk").without("mkdir", errno.ENOSPC)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "other"))
     model = DamageModel(DamageNetwork(8), CARD)
-    with pytest.raises(EvaluationError, match=r"the disk is full.*The trained model was saved to (\S+): ") as told:
+    with pytest.raises(EvaluationError, match=r"the disk is full.*The trained model was saved to (\S+): ") as caught:
         keep_damage_model(tmp_path / "disk" / "model", model, {})
     assert not list((tmp_path / "disk").iterdir())
     (folder,) = (tmp_path / "other").glob("*/model")
-    assert str(folder) in str(told.value)
+    assert str(folder) in str(caught.value)
     kept, weights = load_damage_model(folder).network.state_dict(), model.network.state_dict()
     assert all(torch.equal(kept[name], weight) for name, weight in weights.items())
 

@@ -43,7 +43,7 @@ def test_perfect_and_nothing() -> None:
 
 
 def test_one_class_at_zero_sinks_the_harmonic_mean() -> None:
-    """destroyed is never told; no-damage has one false alarm: F1 2/3, 1, 1, 0."""
+    """destroyed is never predicted; no-damage has one false alarm: F1 2/3, 1, 1, 0."""
     found = official(count(mask("1231"), mask("1234")))
     assert [found[f"{name}_f1"] for name in CLASSES] == pytest.approx([2 / 3, 1, 1, 0])
     assert found["damage_f1"] == pytest.approx(4 / (3 / 2 + 1 + 1 + 1_000_000), rel=1e-4)
@@ -84,7 +84,7 @@ def slow_score(images: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> dic
 
 @pytest.mark.parametrize("seed", range(6))
 def test_against_loops_over_pixels(seed: int) -> None:
-    """Five random images, half of whose pixels are told rightly; some seeds lack a class."""
+    """Five random images, half of whose pixels are classified correctly; some seeds lack a class."""
     rng = np.random.default_rng(seed)
     values = [0, 1, 2, 3, 4, 255] if seed % 2 else [0, 1, 2, 4, 255]
     images = []

@@ -72,7 +72,7 @@ def test_clip_score_is_that_of_torchmetrics() -> None:
 
 
 def test_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Named with the reason and the mend, whatever the library raises."""
+    """Named with the reason and the fix, whatever the library raises."""
 
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host")
