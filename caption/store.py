@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data.errors import DataError
-from data.storage import told
+from data.storage import reraise_disk_errors
 from data.strict_json import as_json
 
 
@@ -29,7 +29,7 @@ class Store:
     def __init__(self, folder: Path, index: int) -> None:
         """Open it; half a line that a crash left at the end of this process's file is removed."""
         self.folder, self.path = folder, folder / f"process-{index:03d}.jsonl"
-        with told(folder):
+        with reraise_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+") as file:
                 file.seek(0)
@@ -49,7 +49,7 @@ class Store:
 
     def append(self, made: Sequence[Made]) -> None:
         """Write texts in one go, onto the disk."""
-        with told(self.path), self.path.open("ab") as file:
+        with reraise_disk_errors(self.path), self.path.open("ab") as file:
             file.write("".join(as_json(asdict(one), None) for one in made).encode())
             file.flush()
             os.fsync(file.fileno())

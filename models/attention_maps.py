@@ -76,7 +76,7 @@ class AttentionMaps:
 
 @contextmanager
 def recorded(networks: Mapping[str, AttentionMixin], maps: AttentionMaps) -> Iterator[None]:
-    """Within the block, `maps` are told what the networks attend to."""
+    """Within the block, `maps` record what the networks attend to."""
     with ExitStack() as restored:
         for name, network in networks.items():
             before = network.attn_processors
