@@ -30,6 +30,11 @@ class Job:
         return [self.patch.image(phase) for phase in IMAGES[self.target]]
 
     @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.patch.id} ({self.target})"
+
+    @property
     def entry(self) -> dict[str, str]:
         """Its fields in a file of captions but for the text; of a change, the caption is one of the post image."""
         change = self.target == "change"

@@ -39,4 +39,20 @@ class Writer:
             raise CaptionError(f"--temperature is {self.temperature}; it must be 0 (greedy) or more.")
 
 
-NONE = Writer()
+@dataclass(frozen=True, kw_only=True)
+class Shortening:
+    """How captions come to fit the text encoder of a base."""
+
+    shorten: str = ""
+    """What shortens captions that are too long: a seq2seq model of transformers, such as google/flan-t5-large, or
+    `same`, the model that wrote them. What is still too long is cut after a sentence, and counted."""
+    base: str = "tiny"
+    """The base whose tokenizer counts: a diffusers folder, a hub id, or `tiny`."""
+    max_tokens: int = 0
+    """Of that tokenizer, start and end included; 0 = as many as its text encoder reads."""
+    chunks: bool = False
+    """Also write every caption, unshortened, in lines of whole sentences that a text encoder reads one by one, as the
+    style NAME-chunks."""
+
+
+NONE, AS_LONG_AS_IT_IS = Writer(), Shortening()

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from caption.errors import CaptionError
-from caption.options import NONE, PROMPTS, Writer
+from caption.options import AS_LONG_AS_IT_IS, NONE, PROMPTS, Shortening, Writer
 from caption.recheck import recheck as recheck_file
 from data.dataset.processes import join_processes
 from data.storage import locked
@@ -26,6 +26,7 @@ def caption(
     split: str = "",
     limit: int | None = None,
     writer: Writer = NONE,
+    shortening: Shortening = AS_LONG_AS_IT_IS,
 ) -> None:
     """Make captions with a vision-language model and check them against the labels (docs/captions.md).
 
@@ -46,6 +47,7 @@ def caption(
         split: Which split of the dataset; by default all of them.
         limit: Caption only so many patches, evenly spread.
         writer: Which model writes.
+        shortening: How captions come to fit the text encoder of a base.
     """
     if recheck:
         if writer.model or writer.server:
@@ -60,4 +62,4 @@ def caption(
     with ExitStack() as held:
         if processes.is_main:
             held.enter_context(locked(folder, out=out))
-        write_captions(dataset, out, folder, processes, writer, (target, style, prompts, split, limit))
+        write_captions(dataset, out, folder, processes, writer, shortening, (target, style, prompts, split, limit))

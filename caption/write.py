@@ -1,17 +1,20 @@
 """Captions from the first prompt to the two files: made, tidied, mirrored, checked."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from caption.errors import CaptionError
 from caption.jobs import Job, jobs_of
 from caption.make import Team, Work, in_batches
-from caption.model import ImageModel
-from caption.options import Writer
+from caption.model import Answer, ImageModel
+from caption.options import Shortening, Writer
 from caption.server import ChatClient
+from caption.shorten import Length, Long, Shortener, fitted, sentences, too_long
 from caption.store import Made, Store
 from caption.verdicts import Verdict, judge, table, write_verdicts
+from data.captions.length import chunks
 from data.captions.sides import mirrored_wording
 from data.dataset.processes import Processes
 from data.strict_json import as_json
@@ -20,7 +23,15 @@ Which = tuple[str, str, Path, str, "int | None"]  # target, style, prompts, spli
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
-def write_captions(dataset: Path, out: Path, folder: Path, processes: Processes, writer: Writer, which: Which) -> None:
+def write_captions(
+    dataset: Path,
+    out: Path,
+    folder: Path,
+    processes: Processes,
+    writer: Writer,
+    shortening: Shortening,
+    which: Which,
+) -> None:
     """Make all captions that are missing and write those that pass to `out`.
 
     Raises:
@@ -30,15 +41,25 @@ def write_captions(dataset: Path, out: Path, folder: Path, processes: Processes,
     revision = "" if writer.server else revision_of(writer)
     jobs = jobs_of(dataset, split, limit, target, style, prompts, writer, revision)
     client = ChatClient(writer) if writer.server else None
-    size = 4 * writer.concurrency if client else writer.batch_size
     team = Team(Store(folder, processes.index), processes)
-    made = team.make(jobs, size, "captions", _opened(writer, client))
+    made = team.make(jobs, _size(writer), "captions", _opened(writer, client))
+    texts = {key: tidy(made[key]) for key in (job.key for job in jobs) if key in made}
+    short, cut = texts, 0
+    if shortening.shorten:
+        short, cut = shortened(texts, shortening, team, writer, client, revision)
     if processes.is_main:
-        verdicts = [verdict(job, made[job.key], writer, revision) for job in jobs if job.key in made]
+        verdicts = []
+        for job in jobs:
+            if job.key in texts:
+                verdicts.append(verdict(job, short[job.key], writer, revision))
+                if shortening.chunks:
+                    verdicts.append(verdict(job, chunks(sentences(texts[job.key])), writer, revision, "-chunks"))
         write_verdicts(out, verdicts)
         print(table(verdicts, out))
-        if cut := sum(not made[job.key].ended for job in jobs if job.key in made):
-            print(f"{cut:,} were not ended within {writer.max_new_tokens} tokens and lost their last sentence")
+        if unended := sum(not made[key].ended for key in texts):
+            print(f"{unended:,} were not ended within {writer.max_new_tokens} tokens and lost their last sentence")
+        if cut:
+            print(f"{cut:,} were still too long when shortened, and were cut after a sentence")
     if client and client.failed:
         raise CaptionError(
             f"{len(client.failed):,} captions were not made: {'; '.join(client.failed[:3])}. Run the same command "
@@ -46,10 +67,35 @@ def write_captions(dataset: Path, out: Path, folder: Path, processes: Processes,
         )
 
 
-def verdict(job: Job, made: Made, writer: Writer, revision: str) -> Verdict:
-    """The line of a caption, and what is wrong with it."""
-    text = tidy(made)
-    entry = {**job.entry, "text": text}
+def shortened(
+    texts: Mapping[str, str],
+    shortening: Shortening,
+    team: Team,
+    writer: Writer,
+    client: ChatClient | None,
+    revision: str,
+) -> tuple[dict[str, str], int]:
+    """The texts by the same keys, so that all fit, and how many had to be cut."""
+    length, same = Length(shortening), shortening.shorten == "same"
+    by = [writer.model, revision, writer.max_new_tokens, writer.temperature, writer.seed * (writer.temperature > 0)]
+    asked = {key: too_long(text, shortening, length, by) for key, text in texts.items() if not length.fits(text)}
+
+    def load() -> Work[Long]:
+        return in_batches(Shortener(shortening.shorten, writer), writer.batch_size)
+
+    size = _size(writer) if same else writer.batch_size
+    made = team.make(list(asked.values()), size, "shortening", _opened(writer, client) if same else load)
+    found, cut = dict(texts), 0
+    for key, long in asked.items():
+        answer = tidy(made[long.key]) if long.key in made else ""
+        found[key], was_cut = fitted(texts[key], answer, length)
+        cut += was_cut
+    return found, cut
+
+
+def verdict(job: Job, text: str, writer: Writer, revision: str, ending: str = "") -> Verdict:
+    """The line of a caption, and what is wrong with it; `ending` is that of its style."""
+    entry = {**job.entry, "style": job.entry["style"] + ending, "text": text}
     if (mirrored := mirrored_wording(text)) and mirrored != text:
         entry["mirrored"] = mirrored
     by = {"key": job.key, "model": writer.model, "revision": revision, "prompt": job.prompt.version}
@@ -77,14 +123,21 @@ def revision_of(writer: Writer) -> str:
     return str(getattr(config, "_commit_hash", None) or writer.revision)
 
 
-def _opened(writer: Writer, client: ChatClient | None) -> Callable[[], Work[Job]]:
-    def ask(batch: Sequence[Job]) -> object:
+def _size(writer: Writer) -> int:
+    """How many captions are asked for together."""
+    return 4 * writer.concurrency if writer.server else writer.batch_size
+
+
+def _opened(writer: Writer, client: ChatClient | None) -> Callable[[], Work[Any]]:
+    """Loads what answers prompts with images: a server, or the model in this process."""
+
+    def ask(batch: Sequence[Job | Long]) -> Iterator[tuple[Any, Answer]]:
         assert client
-        names = [f"{job.patch.id} ({job.target})" for job in batch]
-        return client.answers(batch, names, [(job.images, job.text) for job in batch])
+        names = [task.name for task in batch]
+        return client.answers(batch, names, [(task.images, task.text) for task in batch])
 
-    def load() -> Work[Job]:
+    def load() -> Work[Any]:
         model = ImageModel(writer)
-        return in_batches(lambda batch: model([(job.images, job.text) for job in batch]), writer.batch_size)
+        return in_batches(lambda batch: model([(task.images, task.text) for task in batch]), writer.batch_size)
 
-    return (lambda: ask) if client else load  # type: ignore[return-value]
+    return (lambda: ask) if client else load

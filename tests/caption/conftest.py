@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.build import build
-from tests.caption.models import write_llava
+from tests.caption.models import write_llava, write_t5
 from tests.data.tiny_release import write_release
 
 
@@ -21,3 +21,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vision-language model of random weights."""
     return write_llava(tmp_path_factory.mktemp("models") / "llava")
+
+
+@pytest.fixture(scope="session")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seq2seq model of random weights."""
+    return write_t5(tmp_path_factory.mktemp("models") / "t5")

@@ -12,6 +12,8 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
@@ -68,4 +70,17 @@ def write_llava(folder: Path, seed: int = 0) -> Path:
         num_additional_image_tokens=1,
         chat_template=CHAT,
     ).save_pretrained(folder)
+    return folder
+
+
+def write_t5(folder: Path, seed: int = 0) -> Path:
+    """T5, which writes words in lower case among others."""
+    torch.manual_seed(seed)
+    words = tokenizer()
+    config = T5Config(
+        vocab_size=len(words), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, initializer_factor=3.0
+    )
+    config.pad_token_id, config.eos_token_id, config.decoder_start_token_id = 0, 2, 0
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    words.save_pretrained(folder)
     return folder
