@@ -79,7 +79,9 @@ def test_a_size_before_of_quite_another_image_tells_nothing() -> None:
 def test_the_label_of_another_image_is_refused(other: str) -> None:
     post = label(HOUSES, "post")
     post["metadata"]["img_name"] = f"{other}_disaster.png"
-    with pytest.raises(DataError, match=rf"post.json: metadata.img_name is {other}_disaster.png, .*beside {NAME}_post"):
+    with pytest.raises(
+        DataError, match=rf"post.json: metadata.img_name is {other}_disaster.png, .*its image is {NAME}_post"
+    ):
         read({"pre": label(HOUSES, "pre"), "post": post})
 
 

@@ -115,7 +115,7 @@ def test_few_scenes_are_among_many() -> None:
 def test_mistakes_are_named(arguments: dict[str, Any], tmp_path: Path) -> None:
     """Before anything is trained."""
     for message, options in (
-        ("scenes: 80 are asked for, but .* has 3 with damage labels", {"scenes": "2,80"}),
+        ("scenes: 80 are requested, but .* has 3 with damage labels", {"scenes": "2,80"}),
         ("scenes is 'few'; expected whole numbers", {"scenes": "few"}),
         ("scenes is '0,5'; 0 is too small", {"scenes": "0,5"}),
         (r"there is no synthetic\.json", {"synthetic": tmp_path}),
