@@ -20,16 +20,17 @@ class Verdict:
     line: str  # as it stands in the file
     id: str  # of its patch or scene
     faults: tuple[Fault, ...]
+    instead: str = ""  # the line that takes its place if anything is wrong
 
 
-def judge(line: str, id: str, entry: dict[str, str | None], truth: Truth) -> Verdict:
+def judge(line: str, id: str, entry: dict[str, str | None], truth: Truth, instead: str = "") -> Verdict:
     """Check a caption, and its wording for the mirrored view, against the labels."""
     target = entry["target"] or ""
     found = faults(entry["text"] or "", target, truth)
     if entry.get("mirrored") and entry["mirrored"] != entry["text"]:
         kinds = {fault.kind for fault in found}
         found += [one for one in faults(entry["mirrored"] or "", target, truth.mirrored()) if one.kind not in kinds]
-    return Verdict(line, id, tuple(found))
+    return Verdict(line, id, tuple(found), instead)
 
 
 def quarantine_of(out: Path) -> Path:
@@ -40,7 +41,8 @@ def quarantine_of(out: Path) -> Path:
 def write_verdicts(out: Path, verdicts: Sequence[Verdict]) -> None:
     """Write both files, whole; the quarantined have their reasons in `why`."""
     with reraise_disk_errors(out), whole(out) as partial:
-        partial.write_text("".join(one.line.rstrip() + "\n" for one in verdicts if not one.faults), encoding="utf-8")
+        kept = [one.instead if one.faults else one.line for one in verdicts]
+        partial.write_text("".join(line.rstrip() + "\n" for line in kept if line), encoding="utf-8")
     with reraise_disk_errors(quarantine_of(out)), whole(quarantine_of(out)) as partial:
         lines = [as_json(_explained(one), None) for one in verdicts if one.faults]
         partial.write_text("".join(lines), encoding="utf-8")
@@ -51,7 +53,8 @@ def table(verdicts: Sequence[Verdict], out: Path) -> str:
     bad = [one for one in verdicts if one.faults]
     lines = [f"{len(verdicts):,} captions checked: {len(verdicts) - len(bad):,} pass, in {out}"]
     if bad:
-        lines.append(f"{len(bad):,} are quarantined, in {quarantine_of(out)}:")
+        instead = "; captions from the labels take their places" * bool(bad[0].instead)
+        lines.append(f"{len(bad):,} are quarantined, in {quarantine_of(out)}{instead}:")
     counts = Counter(fault.kind for one in bad for fault in one.faults)
     for kind, what in FAULTS.items():
         if counts[kind]:

@@ -10,12 +10,16 @@ from caption.jobs import Job, jobs_of
 from caption.make import Team, Work, in_batches
 from caption.model import Answer, ImageModel
 from caption.options import Shortening, Writer
+from caption.prompt import IMAGES
 from caption.server import ChatClient
 from caption.shorten import Length, Long, Shortener, fitted, sentences, too_long
 from caption.store import Made, Store
 from caption.verdicts import Verdict, judge, table, write_verdicts
+from data.captions.facts import CaptionOptions, layout_of
 from data.captions.length import chunks
+from data.captions.short import varied_short_caption
 from data.captions.sides import mirrored_wording
+from data.captions.words import Phrasing
 from data.dataset.processes import Processes
 from data.strict_json import as_json
 
@@ -94,13 +98,30 @@ def shortened(
 
 
 def verdict(job: Job, text: str, writer: Writer, revision: str, ending: str = "") -> Verdict:
-    """The line of a caption, and what is wrong with it; `ending` is that of its style."""
-    entry = {**job.entry, "style": job.entry["style"] + ending, "text": text}
-    if (mirrored := mirrored_wording(text)) and mirrored != text:
-        entry["mirrored"] = mirrored
+    """The line of a caption, and what is wrong with it; `ending` is that of its style.
+
+    Training needs one of the style for every patch and its mirrored view: where there is none, it is from the labels.
+    """
+    of_labels, of_labels_mirrored = label_caption(job)
+    base = {**job.entry, "style": job.entry["style"] + ending}
+    instead = as_json({**base, "text": of_labels, "mirrored": of_labels_mirrored, "model": "labels"}, None)
+    mirrored = mirrored_wording(text)
+    entry = {**base, "text": text, "mirrored": of_labels_mirrored if mirrored is None else mirrored}
     by = {"key": job.key, "model": writer.model, "revision": revision, "prompt": job.prompt.version}
     line = as_json(entry | {name: value for name, value in by.items() if value}, None)
-    return judge(line, job.patch.id, dict(entry), job.patch.truth)
+    return judge(line, job.patch.id, dict(entry), job.patch.truth, instead)
+
+
+def label_caption(job: Job) -> tuple[str, str]:
+    """The builder's `placed` caption of a patch and of its mirrored view."""
+    facts, phase = job.patch.truth.facts, IMAGES[job.target][-1]
+    counts, layout = job.patch.truth.counts, layout_of(facts)
+    options = CaptionOptions(0, counts.moderate_from, counts.severe_from) if counts else CaptionOptions()
+    phrasing = Phrasing(facts.patch_id, 0)
+    first, second = (
+        varied_short_caption(facts, view, phase, options, phrasing) for view in (layout, layout.mirrored())
+    )
+    return first, second
 
 
 def tidy(made: Made) -> str:

@@ -45,7 +45,7 @@ def lines(content: bytes) -> list[dict[str, str]]:
 
 
 def test_every_caption_is_there_once_in_the_order_of_the_dataset(whole: dict[str, bytes]) -> None:
-    found = [line for content in whole.values() for line in lines(content)]
+    found = lines(whole[".jsonl"])
     named = {(line["patch_id"], line["style"], line["target"]) for line in found}
     assert len(found) == len(named) == 3 * PATCHES
     assert {(style, target) for _, style, target in named} == {
@@ -53,10 +53,13 @@ def test_every_caption_is_there_once_in_the_order_of_the_dataset(whole: dict[str
         ("sentence-facts", "post"),
         ("change-sentence-facts", "post"),
     }
-    assert {line["prompt"].partition("@")[0] for line in found} == {
+    assert all(line["mirrored"] for line in found)  # so that the style trains on mirrored views
+    made = [line for line in [*found, *lines(whole[".quarantined"])] if line["model"] != "labels"]
+    assert len({line["key"] for line in made}) == len(made) == 3 * PATCHES
+    assert {line["prompt"].partition("@")[0] for line in made} == {
         f"{target}-sentence-facts" for target in ("pre", "post", "change")
     }
-    assert len({line["text"] for line in found}) > PATCHES  # the model looks at its images
+    assert len({line["text"] for line in made}) > PATCHES  # the model looks at its images
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
@@ -176,7 +179,7 @@ def test_the_captions_join_a_build(dataset: Path, llava: Path, tmp_path: Path, w
     release = write_release(tmp_path / "release")
     build(source=release, out=tmp_path / "d", size=32, workers=1, captions=tmp_path / "vlm.jsonl")
     outcome = json.loads((tmp_path / "d" / "dataset.json").read_text())["captions_file"]
-    assert outcome["joined"] == outcome["lines"] == len(lines(whole[".jsonl"])) > 0
+    assert outcome["joined"] == outcome["lines"] == 3 * PATCHES
     assert outcome["unmatched"] == outcome["damage_before"] == outcome["contradictions"] == []
 
 

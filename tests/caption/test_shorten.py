@@ -23,7 +23,8 @@ def run(dataset: Path, llava: Path, out: Path, shortening: Shortening, batch_siz
     writer = Writer(model=str(llava), max_new_tokens=24, batch_size=batch_size)
     caption(dataset=dataset, out=out, limit=6, writer=writer, shortening=shortening)
     both = (out, out.with_name(f"{out.stem}.quarantined.jsonl"))
-    return [json.loads(line) for path in both for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for path in both for line in path.read_text().splitlines()]
+    return [line for line in lines if line["model"] != "labels"]
 
 
 def test_whole_sentences_are_kept() -> None:
