@@ -87,8 +87,8 @@ class ChatClient:
                     raise CaptionError(f"{self.url} {REFUSED[error.code]} ({fault}).") from None
                 if error.code < 500 and error.code not in (408, 409, 425, 429):
                     raise Unanswered(fault) from None  # it would refuse the same again
-                if (told := error.headers.get("Retry-After", "")).isdigit():
-                    wait = min(max(wait, float(told)), LONGEST_WAIT_S)
+                if (seconds := error.headers.get("Retry-After", "")).isdigit():
+                    wait = min(max(wait, float(seconds)), LONGEST_WAIT_S)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 fault = f"{type(error).__name__}: {error}"
         raise Unanswered(f"{fault}, after {TRIES} tries")

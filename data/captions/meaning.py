@@ -57,7 +57,7 @@ KINDS = (
     (re.compile(r"\btsunamis?\b", re.IGNORECASE), {"tsunami"}),
     (re.compile(r"\b(volcan\w+|lava|erupt\w+)\b", re.IGNORECASE), {"volcano"}),
 )
-KNOWNKINDS = frozenset().union(*(kinds for _, kinds in KINDS))
+KNOWN_KINDS = frozenset().union(*(kinds for _, kinds in KINDS))
 
 # A model prompted with the event sees its traces even before it. "before a flood" itself is not such a word.
 _DAMAGE = re.compile(
@@ -84,7 +84,7 @@ def tells_damage(text: str) -> re.Match[str] | None:
 def other_disaster(text: str, disaster_type: str) -> bool:
     """Whether the text names disasters, and none that the label's type may be."""
     named = [kinds for pattern, kinds in KINDS if pattern.search(text)]
-    return disaster_type in KNOWNKINDS and bool(named) and not any(disaster_type in kinds for kinds in named)
+    return disaster_type in KNOWN_KINDS and bool(named) and not any(disaster_type in kinds for kinds in named)
 
 
 def may_be_english(text: str) -> bool:

@@ -23,7 +23,7 @@ from generate.output import WORDS as FOLDER
 
 FORMAT = 1
 SHOWN = 12  # patches with pictures
-# Damage values as greys that are told apart: background, no damage, minor, major, destroyed; unknown.
+# Damage values as greys that can be told apart: background, no damage, minor, major, destroyed; unknown.
 SHADES = np.zeros(256, np.uint8)
 SHADES[[1, 2, 3, 4, 255]] = 60, 130, 190, 255, 30
 PICTURES = ".strip img { max-width: 100%; display: block; margin-bottom: 6px; }"

@@ -57,7 +57,7 @@ def maps_for(
 
 
 def listening(generator: Generator, maps: AttentionMaps | None) -> AbstractContextManager[None]:
-    """Within the block, `maps` are told what the networks attend to."""
+    """Within the block, `maps` record what the networks attend to."""
     denoiser = generator.denoiser
     networks = {"unet": denoiser.unet, "controlnet": denoiser.controlnet}
     there = {name: network for name, network in networks.items() if network is not None}
