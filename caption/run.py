@@ -39,10 +39,10 @@ def caption(
         out: The JSONL file to write.
         recheck: Instead of making captions, check those of this file, which may be any that `pre2post build --captions`
             reads. No model is needed.
-        target: What to caption: any of pre, post, change, separated by commas. A change is described from both images, for
-            the post image.
-        style: Which prompts to use: sentence, news or paragraph; with -facts, the model is given what the labels say. It
-            is the style of the captions.
+        target: What to caption: any of pre, post, change, separated by commas. A change is described from both images,
+            for the post image.
+        style: Which prompts to use: sentence, news or paragraph; with -facts, the model is given what the labels say.
+            It is the style of the captions.
         prompts: The folder of the prompts, one file for a target and style, such as post-news.txt.
         split: Which split of the dataset; by default all of them.
         limit: Caption only so many patches, evenly spread.
