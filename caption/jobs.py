@@ -58,19 +58,13 @@ def jobs_of(
         revision: of its model, as the hub names it.
     """
     prompts = [(target, read_prompt(folder, target, style)) for target in parsed_targets(targets)]
-    options = [
-        writer.model,
-        revision,
-        writer.max_new_tokens,
-        writer.temperature,
-        writer.seed * (writer.temperature > 0),
-    ]
     found = []
     for patch in spread(list(patches_of(dataset, split)), limit):
         for target, prompt in prompts:
             text = rendered(prompt, target, patch.truth)
             shown = [patch.sha256[phase] for phase in IMAGES[target]]
-            found.append(Job(patch, target, style, prompt, text, key_of(shown, prompt.version, text, options)))
+            key = key_of(shown, prompt.version, text, writer.described(revision))
+            found.append(Job(patch, target, style, prompt, text, key))
     return found
 
 

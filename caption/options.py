@@ -30,6 +30,11 @@ class Writer:
     seed: int = 0
     """Of a temperature above 0."""
 
+    def described(self, revision: str) -> list[str | float]:
+        """What decides a text beside its prompt; `revision` as the hub names it."""
+        seed = self.seed * (self.temperature > 0)
+        return [self.model, revision, self.max_new_tokens, self.temperature, seed]
+
     def __post_init__(self) -> None:
         """Stop on numbers that make no sense."""
         for name in ("batch_size", "concurrency", "max_new_tokens"):

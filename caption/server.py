@@ -1,8 +1,6 @@
 """One client of the OpenAI chat protocol, which vLLM, SGLang, `transformers serve` and others speak."""
 
-import base64
 import http.client
-import io
 import json
 import os
 import time
@@ -12,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
+import numpy as np
+
 from caption.errors import CaptionError
 from caption.options import Writer
+from data.imagery.encode import data_uri
 from data.strict_json import as_json
 
 TRIES = 6
@@ -62,7 +63,7 @@ class ChatClient:
 
     def _body(self, images: Sequence[Any], prompt: str) -> dict[str, Any]:
         content: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": data_url(image)}} for image in images
+            {"type": "image_url", "image_url": {"url": data_uri(np.asarray(image), "png")}} for image in images
         ]
         body = {
             "model": self.writer.model,
@@ -117,10 +118,3 @@ def parsed(content: bytes) -> Answer:
     if not isinstance(text, str) or not text.strip():
         raise ValueError("an empty answer")
     return text, choice.get("finish_reason") != "length"
-
-
-def data_url(image: Any) -> str:  # noqa: ANN401  # a picture of Pillow
-    """A picture as text."""
-    with io.BytesIO() as file:
-        image.save(file, "PNG")
-        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -81,7 +81,7 @@ def shortened(
 ) -> tuple[dict[str, str], int]:
     """The texts by the same keys, so that all fit, and how many had to be cut."""
     length, same = Length(shortening), shortening.shorten == "same"
-    by = [writer.model, revision, writer.max_new_tokens, writer.temperature, writer.seed * (writer.temperature > 0)]
+    by = writer.described(revision)
     asked = {key: too_long(text, shortening, length, by) for key, text in texts.items() if not length.fits(text)}
 
     def load() -> Work[Long]:

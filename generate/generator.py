@@ -119,8 +119,7 @@ class Generator:
 
     def predict(self, noisy: Tensor, timestep: Tensor, given: Conditions, sampling: Sampling) -> Tensor:
         """(B, C, h, w) float32, guided by caption and metadata."""
-        controls = sampling.controls(step=int((self.sampler.timesteps > timestep).sum()))
-        with nullcontext() if controls or self.denoiser.controlnet is None else self.denoiser.without_control():
+        with nullcontext() if self._controls(timestep, sampling) else self.denoiser.without_control():
             predicted: Tensor = self.denoiser(
                 torch.cat([noisy] * (1 + given.guided)),
                 timestep,
@@ -131,6 +130,12 @@ class Generator:
                 scale=sampling.control_scale,
             )
         return guide(predicted, sampling.guidance_scale) if given.guided else predicted
+
+    def _controls(self, timestep: Tensor, sampling: Sampling) -> bool:
+        """Whether the ControlNet, if there is one, works at this timestep."""
+        if self.denoiser.controlnet is None or (sampling.control_start, sampling.control_end) == (0, 1):
+            return True  # without waiting for the device to give the step
+        return sampling.controls(step=int((self.sampler.timesteps > timestep).sum()))
 
     def images(self, latents: Tensor, seeds: Sequence[int]) -> Pixels:
         """(B, H, W, 3) images decoded from latents.

@@ -162,12 +162,13 @@ def _make_batch(
     found = maps_for(generator, inputs.prompts, words, size_px, guided=sampling.guidance_scale > 1)
     with listening(generator, found):
         made = method(generator, inputs, sampling, step_reporter(bar, sampling.steps))
+    maps = means(found) if found else {}
     for row, (task, pixels) in enumerate(zip(tasks, made, strict=True)):
         if watermark:
             pixels = marked(pixels, 0, tile_side(*pixels.shape[:2]))
-        if found and task.words:
-            maps = {network: mean[row] for network, mean in means(found).items()}
-            write_maps(images.folder, task.file, task.words, maps, size_px, generator.cell_px, pixels, task.made)
+        if task.words:
+            of_image = {network: mean[row] for network, mean in maps.items()}
+            write_maps(images.folder, task.file, task.words, of_image, size_px, generator.cell_px, pixels, task.made)
         images.add(task.file, partial(write_png, pixels=pixels, made=task.made))
         bar.update()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from data.captions.claims import Counts, wrong_counts, wrong_severity
 from data.captions.facts import CaptionFacts
-from data.captions.meaning import KINDS, may_be_english, tells_damage
+from data.captions.meaning import KINDS, KNOWN_KINDS, may_be_english, tells_damage
 from data.captions.row import facts_of_row, shown_classes
 from data.captions.severity import DAMAGE_THIRDS, MODERATE_FROM, SEVERE_FROM
 from data.captions.sides import Point, wrong_sides
@@ -123,8 +123,7 @@ def _of_the_disaster(text: str, target: str, kind: str) -> Iterator[Fault]:
             yield Fault("damage before", said[0])
     for pattern, kinds in KINDS:
         for said in pattern.finditer(text):
-            known = any(kind in others for _, others in KINDS)
-            if known and kind not in kinds and not _DENIED.search(text[: said.start()]):
+            if kind in KNOWN_KINDS and kind not in kinds and not _DENIED.search(text[: said.start()]):
                 yield Fault("disaster", said[0])
 
 

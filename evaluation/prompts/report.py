@@ -82,11 +82,13 @@ def write_study(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> 
 
 def render(study: Study) -> str:
     """The table as plain text, and what it means."""
-    heads, *rows = table(study.numbers)
-    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-             for row in (heads, *rows)]  # fmt: skip
-    return "\n".join([*lines, "", *sentences(study)])
+    return "\n".join([*aligned(table(study.numbers)), "", *sentences(study)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table as lines, their columns one below the other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def table(numbers: Numbers) -> list[list[str]]:

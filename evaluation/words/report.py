@@ -15,7 +15,7 @@ from data.storage import write_text
 from data.strict_json import as_json
 from evaluation.estimate import FEWEST_CLUSTERS
 from evaluation.output import IMAGES, REPORT, RESULTS
-from evaluation.prompts.report import STYLE, cell, estimated, html_table
+from evaluation.prompts.report import STYLE, aligned, cell, estimated, html_table
 from evaluation.results import METHODS
 from evaluation.words.measures import DAMAGE_WORDS, MEASURES, WORDS, Answer, Row
 from generate.output import PICTURE
@@ -56,11 +56,7 @@ def write_study(folder: Path, study: Study, damage_of: Callable[[int], NDArray[n
 
 def render(study: Study) -> str:
     """The table as plain text, and what it means."""
-    heads, *rows = table(study.rows)
-    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-    lines = ["  ".join(one.ljust(width) for one, width in zip(row, widths, strict=True)).rstrip()
-             for row in (heads, *rows)]  # fmt: skip
-    return "\n".join([*lines, "", *sentences(study)])
+    return "\n".join([*aligned(table(study.rows)), "", *sentences(study)])
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

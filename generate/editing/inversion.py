@@ -47,8 +47,9 @@ def _edit(
     sources = [str(prompt) for prompt in inputs.source_prompts]
     target = generator.conditions(inputs.prompts, None, None, sampling)
     clean = clean_latents(generator, inputs)
-    mask = mask_of(generator, clean, generator.conditions(sources, None, None, sampling), target, inputs, sampling)
-    trail = inverted(generator, clean, generator.conditions(sources, None, None, plain), plain)
+    source = generator.conditions(sources, None, None, sampling)
+    mask = mask_of(generator, clean, source, target, inputs, sampling)
+    trail = inverted(generator, clean, Conditions(source.states[-len(sources) :]), plain)
 
     def keep_outside(done: int, latents: Tensor) -> Tensor:
         on_step(done)
