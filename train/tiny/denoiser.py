@@ -45,7 +45,7 @@ class DenoiserStage:
             layers=networks.unet_layers,
             sample_size=train.side,
         ).to(memory_format=torch.channels_last)
-        # On CPUs and in bfloat16, the backward pass of PyTorch's fused attention takes four times as long as the plain one.
+        # In bfloat16 on CPUs the backward pass of PyTorch's fused attention takes four times as long as the plain one.
         self.unet.set_attn_processor(AttnProcessor())
         self.text_encoder = tiny_text_encoder(tokenizer, networks.text_width, networks.text_layers)
         if networks.start and (networks.start / "unet").is_dir():
