@@ -64,7 +64,9 @@ FEATURES = Features(
         "disaster_type": Value("string"),  # flooding, wind, fire, earthquake, tsunami, volcano; "" if unknown
         # The release folder (train, tier1, tier3, test, hold), or as in the manifest; "" if none.
         "official_split": Value("string"),
-        "labels": Value("string"),  # which label files the scene has: "both", "post", "pre", "mask" alone, "none"
+        # Which label files the scene has: "both", "post", "pre", "mask" alone, "none". Vector files count as "pre", or
+        # with damage as "post".
+        "labels": Value("string"),
         "row": Value("int32"),  # top edge of the patch in the scene, px
         "col": Value("int32"),  # left edge, px
         "size": Value("int32"),  # side, px

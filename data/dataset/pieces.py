@@ -40,7 +40,7 @@ COLUMNS = [
     *QUALITY,
 ]
 # Another version of these may encode, hash or fit differently.
-_LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "rasterio", "scipy", "shapely")
+_LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "pyogrio", "rasterio", "scipy", "shapely")
 
 
 @dataclass(frozen=True)

@@ -112,13 +112,13 @@ def build_scene(task: SceneTask) -> SceneResult:
 
 
 def _read_labels(scene: SceneFiles, result: SceneResult) -> dict[Phase, Label]:
-    """The labels; and the digests of the scene's files, except rasters that are too large to be read whole."""
+    """The labels; and the digests of the scene's files, but of a vector file and a large raster those of its share."""
     contents = {}
     for role, path in scene.roles().items():
         if path in scene.label_files():
             contents[path] = read_file(path)
             digest = hashlib.sha256(contents[path]).hexdigest()
-        elif scene.part is None:
+        elif scene.part is None and role != "vectors":
             check_regular(path)
             try:
                 digest = sha256(path)
@@ -127,7 +127,12 @@ def _read_labels(scene: SceneFiles, result: SceneResult) -> dict[Phase, Label]:
         else:
             continue
         result.digests[f"{scene.official_split}/{scene.scene_id}/{role}"] = digest
-    return read_labels(scene, contents)
+    labels = read_labels(scene, contents)
+    if scene.vectors:
+        read = [(one.subtype, one.polygon.wkb_hex) for label in labels.values() for one in label.buildings]
+        digest = hashlib.sha256(repr(read).encode()).hexdigest()
+        result.digests[f"{scene.official_split}/{scene.scene_id}/vectors"] = digest
+    return labels
 
 
 def _decode(task: SceneTask, result: SceneResult) -> _Scene:

@@ -64,7 +64,7 @@ def _through(points: list[GroundControlPoint], path: Path) -> Affine:
     affine = from_gcps(points)
     if not affine.is_degenerate:
         xs, ys = (np.array([getattr(point, axis) for point in points]) for axis in "xy")
-        cols, rows = _apply(~affine, xs, ys)
+        cols, rows = apply(~affine, xs, ys)
         off = np.hypot(cols - [point.col for point in points], rows - [point.row for point in points]).max()
         if off > CONTROL_PX:
             raise DataError(
@@ -157,13 +157,13 @@ def _on(
     grid: Grid, other: Grid, path: Path, cols: NDArray[np.float64], rows: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pixels of `other` as pixels of `grid`."""
-    xs, ys = _apply(other.affine, cols, rows)
+    xs, ys = apply(other.affine, cols, rows)
     if other.crs != grid.crs:
         try:
             xs, ys = (np.asarray(axis) for axis in transform(other.crs, grid.crs, xs, ys))
         except GDAL_ERRORS as error:
             raise DataError(f"{path}: has no place in the CRS of pre ({error}). Check its CRS and transform.") from None
-    return _apply(~grid.affine, xs, ys)
+    return apply(~grid.affine, xs, ys)
 
 
 def _outline(width: int, height: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -171,9 +171,10 @@ def _outline(width: int, height: int) -> tuple[NDArray[np.float64], NDArray[np.f
     return np.concatenate([along, along, low, high]) * width, np.concatenate([low, high, along, along]) * height
 
 
-def _apply(
+def apply(
     affine: Affine, xs: NDArray[np.float64], ys: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points mapped by an affine; infinite where they overflow."""
     a, b, c, d, e, f = affine[:6]
     with np.errstate(invalid="ignore", over="ignore"):  # what is outside the domain of a CRS is infinite
         return a * xs + b * ys + c, d * xs + e * ys + f

@@ -13,6 +13,7 @@ from data.errors import DataError
 from data.imagery.geo import Georeference, fit_georeference
 from data.sources.labels import Label, Phase, label_part, parse_label
 from data.sources.release import IMAGE_NAME, SceneFiles
+from data.sources.vector_label import read_vectors
 
 # xBD resized images of 1025 px to 1024 and left the polygons in the original pixels. Sizes that differ by more have
 # another reason, and the pixel grid of the polygons is unknown.
@@ -22,11 +23,13 @@ _LARGEST_GAP_PX = 100
 
 
 def read_labels(scene: SceneFiles, contents: Mapping[Path, bytes]) -> dict[Phase, Label]:
-    """Parse the label files that the scene has: polygons in pixels of the scene.
+    """Parse the label files that the scene has, or read its vector file: polygons in pixels of the scene.
 
     Raises:
         DataError: a file is broken, belongs to another image, or is later than the other one.
     """
+    if scene.vectors:
+        return read_vectors(scene, scene.vectors)
     paths: dict[Phase, Path | None] = {"pre": scene.pre_label, "post": scene.post_label}
     labels = _parse(tuple((phase, path, contents[path]) for phase, path in paths.items() if path))
     for phase, label in labels.items():

@@ -13,13 +13,18 @@ from typing import Any
 
 from data.errors import DataError
 from data.jsonl import LONGEST_PATH, check_texts, parse_date, parse_object, read_lines, stop
+from data.schema import DAMAGE_VALUES
 from data.sources.events import CAUSES
 from data.sources.history import parse_history
-from data.sources.release import Release, SceneFiles
+from data.sources.release import Release, SceneFiles, VectorFile
 
 REQUIRED = ("pre", "post", "event")
-LABELS = ("pre_label", "post_label", "mask")
-FIELDS = (*REQUIRED, "scene_id", "disaster_type", "pre_date", "post_date", *LABELS, "history", "post_again", "split")
+LABELS = ("pre_label", "post_label", "mask")  # for this pair alone
+VECTORS = ("footprints", "labels")  # one file for many pairs
+DAMAGE = ("damage_column", "damage_values")
+DESCRIBING = ("scene_id", "disaster_type", "pre_date", "post_date")
+FIELDS = (*REQUIRED, *DESCRIBING, *LABELS, *VECTORS, *DAMAGE, "history", "post_again", "split")
+TABLES = ("history", "damage_values")  # are no texts
 SPLIT_WORDS = ("train", "validation", "test")
 _SCENE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _EVENT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -50,8 +55,8 @@ def find_pairs(manifest: Path) -> Release:
 
 
 def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
-    given = check_texts({name: value for name, value in content.items() if name != "history"}, where)
-    files = {name: folder / given[name] for name in ("pre", "post", *LABELS, "post_again") if name in given}
+    given = check_texts({name: value for name, value in content.items() if name not in TABLES}, where)
+    files = {name: folder / given[name] for name in ("pre", "post", *LABELS, *VECTORS, "post_again") if name in given}
     for name, path in files.items():
         if not os.path.isfile(path):  # also false for text that cannot be a path
             state = "is a folder" if os.path.isdir(path) else "does not exist"
@@ -60,6 +65,7 @@ def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
         stop(where, "post", given["post"], "the same file as pre")
     if "mask" in given and ("pre_label" in given or "post_label" in given):
         stop(where, "mask", given["mask"], "give label files or a mask, not both")
+    vectors = _vectors(content, given, files, where)
     days = {name: parse_date(given[name], where, name) for name in ("pre_date", "post_date") if name in given}
     if len(days) == 2 and days["post_date"] < days["pre_date"]:
         fix = f"earlier than pre_date, {given['pre_date']}. Are pre and post swapped?"
@@ -75,12 +81,34 @@ def _scene(content: dict[str, Any], folder: Path, where: str) -> SceneFiles:
         post_label=files.get("post_label"),
         change=None,
         mask=files.get("mask"),
+        vectors=vectors,
         post_again=files.get("post_again"),
         disaster_type=given.get("disaster_type", ""),
         pre_date=days.get("pre_date"),
         post_date=days.get("post_date"),
         history=parse_history(content.get("history", []), folder, where),
     )
+
+
+def _vectors(content: dict[str, Any], given: dict[str, str], files: dict[str, Path], where: str) -> VectorFile | None:
+    """The file of outlines that a line names, if any, and what its damage means."""
+    named = [name for name in VECTORS if name in given]
+    if named and (others := [name for name in (*LABELS, *VECTORS) if name in given and name != named[0]]):
+        stop(where, named[0], given[named[0]], f"give it or {others[0]}, not both")
+    for name in DAMAGE:
+        if name in content and "labels" not in given:
+            stop(where, name, str(content[name]), "it describes the file of labels, and there is no labels")
+    if not named:
+        return None
+    values = content.get("damage_values", {})
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
+        stop(where, "damage_values", str(values), 'expected an object such as {"collapsed": "destroyed"}')
+    for name in values.values():
+        if name not in DAMAGE_VALUES:
+            stop(where, "damage_values", name, f"expected one of {', '.join(DAMAGE_VALUES)}")
+    meanings = tuple(sorted((word.strip().lower(), name) for word, name in values.items()))
+    column = given.get("damage_column", "damage") if "labels" in given else None
+    return VectorFile(files[named[0]], column, meanings)
 
 
 def _scene_id(given: dict[str, str], pre: Path, where: str) -> str:

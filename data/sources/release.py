@@ -40,6 +40,15 @@ class Part:
 
 
 @dataclass(frozen=True)
+class VectorFile:
+    """A file of building outlines that covers the scene, and perhaps many others; manifests only."""
+
+    path: Path
+    damage_column: str | None  # None: footprints without damage
+    meanings: tuple[tuple[str, str], ...] = ()  # words of the column in lower case, and keys of DAMAGE_VALUES
+
+
+@dataclass(frozen=True)
 class SceneFiles:
     """The files of one scene, and its entries in a manifest; missing ones are None or ""."""
 
@@ -53,6 +62,7 @@ class SceneFiles:
     change: Path | None  # true strength of change, simulated releases only
     cover: Path | None = None  # what nobody could foresee, simulated releases only; old ones count it as change
     mask: Path | None = None  # the damage mask of a pair without label files: manifests only
+    vectors: VectorFile | None = None  # instead of label files
     disaster_type: str = ""
     pre_date: date | None = None
     post_date: date | None = None
@@ -70,6 +80,8 @@ class SceneFiles:
         """Which label files the scene has, in the words of the `labels` column."""
         if self.mask:
             return "mask"
+        if self.vectors:
+            return "post" if self.vectors.damage_column else "pre"
         if self.pre_label:
             return "both" if self.post_label else "pre"
         return "post" if self.post_label else "none"
@@ -86,6 +98,7 @@ class SceneFiles:
         """Every file there is by its role."""
         roles = ("pre_image", "post_image", "pre_label", "post_label", "change", "cover", "mask", "post_again")
         found = {role: path for role in roles if (path := getattr(self, role)) is not None}
+        found |= {"vectors": self.vectors.path} if self.vectors else {}
         return found | {f"history_{number}": earlier.image for number, earlier in enumerate(self.history)}
 
 

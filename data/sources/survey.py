@@ -47,7 +47,9 @@ class Survey:
 def survey_scene(scene: SceneFiles) -> SceneSurvey:
     """Read a scene's labels; an unreadable one is ignored here and quarantined when it is built."""
     try:
-        labels = read_labels(scene, {path: read_file(path) for path in scene.label_files()})
+        # A vector file says nothing of its event, and its place is that of the image.
+        contents = {path: read_file(path) for path in scene.label_files()}
+        labels = {} if scene.vectors else read_labels(scene, contents)
         location, width, height = scene_place(scene)
     except DataError:
         return SceneSurvey(None, None)

@@ -9,7 +9,7 @@ import rasterio
 import rasterio.shutil
 import torch
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 from torch import Tensor
@@ -116,7 +116,10 @@ def _write_strips(
     watermark: bool,
 ) -> None:
     top, tile = 0, tile_side(source.width, source.height)
-    missing_data = any(MaskFlags.all_valid not in flags for flags in source.mask_flag_enums[:3])
+    # As `build` reads them: the colour that a PNG declares transparent is data. Nor could a PNG hold a mask.
+    as_tiff = source.driver == "GTiff"
+    declared = any(MaskFlags.all_valid not in flags for flags in source.mask_flag_enums[:3])
+    missing_data = declared and (as_tiff or ColorInterp.alpha in source.colorinterp)
     for strip in strips:
         rows = min(len(strip), source.height - top)
         pixels: Pixels = (strip[:rows, : source.width] * 255).round().astype(np.uint8)
@@ -126,7 +129,8 @@ def _write_strips(
         if missing_data:
             mask = source.dataset_mask(window=window)
             pixels = pixels * (mask > 0)[..., None]
-            target.write_mask(mask, window=window)
+            if as_tiff:
+                target.write_mask(mask, window=window)
         target.write(pixels.transpose(2, 0, 1), window=window)
         top += rows
 

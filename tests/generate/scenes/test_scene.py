@@ -180,6 +180,25 @@ def test_png_of_any_size_comes_back_as_png(tmp_path: Path, run_folder: Path) -> 
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["large.png", "manifest.jsonl"]
 
 
+def test_transparency_of_a_png_means_what_it_means_to_build(tmp_path: Path, run_folder: Path) -> None:
+    """Black that tRNS declares is a shadow and is drawn; an alpha band has holes, which stay black; no other file."""
+    pixels = np.random.default_rng(0).integers(1, 256, (40, 40, 3), np.uint8)
+    pixels[:10, :10] = 0
+    alpha = np.where(np.arange(40) < 10, 0, 255).astype(np.uint8)[:, None].repeat(40, 1)
+    Image.fromarray(pixels).save(tmp_path / "plain.png")
+    Image.fromarray(pixels).save(tmp_path / "key.png", transparency=(0, 0, 0))
+    Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "alpha.png")
+    arguments: dict[str, Any] = {"checkpoint": run_folder, "prompt": "x", "sampling": Sampling(steps=1)}
+    made = {}
+    for name in ("plain", "key", "alpha"):
+        generate(pre=tmp_path / f"{name}.png", out=tmp_path / name, **arguments)
+        assert {path.name for path in (tmp_path / name).iterdir()} == {"manifest.jsonl", f"{name}.png"}
+        made[name] = read_pixels(tmp_path / name / f"{name}.png")
+    assert np.array_equal(made["key"], made["plain"])
+    assert made["key"][:10, :10].any()
+    assert np.array_equal(made["alpha"], made["plain"] * (alpha > 0)[..., None])
+
+
 def test_the_watermark_repeats_over_the_scene(tmp_path: Path, run_folder: Path) -> None:
     """Strip by strip the same mark; letters reach over the borders of strips."""
     pre = write_geotiff(tmp_path / "scene.tif", 100, 150)
