@@ -30,6 +30,7 @@ from data.files import check_regular, unreadable
 from data.imagery.geo import window_affine
 from data.imagery.grids import NO_NAME, Grid, apply
 from data.imagery.raster import GDAL_ERRORS
+from data.strict_json import as_json
 
 FORMATS = {".geojson": b"{", ".json": b"{", ".gpkg": b"SQLite format 3", ".fgb": b"fgb", ".parquet": b"PAR1"}
 MOST_JSON_BYTES = 256 << 20  # half a million to a million buildings
@@ -194,7 +195,7 @@ def _parquet_layer(path: Path) -> _Layer:
         raise DataError(f"{path}: cannot be read ({str(error)[:200]}). Damaged, or not GeoParquet.") from None
     if encoding != "WKB":
         raise DataError(f"{path}: encodes geometries as {shortened(encoding)}, expected WKB. Convert it: {CONVERT}.")
-    text = json.dumps(crs) if isinstance(crs, dict) else crs
+    text = as_json(crs, None) if isinstance(crs, dict) else crs
     return _Layer(_crs(text, path), tuple(schema.names), extent, name, covering)  # type: ignore[arg-type]
 
 

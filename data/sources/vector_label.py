@@ -1,6 +1,5 @@
 """The buildings of a scene from a vector file that covers it: footprints, with or without their damage."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from data.sources.labels import Building, Label, Phase, polygonal
 from data.sources.release import SceneFiles, VectorFile
 from data.sources.scene_images import scene_grid
 from data.sources.vector_file import Features, check_meets, features_on
+from data.strict_json import as_json
 
 UNSEEN = "un-classified"
 _NUMBERED = {str(number): name for name, number in DAMAGE_VALUES.items()}
@@ -102,7 +102,7 @@ def _subtype(value: object, file: VectorFile, number: int) -> str:
     name = dict(file.meanings).get(word.lower(), word.lower().replace("_", "-").replace(" ", "-"))
     name = _NUMBERED.get(name, name)
     if name not in DAMAGE_VALUES:
-        example = json.dumps({word[:40]: "major-damage"})
+        example = as_json({word[:40]: "major-damage"}, None).rstrip()
         raise DataError(
             f"{file.path}: {file.damage_column} of feature {number} is {shortened(word)}, expected one of "
             f"{', '.join(DAMAGE_VALUES)}, or 1 to 4 and 255. Say in the manifest what it means: "
