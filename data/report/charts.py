@@ -19,10 +19,10 @@ HISTOGRAM_BINS = 32
 def legend() -> str:
     """The colours of the damage classes."""
     items = (
-        f'<span><i style="background:{colour}"></i>{name.replace("_", "-")}</span>'
+        f'<span><i class="k-{name}" style="background-color:{colour}"></i>{name.replace("_", "-")}</span>'
         for name, colour in CLASS_COLOURS.items()
     )
-    return f'<p class="legend">{"".join(items)}</p>'
+    return f'<p class="kinds">{"".join(items)}</p>'
 
 
 def stacked_bar(counts: Mapping[str, int]) -> str:
@@ -31,12 +31,13 @@ def stacked_bar(counts: Mapping[str, int]) -> str:
     if not total:
         return '<div class="bar"></div>'
     parts = (
-        f'<i style="width:{100 * counts[name] / total:.2f}%;background:{colour}" '
+        f'<i class="k-{name}" style="width:{100 * counts[name] / total:.2f}%;background-color:{colour}" '
         f'title="{name.replace("_", "-")}: {counts[name]:,}"></i>'
         for name, colour in CLASS_COLOURS.items()
         if counts[name]
     )
-    return f'<div class="bar">{"".join(parts)}</div>'
+    words = ", ".join(f"{name.replace('_', '-')} {counts[name]:,}" for name in CLASS_COLOURS if counts[name])
+    return f'<div class="bar" role="img" aria-label="{words}">{"".join(parts)}</div>'
 
 
 def above_zero(title: str, what: str, values: Sequence[float], of: str = "patches") -> str:
@@ -50,7 +51,7 @@ def histogram(title: str, note: str, values: Sequence[float], low: float, high: 
     """Counts of values between `low` and `high`; larger ones are counted in the last bar."""
     heading = f"<h3>{escape(title)}</h3><p>{escape(note)}</p>"
     if not values:
-        return f'<figure>{heading}<p class="none">nothing to show</p></figure>'
+        return f'<figure class="chart">{heading}<p class="none">nothing to show</p></figure>'
     counts, edges = np.histogram(np.clip(values, low, high), bins=HISTOGRAM_BINS, range=(low, high))
     width, height, base = 320, 110, 92
     step, scale = width / HISTOGRAM_BINS, 84 / counts.max()
@@ -67,4 +68,6 @@ def histogram(title: str, note: str, values: Sequence[float], low: float, high: 
         f'<text x="{width}" y="{height - 3}" text-anchor="end">{high:g}{over}</text>'
     )
     axis = f'<line x1="0" y1="{base}" x2="{width}" y2="{base}"/>'
-    return f'<figure>{heading}<svg viewBox="0 0 {width} {height}">{bars}{axis}{ticks}</svg></figure>'
+    label = f"{title}: {len(values):,} values, median {np.median(values):.3g}"
+    svg = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label, quote=True)}">'
+    return f'<figure class="chart">{heading}{svg}{bars}{axis}{ticks}</svg></figure>'

@@ -44,38 +44,39 @@ def gallery(folder: Path, chosen: list[dict[str, Any]]) -> str:
                     here = shard.read_row_group(group, _IMAGES).take([i for i, n in enumerate(names) if n in wanted])
                     check_rows(here, str(folder / file), _IMAGES)
                     for full in here.to_pylist():
-                        pictures[full["patch_id"]] = _shown(full, wanted[full["patch_id"]]["split"], folder / file)
+                        pictures[full["patch_id"]] = _shown(full, wanted[full["patch_id"]], folder / file)
     return "".join(pictures[patch_id] for patch_id in wanted)
 
 
-def _shown(row: dict[str, Any], split: str, file: Path) -> str:
+def _shown(row: dict[str, Any], chosen: dict[str, Any], file: Path) -> str:
     try:
-        return _entry(row, split)
+        return _entry(row, chosen["split"], chosen.get("why", ""))
     except Exception as error:  # Pillow and shapely raise a dozen kinds for damaged content
         raise DataError(
             f"{file}: a picture or polygon of patch {row['patch_id']} cannot be read ({error}). {ADVICE}"
         ) from error
 
 
-def _entry(row: dict[str, Any], split: str) -> str:
+def _entry(row: dict[str, Any], split: str, why: str) -> str:
     pre, post = _thumbnail(row["pre"]["bytes"]), _thumbnail(row["post"]["bytes"])
-    cells = _image("pre", pre) + _image("post", post)
+    patch = row["patch_id"]
+    cells = _image(f"pre of {patch}", pre) + _image(f"post of {patch}", post)
     if any(building["damage"] for building in row["buildings"]):
-        cells += f'<div class="over">{_image("damage", _dim(post))}{_polygons(row)}</div>'
+        cells += f'<div class="over">{_image(f"damage of {patch}", _dim(post))}{_polygons(row)}</div>'
     elif row["damage_mask"] is not None:
-        cells += _image("damage", _paint(post, row["damage_mask"]["bytes"]))
+        cells += _image(f"damage of {patch}", _paint(post, row["damage_mask"]["bytes"]))
     missing = '<div class="missing">no post label</div>' * (row["damage_mask"] is None)
     texts = "".join(
         f"<p><b>{escape(caption['target'])}</b> {escape(caption['text'])}</p>"
         for caption in sorted(row["captions"], key=lambda caption: caption["target"] == "post")
         if caption["style"] == "short"
     )
-    name = f"<h3>{escape(row['patch_id'])} <em>{escape(split)}</em></h3>"
+    name = f"<h3>{escape(patch)} <em>{escape(split)}</em></h3>{f'<p><b>{escape(why)}</b></p>' if why else ''}"
     return f'<article><div class="trio">{cells}{missing}</div>{name}{texts}</article>'
 
 
 def _image(name: str, pixels: NDArray[np.uint8]) -> str:
-    return f'<img src="{data_uri(pixels, "jpeg", quality=82)}" alt="{name}" title="{name}">'
+    return f'<img src="{data_uri(pixels, "jpeg", quality=82)}" alt="{escape(name, quote=True)}">'
 
 
 def _polygons(row: dict[str, Any]) -> str:
@@ -88,7 +89,8 @@ def _polygons(row: dict[str, Any]) -> str:
         lines = [ring.coords for part in parts for ring in (part.exterior, *part.interiors)]
         path = "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in line[:-1]) + "Z" for line in lines if line)
         colour = CLASS_COLOURS[name.replace("-", "_")]
-        shapes += f'<path d="{path}" fill="{colour}" stroke="{colour}" fill-rule="evenodd"><title>{name}</title></path>'
+        look = f'fill="{colour}" stroke="{colour}" fill-rule="evenodd" class="{name}"'
+        shapes += f'<path d="{path}" {look}><title>{name}</title></path>'
     return f'<svg viewBox="0 0 {row["size"]} {row["size"]}">{shapes}</svg>'
 
 

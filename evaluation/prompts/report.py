@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data.imagery.encode import data_uri
+from data.pages.document import document, html_table
 from data.storage import write_text
 from data.strict_json import as_json
 from evaluation.estimate import FEWEST_CLUSTERS, Estimate
@@ -24,7 +25,6 @@ from evaluation.prompts.numbers import MEASURES, Numbers
 from evaluation.results import METHODS
 
 FORMAT = 1
-STYLE = Path(__file__).parents[1] / "report.css"
 PLOT_STYLE = (
     ".plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; }"
     ".plot { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; }"
@@ -169,18 +169,13 @@ def _page(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> str:
     body = [
         f"<header><h1>{title}</h1><p>{escape(facts)}</p></header>",
         f'<div class="verdict">{"".join(f"<p>{escape(text)}</p>" for text in sentences(study))}</div>',
-        f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{html_table(heads, rows)}",
+        f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{html_table(heads, escaped(rows))}",
         f'<h2>Plots</h2>{legend({method: METHODS[method] for method in study.numbers.scores})}'
         f'<div class="plots">{"".join(_plots(study))}</div>',
         "<h2>Pictures</h2><p>The pre image, then one image per word, the noise always the same.</p>",
         *_pictures(folder, study, pre_of),
     ]  # fmt: skip
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"<title>{title}</title><style>{STYLE.read_text(encoding='utf-8')}{PLOT_STYLE}</style></head>\n"
-        f"<body><main>\n{chr(10).join(body)}\n</main></body></html>\n"
-    )
+    return document(title, body, PLOT_STYLE)
 
 
 def _plots(study: Study) -> list[str]:
@@ -220,16 +215,12 @@ def _pictures(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> li
     return entries
 
 
+def escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Cells of plain text as HTML."""
+    return [[escape(cell) for cell in row] for row in rows]
+
+
 def cell(image: Image.Image, word: str) -> str:
     """A figure with the image embedded."""
     uri = data_uri(np.asarray(image.convert("RGB")), "jpeg", quality=90)
     return f'<figure><img src="{uri}" alt="{word}"><figcaption>{word}</figcaption></figure>'
-
-
-def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table on a card; the first cell of a row is its head."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
-    body = "".join(
-        f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
-    )
-    return f'<div class="card"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

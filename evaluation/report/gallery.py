@@ -74,13 +74,14 @@ def outline(mask: Mask) -> str:
 
 def _entry(folder: Path, patch: Patch, result: PatchResult, methods: Sequence[str]) -> str:
     path = outline(patch.regions["inside"])
-    pre = _figure(_picture([patch.pre], "pre", path), "pre", _numbers(result, "copy"))
-    post = _figure(_picture([patch.post], "real post", path), "real post", _share(patch))
+    of = escape(f" of {patch.patch_id}", quote=True)
+    pre = _figure(_picture([patch.pre], "pre", of, path), "pre", _numbers(result, "copy"))
+    post = _figure(_picture([patch.post], "real post", of, path), "real post", _share(patch))
     made: list[str] = []
     for method in (name for name in methods if name != "copy"):
         layers = [image_of(folder, patch, method), *([] if made else [patch.pre, patch.post])]
         name = METHODS[method]
-        made.append(_figure(_picture(layers, name, path), name, _numbers(result, method)))
+        made.append(_figure(_picture(layers, name, of, path), name, _numbers(result, method)))
     return (
         f"<article><h3>{escape(patch.patch_id)} <em>{escape(patch.disaster_type)}</em></h3>"
         f'<p>{escape(patch.prompt)}</p><div class="row">{"".join([pre, *made[:1], post, *made[1:]])}</div></article>'
@@ -91,11 +92,11 @@ def _figure(picture: str, name: str, below: str) -> str:
     return f"<figure>{picture}<figcaption><b>{name}</b>{below}</figcaption></figure>"
 
 
-def _picture(layers: Sequence[Pixels], name: str, path: str) -> str:
-    """One image, or with a slider (image, what uncovers it from the left, what from the right)."""
+def _picture(layers: Sequence[Pixels], name: str, of: str, path: str) -> str:
+    """One image, or with a slider (image, what uncovers it from the left, what from the right); `of` its patch."""
     side = len(layers[0])
     images = "".join(
-        f'<img class="{kind}" src="{_data_uri(pixels)}" alt="{alt}">'
+        f'<img class="{kind}" src="{_data_uri(pixels)}" alt="{alt}{of}">'
         for pixels, kind, alt in zip(layers, ("", "from-left", "from-right"), (name, "pre", "real post"), strict=False)
     )
     lines = f'<path class="under" d="{path}"/><path d="{path}"/>' if path else ""
@@ -115,7 +116,7 @@ def _numbers(result: PatchResult, method: str) -> str:
             continue
         winner = best((mean_of(result, other, region, metric) for other in methods), metric)
         won = value == winner and method in methods
-        cells.append(f'<span class="{"best" if won else ""}">{name} {number(value, metric)}</span>')
+        cells.append(f'<span class="{"best" if won else ""}">{name} {number(value, metric)}{" ✓" * won}</span>')
     return "".join(cells)
 
 

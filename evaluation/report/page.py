@@ -1,21 +1,22 @@
 """`report.html`: one page with the tables, their meaning, and pictures. Nothing is loaded from elsewhere."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from data.pages.document import document, facts, figures
 from data.storage import write_text
 from evaluation.columns import DAMAGE_METRICS, METRICS
 from evaluation.damage.fidelity import fidelity
 from evaluation.output import REPORT
 from evaluation.patches import Patch
-from evaluation.report.cells import all_tables, gap_sentences
+from evaluation.report.cells import Table, all_tables, gap_sentences
 from evaluation.report.gallery import choose_random, choose_worst, gallery
 from evaluation.report.tables import html_table
 from evaluation.report.terminal import interval_sentence, verdict
 from evaluation.results import METHODS, Evaluation
 
-STYLE = Path(__file__).parents[1] / "report.css"
+STYLE = Path(__file__).with_name("gallery.css")
 
 METHODS_IN_WORDS = {
     "generated": "The trained ControlNet conditions the base on the pre image; the base generates the post "
@@ -41,6 +42,7 @@ REGIONS_IN_WORDS = {
     "smoke is known to cover (simulated data) and what is neither certainly changed nor certainly unchanged are left "
     "out of both areas.",
 }
+INSIDE = f"Inside the change: {REGIONS_IN_WORDS['inside']} Outside: {REGIONS_IN_WORDS['outside']}"
 METRICS_IN_WORDS = {
     "mse": "Mean squared difference of pixel values from 0 to 1, pooled over all pixels. Lower is better.",
     "psnr": "The same in decibels, mean over patches (identical pixels count as 100). Higher is better.",
@@ -69,11 +71,13 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
     settings = evaluation.settings
     worst = choose_worst(evaluation.patches)
     random = choose_random(evaluation.patches, worst, settings["seed"])
+    main, *others = all_tables(evaluation)
     title = _title(Path(settings["checkpoint"]), settings["step"])
     body = [
         f"<header><h1>{escape(title)}</h1>{_provenance(evaluation)}</header>",
         f'<div class="verdict">{"".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(evaluation))}</div>',
         _figures(evaluation),
+        f"<h2>{escape(main.title)}</h2><p>{INSIDE}</p>{html_table(main)}",
         '<input type="checkbox" id="outlines" checked>',
         f'<div class="heading"><h2>Worst patches</h2><label for="outlines"></label></div>'
         f"<p>Those farthest from the real image (MSE), {_where(evaluation)}. Move the slider to the left "
@@ -85,18 +89,12 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
             "<h2>Random patches</h2><p>From all others, since the worst are not representative.</p>"
             f'<div class="gallery">{gallery(folder, evaluation, random, load)}</div>'
         )
-    body += [_tables(evaluation), _in_words(evaluation)]
-    html = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"<title>{escape(title)}</title><style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
-        f"<body><main>\n{chr(10).join(body)}\n</main></body></html>\n"
-    )
-    write_text(folder / REPORT, html)
+    body += [_tables(evaluation, others), _in_words(evaluation)]
+    write_text(folder / REPORT, document(title, body, STYLE.read_text(encoding="utf-8")))
 
 
-def _tables(evaluation: Evaluation) -> str:
-    tables = "".join(f"<h2>{escape(table.title)}</h2>{html_table(table)}" for table in all_tables(evaluation))
+def _tables(evaluation: Evaluation, others: Sequence[Table]) -> str:
+    tables = "".join(f"<h2>{escape(table.title)}</h2>{html_table(table)}" for table in others)
     remarks = [*gap_sentences(evaluation), *evaluation.notes, interval_sentence(evaluation)]
     return tables + f'<ul class="notes">{"".join(f"<li>{escape(remark)}</li>" for remark in remarks)}</ul>'
 
@@ -110,26 +108,29 @@ def _title(checkpoint: Path, step: int) -> str:
 
 def _provenance(evaluation: Evaluation) -> str:
     settings = evaluation.settings
-    facts = [
-        ("checkpoint", settings["checkpoint"]),
-        ("weights", f"{settings['weights']}, step {settings['step']:,}"),
-        ("base", settings["base"]),
-        ("dataset", f"{settings['dataset']}, split {settings['split']}"),
-        ("captions", settings["caption_style"]),
-        ("sampling", f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance_scale']:g}"),
-        ("seed", f"{settings['seed']}, {settings['samples']} per patch"),
-        ("images", f"{settings['size']} x {settings['size']} px"),
-    ]
-    return f"<dl>{''.join(f'<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>' for name, value in facts)}</dl>"
+    return facts(
+        [
+            ("checkpoint", settings["checkpoint"]),
+            ("weights", f"{settings['weights']}, step {settings['step']:,}"),
+            ("base", settings["base"]),
+            ("dataset", f"{settings['dataset']}, split {settings['split']}"),
+            ("captions", settings["caption_style"]),
+            (
+                "sampling",
+                f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance_scale']:g}",
+            ),
+            ("seed", f"{settings['seed']}, {settings['samples']} per patch"),
+            ("images", f"{settings['size']} x {settings['size']} px"),
+        ]
+    )
 
 
 def _figures(evaluation: Evaluation) -> str:
     measured, total = len(evaluation.patches), evaluation.settings["split_patches"]
-    figures = [(f"{measured:,}", "patches measured" if measured == total else f"of {total:,} patches measured")]
+    shown = [(f"{measured:,}", "patches measured" if measured == total else f"of {total:,} patches measured")]
     if {"generated", "copy"} <= set(evaluation.methods):
-        figures += _against_copying(evaluation)
-    cells = "".join(f"<div><b>{big}</b><span>{what}</span></div>" for big, what in figures)
-    return f'<div class="figures">{cells}</div>'
+        shown += _against_copying(evaluation)
+    return figures(shown)
 
 
 def _against_copying(evaluation: Evaluation) -> list[tuple[str, str]]:

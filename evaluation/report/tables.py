@@ -31,4 +31,4 @@ def html_table(table: Table) -> str:
 def _cell(cell: Cell, *, first: bool) -> str:
     classes = " ".join(["best"] * cell.best + ["first"] * first)
     interval = f"<small>{cell.interval}</small>" if cell.interval else ""
-    return f'<td class="{classes}">{cell.text}{interval}</td>'
+    return f'<td class="{classes}">{cell.text}{" ✓" * cell.best}{interval}</td>'

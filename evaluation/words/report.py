@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data.pages.document import document, html_table
 from data.storage import write_text
 from data.strict_json import as_json
 from evaluation.estimate import FEWEST_CLUSTERS
 from evaluation.output import IMAGES, REPORT, RESULTS
-from evaluation.prompts.report import STYLE, aligned, cell, estimated, html_table
+from evaluation.prompts.report import aligned, cell, escaped, estimated
 from evaluation.results import METHODS
 from evaluation.words.measures import DAMAGE_WORDS, MEASURES, WORDS, Answer, Row
 from generate.output import PICTURE
@@ -108,7 +109,7 @@ def _page(folder: Path, study: Study, damage_of: Callable[[int], NDArray[np.uint
     body = [
         f"<header><h1>{title}</h1><p>{escape(facts)}</p></header>",
         f'<div class="verdict">{"".join(f"<p>{escape(text)}</p>" for text in sentences(study))}</div>',
-        f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{html_table(heads, rows)}",
+        f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{html_table(heads, escaped(rows))}",
         "<h2>Pictures</h2><p>The damage of the labels, the lighter the worse; the image, and the maps over it.</p>",
     ]
     for position, name in list(study.names.items())[:SHOWN]:
@@ -116,9 +117,4 @@ def _page(folder: Path, study: Study, damage_of: Callable[[int], NDArray[np.uint
         with Image.open(folder / IMAGES / "generated" / FOLDER / name / PICTURE, formats=("PNG",)) as image:
             maps = cell(image, "maps")
         body.append(f'<article><h3>{escape(name)}</h3><div class="strip">{damage}{maps}</div></article>')
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"<title>{title}</title><style>{STYLE.read_text(encoding='utf-8')}{PICTURES}</style></head>\n"
-        f"<body><main>\n{chr(10).join(body)}\n</main></body></html>\n"
-    )
+    return document(title, body, PICTURES)

@@ -186,7 +186,7 @@ def test_a_report_that_was_stopped_is_no_stranger(release: Path, tmp_path: Path)
     attempt(release, tmp_path / "d", overwrite=True)
     (tmp_path / "d/.report.html.partial").write_text("<html>")
     (tmp_path / "d/report.html").unlink()
-    inspect(tmp_path / "d")
+    inspect(dataset=tmp_path / "d")
     assert "</html>" in (tmp_path / "d/report.html").read_text()
     assert not (tmp_path / "d/.report.html.partial").exists()
 

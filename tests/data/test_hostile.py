@@ -21,6 +21,7 @@ from data.dataset.open import described, open_dataset, read_manifest
 from data.errors import DataError
 from data.report.inspect import inspect
 from data.report.page import page
+from data.report.pairs import warnings
 from data.row_schema import Picture, check_rows, opened, polygons_of
 from data.schema import FEATURES
 from data.sources.history import read_history
@@ -48,7 +49,7 @@ def test_dataset_json(tiny_dataset: Path, tmp_path: Path, data: st.DataObject) -
         assert str(tmp_path) in str(error) and "\n" not in str(error)
     else:
         assert all((tmp_path / shard["file"]).resolve().is_relative_to(tmp_path.resolve()) for shard in found["shards"])
-        assert page(shown, [], "", "").startswith("<!DOCTYPE html>")
+        assert page(shown, warnings(shown, []), "", [], "", "", "").startswith("<!DOCTYPE html>")
 
 
 @hostile
@@ -142,7 +143,7 @@ def test_a_picture_too_large_for_any_memory(copy: Path, size: tuple[int, int]) -
     with pytest.raises(DataError, match="column post: a picture cannot be read"):
         rows[0]
     with pytest.raises(DataError, match="a picture or polygon of patch"):
-        inspect(copy)
+        inspect(dataset=copy)
 
 
 @hostile

@@ -14,7 +14,7 @@ from data.report.gallery import choose
 from data.report.inspect import inspect
 from data.report.page import page
 
-VOID = {"meta", "img", "br", "rect", "line"}
+VOID = {"meta", "img", "br", "rect", "line", "path", "circle"}
 
 
 class Balance(HTMLParser):
@@ -54,7 +54,7 @@ def test_it_shows_what_is_in_the_dataset(tiny_dataset: Path) -> None:
 def test_inspect_writes_the_same_page_again(tiny_dataset: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny_dataset, tmp_path / "copy"))
     (copy / "report.html").unlink()
-    inspect(copy)
+    inspect(dataset=copy)
     assert (copy / "report.html").read_bytes() == (tiny_dataset / "report.html").read_bytes()
 
 
@@ -63,7 +63,7 @@ def test_words_from_files_are_escaped(tiny_dataset: Path, tmp_path: Path) -> Non
     manifest = json.loads((copy / "dataset.json").read_text())
     manifest["quarantine"] = [{"scene_id": "x", "reason": "<script>alert(1)</script>"}]
     (copy / "dataset.json").write_text(json.dumps(manifest))
-    inspect(copy)
+    inspect(dataset=copy)
     text = (copy / "report.html").read_text()
     assert "<script" not in text and "&lt;script&gt;" in text
 
@@ -93,7 +93,7 @@ def test_every_word_of_a_foreign_dataset_is_escaped(tiny_dataset: Path, tmp_path
     foreign |= {"leaks": manifest["leaks"] | leaks | {"pictures_across_splits": {"patches": 1, "listed": [twin]}}}
     for name in ("splits", "events"):
         foreign[name] = {mark: next(iter(manifest[name].values()))}
-    html = page(foreign, [histogram(mark, mark, [], 0, 1)], "", "")
+    html = page(foreign, [mark], "", [histogram(mark, mark, [], 0, 1)], "", "", "")
     assert "<img" not in html and html.count("&lt;img") > 25
 
 
@@ -114,7 +114,7 @@ def test_a_page_that_fails_does_not_lose_the_build(
 
 def test_inspect_of_another_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a built dataset"):
-        inspect(tmp_path)
+        inspect(dataset=tmp_path)
 
 
 def test_the_gallery_takes_the_most_damaged_of_every_event() -> None:

@@ -1,19 +1,10 @@
 """The report as a reader has it: opened in headless Chromium, no errors, images there, the slider uncovers."""
 
-import json
-import re
-import shutil
-import subprocess
-from html import unescape
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from evaluation.run import evaluate
 from generate.sampling import Sampling
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests.browser import assert_fits_every_screen, in_browser, needs_browser
 
 # Moves the first slider and asks which picture is seen at a quarter, the middle and three quarters of the width.
 PROBE = """<script>
@@ -27,7 +18,7 @@ addEventListener("load", () => {
     slider.dispatchEvent(new Event("input"));
     const box = picture.getBoundingClientRect();
     return [0.25, 0.5, 0.75].map(
-      share => document.elementFromPoint(box.left + share * box.width, box.top + 0.3 * box.height).alt
+      share => document.elementFromPoint(box.left + share * box.width, box.top + 0.3 * box.height).alt.split(" of ")[0]
     );
   };
   const images = [...document.images];
@@ -39,31 +30,19 @@ addEventListener("load", () => {
 </script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@needs_browser
 def test_slider_and_images(tmp_path: Path, run_folder: Path, dataset: Path) -> None:
     """In the middle the generated image, to the left the pre image over it, to the right the real one."""
     out = tmp_path / "out"
     evaluate(checkpoint=run_folder, dataset=dataset, out=out, networks="none", sampling=Sampling(steps=1))
     page = (out / "report.html").read_text().replace("<head>", f"<head>{PROBE}", 1)
-    (tmp_path / "probed.html").write_text(page)
-    found = in_browser(tmp_path)
+    found, console = in_browser(page, tmp_path)
+    assert console == []
+    assert_fits_every_screen(out / "report.html", tmp_path)
     assert (found["problems"], found["broken"], found["images"]) == ([], 0, 4 * 6)
+    assert page.index("<table>") < page.index("Worst patches") < page.index("By event")
+    assert page.index("Inside the change: ") < page.index("<table>")
     assert found["start"] == ["50", "generated", "generated", "generated"]
     # At 20 the left three fifths show the pre image, at 80 the right three fifths the real one.
     assert found["left"] == ["pre", "pre", "generated"]
     assert found["right"] == ["generated", "real post", "real post"]
-
-
-def in_browser(folder: Path) -> dict[str, Any]:
-    """Open probed.html and read what the probe wrote."""
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    result = subprocess.run(
-        [*map(str, command), "--window-size=1300,900", "--dump-dom", f"file://{folder / 'probed.html'}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    (found,) = re.findall(r'data-found="([^"]*)"', result.stdout)
-    content: dict[str, Any] = json.loads(unescape(found))
-    return content
