@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import docstring_parser
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from data.errors import DataError, fault, plain
@@ -30,6 +31,7 @@ COMMANDS = {
         "write an xView2-format release of procedural scenes with known truth",
     ),
     "caption": ("caption.run:caption", "captions by a vision-language model, checked against the labels"),
+    "runs": ("train.watching.runs:runs", "the report of a training run, or several runs compared: one table, one page"),
     "generate": ("generate.run:generate", "generate post-event images with a trained ControlNet"),
     "satellite": (
         "generate.satellite:satellite",
@@ -49,6 +51,7 @@ COMMANDS = {
         "launch.leave_one_out:leave_one_out",
         "train once without each event, evaluate on that event, collect one table",
     ),
+    "publish": ("publish.run:publish", "a checkpoint as a folder for others: weights, sampler, model card"),
     "convert": ("models.convert:convert", "convert a DiffusionSat release to a clean safetensors folder"),
     "doctor": ("launch.doctor:doctor", "check this machine before a long run, and say what to fix"),
     "demo": ("launch.demo:demo", "the whole pipeline on simulated scenes with the tiny base, in minutes"),
@@ -135,6 +138,9 @@ def run(name: str, argv: list[str]) -> None:
     for one in names:  # one by one, so that --help has them in the order of the signature
         if one in groups:
             parser.add_class_arguments(groups[one], as_group=False)
+        elif names[one].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:  # words without a name: `runs one two`
+            about = {part.arg_name: part.description for part in docstring_parser.parse(command.__doc__ or "").params}
+            parser.add_argument(one, nargs="+", type=get_args(command.__annotations__[one])[0], help=about[one])
         else:
             parser.add_function_arguments(command, as_group=False, skip={other for other in names if other != one})
     values = {one: at_home(value) for one, value in vars(parser.instantiate(parser.parse_args(argv))).items()}
@@ -154,6 +160,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         "caption.errors": "CaptionError",
         "generate.errors": "GenerateError",
         "evaluation.errors": "EvaluationError",
+        "publish.errors": "PublishError",
         "launch.doctor": "DoctorError",
     }
     return (DataError, *(getattr(sys.modules[room], name) for room, name in rooms.items() if room in sys.modules))

@@ -20,6 +20,7 @@ from train.saving.run_folder import read_metrics
 from train.saving.state import TrainState
 from train.stages import Stage, stage_at
 from train.watching.metrics_log import MetricsLog
+from train.watching.run_page import refresh_run_page
 from train.watching.validation import ValidationSet, validate
 
 
@@ -101,6 +102,8 @@ def _look(run: Run, agreement: Agreement) -> dict[str, float] | None:
     if metrics is not None:
         run.log.append({"step": run.state.step, **metrics})
         run.accelerator.print(f"\nstep {run.state.step}: {_summary(metrics)}")
+        if run.accelerator.is_main_process:
+            refresh_run_page(run.config.run.out)
     return metrics
 
 

@@ -41,6 +41,7 @@ from train.stages import Stage, stage_at, stages_of
 from train.start_card import start_card
 from train.watching.memory import out_of_memory
 from train.watching.metrics_log import BAR_FORMAT, MetricsLog
+from train.watching.run_page import refresh_run_page
 from train.watching.trackers import open_trackers
 from train.watching.validation import open_held_out, prepare_validation
 
@@ -84,7 +85,7 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     if step == config.train.steps and not missed:
         accelerator.print(f"{start}: already at step {step}. Raise train.steps to continue training.")
         return 0
-    run_id = from_main(accelerator, lambda: open_run_folder(config, step))
+    run_id = from_main(accelerator, lambda: open_run_folder(config, step, accelerator.num_processes))
     from_main(accelerator, lambda: open_trackers(accelerator, config, run_id))
 
     # Data: the frozen encoders' outputs are computed once and the encoders freed; without a cache they stay loaded.
@@ -216,6 +217,8 @@ def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: boo
             stop = at_boundary(run, agreement, agreement.stop())
         agreement.close()
         bar.close()
+        if accelerator.is_main_process:
+            refresh_run_page(config.run.out)
         accelerator.wait_for_everyone()  # a launcher kills all processes when the first one exits
     accelerator.end_training()
     if not stop:

@@ -5,24 +5,56 @@ import platform
 import subprocess
 import sys
 import uuid
+from contextlib import suppress
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
+from pydantic import TypeAdapter
+from typing_extensions import NotRequired, TypedDict
+
+from data.documents import Count, read_document
 from data.storage import write_text
 from data.strict_json import as_json
-from train.config import Config, as_plain, save_config
+from train.config import Config, as_plain, changed_settings, save_config
 from train.errors import ConfigError
 from train.saving.retention import set_aside
 
 CONFIG = "config.yaml"
 FACTS = "run.json"
 METRICS = "metrics.jsonl"
+ADVICE = "Name the folder of a run (run.out) that this version of pre2post trained."
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "datasets", "safetensors", "numpy")
 
 
-def open_run_folder(config: Config, step: int) -> str:
+class Start(TypedDict):
+    """One start of the run."""
+
+    step: Count  # completed before it
+    time: str  # UTC, ISO 8601
+    processes: Count
+    changed: dict[str, Any]  # setting, version or commit -> [what it was at the start before, what it is now]
+
+
+class Facts(TypedDict):
+    """What run.json holds; command, versions and commit are those of the last start."""
+
+    id: str
+    command: list[str]
+    versions: dict[str, str]
+    commit: str
+    starts: NotRequired[list[Start]]  # earlier versions recorded none
+
+
+FACTS_SCHEMA = TypeAdapter(Facts)
+
+
+def open_run_folder(config: Config, step: int, processes: int = 1) -> str:
     """Write config.yaml and run.json; metrics of steps that will be repeated are dropped.
+
+    run.json lists every start with the step it goes on from and what changed since the one before.
 
     Returns:
         The run's id, the same at every start.
@@ -32,21 +64,60 @@ def open_run_folder(config: Config, step: int) -> str:
     out.mkdir(parents=True, exist_ok=True)
     if config.run.go_back:
         set_aside(out / "checkpoints", step)
+    former, before = _former(out)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    facts = Facts(
+        id=former["id"] if former else uuid.uuid4().hex[:8],
+        command=sys.argv,
+        versions=versions(),
+        commit=commit(),
+        starts=former.get("starts", []) if former else [],
+    )
+    changed = dict(changed_settings(before, as_plain(config))) if before else {}
+    if former:
+        old, new = ({"commit": each["commit"], **each["versions"]} for each in (former, facts))
+        changed |= {name: (old.get(name), new[name]) for name in new if old.get(name) != new[name]}
+    facts["starts"].append(Start(step=step, time=now, processes=processes, changed=changed))
     save_config(config, out / CONFIG)
-    run_id = _run_id(out / FACTS)
-    facts = {"id": run_id, "command": sys.argv, "versions": versions(), "commit": commit()}
     write_text(out / FACTS, as_json(facts))
     if (out / METRICS).is_file():
         write_text(out / METRICS, "".join(as_json(line, None) for line in kept))
-    return run_id
+    return facts["id"]
 
 
-def _run_id(facts: Path) -> str:
-    """The id in run.json, or a new one."""
+def read_facts(out: Path) -> Facts:
+    """run.json.
+
+    Raises:
+        ConfigError: it is missing, damaged or of another version.
+    """
+    return read_document(out / FACTS, FACTS_SCHEMA, ADVICE, ConfigError)
+
+
+def read_config(out: Path) -> dict[str, dict[str, Any]]:
+    """config.yaml as it was written, perhaps by another version.
+
+    Raises:
+        ConfigError: it is missing or damaged.
+    """
+    path = out / CONFIG
     try:
-        return str(json.loads(facts.read_bytes())["id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return uuid.uuid4().hex[:8]
+        content = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]}). {ADVICE}") from None
+    if not isinstance(content, dict) or not all(isinstance(group, dict) for group in content.values()):
+        raise ConfigError(f"{path}: expected groups of settings, as training writes them. {ADVICE}")
+    return {str(group): {str(name): value for name, value in part.items()} for group, part in content.items()}
+
+
+def _former(out: Path) -> tuple[Facts | None, dict[str, dict[str, Any]] | None]:
+    """What the start before wrote; None where it is missing or damaged, which no resumed run depends on."""
+    facts = config = None
+    with suppress(ConfigError):
+        facts = read_facts(out)
+    with suppress(ConfigError):
+        config = read_config(out)
+    return facts, config
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
