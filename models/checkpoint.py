@@ -115,9 +115,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[
         sweep(folder.parent, r"step-\d+", is_ours)
         with whole_folder(folder, is_ours) as partial:
             write_files(partial)
-            (partial / STATE).write_text(json.dumps(state, indent=1) + "\n")
-            files = {str(path.relative_to(partial)): _describe(path) for path in _files(partial)}
-            (partial / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
+            seal(partial, state)
     except Exception as error:
         if (text := fault(error)) is None:
             raise
@@ -125,6 +123,13 @@ def write_checkpoint(folder: Path, state: dict[str, Any], write_files: Callable[
             f"{folder}: could not be written ({text.rstrip('.')}). Nothing of it was left behind and older checkpoints "
             "are untouched. Then run the same command again."
         ) from error
+
+
+def seal(folder: Path, state: dict[str, Any]) -> None:
+    """Make a folder of weights a checkpoint: write its state.json, then its MANIFEST.json."""
+    (folder / STATE).write_text(json.dumps(state, indent=1) + "\n")
+    files = {str(path.relative_to(folder)): _describe(path) for path in _files(folder)}
+    (folder / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
 
 
 def is_ours(name: str) -> bool:

@@ -22,6 +22,7 @@ ROOMS = (
     "train",
     "generate",
     "evaluation",
+    "publish",
     "launch",
     "tests",
     "benchmarks",

@@ -18,17 +18,19 @@ MAY_IMPORT = {
     "caption": {"data", "models"},
     "generate": {"data", "models"},
     "evaluation": {"data", "models", "generate"},
-    "launch": {"data", "models", "caption", "train", "generate", "evaluation"},
+    "publish": {"data", "models", "generate", "evaluation"},
+    "launch": {"data", "models", "caption", "train", "generate", "evaluation", "publish"},
 }
 # The wings of a room, in their order: each imports those before it, those of one line nothing of each other. A module
 # beside the wings stands under all of them or on top of all of them.
 WINGS = {
-    "data": ["imagery", "sources", "patches", "quality captions", "dataset", "report", "simulation examples"],
+    "data": ["imagery", "pages", "sources", "patches", "quality captions", "dataset", "report", "simulation examples"],
     "models": ["cpu", "diffusionsat", "tiny", "tiny_next"],
     "caption": ["prompts"],
     "train": ["processes", "inputs", "saving", "watching", "tiny"],
     "generate": ["images", "words", "scenes", "editing"],
     "evaluation": ["damage", "metrics", "prompts", "words", "report"],
+    "publish": [],
     "launch": ["accelerate slurm"],
     "benchmarks": ["speed resume studies"],
 }
