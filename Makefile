@@ -1,12 +1,15 @@
-# make demo | make test | make test-lowest | make lint | make bench: each works on a machine that has only Python >= 3.10, pip and make.
+# make demo | make docs | make test | make test-lowest | make lint | make bench: each works on a machine that has only Python >= 3.10, pip and make.
 PYTHON ?= python3
 BIN := .venv/bin
 PRE2POST_REAL ?= real
 
-.PHONY: demo test test-lowest lint bench
+.PHONY: demo docs test test-lowest lint bench
 
 demo: .venv/core
 	$(BIN)/pre2post demo
+
+docs: .venv/docs # out/site/index.html; a dead link is an error
+	$(BIN)/python -m sphinx -W --keep-going -c docs -d out/doctrees . out/site
 
 test: .venv/dev # two files at a time, a thread each: more threads wait for each other
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -34,11 +37,15 @@ bench: .venv/dev
 	touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install -e '.[dev,eval]'
+	$(BIN)/python -m pip install -e '.[dev,docs,eval]'
+	touch $@
+
+.venv/docs: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install -e '.[docs]'
 	touch $@
 
 .venv-lowest/dev: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install uv
-	.venv-lowest/bin/uv pip install --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev,eval]'
+	.venv-lowest/bin/uv pip install --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev,docs,eval]'
 	touch $@

@@ -75,6 +75,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
+def test_every_page_is_in_the_navigation() -> None:
+    """Read as text: building the site needs an extra."""
+    (sections,) = re.findall(r"^SECTIONS = (\{.*?^\})", (ROOT / "docs/conf.py").read_text(), re.MULTILINE | re.DOTALL)
+    listed = [page for pages in ast.literal_eval(sections).values() for page in pages]
+    pages = [str(page.relative_to(ROOT).with_suffix("")) for page in PAGES]
+    assert {page for page in pages if page.startswith("docs/")} <= set(listed), (
+        "add the page to SECTIONS of docs/conf.py"
+    )
+    assert set(listed) <= set(pages) and len(set(listed)) == len(listed)
+
+
 @named(TEXTS)
 def test_files_exist(page: Path) -> None:
     text = page.read_text()
