@@ -12,7 +12,7 @@ HOME, CHINESE = "README", "README.zh-CN"
 # The navigation: every page of the site, in order. tests/test_docs.py finds a page of docs/ that is missing here.
 SECTIONS = {
     "Start": ["docs/tutorials/lab", "docs/tutorials/agency", "docs/tutorials/contributor", "docs/first-slice"],
-    "Data": ["docs/dataset", "docs/xbd", "docs/sources", "docs/pair-quality", "docs/captions"],
+    "Data": ["docs/dataset", "docs/xbd", "docs/sources", "docs/labels", "docs/pair-quality", "docs/captions"],
     "Training": [
         "docs/training",
         "docs/validation",
@@ -24,6 +24,7 @@ SECTIONS = {
     ],
     "Images and measures": [
         "docs/generate",
+        "docs/publish",
         "docs/evaluate",
         "docs/prompt-study",
         "docs/word-maps",
@@ -46,8 +47,6 @@ highlight_language = "text"
 
 html_theme = "furo"  # fonts of the system, nothing from other hosts
 html_show_copyright = html_show_sourcelink = html_copy_source = False
-html_static_path = ["site.css"]
-html_css_files = ["site.css"]
 
 
 def as_on_the_site(app: Sphinx, page: str, source: list[str]) -> None:

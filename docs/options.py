@@ -34,7 +34,8 @@ def command(name: str) -> str:
             options += list(of_dataclass(parameter.annotation, "--"))  # type: ignore[arg-type]
         else:
             default = MISSING if parameter.default is parameter.empty else parameter.default
-            options.append(option(f"--{word}", parameter.annotation, default, said[word]))
+            named = parameter.kind is parameter.KEYWORD_ONLY  # else words without a name: `runs one two`
+            options.append(option(f"--{word}" if named else word, parameter.annotation, default, said[word]))
     intro = "\n\n".join(filter(None, (text.short_description, text.long_description)))
     return "\n".join([f"### pre2post {name}\n\n{intro}\n", program(f"pre2post {name}"), *options])
 

@@ -66,11 +66,16 @@ def brightness(colour: str) -> float:
 def in_browser(html: str, work: Path) -> tuple[Any, list[str]]:
     """Open a page; what its probe wrote into data-found, and what it wrote to the console."""
     (work / "probed.html").write_text(html, encoding="utf-8")
+    return opened(f"file://{work / 'probed.html'}", work)
+
+
+def opened(address: str, work: Path) -> tuple[Any, list[str]]:
+    """The same of a page that lies somewhere. A request to another machine is an error on the console."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={work / 'profile'}"]
     result = subprocess.run(
         [*map(str, command), "--enable-logging=stderr", "--window-size=1500,900", "--dump-dom",
-         f"file://{work / 'probed.html'}"],
-        capture_output=True, text=True, timeout=300, check=True,
+         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", address],
+        capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     (found,) = re.findall(r'data-found="([^"]*)"', result.stdout)
     return json.loads(unescape(found)), [line for line in result.stderr.splitlines() if ":CONSOLE" in line]

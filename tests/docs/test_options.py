@@ -34,8 +34,8 @@ def test_every_option_is_listed_once_with_its_command() -> None:
     for program, options in listed().items():
         name = program.removeprefix("pre2post ").removeprefix("python -m ")
         if name != "train.curriculum":
-            own = {"--help", "--config", "--print_config"} if program.startswith("python") else {"--help"}
-            assert set(options) == options_of(name) - own, program
+            own = {"--help", "--config", "--print_config", "--check"} if program.startswith("python") else {"--help"}
+            assert {"--" + option.removeprefix("--") for option in options} == options_of(name) - own, program
     assert reference().count("{option}") == sum(map(len, listed().values()))
 
 
@@ -47,7 +47,7 @@ def test_the_page_says_what_help_says(
     monkeypatch.setenv("COLUMNS", "10000")
     with pytest.raises(SystemExit):
         run(name, ["--help"])
-    entries = re.split(r"\n  (?=--)", capsys.readouterr().out)[1:]
+    entries = re.split(r"\n  (?=\S)", capsys.readouterr().out)[1:]
     printed = {entry.split()[0]: " ".join(entry.split()) for entry in entries}
     for option, (_, text, usual) in listed()[f"pre2post {name}"].items():
         assert text in printed[option], option

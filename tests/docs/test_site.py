@@ -1,47 +1,46 @@
-"""The site as a reader has it: every page in Chromium, on a desk and a phone, light and dark."""
+"""The site as a reader has it: every page in Chromium, on a desk in the light and on a phone in the dark."""
 
-import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
-from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from docs.options import reference
+from tests.browser import brightness, needs_browser, opened
 from tests.test_house import ROOT
 
 pytest.importorskip("furo", reason="needs the extra `docs`")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-WIDTHS = (1400, 400)
+SCREENS = [(1400, "light"), (400, "dark")]
 
-# Asks every frame for its background, for what lies beyond its right edge and cannot be scrolled to, and for what it
-# fetched from elsewhere.
+# Asks every frame for its colours, for what lies beyond its right edge and cannot be scrolled to, and for what it
+# fetched from elsewhere. What scrolls by itself lies within the screen.
 PROBE = """<script>
-const scrolls = element => element && (
-  ["auto", "scroll"].includes(element.ownerDocument.defaultView.getComputedStyle(element).overflowX)
-  || scrolls(element.parentElement)
-);
-addEventListener("load", () => {
-  document.body.dataset.found = JSON.stringify([...frames].map(frame => ({
-    page: frame.location.pathname, width: frame.innerWidth, title: frame.document.title,
-    dark: frame.getComputedStyle(frame.document.body).backgroundColor,
-    sideways: frame.document.documentElement.scrollWidth > frame.innerWidth,
-    outside: [...frame.document.querySelectorAll("article *")].filter(
-      element => element.getBoundingClientRect().right > frame.innerWidth + 1 && !scrolls(element)
-    ).map(element => element.outerHTML.slice(0, 80)),
-    broken: [...frame.document.images].filter(image => !image.naturalWidth).map(image => image.src),
-    elsewhere: frame.performance.getEntriesByType("resource").map(one => one.name).filter(
+const look = frame => {
+  const page = frame.contentDocument, view = frame.contentWindow, wide = page.documentElement.clientWidth;
+  const scrolls = one => one && (
+    ["auto", "scroll"].includes(view.getComputedStyle(one).overflowX) || scrolls(one.parentElement)
+  );
+  const outside = [...page.querySelectorAll("article *")].filter(
+    one => one.getBoundingClientRect().right > wide + 1 && !scrolls(one.parentElement)
+  );
+  return {
+    page: view.location.pathname, wide, sideways: page.documentElement.scrollWidth - wide,
+    outside: outside.map(one => one.outerHTML.slice(0, 80)),
+    broken: [...page.images].filter(one => !one.naturalWidth || !one.alt).map(one => one.src),
+    elsewhere: view.performance.getEntriesByType("resource").map(one => one.name).filter(
       name => !name.startsWith(location.origin)
     ),
-  })));
+    ground: view.getComputedStyle(page.body).backgroundColor, ink: view.getComputedStyle(page.body).color,
+  };
+};
+addEventListener("load", () => {
+  document.body.dataset.found = JSON.stringify([...document.querySelectorAll("iframe")].map(look));
 });
 </script>"""
 
@@ -66,18 +65,18 @@ def test_no_page_asks_another_host(site: Path) -> None:
 
 
 def test_every_option_has_an_anchor(site: Path) -> None:
-    page = (site / "docs/options.html").read_text()
-    assert page.count('id="cmdoption-') == reference().count("{option}")
+    assert (site / "docs/options.html").read_text().count('id="cmdoption-') == reference().count("{option}")
 
 
-def test_the_first_page_leads_to_the_readme(site: Path) -> None:
-    (target,) = re.findall(r"url=(\S+)\"", (site / "index.html").read_text())
-    assert "<h1>pre2post" in (site / target).read_text()
+def test_chinese_pages_say_their_language(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        chinese = page.parent.name == "zh" or page.stem == "README.zh-CN"
+        assert f'lang="{"zh-CN" if chinese else "en"}"' in page.read_text()[:200] or page.name == "index.html", page
 
 
 @pytest.fixture
 def served(site: Path) -> Iterator[str]:
-    """The site at an address of this machine."""
+    """The site at an address of this machine: frames of files may not be looked into."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
@@ -90,32 +89,21 @@ def served(site: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_in_a_browser(site: Path, served: str, scheme: str, tmp_path: Path) -> None:
-    pages = sorted(str(page.relative_to(site)) for page in site.rglob("*.html") if page.name != "index.html")
+@needs_browser
+def test_in_a_browser(site: Path, served: str, tmp_path: Path) -> None:
+    pages = sorted(str(page.relative_to(site)) for page in site.rglob("*.html"))
     frames = [
-        f'<iframe src="{page}" width={width} height=900 frameborder=0></iframe>' for page in pages for width in WIDTHS
+        f'<iframe src="{page}" style="width:{width}px;height:900px;border:0;color-scheme:{scheme}"></iframe>'
+        for page in pages
+        for width, scheme in SCREENS
     ]
-    (site / "probed.html").write_text("<!doctype html>" + PROBE + "".join(frames))
-    console, found = in_browser(f"{served}/probed.html", scheme, tmp_path)
+    (site / "probed.html").write_text(f"<!DOCTYPE html><html><head>{PROBE}</head><body>{''.join(frames)}</body></html>")
+    found, console = opened(f"{served}/probed.html", tmp_path)
     (site / "probed.html").unlink()
     assert console == []
-    assert [(one["page"].lstrip("/"), one["width"]) for one in found] == [(page, w) for page in pages for w in WIDTHS]
-    for one in found:
-        problems = {name: one[name] for name in ("sideways", "outside", "broken", "elsewhere") if one[name]}
-        assert (problems, one["title"] != "") == ({}, True), (one["page"], one["width"])
-        brightness = sum(map(int, re.findall(r"\d+", one["dark"])[:3])) / 3
-        assert (brightness < 128) == (scheme == "dark"), one
-
-
-def in_browser(address: str, scheme: str, profile: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Lines of the console, and what the probe found."""
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=1500,900"]
-    options += [f"--user-data-dir={profile}", f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"]
-    options += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # a request elsewhere is an error there
-    command = [str(CHROMIUM), *options, "--dump-dom", address]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
-    (found,) = re.findall(r'data-found="([^"]*)"', result.stdout)
-    console = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
-    return console, json.loads(unescape(found))
+    assert len(found) == 2 * len(pages) > 50
+    for (width, scheme), one in zip(SCREENS * len(pages), found, strict=True):
+        problems = {name: one[name] for name in ("outside", "broken", "elsewhere") if one[name]}
+        assert (problems, one["sideways"]) == ({}, 0), (one["page"], width)
+        ground, ink = brightness(one["ground"]), brightness(one["ink"])
+        assert (ground < 60 and ink > 180) if scheme == "dark" else (ground > 200 and ink < 80), one
