@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.saving.run_folder import METRICS
+from train.saving.run_files import METRICS
 
 LOOK_EVERY_S = 0.01
 

@@ -26,7 +26,7 @@ from launch.accelerated import launch
 from launch.demo import headline
 from train.config import Config, as_plain, changed_settings
 from train.config_file import parse_config
-from train.saving.run_folder import CONFIG
+from train.saving.run_files import CONFIG
 
 FREE = ("run.",)  # settings that change no result
 

@@ -7,7 +7,7 @@ from generate.checkpoint import Checkpoint
 from generate.stamp import SYNTHETIC
 from publish.measured import Measured
 from publish.origin import BASE_NOTE, Origin
-from publish.snippet import Use, code, is_stock
+from publish.snippet import Use, code
 
 WHAT = {
     "controlnet": "A zero-convolution ControlNet",
@@ -71,10 +71,9 @@ def _what(checkpoint: Checkpoint, base: str) -> str:
 
 
 def _use(use: Use) -> str:
-    stock = is_stock(use.checkpoint)
     said = (
         "With diffusers alone, the image of `pre2post generate` from the same folder, caption and seed:"
-        if stock
+        if use.stock
         else "diffusers alone has no pipeline for this kind; pre2post has:"
     )
     sampler = f"{use.sampling.scheduler}, {use.sampling.steps} steps, guidance {use.sampling.guidance_scale:g}"

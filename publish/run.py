@@ -23,7 +23,7 @@ from publish.errors import PublishError
 from publish.hub import check_repository, push
 from publish.measured import Measured, read_measured
 from publish.origin import Origin, origin_of
-from publish.snippet import Use
+from publish.snippet import Use, is_stock
 
 CARD, SCHEDULER = "README.md", "scheduler"
 TINY_FOLDER = "models/tiny"  # of a clone of this project
@@ -72,14 +72,16 @@ def publish(
         _check_out(out, overwrite)
         origin = origin_of(trained, dataset, licence)
         measured = read_measured(results, trained) if results else None
+        parts = open_base(trained, base)
         use = Use(
             trained,
             base=base_id or _base_id(trained),
             weights=push_to_hub or out.name,
             prompt=(measured and measured.prompt) or PROMPT,
             sampling=measured.sampling if measured else PUBLISHED,
+            stock=is_stock(trained, parts),
         )
-        _write(out, use, open_base(trained, base), origin, measured, _sheet(trained, origin, pictures))
+        _write(out, use, parts, origin, measured, _sheet(trained, origin, pictures))
         print(f"{out}: {', '.join(PARTS[trained.trained])}, {SCHEDULER}, {CARD}. Licence: {origin.licence}.")
     if push_to_hub:
         print(push(out, push_to_hub, _files(out)))

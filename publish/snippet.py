@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
-from generate.checkpoint import Checkpoint
+from diffusers import ControlNetModel
+
+from generate.checkpoint import PARTS, Checkpoint
 from generate.sampling import Sampling
-from models.base import SAMPLERS
+from models.base import SAMPLERS, Base
+from models.diffusionsat.kind import controlnet_class
+from models.trained import CONTROLNET
 
 PRE, POST = "pre.png", "post.png"
 
@@ -18,17 +22,21 @@ class Use:
     weights: str  # the folder, or its id on the hub
     prompt: str
     sampling: Sampling
+    stock: bool  # see `is_stock`
 
 
-def is_stock(checkpoint: Checkpoint) -> bool:
+def is_stock(checkpoint: Checkpoint, base: Base) -> bool:
     """Whether diffusers alone gives the image: no latents or masks as condition, no metadata, one 77-token chunk."""
+    with_metadata = "use_metadata" in base.config("unet")
+    if CONTROLNET in PARTS[checkpoint.trained]:
+        with_metadata |= controlnet_class(checkpoint.weights / CONTROLNET) is not ControlNetModel
     usual = checkpoint.trained in ("controlnet", "lora", "controlnet+lora") and checkpoint.condition == "pixels"
-    return usual and not checkpoint.metadata and checkpoint.sequence == 1 and checkpoint.text_chunks == 1
+    return usual and not with_metadata and checkpoint.sequence == 1 and checkpoint.text_chunks == 1
 
 
 def code(use: Use) -> str:
     """As a fenced block: Python, or a command of pre2post where diffusers alone does not do."""
-    if not is_stock(use.checkpoint):
+    if not use.stock:
         mask = " --mask mask.png" * (use.checkpoint.condition == "pixels+mask")
         options = f"--steps {use.sampling.steps} --guidance-scale {use.sampling.guidance_scale:g}"
         options += f" --scheduler {use.sampling.scheduler}"

@@ -16,7 +16,7 @@ from train.inputs.encode import Batch
 from train.processes.first_process import from_main
 from train.processes.interrupt import Agreement
 from train.saving.retention import delete_old, lowest_loss
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 from train.saving.state import TrainState
 from train.stages import Stage, stage_at
 from train.watching.metrics_log import MetricsLog

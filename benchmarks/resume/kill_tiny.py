@@ -16,7 +16,7 @@ from pathlib import Path
 from jsonargparse import auto_cli
 
 from models.checkpoint import newest_valid
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 from train.tiny.__main__ import main as train
 from train.tiny.state import AVERAGE, OPTIMIZER, WEIGHTS
 

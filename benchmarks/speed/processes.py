@@ -24,7 +24,7 @@ from jsonargparse import auto_cli
 from benchmarks.results import RESULTS, write_section
 from benchmarks.small_runs import Process, family, kill, settings, start, write_world
 from benchmarks.watch import LOOK_EVERY_S
-from train.saving.run_folder import METRICS
+from train.saving.run_files import METRICS
 
 MICRO_BATCH = 4
 LOGGED = 32  # examples per line of metrics.jsonl

@@ -21,7 +21,7 @@ from pathlib import Path
 from jsonargparse import auto_cli
 
 from models.random_base import write_random_base
-from train.saving.run_folder import METRICS
+from train.saving.run_files import METRICS
 
 
 def real_size(

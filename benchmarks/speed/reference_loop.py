@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from data.dataset.open import open_dataset
-from train.saving.run_folder import METRICS
+from train.saving.run_files import METRICS
 from train.watching.metrics_log import peak_memory_gb
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

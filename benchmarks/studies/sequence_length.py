@@ -32,7 +32,7 @@ from train.config_file import parse_config
 from train.loop import train
 from train.networks import build_denoiser, noise_schedule
 from train.objective import denoising_loss
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 from train.stages import stages_of
 from train.watching.validation import SEED, prepare_validation
 

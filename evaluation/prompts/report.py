@@ -203,12 +203,13 @@ def _pictures(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> li
         by_patch.setdefault(prompt.position, {})[prompt.word] = prompt
     entries = []
     for position, prompts in list(by_patch.items())[:SHOWN]:
+        patch_id = next(iter(prompts.values())).patch_id
         strips, shown = "", [word for word in PICTURED if word in prompts]
         for method in ("generated", "base"):
-            cells = [cell(Image.fromarray(pre_of(position)), "pre")]
+            cells = [cell(Image.fromarray(pre_of(position)), "pre", patch_id)]
             for word in shown:
                 with Image.open(folder / image_file(prompts[word].name, method), formats=("PNG",)) as image:
-                    cells.append(cell(image, word))
+                    cells.append(cell(image, word, f"{patch_id}, {METHODS[method]}"))
             strips += f'<p>{METHODS[method]}</p><div class="strip">{"".join(cells)}</div>'
         first = prompts[shown[0]]
         entries.append(f"<article><h3>{escape(first.patch_id)}</h3><p>{escape(first.text)}</p>{strips}</article>")
@@ -220,7 +221,8 @@ def escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[escape(cell) for cell in row] for row in rows]
 
 
-def cell(image: Image.Image, word: str) -> str:
-    """A figure with the image embedded."""
+def cell(image: Image.Image, word: str, patch: str) -> str:
+    """A figure with the image embedded, named for those who do not see it."""
     uri = data_uri(np.asarray(image.convert("RGB")), "jpeg", quality=90)
-    return f'<figure><img src="{uri}" alt="{word}"><figcaption>{word}</figcaption></figure>'
+    alt = escape(f"{word} of {patch}", quote=True)
+    return f'<figure><img src="{uri}" alt="{alt}"><figcaption>{word}</figcaption></figure>'

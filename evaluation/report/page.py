@@ -42,7 +42,10 @@ REGIONS_IN_WORDS = {
     "smoke is known to cover (simulated data) and what is neither certainly changed nor certainly unchanged are left "
     "out of both areas.",
 }
-INSIDE = f"Inside the change: {REGIONS_IN_WORDS['inside']} Outside: {REGIONS_IN_WORDS['outside']}"
+CHANGED = (
+    "The changed area: in simulated data every pixel whose true change is at least a quarter of the maximum, on xBD "
+    "the damaged buildings. What is outside of it, and what is neither, is explained at the end of the page."
+)
 METRICS_IN_WORDS = {
     "mse": "Mean squared difference of pixel values from 0 to 1, pooled over all pixels. Lower is better.",
     "psnr": "The same in decibels, mean over patches (identical pixels count as 100). Higher is better.",
@@ -73,11 +76,12 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
     random = choose_random(evaluation.patches, worst, settings["seed"])
     main, *others = all_tables(evaluation)
     title = _title(Path(settings["checkpoint"]), settings["step"])
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(evaluation))
     body = [
         f"<header><h1>{escape(title)}</h1>{_provenance(evaluation)}</header>",
-        f'<div class="verdict">{"".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(evaluation))}</div>',
+        f'<div class="verdict">{said}<p class="aside">{CHANGED}</p></div>',
         _figures(evaluation),
-        f"<h2>{escape(main.title)}</h2><p>{INSIDE}</p>{html_table(main)}",
+        f"<h2>{escape(main.title)}</h2>{html_table(main)}",
         '<input type="checkbox" id="outlines" checked>',
         f'<div class="heading"><h2>Worst patches</h2><label for="outlines"></label></div>'
         f"<p>Those farthest from the real image (MSE), {_where(evaluation)}. Move the slider to the left "

@@ -113,8 +113,8 @@ def _page(folder: Path, study: Study, damage_of: Callable[[int], NDArray[np.uint
         "<h2>Pictures</h2><p>The damage of the labels, the lighter the worse; the image, and the maps over it.</p>",
     ]
     for position, name in list(study.names.items())[:SHOWN]:
-        damage = cell(Image.fromarray(SHADES[damage_of(position)]), "damage")
+        damage = cell(Image.fromarray(SHADES[damage_of(position)]), "damage", name)
         with Image.open(folder / IMAGES / "generated" / FOLDER / name / PICTURE, formats=("PNG",)) as image:
-            maps = cell(image, "maps")
+            maps = cell(image, "maps", name)
         body.append(f'<article><h3>{escape(name)}</h3><div class="strip">{damage}{maps}</div></article>')
     return document(title, body, PICTURES)

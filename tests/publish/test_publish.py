@@ -14,12 +14,15 @@ from PIL import Image
 
 from data.dataset.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
 from evaluation.run import evaluate
+from generate.checkpoint import open_checkpoint
 from generate.run import generate
 from generate.sampling import Sampling
 from launch.cli import main
-from models.checkpoint import fault_of, read_state, step_folder
+from models import load_base
+from models.checkpoint import fault_of, read_state, seal, step_folder
 from publish.errors import PublishError
 from publish.run import PROMPT, publish
+from publish.snippet import is_stock
 from tests.generate.worlds import patch_row, write_dataset, write_image, write_kind, write_micro_checkpoint
 from tests.publish.hub import Hub, running_hub
 
@@ -51,6 +54,15 @@ def trained_on(folder: Path, *events: str) -> Path:
     return folder
 
 
+def recording(run: Path, step: int, **fields: Any) -> Path:
+    """The same run with another record of its training."""
+    folder = step_folder(run / "checkpoints", step)
+    state = read_state(folder) | fields
+    (folder / "MANIFEST.json").unlink()
+    seal(folder, state)
+    return run
+
+
 def card_of(out: Path) -> tuple[dict[str, Any], str]:
     """Front matter and text."""
     _, front, text = (out / "README.md").read_text().split("---\n", 2)
@@ -77,6 +89,7 @@ def test_the_cards_code_gives_the_image_of_generate(
         run = write_micro_checkpoint(tmp_path / "run", micro_base, patch_px=patch_px, averaged=True)
     else:
         run = write_kind(tmp_path / "run", micro_base, trained)
+        recording(run, 20, metadata="base")  # as training writes it: of this base that means none
     out, pre = tmp_path / "shared", write_image(tmp_path / "pre.png", side=side)
     publish(checkpoint=run, out=out, base_id=str(micro_base), dataset=trained_on(tmp_path / "d", SIMULATED))
     images, small = [], tmp_path / "small.png"  # reduced by hand, since an image of `generate` is as large as the file
@@ -159,11 +172,53 @@ def test_broken_results_are_one_message(tmp_path: Path, run: Path, content: str)
     assert not (tmp_path / "o").exists()
 
 
+def test_every_stage_of_a_curriculum_counts(tmp_path: Path, run: Path) -> None:
+    """Simulated scenes first, xBD later: the licence of xBD; without knowing what came later nothing is published."""
+    first, later = trained_on(tmp_path / "d", SIMULATED), trained_on(tmp_path / "e", XBD)
+    (later / FILE_NAME).write_text((later / FILE_NAME).read_text().replace("0" * 64, "1" * 64))
+    config = {"data": {"dataset": str(first)}, "train": {"curriculum": [{"from_step": 5, "dataset": str(later)}]}}
+    recording(run, 10, dataset_fingerprint="0" * 64 + "+" + "1" * 64, config=config)
+    publish(checkpoint=run, out=tmp_path / "o", base_id="lab/b")
+    assert card_of(tmp_path / "o")[0]["license"] == "cc-by-nc-sa-4.0" and not (tmp_path / "o/pictures.png").exists()
+    later.rename(tmp_path / "moved")
+    with pytest.raises(PublishError, match="which is not there any more"):
+        publish(checkpoint=run, out=tmp_path / "p", base_id="lab/b")
+    publish(checkpoint=run, out=tmp_path / "p", base_id="lab/b", dataset=tmp_path / "moved")
+
+
+def test_the_card_names_what_was_trained_on(tmp_path: Path, run: Path) -> None:
+    data = trained_on(tmp_path / "d", SIMULATED)
+    manifest = json.loads((data / FILE_NAME).read_text())
+    events = {SIMULATED: {"splits": {"train": 1}}, "harrow-plain-wind": {"splits": {"test": 1}},
+              "redgum-ridge-fire": {"splits": {"train": 1}}}  # fmt: skip
+    (data / FILE_NAME).write_text(json.dumps(manifest | {"events": events}))
+    recording(run, 10, config={"data": {"split": "train", "leave_out": ["redgum-ridge-fire"]}})
+    publish(checkpoint=run, out=tmp_path / "o", base_id="lab/b", dataset=data)
+    text = card_of(tmp_path / "o")[1]
+    assert f"| events | {SIMULATED} |" in text and "| events left out | redgum-ridge-fire |" in text
+
+
+def test_a_run_that_began_on_other_data_needs_its_licence(tmp_path: Path, run: Path) -> None:
+    data = trained_on(tmp_path / "d", SIMULATED)
+    recording(run, 10, config={"data": {"dataset": str(data)}, "run": {"resume_allow": ["data.dataset"]}})
+    with pytest.raises(PublishError, match=r"other data, which it does not record.*--licence"):
+        publish(checkpoint=run, out=tmp_path / "o", base_id="lab/b")
+    publish(checkpoint=run, out=tmp_path / "o", base_id="lab/b", licence="cc-by-nc-sa-4.0")
+    assert not (tmp_path / "o/pictures.png").exists()
+
+
 def test_kinds_that_diffusers_does_not_know_name_the_command(tmp_path: Path, micro_base: Path) -> None:
     run = write_kind(tmp_path / "run", micro_base, "controlnet", condition="latents")
     publish(checkpoint=run, out=tmp_path / "o", base_id="lab/b", dataset=trained_on(tmp_path / "d", SIMULATED))
     text = card_of(tmp_path / "o")[1]
     assert "pre2post generate --checkpoint o --base lab/b --pre pre.png" in text and "```python" not in text
+    run, parts = write_kind(tmp_path / "usual", micro_base, "controlnet"), load_base(micro_base)
+    assert is_stock(open_checkpoint(run), parts)
+    assert not is_stock(open_checkpoint(recording(run, 20, text_chunks=4)), parts)
+    recording(run, 20, text_chunks=1)
+    config = step_folder(run / "checkpoints", 20) / "controlnet/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"use_metadata": True}))
+    assert not is_stock(open_checkpoint(recording(run, 20)), parts)
 
 
 def mistakes(tmp_path: Path) -> Iterator[tuple[list[str], str]]:
@@ -173,7 +228,7 @@ def mistakes(tmp_path: Path) -> Iterator[tuple[list[str], str]]:
     (tmp_path / "mine/letter.txt").write_text("mine")
     new = f"--out={tmp_path / 'new'}"
     yield [new, known], "a folder of this machine. Name where others find it: --base-id"
-    yield [new, "--base-id=a/b"], "does not record its dataset. Name it with --dataset"
+    yield [new, "--base-id=a/b"], "a dataset whose place it does not record"
     yield [new, "--base-id=a/b", f"--dataset={tmp_path / 'gone'}"], "which is not there"
     other = write_dataset(tmp_path / "other", [patch_row(0)])
     yield [new, "--base-id=a/b", f"--dataset={other}"], "was not trained on it"

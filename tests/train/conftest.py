@@ -13,7 +13,7 @@ from models.cpu.layers import use_cpu_layers
 from tests.data.conftest import tiny_dataset
 from train.config_file import parse_config
 from train.loop import train
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 
 __all__ = ["tiny_dataset"]
 Arguments = Callable[..., list[str]]

@@ -17,7 +17,7 @@ from train.config_file import parse_config
 from train.errors import ConfigError
 from train.loop import train
 from train.saving.retention import is_complete, lowest_loss
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.train.conftest import Arguments, run
 from tests.worlds import REPOSITORY
 from train.lost_peer import PeerLost
 from train.objective import denoising_loss
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:2222"
 TORCHRUN = [sys.executable, "-m", "launch.processes", "--standalone", "--nproc_per_node=2"]

@@ -19,7 +19,8 @@ from train.config_file import parse_config
 from train.errors import ConfigError
 from train.saving.resume import check_same_experiment, find_start
 from train.saving.retention import set_aside
-from train.saving.run_folder import METRICS, describe, open_run_folder, read_metrics
+from train.saving.run_files import METRICS, read_metrics
+from train.saving.run_folder import describe, open_run_folder
 
 IDENTITY = {"base_hash": "b", "dataset_fingerprint": "d"}
 SAME: Any = {"is_base": "b".__eq__, "dataset_fingerprint": "d"}

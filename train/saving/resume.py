@@ -14,7 +14,7 @@ from data.storage import entries
 from models.checkpoint import STATE, CheckpointError, newest_valid, resolve_checkpoint
 from train.config import Config, DataConfig, RunConfig, as_plain, changed_settings
 from train.errors import ConfigError
-from train.saving.run_folder import CONFIG
+from train.saving.run_files import CONFIG
 
 # Settings that a resumed run may change without changing the meaning of completed steps. Dataset and base are
 # compared by content, not by name; for `train.steps` see `_changed_past`.

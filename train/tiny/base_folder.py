@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from data.storage import whole_folder
 from data.strict_json import as_json
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 from train.tiny.quality import write_sheet
 
 SAMPLING_STEPS, GUIDANCE = 25, 2.0

@@ -11,7 +11,7 @@ from torch import Tensor
 from data.storage import write_text
 from data.strict_json import as_json
 from train.errors import TrainingError
-from train.saving.run_folder import METRICS, read_metrics
+from train.saving.run_files import METRICS, read_metrics
 from train.tiny.config import StageConfig
 from train.tiny.state import State
 

@@ -15,7 +15,8 @@ from models.checkpoint import ADVICE, STATE, CheckpointError, newest_valid, step
 from train.config import as_plain, changed_settings
 from train.processes.interrupt import Interrupt
 from train.saving.retention import delete_old
-from train.saving.run_folder import commit, read_metrics, versions
+from train.saving.run_files import read_metrics
+from train.saving.run_folder import commit, versions
 from train.schedules import ema_decay, learning_rate
 from train.tiny.config import StageConfig, TinyConfig
 from train.tiny.log import Log, drop_later_metrics

@@ -15,7 +15,8 @@ from models.tiny_networks import tiny_tokenizer
 from train.config import save_config
 from train.errors import ConfigError
 from train.processes.interrupt import EXIT_INTERRUPTED, Interrupt
-from train.saving.run_folder import CONFIG, commit, versions
+from train.saving.run_files import CONFIG
+from train.saving.run_folder import commit, versions
 from train.tiny.autoencoder import AutoencoderStage, standardise, vae_of
 from train.tiny.base_folder import is_base_file
 from train.tiny.config import TinyConfig

@@ -14,7 +14,7 @@ from data.errors import shortened
 from data.examples.similarity import Pixels
 from data.pages.lines import Line
 from train.errors import ConfigError
-from train.saving.run_folder import ADVICE, CONFIG, METRICS, Facts, Start, read_config, read_facts, read_metrics
+from train.saving.run_files import ADVICE, CONFIG, METRICS, Facts, Start, read_config, read_facts, read_metrics
 from train.watching.contact_sheet import COLUMNS, GAP_PX, HEADER_PX
 from train.watching.report import IMAGES, SCORES
 

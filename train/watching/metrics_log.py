@@ -20,7 +20,7 @@ from data.strict_json import as_json
 from models.checkpoint import steps_in
 from train.errors import TrainingError
 from train.saving.retention import is_complete
-from train.saving.run_folder import METRICS
+from train.saving.run_files import METRICS
 from train.saving.state import TrainState
 
 PATCHES_NAMED = 8

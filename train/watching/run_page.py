@@ -18,7 +18,7 @@ from data.pages.document import document, facts, figures, html_table
 from data.pages.lines import Line, line_chart, short
 from data.storage import write_text
 from train.config import Config, DataConfig, RunConfig, as_plain
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 from train.watching.history import History, Sheet, read_run, read_sheets
 from train.watching.monitors import CHANNELS
 

@@ -12,7 +12,7 @@ from data.pages.document import document, html_table
 from data.pages.lines import line_chart, short
 from data.storage import whole
 from train.errors import ConfigError
-from train.saving.run_folder import CONFIG
+from train.saving.run_files import CONFIG
 from train.watching.history import History, read_run, read_sheets
 from train.watching.run_page import INSIDE, STYLE, drift_lines, picture, write_run_page
 

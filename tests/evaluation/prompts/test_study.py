@@ -17,6 +17,7 @@ from evaluation.prompts.grid import STUDIES
 from evaluation.prompts.report import verdict
 from evaluation.run import evaluate
 from generate.sampling import Sampling
+from tests.browser import assert_fits_every_screen, needs_browser
 from tests.generate.worlds import patch_row, write_dataset, write_micro_checkpoint
 
 SAMPLING = Sampling(steps=1, seed=5, batch_size=16, samples=2)
@@ -145,3 +146,8 @@ def test_verdict_needs_chance_and_base() -> None:
         assert ("followed better" in verdict("order", generated, beyond)) is expected
     assert "followed better" in verdict("angle", Estimate(70, 60, 80, 4), Estimate(-15, -20, -10, 4))
     assert "followed not certainly better" in verdict("angle", Estimate(70, 60, 80, 4), beyond)
+
+
+@needs_browser
+def test_the_report_fits_every_screen(studied: Path, tmp_path: Path) -> None:
+    assert_fits_every_screen(studied / "report.html", tmp_path)

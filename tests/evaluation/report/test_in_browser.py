@@ -41,7 +41,7 @@ def test_slider_and_images(tmp_path: Path, run_folder: Path, dataset: Path) -> N
     assert_fits_every_screen(out / "report.html", tmp_path)
     assert (found["problems"], found["broken"], found["images"]) == ([], 0, 4 * 6)
     assert page.index("<table>") < page.index("Worst patches") < page.index("By event")
-    assert page.index("Inside the change: ") < page.index("<table>")
+    assert page.index("The changed area: in simulated data") < page.index("<table>")
     assert found["start"] == ["50", "generated", "generated", "generated"]
     # At 20 the left three fifths show the pre image, at 80 the right three fifths the real one.
     assert found["left"] == ["pre", "pre", "generated"]

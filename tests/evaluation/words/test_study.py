@@ -14,6 +14,7 @@ from evaluation.run import evaluate
 from evaluation.words.measures import Row, by_chance, scored
 from evaluation.words.report import verdict
 from generate.sampling import Sampling
+from tests.browser import assert_fits_every_screen, needs_browser
 from tests.generate.worlds import patch_row, png, write_dataset
 
 SAMPLING = Sampling(steps=1, seed=5, samples=2)
@@ -107,3 +108,8 @@ def test_verdict(chance: Estimate, base: Estimate, said: str) -> None:
     one = Row("destroyed", "generated", "both", {}, {}, {"iou": chance}, {"iou": base})
     found = verdict(one, "iou")
     assert found.startswith("destroyed (IoU): ") and said in found and ("certainly" in found) == ("certainly" in said)
+
+
+@needs_browser
+def test_the_report_fits_every_screen(studied: Path, tmp_path: Path) -> None:
+    assert_fits_every_screen(studied / "report.html", tmp_path)

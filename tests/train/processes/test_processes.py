@@ -11,7 +11,7 @@ import pytest
 
 from models.checkpoint import fault_of, steps_in
 from tests.train.conftest import Arguments
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -12,7 +12,7 @@ from tests.worlds import torchrun
 from train.config_file import parse_config
 from train.errors import ConfigError
 from train.processes.replicas import sharding_of
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 
 OPTIONS = ["--train.ema_decay=0.9", "--validation.every=3", "--validation.examples=3"]
 OPTIONS += ["--validation.images=1", "--validation.sampling_steps=2", "--validation.timesteps=2"]

@@ -17,7 +17,7 @@ from models import load_base
 from models.checkpoint import CheckpointError, newest_valid, steps_in
 from tests.train.tiny.conftest import Arguments, run
 from train.errors import ConfigError
-from train.saving.run_folder import read_metrics
+from train.saving.run_files import read_metrics
 from train.tiny.quality import reconstruction_report
 
 pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast")

@@ -18,7 +18,7 @@ from tests.browser import assert_fits_every_screen, needs_browser
 from tests.train.conftest import Arguments, run
 from train.config import Config, DataConfig, RunConfig, TrainConfig, ValidationConfig, save_config
 from train.errors import ConfigError
-from train.saving.run_folder import read_facts
+from train.saving.run_files import read_facts
 from train.watching.contact_sheet import contact_sheet
 from train.watching.history import MOST_SHEETS, read_run, read_sheets
 from train.watching.run_page import run_page, write_run_page
