@@ -17,7 +17,6 @@ SCREENS = [(width, scheme) for width in (1400, 400) for scheme in ("light", "dar
 # A frame takes its colour scheme from its element, so one start shows all screens. What is wider than the screen must
 # lie in something that scrolls by itself.
 PROBE = """<script>
-const problems = [];
 const look = frame => {
   const page = frame.contentDocument, view = frame.contentWindow, wide = page.documentElement.clientWidth;
   const scrolls = one => one && one !== page.body &&

@@ -224,7 +224,7 @@ def test_report_is_one_escaped_page(tmp_path: Path, run_folder: Path) -> None:
     assert "url(" not in page
     assert page.count("<article>") == page.count('type="range"') == 8
     assert page.count("<img ") == 8 * 6  # pre, post, base, and three under the slider
-    assert page.index("Worst patches") < page.index("Random patches") < page.index("<table>")
+    assert page.index("<table>") < page.index("Worst patches") < page.index("Random patches") < page.index("By event")
 
 
 def test_patches_without_change_or_labels(tmp_path: Path, run_folder: Path) -> None:
