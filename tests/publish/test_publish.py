@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
-from data.dataset.manifest import FILE_NAME, FORMAT, FORMAT_VERSION
+from data.dataset.manifest import FILE_NAME
 from evaluation.run import evaluate
 from generate.checkpoint import open_checkpoint
 from generate.run import generate
@@ -24,34 +23,8 @@ from publish.errors import PublishError
 from publish.run import PROMPT, publish
 from publish.snippet import is_stock
 from tests.generate.worlds import patch_row, write_dataset, write_image, write_kind, write_micro_checkpoint
-from tests.publish.hub import Hub, running_hub
-
-SIMULATED, XBD, OTHER = "larkmere-flooding", "hurricane-michael", "a-flood-of-ours"
-STEPS = 4
-REPO = "lab/floods"
-
-
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("publish.run.PUBLISHED", Sampling(steps=STEPS))
-
-
-@pytest.fixture
-def run(tmp_path: Path, micro_base: Path) -> Path:
-    """A run with the pictures of its validation."""
-    run = write_micro_checkpoint(tmp_path / "run", micro_base)
-    sheet = run / "validation/step-00000010"
-    sheet.mkdir(parents=True)
-    write_image(sheet / "images.png", side=40)
-    return run
-
-
-def trained_on(folder: Path, *events: str) -> Path:
-    """The description of a dataset with the fingerprint that the checkpoints record."""
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "fingerprint": "0" * 64, "splits": {}, "shards": []}
-    (folder / FILE_NAME).write_text(json.dumps(manifest | {"events": {event: {} for event in events}}))
-    return folder
+from tests.publish.conftest import STEPS
+from tests.publish.worlds import OTHER, SIMULATED, XBD, trained_on
 
 
 def recording(run: Path, step: int, **fields: Any) -> Path:
@@ -256,66 +229,3 @@ def test_a_published_folder_is_replaced_only_when_asked(tmp_path: Path, run: Pat
     (tmp_path / "o/notes.txt").write_text("mine")
     with pytest.raises(PublishError, match=r"notes\.txt"):
         publish(checkpoint=run, out=tmp_path / "o", overwrite=True, **given)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with running_hub() as hub:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.address)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        yield hub
-
-
-def test_a_push_is_one_commit_of_the_folder_into_a_private_repository(
-    tmp_path: Path, run: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "o"
-    given: dict[str, Any] = {"base_id": "lab/b", "dataset": trained_on(tmp_path / "d", SIMULATED)}
-    publish(checkpoint=run, out=out, **given)
-    assert hub.asked == []  # nothing without being asked
-    (out / "README.md").write_text((out / "README.md").read_text() + "\nEdited.\n")
-    publish(checkpoint=run, out=out, push_to_hub=REPO, **given)
-    assert hub.files[REPO] == {path.relative_to(out).as_posix(): path.read_bytes()
-                               for path in out.rglob("*") if path.is_file()}  # fmt: skip
-    assert b"Edited." in hub.files[REPO]["README.md"] and hub.private[REPO]
-    assert (
-        sum("/commit/" in line for line in hub.asked) == 1
-        and f"{hub.address}/{REPO}/commit/1" in capsys.readouterr().out
-    )
-    publish(checkpoint=run, out=out, push_to_hub=REPO, **given)  # again into its own
-
-
-@pytest.mark.parametrize(
-    ("refuses", "left"), [("/tree/", "Nothing was published"), ("/create", "Nothing was published"),
-                          ("/preupload/", "is empty"), ("/commit/", "is empty")],
-)  # fmt: skip
-def test_a_hub_that_refuses_is_one_message(tmp_path: Path, run: Path, hub: Hub, refuses: str, left: str) -> None:
-    hub.refuses = refuses
-    given: dict[str, Any] = {"base_id": "lab/b", "dataset": trained_on(tmp_path / "d", SIMULATED)}
-    with pytest.raises(PublishError, match=rf"push_to_hub {REPO}: the hub did not take it .*{left}") as raised:
-        publish(checkpoint=run, out=tmp_path / "o", push_to_hub=REPO, **given)
-    assert "\n" not in str(raised.value) and not hub.files.get(REPO)
-    assert fault_of(tmp_path / "o") is None  # the folder is complete
-    hub.refuses = ""
-    publish(checkpoint=run, out=tmp_path / "o", push_to_hub=REPO, **given)
-    assert "README.md" in hub.files[REPO]
-
-
-def test_without_a_token_or_a_hub(tmp_path: Path, run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, Any] = {"base_id": "lab/b", "dataset": trained_on(tmp_path / "d", SIMULATED)}
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(PublishError, match="the hub did not take it"):
-        publish(checkpoint=run, out=tmp_path / "o", push_to_hub=REPO, **given)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(PublishError, match="offline mode"):
-        publish(checkpoint=run, out=tmp_path / "o", push_to_hub=REPO, **given)
-    assert hub.files == {}
-
-
-def test_another_model_is_not_overwritten(tmp_path: Path, run: Path, hub: Hub) -> None:
-    hub.files[REPO] = {"model.safetensors": b"theirs", "README.md": b"theirs"}
-    with pytest.raises(PublishError, match=r"holds another model \(model\.safetensors\)"):
-        publish(checkpoint=run, out=tmp_path / "o", push_to_hub=REPO, base_id="lab/b",
-                dataset=trained_on(tmp_path / "d", SIMULATED))  # fmt: skip
-    assert hub.files[REPO] == {"model.safetensors": b"theirs", "README.md": b"theirs"}
