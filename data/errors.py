@@ -32,6 +32,10 @@ class DataError(ValueError):
     """A file, field or option is not what it should be. The message names it, what was expected and the fix."""
 
 
+class BusyError(DataError):
+    """Another command is at work there."""
+
+
 def fault(error: BaseException) -> str | None:
     """What an error says about a disk or a path on it, with the fix; None if it is about something else.
 

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from data.errors import DataError
+from data.errors import BusyError, DataError
 from data.errors import fault as fault  # for `models`, which may import this module only
 
 LOCK = ".pre2post.lock"  # a name that no user's file has: it is removed in the end
@@ -280,7 +280,7 @@ def _lock(file: IO[str], wait: bool, out: Path) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
-        raise DataError(
+        raise BusyError(
             f"{out}: another command is writing to it at this moment. Wait until it ends, or name another --out."
         ) from None
     except OSError:

@@ -74,7 +74,7 @@ def synthesize(
     with sole_writer(out):
         from_main(lambda: _check_out(out))
         trained = open_checkpoint(checkpoint)
-        _check_checkpoint(trained)
+        check_checkpoint(trained)
         side = sampling.size or trained.resolution
         rows = open_dataset(dataset, split)
         note_scale(trained, side, rows["size"][:])
@@ -139,7 +139,12 @@ def _items(
     return items, masks
 
 
-def _check_checkpoint(trained: Checkpoint) -> None:
+def check_checkpoint(trained: Checkpoint, styles: Sequence[str] = CAPTIONS) -> None:
+    """Stop unless a checkpoint makes a post image of a damage mask, with captions that labels can give.
+
+    Raises:
+        GenerateError: what it lacks.
+    """
     if not condition_of(trained.trained, trained.condition).with_mask:
         raise GenerateError(
             f"{trained.folder}: trained with model.condition {trained.condition}, so it takes no damage mask. "
@@ -147,10 +152,10 @@ def _check_checkpoint(trained: Checkpoint) -> None:
         )
     if trained.direction == "past":
         raise GenerateError(f"{trained.folder}: trained with data.direction past, so it generates no post images.")
-    if trained.caption_style not in CAPTIONS:
+    if trained.caption_style not in styles:
         raise GenerateError(
             f"{trained.folder}: its captions are of style {trained.caption_style}; invented damage has captions "
-            f"in {' and '.join(CAPTIONS)} only. Train with one of these."
+            f"in {' and '.join(styles)} only. Train with one of these."
         )
 
 

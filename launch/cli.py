@@ -39,6 +39,10 @@ COMMANDS = {
     ),
     "evaluate": ("evaluation.run:evaluate", "compare generated images with real ones: tables and report.html"),
     "synthesize": ("generate.synthesize:synthesize", "generate labelled pairs with invented damage for a damage model"),
+    "region": (
+        "launch.region:region",
+        "make labelled pairs over any region, in shards, judged: an xView2-format release",
+    ),
     "damage-model": (
         "evaluation.damage.training:damage_model",
         "train a model that localises buildings and classifies their damage",

@@ -1,0 +1,1 @@
+"""Labelled synthetic pairs over any region, by a plan: an xView2-format release, made in shards."""
