@@ -1,6 +1,6 @@
 """Labelled synthetic pairs over any region: the `pre2post region` command.
 
-On a laptop: `pre2post region --plan configs/gbd/simulated.yaml --checkpoint run --out set --scheduler dpm++ --steps 10`
+On a laptop: `pre2post region --plan regions/plan.yaml --checkpoint run --out set --scheduler dpm++ --steps 10`
 """
 
 from functools import partial
@@ -13,6 +13,7 @@ from evaluation.damage.judge import calibrated, score_pair
 from evaluation.errors import EvaluationError
 from generate.inputs import Pixels
 from generate.region.make import Verdict
+from generate.region.plan import Plan
 from generate.region.run import Judging, make_set
 from generate.sampling import PUBLISHED, Sampling
 
@@ -67,13 +68,13 @@ def region(
     )
 
 
-def _judging(name: str, calibration: Path | None, false_rejection: float) -> Judging:
+def _judging(name: str, calibration: Path | None, false_rejection: float, plan: Plan) -> Judging:
     if calibration is None:
         raise EvaluationError(
             f"judge {name} has no thresholds: give --calibration, a dataset with real labelled pairs in its validation "
             "split."
         )
-    classify, thresholds, facts = calibrated(name, calibration, false_rejection)
+    classify, thresholds, facts = calibrated(name, calibration, false_rejection, plan.min_buildings)
 
     def judge(pre: Pixels, post: Pixels, asked: NDArray[np.uint8], ids: NDArray[np.int32]) -> Verdict:
         scores = score_pair(classify, pre, post, asked, ids)

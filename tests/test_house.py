@@ -28,7 +28,7 @@ WINGS = {
     "models": ["cpu", "diffusionsat", "tiny", "tiny_next"],
     "caption": ["prompts"],
     "train": ["processes", "inputs", "saving", "watching", "tiny"],
-    "generate": ["images", "words", "scenes", "editing"],
+    "generate": ["images", "words", "scenes", "editing", "region"],
     "evaluation": ["damage", "metrics", "prompts", "words", "report"],
     "publish": [],
     "launch": ["accelerate slurm"],

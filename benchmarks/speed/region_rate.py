@@ -1,6 +1,6 @@
 """Seconds per pair of `pre2post region`, beside a bare loop that generates the same images and writes nothing.
 
-python -m benchmarks.speed.region_rate --plan configs/gbd/simulated.yaml --checkpoint RUN --tiles 20
+python -m benchmarks.speed.region_rate --plan out/simulated-regions/simulated.yaml --checkpoint RUN --tiles 20
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m benchmarks.studies.judge_faults --judge MODEL --dataset DATASET --false-rejection 0.1
 
 Scenes of one split, each pair once as it is and once with every fault, scored as `pre2post region` scores tiles. The
-thresholds come from one half of the scenes, the pairs from the other.
+thresholds come from one half of the scenes, the pairs from the other; the mean over many random halves.
 """
 
 import argparse
@@ -18,8 +18,9 @@ from rasterio.features import rasterize
 
 from data.dataset.open import open_dataset
 from data.row_schema import polygons_of
-from evaluation.damage.judge import COLUMNS, Scores, calibrate, open_judge, precision_recall, score_pair
+from evaluation.damage.judge import COLUMNS, calibrate, open_judge, precision_recall, score_pair
 
+HALVES = 100  # random ones
 SHIFT_PX = 40  # more than most buildings are wide
 Case = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]  # pre, post, asked, ids
 
@@ -78,25 +79,31 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--split", default="train")
     parser.add_argument("--false-rejection", type=float, default=0.1)
-    parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--least", type=int, default=5, help="buildings of a scene that is used")
     options = parser.parse_args()
     classify, _ = open_judge(options.judge)
-    scenes = list(_scenes(open_dataset(options.dataset, options.split)).values())[: options.scenes]
-    half = len(scenes) // 2
+    scenes = list(_scenes(open_dataset(options.dataset, options.split), options.least).values())
     real = [score_pair(classify, *scene) for scene in scenes]
-    thresholds = calibrate(real[:half], options.false_rejection)
-    print(f"{half} scenes calibrate: seen >= {thresholds.least_seen:.3f}, outside <= {thresholds.most_outside:.2f}")
-    good = [bool(thresholds.fault(one)) for one in real[half:]]
-    print(f"real pairs rejected: {sum(good)} of {len(good)}")
-    for name, plant in FAULTS.items():
-        found = [_judged(classify, plant(scene)) for scene in scenes[half:] if _shows(name, scene)]
-        bad = [bool(thresholds.fault(one)) for one in found]
-        precision, recall = precision_recall(good + bad, [False] * len(good) + [True] * len(bad))
-        print(f"{name}: {len(bad)} pairs, precision {precision:.2f}, recall {recall:.2f}")
-
-
-def _judged(classify: Callable[..., NDArray[np.uint8]], case: Case) -> Scores:
-    return score_pair(classify, *case)
+    planted = {
+        name: [score_pair(classify, *plant(scene)) if _shows(name, scene) else None for scene in scenes]
+        for name, plant in FAULTS.items()
+    }
+    rejected: list[float] = []
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in FAULTS}
+    for half in range(HALVES):
+        order = np.random.default_rng(half).permutation(len(scenes))
+        known, new = order[: len(scenes) // 2], order[len(scenes) // 2 :]
+        thresholds = calibrate([real[i] for i in known], options.false_rejection)
+        good = [bool(thresholds.fault(real[i])) for i in new]
+        rejected.append(float(np.mean(good)))
+        for name, scores in planted.items():
+            bad = [bool(thresholds.fault(one)) for one in (scores[i] for i in new) if one is not None]
+            found[name].append(precision_recall(good + bad, [False] * len(good) + [True] * len(bad)))
+    print(f"{len(scenes)} scenes, half of them calibrate; real pairs rejected: {np.mean(rejected):.2f}")
+    for name, pairs in found.items():
+        precision, recall = np.mean(pairs, axis=0)
+        number = sum(one is not None for one in planted[name])
+        print(f"{name} ({number} pairs): precision {precision:.2f}, recall {recall:.2f}")
 
 
 def _shows(name: str, case: Case) -> bool:
@@ -106,13 +113,17 @@ def _shows(name: str, case: Case) -> bool:
     return name != "nothing changed" or float(asked[assessable].mean()) >= 2.5
 
 
-def _scenes(rows: datasets.Dataset) -> dict[str, Case]:
+def _scenes(rows: datasets.Dataset, least: int) -> dict[str, Case]:
     together: dict[str, list[dict[str, object]]] = defaultdict(list)
     for row in rows.select_columns(COLUMNS):
         if row["damage_mask"] is not None and row["buildings"]:
             together[row["scene_id"]].append(row)
     cases = {scene: scene_of(parts) for scene, parts in sorted(together.items())}
-    return {scene: case for scene, case in cases.items() if ((case[2] >= 1) & (case[2] <= 4)).any()}
+    return {
+        scene: (pre, post, asked, ids)
+        for scene, (pre, post, asked, ids) in cases.items()
+        if len(np.unique(ids[(asked >= 1) & (asked <= 4)])) >= least
+    }
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Write the simulated regions of configs/gbd/simulated.yaml: GeoTIFF mosaics of pre images, GeoPackages of footprints.
+"""Write the simulated regions of configs/gbd/simulated.yaml, and a copy of it: GeoTIFF mosaics, GeoPackages.
 
 python -m benchmarks.studies.simulated_regions --out out/simulated-regions
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from data.simulation.simulate import render_scene
 REGIONS = {"larkmere": 0, "monte-alvo": 3, "redgum-ridge": 2}  # indices of EVENTS
 ZONES = {"larkmere": (32615, 618_000, 4_286_000), "monte-alvo": (32633, 370_000, 4_747_000)}
 ZONES |= {"redgum-ridge": (32755, 444_000, 5_955_000)}
+PLAN = Path(__file__).parents[2] / "configs/gbd/simulated.yaml"
 SCENE_PX, PIXEL_M = 1024, 0.5
 
 
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=77)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    shutil.copy(PLAN, options.out)
     for name in REGIONS:
         print(name, write_region(options.out, name, options.rows, options.cols, options.seed), "buildings")
 

@@ -42,7 +42,7 @@ WORST_STEP = 3  # from no damage to destroyed
 class Scores:
     """Of one pair."""
 
-    seen: float  # 0..1: 1 - mean difference of asked and seen class over buildings, in steps of WORST_STEP
+    seen: float  # 0..1: 1 - mean difference of asked and seen class over buildings, in units of WORST_STEP
     outside: float  # 0..255: mean change of smoothed colours away from buildings, a change of tone apart
 
 
@@ -76,7 +76,7 @@ def score_pair(classify: Classify, pre: Pixels, post: Pixels, asked: Mask, ids: 
 
 
 def steps(found: Mask, asked: Mask, ids: NDArray[np.int32]) -> NDArray[np.float64]:
-    """How far the seen class of each assessable building is from the asked one, 0..3; NaN where none is found."""
+    """How far the seen class of each assessable building is from the asked one, 0..3; 3 where none is found."""
     judged = np.where((asked >= 1) & (asked <= 4), ids, 0)
     number = int(judged.max(initial=0)) + 1
     pixels = np.bincount(judged.ravel(), minlength=number).astype(float)
@@ -85,14 +85,13 @@ def steps(found: Mask, asked: Mask, ids: NDArray[np.int32]) -> NDArray[np.float6
     present = pixels > 0
     present[0] = False
     off = np.abs(votes.argmax(axis=0) - wanted.argmax(axis=0)).astype(float)
-    off[votes.sum(axis=0) < LEAST_FOUND * pixels] = np.nan
+    off[votes.sum(axis=0) < LEAST_FOUND * pixels] = WORST_STEP
     return np.asarray(off[present])
 
 
 def seen_of(off: NDArray[np.float64]) -> float:
-    """The score of buildings together: those not found do not count, unless they are more than half."""
-    found = off[~np.isnan(off)]
-    return 1 - float(found.mean()) / WORST_STEP if len(found) * 2 >= len(off) and len(found) else 0.0
+    """The score of buildings together; 0 without any."""
+    return 1 - float(off.mean()) / WORST_STEP if len(off) else 0.0
 
 
 def change_outside(pre: Pixels, post: Pixels, ids: NDArray[np.int32]) -> float:
@@ -128,8 +127,8 @@ def calibrate(scores: list[Scores], false_rejection: float) -> Thresholds:
     return Thresholds(seen[allowed - 1], outside[-allowed])
 
 
-def real_scores(classify: Classify, rows: datasets.Dataset) -> list[Scores]:
-    """One for each labelled scene of a split: its patches taken together."""
+def real_scores(classify: Classify, rows: datasets.Dataset, least: int) -> list[Scores]:
+    """One for each scene of a split with so many assessed buildings: its patches taken together."""
     found: dict[str, tuple[list[NDArray[np.float64]], list[float]]] = {}
     for row in rows.select_columns(COLUMNS):
         if row["damage_mask"] is None or not row["buildings"]:
@@ -144,7 +143,7 @@ def real_scores(classify: Classify, rows: datasets.Dataset) -> list[Scores]:
         off.append(steps(classify(pre, post), asked, ids))
         outside.append(change_outside(pre, post, ids))
     together = {scene: (np.concatenate(off), float(np.mean(outside))) for scene, (off, outside) in found.items()}
-    return [Scores(seen_of(off), outside) for off, outside in together.values() if len(off)]
+    return [Scores(seen_of(off), outside) for off, outside in together.values() if len(off) >= least]
 
 
 def open_judge(name: str) -> tuple[Classify, dict[str, Any]]:
@@ -214,10 +213,12 @@ def _batches(corners: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     return (corners[start : start + BATCH] for start in range(0, len(corners), BATCH))
 
 
-def calibrated(name: str, dataset: Path, false_rejection: float) -> tuple[Classify, Thresholds, dict[str, Any]]:
-    """A judge with thresholds from the validation split of a dataset, and what identifies both."""
+def calibrated(
+    name: str, dataset: Path, false_rejection: float, least: int
+) -> tuple[Classify, Thresholds, dict[str, Any]]:
+    """A judge, thresholds from the validation scenes of a dataset with `least` buildings, and what identifies both."""
     classify, facts = open_judge(name)
-    scores = real_scores(classify, open_dataset(dataset, "validation"))
+    scores = real_scores(classify, open_dataset(dataset, "validation"), least)
     thresholds = calibrate(scores, false_rejection)
     facts |= {
         "calibration_fingerprint": fingerprint(dataset),

@@ -44,7 +44,7 @@ def make_set(
     *,
     shard: int | None,
     base: str | None,
-    judging: Callable[[], Judging] | None,
+    judging: Callable[[Plan], Judging] | None,
     remakes: int,
     geotiff: bool,
     sampling: Sampling,
@@ -65,7 +65,7 @@ def make_set(
     windows = windowing(side, window_at(trained, side), 0.5)
     grounds = survey(plan, plan_file.absolute().parent)
     _report_places(plan, [ground.cells for ground in grounds])
-    judged = judging() if judging else None
+    judged = judging(plan) if judging else None
     facts = trained.described() | sampling.described(trained.resolution) | {"window": side * windows.factor}
     look(out)
     made_of = {

@@ -137,4 +137,5 @@ def test_the_classes_are_those_of_the_plan(tmp_path: Path, disaster: str) -> Non
 def test_the_plans_that_ship(path: Path) -> None:
     plan = read_plan(path)
     assert sum(per_region(plan)) == plan.pairs
-    assert path.read_text().partition("pre2post region --plan ")[2].startswith(f"configs/gbd/{path.name} --checkpoint")
+    command = path.read_text().partition("pre2post region --plan ")[2].splitlines()[0]
+    assert f"{path.name} --checkpoint" in command

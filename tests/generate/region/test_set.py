@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +13,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import shapely
-import yaml
 from PIL import Image
 from rasterio.warp import transform
 
 from data.build import build
-from data.errors import DataError
 from data.patches.mask import damage_mask
 from data.sources.labels import parse_label
 from data.sources.release import find_release
 from generate.errors import GenerateError
 from generate.region.make import Maker, Verdict
 from generate.region.records import all_records
-from generate.region.run import Judging, make_set
+from generate.region.run import Judging
 from generate.region.summary import near_duplicates
-from generate.sampling import Sampling
-from tests.generate.region.worlds import PX, UTM, affine_of, write_plan, write_region
-from tests.generate.worlds import write_micro_checkpoint
+from tests.generate.region.worlds import PX, UTM, affine_of, make, write_plan, write_region
 
 ROOT = Path(__file__).parents[3]
-ONE_STEP = Sampling(steps=1, batch_size=16)
-
-
-@pytest.fixture(scope="module")
-def mask_run(tmp_path_factory: pytest.TempPathFactory, micro_base: Path) -> Path:
-    return write_micro_checkpoint(
-        tmp_path_factory.mktemp("runs") / "mask", micro_base, condition="pixels+mask", patch_px=64
-    )
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    write_region(folder)
-    write_plan(folder)
-    return folder
-
-
-def make(plan: Path, run: Path, out: Path, **options: Any) -> None:
-    defaults: dict[str, Any] = {"shard": None, "base": None, "judging": None, "remakes": 3, "geotiff": False}
-    make_set(plan, run, out, **defaults | {"sampling": ONE_STEP} | options)
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +184,20 @@ def test_a_shard_alone_is_the_shard_of_the_whole(place: Path, mask_run: Path, ma
         make(place / "plan.yaml", mask_run, tmp_path / "set", shard=3)
 
 
+def test_one_shard_of_a_hundred_thousand_tiles(place: Path, mask_run: Path, tmp_path: Path) -> None:
+    """Alone, and in the memory of its own tiles: nothing is listed."""
+    write_region(tmp_path)
+    plan = write_plan(tmp_path, pairs=100_000, shard=4)
+    make(plan, mask_run, tmp_path / "warm", shard=0)
+    tracemalloc.start()
+    make(plan, mask_run, tmp_path / "set", shard=24_999)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20  # networks and images of one tile
+    lines = (tmp_path / "set/records/shard-00024999.jsonl").read_text().splitlines()
+    assert [json.loads(line)["tile"] for line in lines] == [99_996, 99_997, 99_998, 99_999]
+
+
 def test_a_judge_has_pairs_made_again_and_drops_what_stays_bad(place: Path, mask_run: Path, tmp_path: Path) -> None:
     """Images of odd seeds are refused, and those of one disaster always; what is kept has other noise."""
     seeds: list[bytes] = []
@@ -220,7 +210,7 @@ def test_a_judge_has_pairs_made_again_and_drops_what_stays_bad(place: Path, mask
         return Verdict(0.5, 1.0, "damage not seen: x" if bad or len(seeds) % 2 else "")
 
     out = tmp_path / "set"
-    make(place / "plan.yaml", mask_run, out, remakes=2, judging=lambda: Judging(judge, FACTS))
+    make(place / "plan.yaml", mask_run, out, remakes=2, judging=lambda plan: Judging(judge, FACTS))
     found = records(out)
     assert len(set(seeds)) == len(seeds) == sum(record["attempts"] for record in found)
     assert {record["outcome"] for record in found} >= {"kept", "dropped"}
@@ -234,85 +224,6 @@ def test_a_judge_has_pairs_made_again_and_drops_what_stays_bad(place: Path, mask
 
 
 FACTS = {"least_seen": 0.4, "most_outside": 9.0, "calibration_scenes": 40, "false_rejection": 0.05}
-
-
-def test_a_set_stays_what_it_was_begun_as(place: Path, mask_run: Path, tmp_path: Path) -> None:
-    """Another plan, another image, somebody's folder; a resumed run names what differs."""
-    write_region(tmp_path)
-    plan, out = write_plan(tmp_path, pairs=2), tmp_path / "set"
-    make(plan, mask_run, out)
-    with pytest.raises(GenerateError, match=r"plan\.pairs was 2, and is 3 now"):
-        make(write_plan(tmp_path, pairs=3), mask_run, out)
-    write_plan(tmp_path, pairs=2)
-    with (tmp_path / "images/1.tif").open("ab") as file:
-        file.write(b"more")
-    with pytest.raises(GenerateError, match=r"regions\[1\]\.images\.images/1\.tif was"):
-        make(plan, mask_run, out)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home/me.txt").write_text("mine")
-    with pytest.raises(GenerateError, match=r"contains other files \(me\.txt\)"):
-        make(plan, mask_run, tmp_path / "home")
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"imagery": "nowhere/*.tif"}, "no GeoTIFF found"),
-        ({"imagery": "https://tiles/{z}/{x}/{y}.png"}, "addresses and XYZ tiles are not read"),
-        ({"footprints": "far.gpkg"}, "does not overlap 0.tif"),
-        ({"footprints": "none.gpkg"}, "cannot be read"),
-        ({"imagery": "deep.tif"}, "holds uint16, expected 8 bits"),
-        ({"imagery": "nowhere.tif"}, "no GeoTIFF found"),
-        ({"imagery": "plain.tif"}, "has no CRS"),
-        ({"imagery": "small.tif"}, "no image of at least 64 x 64 px"),
-        ({"bbox": [100, 10, 101, 11]}, "no image of at least"),
-    ],
-)
-def test_regions_that_cannot_be_used(
-    place: Path, mask_run: Path, tmp_path: Path, changed: dict[str, Any], words: str
-) -> None:
-    import pyogrio
-
-    from tests.data.rasters import write_tif
-
-    write_region(tmp_path)
-    plan = yaml.safe_load(write_plan(tmp_path).read_text())
-    plan["regions"][0] |= changed
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    pixels = np.ones((3, 80, 80), np.uint16)
-    write_tif(tmp_path / "deep.tif", pixels, affine_of(0), UTM)
-    write_tif(tmp_path / "plain.tif", pixels.astype(np.uint8), crs=None)
-    write_tif(tmp_path / "small.tif", pixels[:, :9, :9].astype(np.uint8), affine_of(0), UTM)
-    wkb = np.array([shapely.to_wkb(shapely.box(620_000, 5_600_000, 620_010, 5_600_010))], object)
-    pyogrio.raw.write(tmp_path / "far.gpkg", wkb, [], [], driver="GPKG", crs=UTM, geometry_type="Polygon")
-    with pytest.raises((GenerateError, DataError), match=words) as error:
-        make(tmp_path / "plan.yaml", mask_run, tmp_path / "set")
-    assert "region alpha" in str(error.value)
-    assert not (tmp_path / "set").exists()
-
-
-def test_a_stac_collection_names_the_images(place: Path, mask_run: Path, tmp_path: Path) -> None:
-    write_region(tmp_path)
-    items: list[Any] = [
-        {"id": "a", "assets": {"thumbnail": {"href": "x.png"}, "visual": {"href": "images/0.tif", "roles": ["data"]}}},
-        {"id": "b", "assets": {"image": {"href": "./images/1.tif", "roles": ["data"]}}},
-    ]
-    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
-    plan = yaml.safe_load(write_plan(tmp_path, pairs=2).read_text())
-    plan["regions"] = [plan["regions"][0] | {"imagery": "items.json"}]
-    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
-    make(tmp_path / "plan.yaml", mask_run, tmp_path / "set")
-    images = json.loads((tmp_path / "set/set.json").read_text())["regions"][0]["images"]
-    assert list(images) == ["images/0.tif", "./images/1.tif"]
-    items[0]["assets"]["visual"]["href"] = "https://example.org/0.tif"
-    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
-    with pytest.raises(GenerateError, match="is not on this disk, and nothing is downloaded"):
-        make(tmp_path / "plan.yaml", mask_run, tmp_path / "other")
-
-
-def test_a_checkpoint_without_masks_is_refused(place: Path, run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(GenerateError, match="takes no damage mask"):
-        make(place / "plan.yaml", run_folder, tmp_path / "set")
 
 
 def test_near_duplicates_are_counted_by_brute_force() -> None:

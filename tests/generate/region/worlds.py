@@ -9,6 +9,8 @@ import shapely
 import yaml
 from rasterio import Affine
 
+from generate.region.run import make_set
+from generate.sampling import Sampling
 from tests.data.rasters import write_tif
 
 UTM = "EPSG:32632"
@@ -65,3 +67,9 @@ def write_plan(folder: Path, **changed: Any) -> Path:
     path = folder / "plan.yaml"
     path.write_text(yaml.safe_dump(plan | changed))
     return path
+
+
+def make(plan: Path, run: Path, out: Path, **options: Any) -> None:
+    """A set, with one step per image."""
+    defaults: dict[str, Any] = {"shard": None, "base": None, "judging": None, "remakes": 3, "geotiff": False}
+    make_set(plan, run, out, **defaults | {"sampling": Sampling(steps=1, batch_size=16)} | options)
