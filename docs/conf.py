@@ -29,6 +29,7 @@ SECTIONS = {
         "docs/prompt-study",
         "docs/word-maps",
         "docs/usefulness",
+        "docs/region",
     ],
     "Reference": ["docs/options", "benchmarks/RESULTS", "CHANGELOG"],
     "Developing": ["CONTRIBUTING", "docs/design", "docs/decisions"],
