@@ -45,6 +45,8 @@ include_patterns = [f"{page}.md" for page in PAGES]
 exclude_patterns = [".*", "out", "runs", "cache", "wandb", "real"]  # not walked through
 myst_heading_anchors = 4  # named as GitHub names them
 highlight_language = "text"
+smartquotes = False  # would make a dash of the -- of an option
+html_favicon = "icon.svg"
 
 html_theme = "furo"  # fonts of the system, nothing from other hosts
 html_show_copyright = html_show_sourcelink = html_copy_source = False
@@ -55,8 +57,8 @@ def as_on_the_site(app: Sphinx, page: str, source: list[str]) -> None:
 
     def link(found: re.Match[str]) -> str:
         target = (ROOT / page).parent.joinpath(found[2]).resolve()
-        known = target.suffix != ".md" or str(target.relative_to(ROOT).with_suffix("")) in PAGES
-        return found[0] if known and not target.is_dir() else found[1]
+        elsewhere = target.suffix == ".md" and str(target.relative_to(ROOT).with_suffix("")) not in PAGES
+        return found[1] if target.is_dir() or (elsewhere and target.exists()) else found[0]  # a dead link is reported
 
     text = LINK.sub(link, source[0])
     if page == HOME:
