@@ -3,10 +3,12 @@
 On a laptop: `pre2post runs runs/one runs/two`
 """
 
+import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from data.pages.document import document, html_table
 from data.pages.lines import line_chart, short
@@ -14,7 +16,7 @@ from data.storage import whole
 from train.errors import ConfigError
 from train.saving.run_files import CONFIG
 from train.watching.history import History, read_run, read_sheets
-from train.watching.run_page import INSIDE, STYLE, drift_lines, picture, write_run_page
+from train.watching.run_page import INSIDE, PAGE, STYLE, drift_lines, picture, write_run_page
 
 MADE_BY = "pre2post runs"
 NOT_COMPARED = ("run.out", "run.resume", "run.go_back", "run.resume_allow")
@@ -54,20 +56,21 @@ def runs(folders: list[Path], *, out: Path = Path("runs.html")) -> None:
     _check_out(out)
     names = _names(found)
     print(_aligned(_summary(names, found)))
-    page = comparison(names, found)
+    page = comparison(names, found, out.parent)
     with whole(out) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"\n{out}")
 
 
-def comparison(names: Sequence[str], found: Sequence[History]) -> str:
-    """The whole page."""
+def comparison(names: Sequence[str], found: Sequence[History], folder: Path) -> str:
+    """The whole page; the runs' own reports are linked relative to its folder."""
     heads, *rows = _summary(names, found)
     different = _differences(found)
+    lines = [[_linked(name, run, folder), *map(escape, row)] for (name, *row), run in zip(rows, found, strict=True)]
     body = [
         f"<header><h1>{len(found)} runs</h1></header>",
         _warnings(different),
-        f"<h2>Numbers</h2>{html_table(heads, [[escape(cell) for cell in row] for row in rows])}",
+        f"<h2>Numbers</h2>{html_table(heads, lines)}",
         f'<h2>Over the steps</h2><div class="charts">{"".join(_charts(names, found))}</div>',
         f"<h2>Settings that differ</h2>{_settings(names, different)}",
         f"<h2>Pictures of the last validations</h2>{_pictures(names, found)}",
@@ -89,6 +92,13 @@ def _run_folders(folders: Sequence[Path]) -> list[Path]:
 def _names(found: Sequence[History]) -> list[str]:
     names = [run.name for run in found]
     return names if len(set(names)) == len(names) else [str(run.folder) for run in found]
+
+
+def _linked(name: str, run: History, folder: Path) -> str:
+    if not (run.folder / PAGE).is_file():
+        return escape(name)
+    target = Path(os.path.relpath(run.folder.resolve() / PAGE, folder.resolve())).as_posix()
+    return f'<a href="{quote(target)}">{escape(name)}</a>'
 
 
 def _check_out(out: Path) -> None:

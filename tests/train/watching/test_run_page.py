@@ -135,6 +135,7 @@ def test_two_runs_in_one_table_and_one_page(
 ) -> None:
     one, two = write_run(tmp_path / "runs/one"), write_run(tmp_path / "runs/two", steps=80, rate=1e-2, loss=0.25)
     out = tmp_path / "page.html"
+    write_run_page(one)
     for words in ([str(one), str(two)], [str(tmp_path / "runs")]):
         monkeypatch.setattr("sys.argv", ["pre2post", "runs", *words, "--out", str(out)])
         assert main() == 0
@@ -143,6 +144,7 @@ def test_two_runs_in_one_table_and_one_page(
     assert ["two", "80", "of", "80", "0.275", "80", "0.8", "15", "-", "-", "0.263", "10"] in table
     page = out.read_text()
     assert "<th>train.learning_rate</th><td>0.001</td><td>0.01</td>" in page and "run.out" not in page
+    assert '<a href="runs/one/report.html">one</a>' in page and "<th>two</th>" in page
     assert page.count("<img ") == 2 * 4 and "cannot be compared" not in page
     assert_fits_every_screen(out, tmp_path)
 
