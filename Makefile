@@ -37,7 +37,7 @@ bench: .venv/dev
 	touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install -e '.[dev,docs,eval]'
+	$(BIN)/python -m pip install -e '.[dev,docs,eval,app]'
 	touch $@
 
 .venv/docs: .venv/bin/python pyproject.toml
@@ -47,5 +47,5 @@ bench: .venv/dev
 .venv-lowest/dev: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install uv
-	.venv-lowest/bin/uv pip install --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev,docs,eval]'
+	.venv-lowest/bin/uv pip install --python .venv-lowest/bin/python --resolution lowest-direct -e '.[dev,docs,eval,app]'
 	touch $@

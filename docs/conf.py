@@ -24,6 +24,7 @@ SECTIONS = {
     ],
     "Images and measures": [
         "docs/generate",
+        "docs/app",
         "docs/publish",
         "docs/evaluate",
         "docs/prompt-study",

@@ -46,10 +46,16 @@ class Conditions:
     guided: bool = False
 
     def repeated(self, row: int, count: int, pre: Tensor | None = None) -> "Conditions":
-        """One of the images, `count` times, without metadata; `pre` (count, ...) is the conditioning image of each."""
-        states = self.states.unflatten(0, (1 + self.guided, -1))[:, row : row + 1].expand(-1, count, -1, -1)
-        doubled = pre if pre is None else torch.cat([pre] * (1 + self.guided))
-        return Conditions(states.flatten(0, 1), doubled, guided=self.guided)
+        """One of the images, `count` times; `pre` (count, ...) is the conditioning image of each."""
+        halves = 1 + self.guided
+
+        def repeat(values: Tensor | None) -> Tensor | None:
+            return values if values is None else values.unflatten(0, (halves, -1))[:, [row] * count].flatten(0, 1)
+
+        states, metadata, cond_metadata = map(repeat, (self.states, self.metadata, self.cond_metadata))
+        assert states is not None
+        doubled = pre if pre is None else torch.cat([pre] * halves)
+        return Conditions(states, doubled, metadata, cond_metadata, self.guided)
 
 
 @dataclass(frozen=True)

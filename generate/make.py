@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.dataset.processes import Processes
+from generate.editing.base import depth
 from generate.editing.methods import INVERTING, METHODS
 from generate.generator import Generator
 from generate.images.items import Item, batched
@@ -94,6 +95,7 @@ def make_images(
     watermark: bool,
     overwrite: bool,
     what: str = "generate",
+    on_share: Callable[[float], object] = lambda share: None,
 ) -> None:
     """Generate the missing images.
 
@@ -106,6 +108,7 @@ def make_images(
         watermark: overlay the word SYNTHETIC on every image.
         overwrite: replace images made with other settings.
         what: label of the progress bar.
+        on_share: called in every step with the share of the work that is done, 0..1; what it raises ends the run.
     """
     team = everyone()
     with ImageFolder(folder, {task.file: task.made for task in tasks}, overwrite) as images:
@@ -117,15 +120,20 @@ def make_images(
         if not (mine or together):
             return
         generator = load()
-        with progress(len(mine) + len(together), what, "image") as bar:
+        total = len(mine) + len(together)
+        with progress(total, what, "image") as bar:
+
+            def on_part(images: int, share: float) -> None:
+                on_share((bar.n + images * share) / total)
+
             for batch in batched((task for task in mine if task.item.read), sampling.batch_size):
-                _make_batch(generator, batch, images, sampling, watermark, bar)
+                _make_batch(generator, batch, images, sampling, watermark, bar, on_part)
             for task in (task for task in mine if task.item.scene):
-                _make_scene(generator, task, images, sampling, windows, watermark, bar, ALONE)
+                _make_scene(generator, task, images, sampling, windows, watermark, bar, ALONE, on_part)
             if together:
                 wait_for_everyone()
             for task in together:
-                _make_scene(generator, task, images, sampling, windows, watermark, bar, team)
+                _make_scene(generator, task, images, sampling, windows, watermark, bar, team, on_part)
 
 
 def _large_scenes(todo: Sequence[Task], windows: Windowing, batch_size: int, processes: int) -> list[Task]:
@@ -148,6 +156,7 @@ def _make_batch(
     sampling: Sampling,
     watermark: bool,
     bar: "tqdm[Any]",
+    on_part: Callable[[int, float], None],
 ) -> None:
     inputs = Inputs(
         pre=[_read(task) for task in tasks],
@@ -160,8 +169,14 @@ def _make_batch(
     method = METHODS[tasks[0].made["method"]]
     size_px, words = inputs.pre[0].shape[:2], [task.words for task in tasks]
     found = maps_for(generator, inputs.prompts, words, size_px, guided=sampling.guidance_scale > 1)
+    show_step = step_reporter(bar, sampling.steps)
+
+    def on_step(done: int) -> None:
+        show_step(done)
+        on_part(len(tasks), done / sampling.steps)
+
     with listening(generator, found):
-        made = method(generator, inputs, sampling, step_reporter(bar, sampling.steps))
+        made = method(generator, inputs, sampling, on_step)
     maps = means(found) if found else {}
     for row, (task, pixels) in enumerate(zip(tasks, made, strict=True)):
         if watermark:
@@ -182,11 +197,17 @@ def _make_scene(
     watermark: bool,
     bar: "tqdm[Any]",
     team: Processes,
+    on_part: Callable[[int, float], None],
 ) -> None:
     header = task.item.scene
     assert header
-    total = len(windows.grid(header, generator.cell_px)) * sampling.steps
+    first_step = sampling.steps - depth(sampling.steps) if task.made["method"] == "sdedit" else 0
+    total = len(windows.grid(header, generator.cell_px)) * (sampling.steps - first_step)
     with progress(total, header.path.name, "window") as windows_bar:
+
+        def on_window(done: int) -> None:
+            windows_bar.update(done)
+            on_part(1, windows_bar.n / total)
 
         def write(path: Path) -> None:
             maps = generate_scene(
@@ -199,8 +220,10 @@ def _make_scene(
                 sampling,
                 path,
                 task.made,
+                first_step=first_step,
+                metadata=task.item.metadata,
                 watermark=watermark,
-                on_window=windows_bar.update,
+                on_window=on_window,
                 team=team,
             )
             if maps:

@@ -4,8 +4,10 @@ On a laptop: `pre2post generate --checkpoint runs/first --pre patch.png --prompt
 On many GPUs: `accelerate launch --num_processes 4 -m launch.cli generate ...`
 """
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformers import CLIPTokenizer
 
@@ -14,7 +16,7 @@ from generate.checkpoint import Checkpoint, open_base, open_checkpoint
 from generate.errors import GenerateError
 from generate.generator import load_generator
 from generate.images.items import Item, file_items, patch_items
-from generate.make import make_images, tasks_of
+from generate.make import Task, make_images, tasks_of
 from generate.output import check_folder
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.prompts import check_prompts
@@ -22,6 +24,7 @@ from generate.sampling import MOST_PX, PUBLISHED, Sampling
 from generate.scale import window_at
 from generate.scenes.scene import windowing
 from generate.words.asked import asked_words, words_of
+from models import Base
 
 
 def generate(
@@ -76,28 +79,64 @@ def generate(
         from_main(lambda: check_folder(out))
         trained = open_checkpoint(checkpoint)
         side = sampling.size or trained.resolution
-        _check_options(trained, pre, mask, limit, caption_style)
+        check_options(trained, pre, mask, limit, caption_style)
         if pre.is_dir():
             items = patch_items(pre, split, trained, side=side, limit=limit, prompt=prompt, style=caption_style)
         else:
             window = window or window_at(trained, side)
             items = file_items(pre, prompt, trained, side=side, window=window, mask=mask)
         windows = windowing(side, window, overlap)
-        parts = open_base(trained, base)
-        captions = pre.is_dir() and prompt is None
-        words = _words(word_maps, items, parts.load_tokenizer(), trained.text_chunks, captions=captions)
-        facts = trained.described() | sampling.described(trained.resolution) | {"watermark": watermark}
-        if any(item.scene for item in items):
-            facts |= {"window": window, "overlap": overlap}
-        tasks = tasks_of(items, sampling, facts, words=words)
+        parts, captions = open_base(trained, base), pre.is_dir() and prompt is None
+        cut = {"window": window, "overlap": overlap}
+        tasks = tasks_for(
+            items, trained, parts, sampling, trained.described(), cut,
+            watermark=watermark, word_maps=word_maps, captions=captions,
+        )  # fmt: skip
         load = partial(load_generator, trained, parts, sampling)
         make_images(tasks, out, load, sampling, windows, watermark=watermark, overwrite=overwrite)
         if everyone().is_main:
             print(f"{len(tasks)} image{'s' * (len(tasks) != 1)} in {out}")
 
 
+def tasks_for(
+    items: Sequence[Item],
+    trained: Checkpoint,
+    parts: Base,
+    sampling: Sampling,
+    facts: Mapping[str, Any],
+    scene_facts: Mapping[str, Any],
+    *,
+    watermark: bool,
+    word_maps: str | None,
+    captions: bool,
+    method: str = "controlnet",
+) -> list[Task]:
+    """Every image of a run, once its prompts and words are checked.
+
+    Args:
+        items: what to generate.
+        trained: the checkpoint.
+        parts: its base.
+        sampling: how images are sampled.
+        facts: what identifies the networks, for the manifest.
+        scene_facts: how scenes are cut, for the manifest.
+        watermark: overlay the word SYNTHETIC.
+        word_maps: words that get maps, separated by commas.
+        captions: the prompts are a dataset's own.
+        method: one of METHODS.
+
+    Raises:
+        GenerateError: a prompt is too long, no prompt has a word, or two images would have the same file.
+    """
+    words = _words(word_maps, items, parts.load_tokenizer(), trained.text_chunks, captions=captions)
+    facts = {**facts, **sampling.described(trained.resolution), "watermark": watermark}
+    if any(item.scene for item in items):
+        facts |= scene_facts
+    return tasks_of(items, sampling, facts, method, words)
+
+
 def _words(
-    word_maps: str | None, items: list[Item], tokenizer: CLIPTokenizer, chunks: int, *, captions: bool
+    word_maps: str | None, items: Sequence[Item], tokenizer: CLIPTokenizer, chunks: int, *, captions: bool
 ) -> dict[str, list[str]] | None:
     """Prompt -> words that get maps. Stops at prompts that are not read whole, and at maps that would be too large."""
     prompts = [item.prompt for item in items]
@@ -113,7 +152,7 @@ def _words(
     return words_of(tokenizer, prompts, asked_words(word_maps), chunks)
 
 
-def _check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int | None, style: str | None) -> None:
+def check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int | None, style: str | None) -> None:
     """Reject options that do not suit the checkpoint or its inputs."""
     reads_mask = condition_of(trained.trained, trained.condition).with_mask is not None
     if mask and (pre.is_dir() or not reads_mask):

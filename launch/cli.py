@@ -33,6 +33,7 @@ COMMANDS = {
     "caption": ("caption.run:caption", "captions by a vision-language model, checked against the labels"),
     "runs": ("train.watching.runs:runs", "the report of a training run, or several runs compared: one table, one page"),
     "generate": ("generate.run:generate", "generate post-event images with a trained ControlNet"),
+    "app": ("app.run:app", "generate in a page of the browser, from uploads or patches of a dataset"),
     "satellite": (
         "generate.satellite:satellite",
         "generate satellite images from prompts and metadata listed in a JSON file",
@@ -163,6 +164,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         "train.errors": "ConfigError",
         "caption.errors": "CaptionError",
         "generate.errors": "GenerateError",
+        "app.errors": "AppError",
         "evaluation.errors": "EvaluationError",
         "publish.errors": "PublishError",
         "launch.doctor": "DoctorError",

@@ -21,6 +21,7 @@ ROOMS = (
     "caption",
     "train",
     "generate",
+    "app",
     "evaluation",
     "publish",
     "launch",

@@ -9,7 +9,7 @@ from textwrap import wrap
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "design.md"
-ROOMS = ("data", "models", "caption", "train", "generate", "evaluation", "publish", "launch", "benchmarks")
+ROOMS = ("data", "models", "caption", "train", "generate", "app", "evaluation", "publish", "launch", "benchmarks")
 BEGIN, END = "<!-- tree -->\n```\n", "```\n<!-- /tree -->"
 
 

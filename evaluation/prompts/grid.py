@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data.captions.facts import CaptionFacts, CaptionOptions, House, layout_of
-from data.captions.layout import COMPASS, Layout
+from data.captions.imagined import POSITIONS, SEVERITIES, damaged, damages_of
+from data.captions.layout import Layout
 from data.captions.row import facts_of_row
 from data.captions.styles import captions
-from data.schema import DAMAGE_VALUES
 
-NINE = (*COMPASS, "centre")
+NINE = POSITIONS[:-1]
 BUILDINGS = {"one": 1, "few": 5, "many": 40}
 # Study -> its words, in the order in which the answer should rise where it is a number.
 STUDIES = {
-    "severity": ("none", "slight", "moderate", "severe"),
-    "position": (*NINE, "throughout"),
+    "severity": SEVERITIES,
+    "position": POSITIONS,
     "count": tuple(BUILDINGS),
 }
 WORDS = tuple(word for words in STUDIES.values() for word in words)
@@ -72,28 +72,9 @@ def _with_word(facts: CaptionFacts, word: str) -> tuple[CaptionFacts, Layout]:
     total = len(facts.houses)
     layout = replace(layout_of(facts), damage="", intact="")
     if word in STUDIES["severity"]:
-        return _damaged(facts, *_damage(word, total)), layout
+        return damaged(facts, *damages_of(word, total)), layout
     if word in STUDIES["position"]:
-        return _damaged(facts, 0, (total + 1) // 2), replace(layout, damage=word)
+        return damaged(facts, 0, (total + 1) // 2), replace(layout, damage=word)
     houses = (House(0.5, 0.5, facts.houses[0].area_px, "no-damage"),) * BUILDINGS[word]
     layout = Layout("throughout", "", "", "single" if word == "one" else "scattered")
-    return _damaged(replace(facts, houses=houses), 0, 0), layout
-
-
-def _damage(severity: str, total: int) -> tuple[int, int]:
-    """How many of the buildings have minor damage and how many are destroyed; mean damage 0, 0.05, 0.25, 1."""
-    return {
-        "none": (0, 0),
-        "slight": (max(1, total // 6), 0),
-        "moderate": (0, max(1, round(total / 4))),
-        "severe": (0, total),
-    }[severity]
-
-
-def _damaged(facts: CaptionFacts, minor: int, destroyed: int) -> CaptionFacts:
-    """The same patch with this many of its buildings damaged; all others are intact."""
-    damages = ["minor-damage"] * minor + ["destroyed"] * destroyed
-    damages += ["no-damage"] * (len(facts.houses) - len(damages))
-    houses = tuple(replace(house, damage=damage) for house, damage in zip(facts.houses, damages, strict=True))
-    classes = {name: damages.count(name) for name in DAMAGE_VALUES}
-    return replace(facts, houses=houses, buildings=len(houses), classes=classes)
+    return damaged(replace(facts, houses=houses), 0, 0), layout

@@ -87,8 +87,14 @@ def disagreement(
         (added,) = noise(shape, [seed], clean.device)
         noisy = generator.sampler.add_noise(clean[i].expand(shape), added, timestep.expand(MAPS))
         was, will = (
-            generator.predict(noisy, timestep, given.repeated(i, MAPS), sampling) for given in (source, target)
+            generator.predict(noisy, timestep, _without_metadata(given).repeated(i, MAPS), sampling)
+            for given in (source, target)
         )
         difference = (will - was).abs().mean((0, 1))
         masks.append((difference > MAP_THRESHOLD * difference.mean()).float())
     return torch.stack(masks)[:, None]
+
+
+def _without_metadata(given: Conditions) -> Conditions:
+    """The map is to show where the captions differ."""
+    return replace(given, metadata=None, cond_metadata=None)

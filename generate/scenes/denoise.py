@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from data.dataset.processes import Processes
-from generate.generator import Generator, check_finite, set_steps
-from generate.inputs import Pixels
+from generate.generator import Generator, check_finite, conditioning, set_steps
+from generate.inputs import Metadata, Pixels
 from generate.processes import ALONE, in_turn
 from generate.sampling import Sampling
 from generate.scenes.windows import Grid, weight_sums, weights
+from models.images import encode
 from models.sampling import noise, sample
 
 Places = tuple[tuple[int, int], ...]  # (top, left) of windows
@@ -37,6 +38,8 @@ def denoise_scene(
     on_window: Callable[[int], object] = lambda done: None,
     team: Processes = ALONE,
     listen: Callable[[Places], AbstractContextManager[None]] = lambda places: nullcontext(),
+    first_step: int = 0,
+    metadata: Metadata | None = None,
 ) -> Tensor:
     """Sample the latents of a scene.
 
@@ -52,20 +55,25 @@ def denoise_scene(
         on_window: called with the number of windows just predicted.
         team: the processes that share the windows; each gets all latents, bit-identical to those of a single process.
         listen: around the prediction of some windows.
+        first_step: start from the pre image, noised to the level of this step, as in SDEdit; 0 = from noise alone.
+        metadata: of the scene, for networks conditioned on it; None = unknown.
 
     Returns:
         (1, C, grid.height, grid.width) float32, scaled as the UNet expects.
     """
     set_steps(generator, sampling.steps)
     sampler, side = generator.sampler, grid.side
-    caption = generator.conditions([prompt], None, None, sampling)
-    window_weight, weight_sum = (part.to(generator.device) for part in grid_weights(grid))
+    caption = generator.conditions([prompt], None, metadata and [metadata], sampling)
 
     def read(places: Places) -> Tensor | None:
         return generator.shown([read_pre(y * generator.cell_px, x * generator.cell_px) for y, x in places])
 
     # Latents are cached: encoding them costs as much as a denoising step.
     shown = cache(read) if generator.condition and generator.condition.latents else read
+
+    def encode_windows(places: Places) -> Tensor:
+        pixels = conditioning([read_pre(y * generator.cell_px, x * generator.cell_px)[..., :3] for y, x in places])
+        return encode(generator.vae, pixels.to(generator.device)) * float(generator.vae.config.scaling_factor)
 
     def predict(latents: Tensor, timestep: Tensor) -> Tensor:
         def predict_windows(places: Places) -> Tensor:
@@ -74,16 +82,18 @@ def denoise_scene(
             with listen(places):
                 return generator.predict(crops, timestep, given, sampling)
 
-        blended = torch.zeros_like(latents)
-        for places, predicted in in_turn(_batches(grid, sampling.batch_size), predict_windows, team):
-            for (y, x), part in zip(places, predicted, strict=True):
-                blended[0, :, y : y + side, x : x + side] += window_weight * part
-            on_window(len(places))
-        return blended / weight_sum
+        return _blended(latents, grid, sampling.batch_size, predict_windows, on_window, team)
 
-    shape = (generator.vae.config.latent_channels, grid.height, grid.width)
-    start = noise(shape, [seed], generator.device) * sampler.init_noise_sigma
-    latents = sample(predict, sampler, start, sampler.timesteps)
+    timesteps = sampler.timesteps[first_step:]
+    start = noise((generator.vae.config.latent_channels, grid.height, grid.width), [seed], generator.device)
+    if first_step:
+        if hasattr(sampler, "set_begin_index"):  # multistep solvers count steps
+            sampler.set_begin_index(first_step)
+        clean = _blended(start, grid, sampling.batch_size, encode_windows, lambda done: None, team)
+        start = sampler.add_noise(clean, start, timesteps[:1])
+    else:
+        start = start * sampler.init_noise_sigma
+    latents = sample(predict, sampler, start, timesteps)
     check_finite(latents.cpu().numpy(), [seed])
     return latents
 
@@ -93,6 +103,24 @@ def grid_weights(grid: Grid) -> tuple[Tensor, Tensor]:
     sums = (weight_sums(length, grid.side, grid.stride) for length in (grid.height, grid.width))
     one = weights(grid.side)
     return torch.from_numpy(np.outer(one, one)), torch.from_numpy(np.outer(*sums))
+
+
+def _blended(
+    like: Tensor,
+    grid: Grid,
+    batch_size: int,
+    of_windows: Callable[[Places], Tensor],
+    on_window: Callable[[int], object],
+    team: Processes,
+) -> Tensor:
+    """Latents of the scene, shaped `like`, as the weighted means of those of its windows."""
+    window_weight, weight_sum = (part.to(like.device) for part in grid_weights(grid))
+    blended, side = torch.zeros_like(like), grid.side
+    for places, parts in in_turn(_batches(grid, batch_size), of_windows, team):
+        for (y, x), part in zip(places, parts, strict=True):
+            blended[0, :, y : y + side, x : x + side] += window_weight * part
+        on_window(len(places))
+    return blended / weight_sum
 
 
 def _batches(grid: Grid, size: int) -> list[Places]:

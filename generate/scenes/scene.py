@@ -9,6 +9,7 @@ from data.dataset.processes import Processes
 from generate.errors import GenerateError
 from generate.generator import Generator
 from generate.images.read import ImageHeader
+from generate.inputs import Metadata
 from generate.sampling import Sampling
 from generate.scenes.denoise import denoise_scene
 from generate.scenes.input import scene_windows
@@ -67,13 +68,16 @@ def generate_scene(
     out: Path,
     made: dict[str, Any],
     *,
+    first_step: int = 0,
+    metadata: Metadata | None = None,
     watermark: bool,
     on_window: Callable[[int], object],
     team: Processes,
 ) -> dict[str, Floats]:
     """Generate one scene into the file `out`; temporary files are written beside it.
 
-    Several processes may work jointly if no word maps are requested: they share the windows, the first writes.
+    Several processes may work jointly if no word maps are requested: they share the windows, the first writes. See
+    `denoise_scene` for `first_step` and `metadata`.
 
     Returns:
         network -> (words, rows, columns) the maps of the words; empty without any.
@@ -84,6 +88,8 @@ def generate_scene(
     with_mask = generator.condition.with_mask if generator.condition else None
     heard = SceneWords(generator, prompt, words, grid, guided=sampling.guidance_scale > 1)
     with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, with_mask, team) as read_pre:
-        latents = denoise_scene(generator, grid, read_pre, prompt, seed, sampling, on_window, team, heard.listen)
+        latents = denoise_scene(
+            generator, grid, read_pre, prompt, seed, sampling, on_window, team, heard.listen, first_step, metadata
+        )
     write_scene(generator, latents, grid, windows.factor, header.path, out, made, watermark, team)
     return heard.maps()

@@ -1,0 +1,111 @@
+"""The page as a visitor has it, in headless Chromium: every way through it, and no error on its console."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.models import Models
+from app.picks import Picks
+from tests.app.browser import CHROMIUM, Browser, chromium
+from tests.app.serving import serving
+from tests.app.test_pictures import write_bomb
+from tests.app.visitor import CAPTION, FILE, STATUS, choose, fill, generated, open_sampling
+from tests.generate.scenes.test_scene import write_geotiff
+from tests.generate.worlds import RESOLUTION, write_image
+
+pytest.importorskip("gradio", reason="the extra `app` is not installed")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
+    pytest.mark.filterwarnings("default"),  # of the server's libraries
+]
+
+
+@pytest.fixture(scope="module")
+def address(models: Models, picks: Picks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(models, picks, tmp_path_factory.mktemp("own")) as address:
+        yield address
+
+
+@pytest.fixture
+def page(address: str, tmp_path: Path) -> Iterator[Browser]:
+    """Opened; whatever a test does, the console stays clean."""
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(address)
+        browser.wait(CAPTION)
+        yield browser
+        assert browser.problems == []
+
+
+def test_an_image_its_swipe_and_its_word_map(page: Browser, tmp_path: Path) -> None:
+    """From an uploaded PNG; the handle is drawn from the middle to a quarter."""
+    page.upload(FILE.format("upload"), write_image(tmp_path / "place.png"))
+    page.wait(f"{STATUS}.includes('{RESOLUTION} x {RESOLUTION} px')")
+    open_sampling(page)
+    fill(page, "#steps input", "2")
+    fill(page, "#words_asked textarea, #words_asked input", "flooding")
+    generated(page)
+    page.wait("document.querySelector('#words img').naturalWidth > 0")
+    assert page.evaluate("[...document.querySelectorAll('#swipe img')].every(image => image.naturalWidth > 0)")
+    handle = "document.querySelector('#swipe .outer, #swipe [role=slider], #swipe .inner')"
+    box, picture = page.box(handle), page.box("document.querySelector('#swipe .image-container')")
+    handle_box = page.evaluate(f"JSON.parse(JSON.stringify({handle}.getBoundingClientRect()))")
+    start = (handle_box["x"] + handle_box["width"] / 2, picture["y"] + picture["height"] / 2)
+    page.drag(start, (picture["x"] + picture["width"] / 4, start[1]))
+    moved = page.evaluate(f"{handle}.getBoundingClientRect().x")
+    assert box["width"] and moved < handle_box["x"] - picture["width"] / 8
+
+
+def test_an_image_of_a_geotiff(page: Browser, tmp_path: Path) -> None:
+    """Its result is offered as a GeoTIFF."""
+    page.upload(FILE.format("upload"), write_geotiff(tmp_path / "scene.tif", 2 * RESOLUTION, RESOLUTION))
+    page.wait(f"{STATUS}.includes('on the ground')")
+    open_sampling(page)
+    fill(page, "#steps input", "2")
+    generated(page)
+    page.wait("[...document.querySelectorAll('#files a')].some(link => link.href.endsWith('/scene.tif'))")
+
+
+def test_damage_is_painted(page: Browser, tmp_path: Path) -> None:
+    """The same place and seed, with and without a stroke."""
+    choose(page, "model", "masked")
+    page.upload(FILE.format("upload"), write_image(tmp_path / "place.png"))
+    page.wait(f"{STATUS}.includes('{RESOLUTION} x {RESOLUTION} px')")
+    open_sampling(page)
+    fill(page, "#steps input", "2")
+    page.click("document.querySelector('#paint input')")
+    box = page.box("document.querySelector('#painting canvas')")
+    page.wait("document.querySelector('#painting canvas').width > 0")
+    blank = generated(page)
+    box = page.box("document.querySelector('#painting canvas')")
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.drag((middle[0] - 20, middle[1] - 20), (middle[0] + 20, middle[1] + 20))
+    assert generated(page).split(",")[1] != blank.split(",")[1]
+
+
+def test_a_hostile_upload_is_refused(page: Browser, tmp_path: Path) -> None:
+    """In words; then the page goes on."""
+    page.upload(FILE.format("upload"), write_bomb(tmp_path / "bomb.png"))
+    page.wait(f"{STATUS}.includes('are 200 megapixels; expected at most 17')")
+    choose(page, "pick", "0000_64")
+    page.wait(f"{STATUS}.includes('with its real post image')")
+    open_sampling(page)
+    fill(page, "#steps input", "2")
+    generated(page)
+    page.wait(f"{STATUS}.includes('generated and real')")
+
+
+def test_a_run_is_cancelled(page: Browser, address: str, tmp_path: Path) -> None:
+    """Long before its 250 steps of eight images are over; the next one runs."""
+    page.upload(FILE.format("upload"), write_image(tmp_path / "place.png"))
+    page.wait(f"{STATUS}.includes('{RESOLUTION} x {RESOLUTION} px')")
+    open_sampling(page)
+    fill(page, "#steps input", "250")
+    fill(page, "#samples input", "8")
+    page.click("document.querySelector('#generate')")
+    page.wait("/generating|[1-9][0-9]?(\\\\.[0-9])?%/.test(document.querySelector('#swipe').innerText)")
+    page.click("document.querySelector('#cancel')")
+    page.wait("!document.querySelector('#swipe .progress-text, #swipe .eta-bar, #swipe .progress-level')")
+    fill(page, "#steps input", "2")
+    fill(page, "#samples input", "1")
+    generated(page)
