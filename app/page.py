@@ -25,7 +25,8 @@ CSS = """
 .gradio-container { max-width: 1320px !important; margin: auto; }
 #title h1 { font-size: 1.4rem; margin: 0 0 2px; }
 #title p { margin: 0; opacity: 0.75; }
-#seeds * { min-width: 0; }
+#words { contain: inline-size; }
+#words .image-frame, #words img { width: 100%; }
 #upload, #real { overflow-x: hidden; }
 #preview img { width: 100%; height: 100%; object-fit: contain; }
 """
