@@ -87,11 +87,12 @@ class Maker:
             return record
         prompt = caption_of(tile, self.caption_style, ground.region.taken)
         assert prompt is not None, "the style was checked"
+        mask = tile.mask()
         for attempt in range(1 + self.remakes):
             record["attempts"] = attempt + 1
             made = self._made(tile, ground, prompt, attempt)
-            post_png, post = self._post(tile, prompt, made)
-            verdict = self.judge(tile.pre, post, tile.mask(), tile.ids()) if self.judge else None
+            post_png, post = self._post(tile.pre, mask, prompt, made)
+            verdict = self.judge(tile.pre, post, mask, tile.ids()) if self.judge else None
             if verdict and verdict.fault:
                 record["rejected"].append(verdict.fault)
                 continue
@@ -121,12 +122,12 @@ class Maker:
             **self.facts,
         }
 
-    def _post(self, tile: Tile, prompt: str, made: dict[str, Any]) -> tuple[bytes, Pixels]:
+    def _post(self, pre: Pixels, mask: NDArray[np.uint8], prompt: str, made: dict[str, Any]) -> tuple[bytes, Pixels]:
         """The post image as a PNG with its tags, and its pixels."""
         with tempfile.TemporaryDirectory(prefix="pre2post-tile-") as name:
             folder = Path(name)
-            (folder / "pre.png").write_bytes(encode_png(tile.pre))
-            (folder / "mask.png").write_bytes(encode_png(tile.mask()))
+            (folder / "pre.png").write_bytes(encode_png(pre))
+            (folder / "mask.png").write_bytes(encode_png(mask))
             header = replace(read_header(folder / "pre.png"), mask=folder / "mask.png")
             generate_scene(
                 self.generator,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
-from data.documents import parse_document
+from data.documents import parse_document, read_document
 from data.errors import BusyError
 from data.storage import locked, write_text
 from data.strict_json import as_json
@@ -50,6 +50,8 @@ class Record(TypedDict):
 
 
 LINES = TypeAdapter(Record)
+SETS = TypeAdapter(dict[str, Any])
+OF_A_PAIR = {"scene_id", "counts", "source", "lon", "lat", "phash", "files"}
 
 
 def begin(out: Path, facts: Mapping[str, Any]) -> None:
@@ -70,13 +72,9 @@ def begin(out: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _check_same(path: Path, wanted: Mapping[str, Any]) -> None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        different = list(_differences(found, wanted, ""))
-    except (OSError, ValueError, RecursionError, AttributeError) as error:
-        raise GenerateError(f"{path}: cannot be read ({error}). {ADVICE}") from None
-    if different:
-        where, old, new = different[0]
+    found = read_document(path, SETS, ADVICE, GenerateError)
+    if different := next(_differences(found, wanted, ""), None):
+        where, old, new = different
         raise GenerateError(
             f"out {path.parent} holds a set made with other settings: {where} was {old:.200}, and is {new:.200} now. "
             "A set has one plan, with the same images, checkpoint and judge. Name another --out, or bring it back."
@@ -125,7 +123,9 @@ class Shard:
             self.release()
             return False
         if self._partial.is_file():
-            list(read_lines(self._partial))  # checks them
+            found = [record["tile"] for record in read_lines(self._partial)]
+            if found != list(self.tiles[: len(found)]):
+                raise GenerateError(f"{self._partial}: its tiles are not those of shard {self.number}. {ADVICE}")
             with self._partial.open(encoding="utf-8") as file:
                 self._lines = list(file)
         return True
@@ -155,7 +155,10 @@ def read_lines(path: Path) -> Iterator[Record]:
     """
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
-            yield parse_document(line, f"{path}, line {number}", LINES, ADVICE, GenerateError)
+            record = parse_document(line, f"{path}, line {number}", LINES, ADVICE, GenerateError)
+            if record["outcome"] == "kept" and (missing := OF_A_PAIR - record.keys()):
+                raise GenerateError(f"{path}, line {number}: {min(missing)} is missing. {ADVICE}")
+            yield record
 
 
 def all_records(out: Path, shards: int) -> Iterator[Record]:

@@ -36,20 +36,21 @@ SPDX = frozenset({"CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "ODbL-
 def files_of(tile: Tile, region: Region, post: bytes, made: Mapping[str, Any]) -> dict[str, bytes]:
     """Name -> content of every file of a pair, relative to the release; `post` is the PNG of the post image."""
     images = {"pre": encode_png(tile.pre), "post": post}
+    targets = targets_of(tile)
     files: dict[str, bytes] = {}
     for phase in ("pre", "post"):
         stem = f"{tile.scene_id}_{phase}_disaster"
         files[f"{SPLIT}/images/{stem}.png"] = images[phase]
         files[f"{SPLIT}/labels/{stem}.json"] = as_json(label_of(tile, region, phase, made), None).encode()
-        files[f"{SPLIT}/targets/{stem}_target.png"] = encode_png(target_of(tile, phase))
+        files[f"{SPLIT}/targets/{stem}_target.png"] = encode_png(targets[phase])
     files[f"{STAC}/{tile.scene_id}.json"] = as_json(stac_item(tile, region, made)).encode()
     return files
 
 
-def target_of(tile: Tile, phase: Phase) -> NDArray[np.uint8]:
+def targets_of(tile: Tile) -> dict[Phase, NDArray[np.uint8]]:
     """As the official targets are painted: 0 and 1 before, 0 to 4 after."""
     target = damage_mask(tile.buildings, tile.cell.side, tile.cell.side, "xview2")
-    return np.minimum(target, 1).astype(np.uint8) if phase == "pre" else target
+    return {"pre": np.minimum(target, 1).astype(np.uint8), "post": target}
 
 
 def label_of(tile: Tile, region: Region, phase: Phase, made: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,9 @@ from generate.region.draw import Draw
 from generate.region.ground import Cell, Ground
 from generate.region.plan import Plan
 
+# The official targets are painted with corners rounded to pixels; past the last one OpenCV bends the outline.
+EDGE_PX = 0.51
+DIGITS = 6  # of px in label files
 LEAST_PX = 4.0  # area of what the edge of a tile leaves of a building, px^2
 OF_DAMAGE = 1 << 40  # keeps the generator of the damage apart from that of the draw
 
@@ -136,11 +139,8 @@ def _is_inside(point: shapely.Point, side: int) -> bool:
 
 def _parts(polygon: shapely.Geometry, side: int) -> list[Polygon]:
     """What lies in the tile, one polygon after the other, since xBD's labels have no multipolygons."""
-    cut = polygon.intersection(shapely.box(0, 0, side, side))
+    cut = polygon.intersection(shapely.box(0, 0, side - EDGE_PX, side - EDGE_PX))
     parts = [part for part in shapely.get_parts(cut) if isinstance(part, Polygon) and part.area >= LEAST_PX]
     # To the digits of a label file, so that what is painted is what is written.
     rounded = [shapely.Polygon(np.round(shapely.get_coordinates(part.exterior), DIGITS)) for part in parts]
     return [part for part in rounded if part.is_valid and part.area >= LEAST_PX]
-
-
-DIGITS = 6  # of px in label files

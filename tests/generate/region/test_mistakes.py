@@ -1,6 +1,8 @@
 """What a region run refuses, and what it says; where its images may come from."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,13 @@ import pyogrio
 import pytest
 import shapely
 import yaml
+from hypothesis import given
 
+from data import storage
 from data.errors import DataError
 from generate.errors import GenerateError
+from generate.region.records import RECORDS, Shard, begin, read_lines
+from tests.damage import hostile, json_damage
 from tests.data.rasters import write_tif
 from tests.generate.region.worlds import UTM, affine_of, make, write_plan, write_region
 
@@ -89,3 +95,67 @@ def test_a_stac_collection_names_the_images(place: Path, mask_run: Path, tmp_pat
 def test_a_checkpoint_without_masks_is_refused(place: Path, run_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(GenerateError, match="takes no damage mask"):
         make(place / "plan.yaml", run_folder, tmp_path / "set")
+
+
+def test_a_full_disk_leaves_what_is_finished(
+    place: Path, mask_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One message; with space again the same command goes on, to the bytes of a run without trouble."""
+    written, whole = 0, storage.whole
+
+    def filling(path: Path) -> Any:
+        nonlocal written
+        written += 1
+        if written > 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("generate.region.make.whole", filling)
+        with pytest.raises(DataError, match="the disk is full"):
+            make(place / "plan.yaml", mask_run, tmp_path / "set", shard=0)
+    done = (tmp_path / "set/records/partial-00000000.jsonl").read_text()
+    assert done.count("\n") >= 1
+    make(place / "plan.yaml", mask_run, tmp_path / "set", shard=0)
+    make(place / "plan.yaml", mask_run, tmp_path / "other", shard=0)
+    name = "records/shard-00000000.jsonl"
+    assert (tmp_path / "set" / name).read_text() == (tmp_path / "other" / name).read_text()
+    assert (tmp_path / "set" / name).read_text().startswith(done)
+
+
+LINE = {
+    "tile": 0, "outcome": "kept", "region": "alpha", "disaster": "fire", "severity": 0, "tried": 1, "passed_over": {},
+    "attempts": 1, "rejected": [], "scene_id": "alpha-fire_00000000", "counts": {"no-damage": 1}, "source": "0.tif",
+    "lon": 9.0, "lat": 50.0, "phash": "00ff00ff00ff00ff", "files": {},
+}  # fmt: skip
+
+
+@given(content=json_damage(LINE))
+@hostile
+def test_damaged_records_are_one_message_or_the_right_result(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / RECORDS).mkdir(exist_ok=True)
+    shard = Shard(tmp_path, 0, range(4))
+    (tmp_path / RECORDS / "partial-00000000.jsonl").write_bytes(content)
+    try:
+        assert shard.claim()
+        assert len(shard.missing()) <= 4
+        assert len(list(read_lines(tmp_path / RECORDS / "partial-00000000.jsonl"))) <= 4
+    except GenerateError as error:
+        assert "partial-00000000.jsonl" in str(error)
+    finally:
+        shard.release()
+
+
+WANTED = {"format": "pre2post-region", "plan": {"pairs": 10, "name": "x"}, "regions": [{"cells": 1}]}
+
+
+@given(content=json_damage(WANTED))
+@hostile
+def test_a_damaged_set_is_another_one(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "set.json").write_bytes(content)
+    try:
+        begin(tmp_path, WANTED)
+    except GenerateError as error:
+        assert "set" in str(error)
+    else:
+        assert json.loads(content.decode("utf-8-sig")) == WANTED
