@@ -34,6 +34,7 @@ SECTIONS = {
     ],
     "Reference": ["docs/options", "benchmarks/RESULTS", "CHANGELOG"],
     "Developing": ["CONTRIBUTING", "docs/design", "docs/decisions"],
+    "中文": ["README.zh-CN", "docs/zh/lab", "docs/zh/agency", "docs/zh/contributor"],
 }
 PAGES = [HOME, *(page for pages in SECTIONS.values() for page in pages)]
 LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:)([^()\s#]+)\)")
