@@ -25,8 +25,7 @@ CSS = """
 .gradio-container { max-width: 1320px !important; margin: auto; }
 #title h1 { font-size: 1.4rem; margin: 0 0 2px; }
 #title p { margin: 0; opacity: 0.75; }
-#words { contain: inline-size; }
-#words .image-frame, #words img { width: 100%; }
+#seeds .grid-container { grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)) !important; }
 #upload, #real { overflow-x: hidden; }
 #preview img { width: 100%; height: 100%; object-fit: contain; }
 """
@@ -211,9 +210,7 @@ def _outputs(handlers: Handlers, inputs: list[gr.components.Component]) -> None:
         stop = gr.Button("Cancel", elem_id="cancel", min_width=80, scale=0)
     swipe = gr.ImageSlider(label=BEFORE_AFTER, type="filepath", interactive=False, elem_id="swipe", max_height=640)
     kind = gr.Radio([BEFORE_AFTER], value=BEFORE_AFTER, label="Swipe between", visible=False)
-    gallery = gr.Gallery(
-        label="Seeds", elem_id="seeds", columns=4, height=180, visible=False, allow_preview=False, buttons=[]
-    )
+    gallery = gr.Gallery(label="Seeds", elem_id="seeds", columns=4, visible=False, allow_preview=False, buttons=[])
     words = gr.Image(label="Word maps", visible=False, interactive=False, elem_id="words", buttons=SAVING)
     files = gr.File(label="Download", visible=False, interactive=False, file_count="multiple", elem_id="files")
     made, at = gr.State(), gr.State(0)

@@ -56,6 +56,20 @@ def test_an_image_its_swipe_and_its_word_map(page: Browser, tmp_path: Path) -> N
     assert box["width"] and moved < handle_box["x"] - picture["width"] / 8
 
 
+def test_the_page_fits_a_phone(page: Browser) -> None:
+    """With everything in it: four seeds and their word maps; nothing is wider than the window."""
+    choose(page, "pick", "0000_64")
+    page.wait(f"{STATUS}.includes('with its real post image')")
+    open_sampling(page)
+    fill(page, "#steps input", "2")
+    fill(page, "#samples input", "4")
+    fill(page, "#words_asked textarea, #words_asked input", "town,flood")
+    generated(page)
+    page.wait("document.querySelector('#words img').naturalWidth > 0")
+    page.resize(400, 900)
+    page.wait("window.innerWidth == 400 && document.documentElement.scrollWidth <= 400")
+
+
 def test_an_image_of_a_geotiff(page: Browser, tmp_path: Path) -> None:
     """Its result is offered as a GeoTIFF."""
     page.upload(FILE.format("upload"), write_geotiff(tmp_path / "scene.tif", 2 * RESOLUTION, RESOLUTION))
