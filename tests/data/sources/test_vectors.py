@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import sqlite3
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.crs import CRS
 
 from data.errors import DataError
+from data.imagery.geo import window_affine
 from data.sources.release import SceneFiles, VectorFile
 from data.sources.vector_label import read_vectors
 from tests.damage import byte_damage, hostile
-from tests.data.rasters import UTM, noise, write_tif
+from tests.data.rasters import NORTH_UP, UTM, noise, write_tif
 from tests.data.sources.test_pairs import PAIR, built, folder, image
-from tests.data.vectors import ENDINGS, on_ground, square, write_vectors
+from tests.data.vectors import DRIVERS, ENDINGS, on_ground, square, write_vectors
 
 __all__ = ["folder"]
 HOUSES = [square(4, 4, 8), square(30, 10, 12), square(10, 40, 6), square(50, 50, 20)]
@@ -199,6 +202,38 @@ def test_nothing_is_fetched_or_written(folder: Path) -> None:
     before = {file.name for file in folder.iterdir()} - {"b.gpkg-wal", "b.gpkg-shm"}
     built(folder, PAIR | {"footprints": "b.gpkg"})
     assert {file.name for file in folder.iterdir()} - {"d", "pairs.jsonl"} == before - {"pairs.jsonl"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".gpkg", ".fgb", ".parquet"])
+def test_a_million_buildings_are_read_by_window(tmp_path: Path, ending: str) -> None:
+    """A file of a country: the scene gets its own, and no more of the file is held than a part."""
+    left, top = (part.ravel() * 10.0 for part in np.meshgrid(np.arange(1000), np.arange(1000)))
+    east, north = NORTH_UP.a * left + NORTH_UP.c, NORTH_UP.e * top + NORTH_UP.f
+    wkb = shapely.to_wkb(shapely.box(east, north - 3, east + 3, north))  # of 6 px
+    if ending == ".parquet":
+        edges = dict(zip(("xmin", "ymin", "xmax", "ymax"), (east, north - 3, east + 3, north), strict=True))
+        bbox = pa.StructArray.from_arrays([pa.array(edge) for edge in edges.values()], list(edges))
+        covering = {"bbox": {name: ["bbox", name] for name in edges}}
+        column = {"encoding": "WKB", "covering": covering, "crs": CRS.from_string(UTM).to_dict(projjson=True)}
+        geo = json.dumps({"version": "1.1.0", "primary_column": "outline", "columns": {"outline": column}})
+        table = pa.table({"outline": pa.array(wkb), "bbox": bbox}).replace_schema_metadata({b"geo": geo.encode()})
+        pq.write_table(table, tmp_path / "b.parquet", row_group_size=50_000)
+    else:
+        about: dict[str, Any] = {"driver": DRIVERS[ending], "crs": UTM, "geometry_type": "Polygon"}
+        pyogrio.raw.write(tmp_path / f"b{ending}", wkb, [], [], **about)
+    affine = window_affine(NORTH_UP, 7001, 5003)  # rows and columns 500 to 520 and 700 to 720
+    write_tif(tmp_path / "1.tif", noise(200, 200), affine)
+    scene = SceneFiles("1", "x", "", tmp_path / "1.tif", tmp_path / "1.tif", None, None, None)
+    tracemalloc.start()
+    found = read_vectors(scene, VectorFile(tmp_path / f"b{ending}", None))["pre"].buildings
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20  # of a file that has 90 MB
+    assert len(found) == 21 * 21
+    bounds = np.array(sorted(house.polygon.bounds for house in found))
+    expected = [(10.0 * x - 3, 10.0 * y - 1, 10.0 * x + 3, 10.0 * y + 5) for x in range(21) for y in range(21)]
+    assert bounds == pytest.approx(np.array(sorted(expected)), abs=1e-3)
 
 
 @given(data=st.data())
