@@ -22,8 +22,14 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address(models: Models, picks: Picks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(models, picks, tmp_path_factory.mktemp("own")) as address:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The app's folder."""
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def address(models: Models, picks: Picks, own: Path) -> Iterator[str]:
+    with serving(models, picks, own) as address:
         yield address
 
 
@@ -109,8 +115,8 @@ def test_a_hostile_upload_is_refused(page: Browser, tmp_path: Path) -> None:
     page.wait(f"{STATUS}.includes('generated and real')")
 
 
-def test_a_run_is_cancelled(page: Browser, address: str, tmp_path: Path) -> None:
-    """Long before its 250 steps of eight images are over; the next one runs."""
+def start_a_long_job(page: Browser, tmp_path: Path) -> None:
+    """250 steps of eight images, seen to have begun."""
     page.upload(FILE.format("upload"), write_image(tmp_path / "place.png"))
     page.wait(f"{STATUS}.includes('{RESOLUTION} x {RESOLUTION} px')")
     open_sampling(page)
@@ -118,8 +124,28 @@ def test_a_run_is_cancelled(page: Browser, address: str, tmp_path: Path) -> None
     fill(page, "#samples input", "8")
     page.click("document.querySelector('#generate')")
     page.wait("/generating|[1-9][0-9]?(\\\\.[0-9])?%/.test(document.querySelector('#swipe').innerText)")
+
+
+def test_a_run_is_cancelled(page: Browser, tmp_path: Path) -> None:
+    """Long before it is over; the next one runs."""
+    start_a_long_job(page, tmp_path)
     page.click("document.querySelector('#cancel')")
     page.wait("!document.querySelector('#swipe .progress-text, #swipe .eta-bar, #swipe .progress-level')")
     fill(page, "#steps input", "2")
     fill(page, "#samples input", "1")
     generated(page)
+
+
+def test_a_closed_page_ends_its_job(address: str, own: Path, tmp_path: Path) -> None:
+    """The next visitor's is the only one that is kept: neither a finished job of the first, nor half of it."""
+    with chromium(tmp_path / "first") as page:
+        page.open(address)
+        page.wait(CAPTION)
+        start_a_long_job(page, tmp_path)
+    with chromium(tmp_path / "second") as page:
+        page.open(address)
+        page.wait(CAPTION)
+        choose(page, "pick", "0000_64")
+        page.wait(f"{STATUS}.includes('with its real post image')")
+        generated(page)
+        assert len(list((own / "jobs").iterdir())) == 1
