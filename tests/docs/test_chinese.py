@@ -71,3 +71,9 @@ def test_chinese_pages_are_chinese(english: str, chinese: str) -> None:
     for paragraph in re.split(r"\n\s*\n", INLINE.sub("", FENCED.sub("", read(chinese)))):
         words = re.sub(r"[|\-:\s]", "", LINK.sub("]", paragraph))
         assert not words or re.search(r"[\u4e00-\u9fff]", words) or len(words) < 40, paragraph
+
+
+@both
+def test_a_chinese_paragraph_is_one_line(english: str, chinese: str) -> None:
+    """Browsers show a line break as a space, which Chinese does not have."""
+    assert not re.findall(r"[\u3000-\uffef]\n *[\u3000-\uffef].*", FENCED.sub("", read(chinese)))
