@@ -19,6 +19,7 @@ SECTIONS = {
         "docs/resume",
         "docs/scaling",
         "docs/speed",
+        "docs/families",
         "docs/diffusionsat",
         "docs/tiny-base",
     ],

@@ -24,7 +24,8 @@ class Checkpoint:
     folder: Path
     step: int
     base: str  # name or folder of the base it was trained on
-    unet_sha256: str  # Base.weights_hash("unet") of that base
+    family: str | None  # Family.key of that base; None = an old checkpoint
+    unet_sha256: str  # Base.network_hash of that base
     resolution: int  # side of the images it was trained on, px
     patch_px: int | None  # side of the patches they were resized from; None = several, or an old checkpoint
     caption_style: str
@@ -66,6 +67,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         folder=folder,
         step=state["step"],
         base=state["base"]["name"],
+        family=state["base"].get("family"),
         unet_sha256=state["base"]["unet_sha256"],
         resolution=state["resolution"],
         patch_px=state.get("patch_px"),
@@ -117,10 +119,15 @@ def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:
             f"{checkpoint.folder}: its base is not where the training found it. {error} If it has moved or is to be "
             f"downloaded, name it with --base; the checkpoint records {checkpoint.base!r:.80}."
         ) from error
-    if not base.has_hash("unet", checkpoint.unet_sha256):
+    if checkpoint.family not in (None, base.family.key):
         raise CheckpointError(
-            f"{checkpoint.folder}: trained on base {checkpoint.base} (UNet sha256 {checkpoint.unet_sha256[:12]}), but "
-            f"{base.name} is another (UNet sha256 {base.weights_hash('unet')[:12]}). Name the base of the training "
-            "with --base."
+            f"{checkpoint.folder}: trained on a base of family {checkpoint.family}, but {base.name} is of "
+            f"{base.family.key} ({base.family.name}). Name the base of the training with --base."
+        )
+    if not base.has_hash(base.family.network, checkpoint.unet_sha256):
+        raise CheckpointError(
+            f"{checkpoint.folder}: trained on base {checkpoint.base} ({base.family.network} sha256 "
+            f"{checkpoint.unet_sha256[:12]}), but {base.name} is another ({base.network_hash[:12]}). Name the base "
+            "of the training with --base."
         )
     return base

@@ -14,11 +14,13 @@ import torch
 from accelerate import PartialState
 from diffusers import AutoencoderKL, SchedulerMixin
 from numpy.typing import NDArray
-from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from data.examples.condition import DAMAGE_VALUES_SHOWN, Condition, condition_of
+from data.examples.place import Place, whole
 from generate.checkpoint import PARTS, Checkpoint
+from generate.conditions import METADATA, Conditions
 from generate.errors import GenerateError
 from generate.inputs import Metadata, Pixels
 from generate.sampling import Sampling
@@ -26,51 +28,29 @@ from models import Base, load_controlnet
 from models.checkpoint import usable
 from models.denoiser import PRE_CONV, Denoiser, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
-from models.images import as_pixels, decode, encode, to_unit
+from models.images import LatentScale, as_pixels, decode, encode, to_unit
 from models.lora import load_adapter
 from models.sampling import guide, noise, sample
-from models.text import text_states
 from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
 
+UNSCALED = LatentScale(1.0)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What B images are conditioned on; under guidance B rows without caption and metadata come before theirs."""
-
-    states: Tensor  # (B or 2 B, tokens, D) from the text encoder
-    pre: Tensor | None = None  # as `Denoiser.forward` takes it; None = not conditioned on an image
-    metadata: Tensor | None = None  # (B or 2 B, 7), normalised
-    cond_metadata: Tensor | None = None  # (B or 2 B, 7[, T])
-    guided: bool = False
-
-    def repeated(self, row: int, count: int, pre: Tensor | None = None) -> "Conditions":
-        """One of the images, `count` times; `pre` (count, ...) is the conditioning image of each."""
-        halves = 1 + self.guided
-
-        def repeat(values: Tensor | None) -> Tensor | None:
-            return values if values is None else values.unflatten(0, (halves, -1))[:, [row] * count].flatten(0, 1)
-
-        states, metadata, cond_metadata = map(repeat, (self.states, self.metadata, self.cond_metadata))
-        assert states is not None
-        doubled = pre if pre is None else torch.cat([pre] * halves)
-        return Conditions(states, doubled, metadata, cond_metadata, self.guided)
 
 
 @dataclass(frozen=True)
 class Generator:
     """Frozen networks on this process's device, in the precision that images are sampled in."""
 
+    base: Base
     denoiser: Denoiser
     vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    text_encoder: nn.Module
+    tokenizer: PreTrainedTokenizerBase  # counts tokens, see `Base.load_tokenizer`
     sampler: SchedulerMixin
     text_chunks: int  # 77-token chunks that a caption may fill
     condition: Condition | None = None  # the denoiser's input from a pre image; None = none
     sequence: int = 1  # pre images that it takes
-    latents_scale: float = 1.0  # of conditioning latents
+    latents_scale: LatentScale = UNSCALED  # of conditioning latents
 
     @property
     def device(self) -> torch.device:
@@ -83,10 +63,13 @@ class Generator:
         """Pixels per latent cell along one axis."""
         return 1 << (len(self.vae.config.block_out_channels) - 1)
 
-    def states(self, prompts: Sequence[str], guided: bool) -> Tensor:
-        """(B, tokens, D) of captions, or (2 B, ...) with empty ones first."""
-        texts = [[""] * len(prompts), prompts] if guided else [prompts]
-        return torch.cat([text_states(self.tokenizer, self.text_encoder, text, self.text_chunks) for text in texts])
+    def encoded(self, prompts: Sequence[str], guided: bool) -> dict[str, Tensor]:
+        """What `Base.encode` gives of captions, `states` (B, tokens, D); or (2 B, ...) with empty ones first."""
+        found = [
+            self.base.encode(self.text_encoder, self.base.tokenize(texts, self.text_chunks).to(self.device))
+            for texts in ([[""] * len(prompts), prompts] if guided else [prompts])
+        ]
+        return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
     def conditions(
         self,
@@ -94,6 +77,7 @@ class Generator:
         pre: Sequence[Pixels] | None,
         metadata: Sequence[Metadata] | None,
         sampling: Sampling,
+        places: Sequence[Place],
     ) -> Conditions:
         """What a batch is conditioned on: everything that stays the same in every denoising step.
 
@@ -102,13 +86,17 @@ class Generator:
         """
         guided = sampling.guidance_scale > 1
         shown = self.shown(pre) if pre else None
-        given = Conditions(
-            self.states(prompts, guided), shown if shown is None else torch.cat([shown] * (1 + guided)), guided=guided
-        )
-        if metadata is None:
-            return given
-        target, condition = (_normalised(rows, guided, self.device) for rows in zip(*metadata, strict=True))
-        return replace(given, metadata=target, cond_metadata=condition)
+        told = self.encoded(prompts, guided)
+        states, pre_shown = told.pop("states"), shown if shown is None else torch.cat([shown] * (1 + guided))
+        told |= {name: torch.cat([rows] * (1 + guided)) for name, rows in self.placed(places).items()}
+        if metadata is not None:
+            rows = zip(METADATA, zip(*metadata, strict=True), strict=True)
+            told |= {name: _normalised(numbers, guided, self.device) for name, numbers in rows}
+        return Conditions(states, pre_shown, told, guided)
+
+    def placed(self, places: Sequence[Place]) -> dict[str, Tensor]:
+        """What the networks are told of where images lie."""
+        return self.base.family.placed(torch.tensor(places, device=self.device))
 
     def shown(self, pre: Sequence[Pixels]) -> Tensor | None:
         """Pre images as the denoiser takes them: pixels (B, K, H, W) in [0, 1], latents (B, C, h, w), or None."""
@@ -121,7 +109,7 @@ class Generator:
                 f"but got {images.shape[1]}. If it is conditioned on a mask, pass --mask, or a built dataset, "
                 "which has masks."
             )
-        return encode(self.vae, images) * self.latents_scale if self.condition.latents else images
+        return self.latents_scale.scaled(encode(self.vae, images)) if self.condition.latents else images
 
     def predict(self, noisy: Tensor, timestep: Tensor, given: Conditions, sampling: Sampling) -> Tensor:
         """(B, C, h, w) float32, guided by caption and metadata."""
@@ -131,9 +119,8 @@ class Generator:
                 timestep,
                 given.states,
                 given.pre,
-                given.metadata,
-                given.cond_metadata,
                 scale=sampling.control_scale,
+                **given.told,
             )
         return guide(predicted, sampling.guidance_scale) if given.guided else predicted
 
@@ -169,17 +156,19 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
     base = load_untrained(parts, sampling, checkpoint.text_chunks, checkpoint.zero_terminal_snr)
     unet, trained = base.denoiser.unet, PARTS[checkpoint.trained]
     with usable(checkpoint.weights):
-        controlnet = load_controlnet(checkpoint.weights / CONTROLNET, dtype) if CONTROLNET in trained else None
+        controlnet = None
+        if CONTROLNET in trained:
+            controlnet = load_controlnet(checkpoint.weights / CONTROLNET, dtype, parts.family.controlnet_class)
         if CONV_IN in trained:
             concatenate_pre(unet, load_trained(checkpoint.weights)[PRE_CONV])
         if LORA in trained:
-            load_adapter(checkpoint.weights / LORA, unet)
+            load_adapter(checkpoint.weights / LORA, unet, parts.family.network)
     return replace(
         base,
-        denoiser=Denoiser(unet, controlnet, compute_dtype=dtype).to(base.device),
+        denoiser=Denoiser(parts.family, unet, controlnet, compute_dtype=dtype).to(base.device),
         condition=None if trained == [LORA] else condition_of(checkpoint.trained, checkpoint.condition),
         sequence=checkpoint.sequence,
-        latents_scale=1.0 if CONV_IN in trained else float(base.vae.config.scaling_factor),
+        latents_scale=LatentScale(1.0) if CONV_IN in trained else parts.latents,
     )
 
 
@@ -191,10 +180,19 @@ def load_untrained(parts: Base, sampling: Sampling, text_chunks: int, zero_termi
         sampling: its scheduler and precision.
         text_chunks: 77-token chunks that a caption may fill.
         zero_terminal_snr: the noise schedule is rescaled to end in pure noise.
+
+    Raises:
+        GenerateError: the scheduler does not fit the base.
     """
+    if sampling.scheduler not in parts.family.samplers:
+        raise GenerateError(
+            f"scheduler is {sampling.scheduler}; a base of {parts.family.name} is solved by "
+            f"{', '.join(parts.family.samplers)}. Set --scheduler {parts.family.samplers[0]}."
+        )
     device, dtype = PartialState().device, DTYPES[sampling.precision]
     return Generator(
-        Denoiser(parts.load_unet(dtype), compute_dtype=dtype).to(device),
+        parts,
+        Denoiser(parts.family, parts.load_unet(dtype), compute_dtype=dtype).to(device),
         parts.load_vae(dtype).to(device),
         parts.load_text_encoder(dtype).to(device),
         parts.load_tokenizer(),
@@ -212,6 +210,7 @@ def generate_images(
     sampling: Sampling,
     on_step: Callable[[int], None] = lambda done: None,
     metadata: Sequence[Metadata] | None = None,
+    places: Sequence[Place] | None = None,
 ) -> Pixels:
     """Generate one batch.
 
@@ -224,12 +223,14 @@ def generate_images(
         sampling: its scheduler, precision and seed are already in `generator` and `seeds`.
         on_step: called with the number of finished steps after each.
         metadata: one for each image, for networks conditioned on them; None = unknown.
+        places: where each lies in its scene; None = each is a scene of its own.
 
     Returns:
         (batch, height, width, 3) uint8.
     """
     set_steps(generator, sampling.steps)
-    given = generator.conditions(prompts, pre, metadata, sampling)
+    places = places or [whole(*image.shape[:2]) for image in pre]
+    given = generator.conditions(prompts, pre, metadata, sampling, places)
     sampler, size = generator.sampler, [side // generator.cell_px for side in pre[0].shape[:2]]
     start = noise((generator.vae.config.latent_channels, *size), seeds, generator.device) * sampler.init_noise_sigma
     latents = sample(

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from data.examples.place import Place
 from data.schema import METADATA_FIELDS
 
 Pixels = NDArray[np.uint8]  # (height, width, 3) RGB; with a damage mask 5 more channels, see data/examples/condition.py
@@ -28,3 +29,4 @@ class Inputs:
     buildings: Sequence[Mask | None]  # where they are; None = unknown
     source_prompts: Sequence[str | None]  # captions of the pre images; None = unknown
     metadata: Sequence[Metadata] | None = None  # for networks conditioned on them; None = unknown
+    places: Sequence[Place] | None = None  # where the images lie in their scenes; None = each is a scene of its own

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.dataset.processes import Processes
+from data.examples.place import whole
 from generate.editing.base import depth
 from generate.editing.methods import INVERTING, METHODS
 from generate.generator import Generator
@@ -158,13 +159,15 @@ def _make_batch(
     bar: "tqdm[Any]",
     on_part: Callable[[int, float], None],
 ) -> None:
+    pre = [_read(task) for task in tasks]
     inputs = Inputs(
-        pre=[_read(task) for task in tasks],
+        pre=pre,
         prompts=[task.item.prompt for task in tasks],
         seeds=[task.seed for task in tasks],
         buildings=[task.item.buildings() if task.item.buildings else None for task in tasks],
         source_prompts=[task.item.source_prompt for task in tasks],
         metadata=[task.item.metadata or UNKNOWN for task in tasks],
+        places=[task.item.place or whole(*image.shape[:2]) for task, image in zip(tasks, pre, strict=True)],
     )
     method = METHODS[tasks[0].made["method"]]
     size_px, words = inputs.pre[0].shape[:2], [task.words for task in tasks]

@@ -12,6 +12,7 @@ MOST_GUIDANCE = 100
 GUIDANCE_EXPECTED = f"0 to {MOST_GUIDANCE}; 1 = none, usually up to 9"
 LARGEST_SEED = 2**62  # a torch.Generator takes 64 bits, for the seed and what is added to it
 MOST_PX = 8192
+SCHEDULERS = ("ddim", "unipc", "dpm++", "flow-euler")  # of models/samplers.py
 SPEED_ONLY = ("batch_size",)  # does not affect the images
 OF_THE_IMAGE = ("seed", "samples")  # recorded by each image's own seed
 
@@ -24,8 +25,8 @@ class Sampling:
         GenerateError: an invalid value; the message names it and what was expected.
     """
 
-    scheduler: Literal["ddim", "unipc", "dpm++"] = "ddim"
-    """Solver. unipc and dpm++ need a quarter of the steps for nearly the same image."""
+    scheduler: Literal["ddim", "unipc", "dpm++", "flow-euler"] = "ddim"
+    """Solver. unipc and dpm++ need a quarter of the steps for nearly the same image; flow-euler is for flows."""
     steps: int = 100
     """Denoising steps."""
     guidance_scale: float = 1.0
@@ -50,7 +51,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for wrong, name, expected in (
-            (self.scheduler not in ("ddim", "unipc", "dpm++"), "scheduler", "ddim, unipc or dpm++"),
+            (self.scheduler not in SCHEDULERS, "scheduler", ", ".join(SCHEDULERS)),
             (self.precision not in ("fp32", "bf16"), "precision", "fp32 or bf16"),
             (not 1 <= self.steps <= MOST_STEPS, "steps", f"1 to {MOST_STEPS}, usually 20 to 100"),
             (not 0 <= self.guidance_scale <= MOST_GUIDANCE, "guidance_scale", GUIDANCE_EXPECTED),

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from data.dataset.open import fingerprint, open_dataset
 from data.examples.condition import condition_of
 from data.examples.invented_damage import invented_damage
+from data.examples.place import spots_of
 from data.examples.sampler import example_rng
 from data.imagery.encode import encode_png
 from data.imagery.pixels import resize_mask, resize_rgb
@@ -120,6 +121,7 @@ def _items(
     places, images = rows.select_columns([name for name in COLUMNS if name != "pre"]), rows.select_columns(["pre"])
     captions = captions_of(rows, positions, trained.caption_style) if trained.caption_style != "short" else None
     condition = condition_of(trained.trained, trained.condition)
+    spots = spots_of(rows)
     items, masks = [], []
     for index, position in enumerate(positions):
         row: Mapping[str, Any] = places[position]
@@ -134,7 +136,8 @@ def _items(
         png = encode_png(resize_mask(Image.fromarray(mask), side))
         facts = origin | {"mask_sha256": hashlib.sha256(png).hexdigest()}
         text = captions[index] if captions else prompt
-        items.append(Item(position, row["patch_id"], text, lambda facts=facts: facts, read))  # type: ignore[misc]
+        place = spots[position].shown(side)
+        items.append(Item(position, row["patch_id"], text, lambda facts=facts: facts, read, place=place))  # type: ignore[misc]
         masks.append(png)
     return items, masks
 

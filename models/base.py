@@ -5,47 +5,35 @@ Its parts are loaded one by one, so that a trainer with a filled cache never hol
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    SchedulerMixin,
-    UNet2DConditionModel,
-    UniPCMultistepScheduler,
-)
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, SchedulerMixin
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from data.storage import sha256
-from models.base_config import TextEncoderConfig, check_config, read_config, read_json, single_file_advice
-from models.diffusionsat.unet import SatUNet
+from models.base_config import TextEncoderConfig, read_config, read_json, single_file_advice
 from models.errors import BaseError
+from models.families import check_config, family_of
+from models.families.family import Family, Network
+from models.families.noise import Noise
 from models.frozen import frozen
 from models.hub import from_hub
-from models.text import open_tokenizer
+from models.images import LatentScale
+from models.samplers import DDIM_ABSENT, SAMPLERS
+from models.text import TEXT_ENCODERS, open_tokenizer, text_class
 from models.weight_files import check_fit, find_layout, is_weight, tensors_sha256, unfit, weight_files
 
 TINY = Path(__file__).parent / "tiny"  # the small base that ships with the project; see its README.md
-WEIGHTED_PARTS = ("vae", "text_encoder", "unet")
-
-# Solvers of the reverse process, by the names of their papers, and the settings that override a base's file.
-SAMPLERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
-    "ddim": (DDIMScheduler, {"clip_sample": False}),  # latents are no pixels in [-1, 1]
-    "unipc": (UniPCMultistepScheduler, {}),
-    "dpm++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
-}
-# Stable Diffusion's own values, for files of other solvers, which lack these fields.
-DDIM_ABSENT = {"steps_offset": 1, "set_alpha_to_one": False}
 
 
 def load_base(path_or_id: str | Path, *, download: bool = True, instruct: bool = False) -> "Base":
-    """Open a Stable Diffusion 1.x/2.x base, or a DiffusionSat one; everything but the weights themselves is checked.
+    """Open a base of one of models/families; everything but the weights themselves is checked.
 
     Args:
         path_or_id: a diffusers folder, a hub id, or `tiny` for the base that ships with the project.
@@ -64,9 +52,9 @@ def load_base(path_or_id: str | Path, *, download: bool = True, instruct: bool =
         folder = from_hub(name, download=download, instruct=instruct)
     check_config(folder, instruct=instruct)
     base = Base(name, folder)
-    base.load_tokenizer()
+    base.load_tokenizers()
     base.load_noise_schedule()
-    for part in WEIGHTED_PARTS:
+    for part in base.weighted_parts:
         base.check_weights(part)
     return base
 
@@ -78,34 +66,63 @@ class Base:
     name: str  # as the user wrote it
     folder: Path
 
+    @cached_property
+    def family(self) -> Family:
+        """Which decides whatever differs among bases."""
+        return family_of(self.folder)
+
+    @property
+    def weighted_parts(self) -> tuple[str, ...]:
+        """The folders of networks."""
+        return ("vae", *self.text_encoders, self.family.network)
+
+    @property
+    def text_encoders(self) -> list[str]:
+        """The folders of the text encoders that are there."""
+        return [part for part in self.family.text_encoders if (self.folder / part).is_dir()]
+
     def load_vae(self, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
         """The image autoencoder: (B, 3, H, W) in [-1, 1] <-> (B, C, H/8, W/8)."""
-        return self._load("vae", torch_dtype=dtype)
+        return self._load("vae", torch_dtype=self.family.vae_dtype(self.config("vae"), dtype))
 
-    def load_text_encoder(self, dtype: torch.dtype = torch.float32) -> CLIPTextModel:
-        """The text encoder: (B, 77) token ids -> last hidden state (B, 77, cross_attention_dim)."""
-        return self._load("text_encoder", dtype=dtype)
+    def load_text_encoder(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """The text encoder, or all of them as one module, for `encode`."""
+        encoders = [self._load(part, dtype=dtype) for part in self.text_encoders]
+        return self.family.text_network(encoders, self.config(self.family.network))
 
-    def load_tokenizer(self) -> CLIPTokenizer:
-        """The tokenizer of the text encoder."""
-        text = read_config(self.folder, "text_encoder", TextEncoderConfig)
-        return open_tokenizer(self.folder / "tokenizer", text.vocab_size, text.max_position_embeddings)
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the first text encoder, by which the length of a caption is counted."""
+        return self.load_tokenizers()[0]
 
-    def load_unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
-        """The denoiser; a SatUNet, conditioned on metadata, if its config says so."""
-        return self._load("unet", torch_dtype=dtype)
+    def load_tokenizers(self) -> list[PreTrainedTokenizerBase]:
+        """Those of all text encoders."""
+        return [self._tokenizer(part) for part in self.text_encoders]
 
-    def load_noise_schedule(self) -> DDPMScheduler:
-        """The forward process: alphas and prediction type, for training."""
-        return self._scheduler(DDPMScheduler)
+    def tokenize(self, texts: Sequence[str], chunks: int = 1) -> Tensor:
+        """Token ids (B, ...) int64 of captions, `chunks` 77-token pieces of each, for `encode`."""
+        return self.family.tokenize(self.load_tokenizers(), texts, chunks, self.index)
 
-    def load_sampler(self, name: str = "ddim", zero_terminal_snr: bool = False) -> SchedulerMixin:
+    @torch.no_grad()
+    def encode(self, text_encoder: nn.Module, token_ids: Tensor) -> dict[str, Tensor]:
+        """What the networks are told of B captions: `states` (B, T, D), and of some families more."""
+        return self.family.encode(text_encoder, token_ids)
+
+    def load_unet(self, dtype: torch.dtype = torch.float32) -> Any:  # noqa: ANN401 (of the family's class)
+        """The denoiser: a UNet, or a transformer."""
+        return self._load(self.family.network, torch_dtype=dtype)
+
+    def load_noise_schedule(self) -> Noise:
+        """The forward process, for training."""
+        kind = self.family.noise
+        return kind(self._scheduler(kind.scheduler))
+
+    def load_sampler(self, name: str | None = None, zero_terminal_snr: bool = False) -> SchedulerMixin:
         """The reverse process for generation: one of SAMPLERS on the base's own noise schedule, or on the rescaled one.
 
         `zero_terminal_snr`: the training rescaled it to end in pure noise, and sampling starts at its last step (Lin et
         al., "Common diffusion noise schedules and sample steps are flawed", 2024, section 3.3).
         """
-        kind, settings = SAMPLERS[name]
+        kind, settings = SAMPLERS[name or self.family.samplers[0]]
         if kind is DDIMScheduler:
             saved = read_json(self.folder / "scheduler" / "scheduler_config.json")
             settings = settings | {field: value for field, value in DDIM_ABSENT.items() if field not in saved}
@@ -116,13 +133,24 @@ class Base:
     @cached_property
     def resolution(self) -> int:
         """Side of the images that the UNet was made for, px."""
-        return int(self.config("unet")["sample_size"]) * self.vae_scale_factor
+        return int(self.config(self.family.network)["sample_size"]) * self.vae_scale_factor
 
     @cached_property
     def vae_scale_factor(self) -> int:
         """Pixels per latent cell along one axis."""
         stages: list[int] = self.config("vae")["block_out_channels"]
         return 1 << (len(stages) - 1)
+
+    @cached_property
+    def latents(self) -> LatentScale:
+        """How the VAE's latents are scaled for the denoiser."""
+        return LatentScale.of(self.config("vae"))
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """model_index.json; empty if there is none."""
+        path = self.folder / "model_index.json"
+        return read_json(path) if path.is_file() else {}
 
     def config(self, part: str) -> dict[str, Any]:
         """The config file of one part, as on disk."""
@@ -132,14 +160,35 @@ class Base:
         """What caches and checkpoints are tied to: the hash of a part's tensors, however they are stored."""
         return tensors_sha256(weight_files(self.folder / part))
 
+    @property
+    def network_hash(self) -> str:
+        """Of what denoises: what checkpoints are tied to."""
+        return self.weights_hash(self.family.network)
+
+    @property
+    def text_hash(self) -> str:
+        """The hashes of all text encoders."""
+        return "+".join(map(self.weights_hash, self.text_encoders))
+
     def has_hash(self, part: str, noted: str) -> bool:
         """Whether a part is the one whose hash was noted, by `weights_hash` or by the earlier hash over files."""
         return noted == self.weights_hash(part) or noted == self._files_hash(part)
 
     def check_weights(self, part: str) -> None:
         """Stop unless the weight files of a part hold every tensor of its network, in its shape; none is read."""
-        config = self.config(part)
-        check_fit(self.folder / part, lambda: _from_config(network_class(part, config), config))
+        kind, config = self._class(part), self.config(part)
+        check_fit(self.folder / part, lambda: _from_config(kind, config))
+
+    def _tokenizer(self, encoder: str) -> PreTrainedTokenizerBase:
+        text = read_config(self.folder, encoder, TextEncoderConfig)
+        folder = self.folder / encoder.replace("text_encoder", "tokenizer")
+        kind = TEXT_ENCODERS[text_class(self.folder, encoder)][1]
+        return open_tokenizer(folder, text.vocab_size, text.max_position_embeddings, kind)
+
+    def _class(self, part: str) -> type[Network]:
+        if part in self.text_encoders:
+            return TEXT_ENCODERS[text_class(self.folder, part)][0]
+        return self.family.network_class(part, self.config(part))
 
     def _scheduler(self, kind: type[SchedulerMixin], **settings: Any) -> Any:  # noqa: ANN401 (of that kind)
         path = self.folder / "scheduler" / "scheduler_config.json"
@@ -152,9 +201,8 @@ class Base:
         layout = find_layout([path.name for path in (self.folder / part).iterdir()])
         settings: dict[str, Any] = {"use_safetensors": True, "variant": layout and layout.variant, **precision}
         try:
-            network, loading = network_class(part, self.config(part)).from_pretrained(
-                self.folder, subfolder=part, output_loading_info=True, **settings
-            )
+            kind = self._class(part)
+            network, loading = kind.from_pretrained(self.folder, subfolder=part, output_loading_info=True, **settings)
         except Exception as error:  # as above
             raise unfit(self.folder / part, error) from error
         if missing := sorted(filter(is_weight, loading["missing_keys"])):
@@ -170,12 +218,5 @@ class Base:
         return digest.hexdigest()
 
 
-def network_class(part: str, config: dict[str, Any]) -> Any:  # noqa: ANN401 (a class of a library)
-    """The class of the VAE, text encoder or UNet that a config file describes."""
-    if part == "unet":
-        return SatUNet if config.get("use_metadata") else UNet2DConditionModel
-    return {"vae": AutoencoderKL, "text_encoder": CLIPTextModel}[part]
-
-
-def _from_config(kind: Any, config: dict[str, Any]) -> Any:  # noqa: ANN401 (a class of a library, and its network)
-    return kind(CLIPTextConfig(**config)) if kind is CLIPTextModel else kind.from_config(config)
+def _from_config(kind: Any, config: dict[str, Any]) -> nn.Module:  # noqa: ANN401 (a class of a library)
+    return kind.from_config(config) if issubclass(kind, ConfigMixin) else kind(kind.config_class(**config))  # type: ignore[no-any-return]

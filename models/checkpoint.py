@@ -46,6 +46,7 @@ class SavedBase(TypedDict):
 
     name: Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]+$")]
     unet_sha256: str
+    family: NotRequired[str]  # earlier versions knew two, which the hash tells apart
 
 
 class SavedData(TypedDict, total=False):

@@ -1,5 +1,6 @@
 """The zero-convolution ControlNet that reads the pre-event image: a new one, and one from a folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,20 @@ def controlnet_from_unet(
         return kind.from_unet(unet, conditioning_embedding_out_channels=tuple(widths), **settings).float()
 
 
-def load_controlnet(folder: Path, dtype: torch.dtype = torch.float32) -> ControlNetModel:
-    """Load a plain diffusers ControlNet folder, with or without metadata, frozen.
+def load_controlnet(
+    folder: Path, dtype: torch.dtype = torch.float32, class_of: Callable[[Path], Any] = controlnet_class
+) -> Any:  # noqa: ANN401 (of that class)
+    """Load a plain diffusers ControlNet folder, frozen.
+
+    Args:
+        folder: of the ControlNet.
+        dtype: of its weights.
+        class_of: finds its class, see `Family.controlnet_class`.
 
     Raises:
         BaseError: its config.json is invalid, or its weights are truncated or do not match it.
     """
-    kind, config = controlnet_class(folder), read_json(folder / "config.json")
+    kind, config = class_of(folder), read_json(folder / "config.json")
     check_fit(folder, lambda: kind.from_config(config))  # diffusers would initialise what is missing at random
     try:
         return frozen(kind.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True))

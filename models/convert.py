@@ -18,13 +18,13 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTextModel
 
-from models.base import network_class
 from models.base_config import read_json, single_file_advice
 from models.diffusionsat.controlnet import modern_names
 from models.diffusionsat.kind import controlnet_class
 from models.diffusionsat.multi_controlnet import sibling_folders
 from models.diffusionsat.pipeline import SatPipeline
 from models.errors import BaseError
+from models.families.diffusionsat import DiffusionSat
 from models.text import open_tokenizer
 from models.weight_files import is_weight, read_weights
 
@@ -100,7 +100,10 @@ def _load(name: str, folder: Path, work: Path) -> Any:  # noqa: ANN401 (a networ
     work.mkdir(parents=True)
     config = read_json(folder / "config.json")
     weights = read_weights(folder)
-    kind: Any = controlnet_class(folder) if name.startswith("controlnet") else network_class(name, config)
+    controls = name.startswith("controlnet")
+    kind: Any = CLIPTextModel
+    if name != "text_encoder":
+        kind = controlnet_class(folder) if controls else DiffusionSat().network_class(name, config)
     if kind is CLIPTextModel:
         weights = {key: value for key, value in weights.items() if is_weight(key)}
         save_file(weights, work / "model.safetensors", metadata={"format": "pt"})

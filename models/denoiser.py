@@ -1,30 +1,41 @@
-"""The frozen UNet with what is trained alongside or within it, as one module that predicts what the base predicts."""
+"""The frozen base with what is trained alongside or within it, as one module that predicts what the base predicts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from models.diffusionsat.embedding import takes_metadata
+from models.families.family import Family, Network
 
 PRE_CONV = "unet.conv_in.pre.weight"  # name of the weights that `concatenate_pre` adds
 
 
 class Denoiser(nn.Module):
-    """A frozen UNet, with a trained ControlNet, LoRA, or added input channels."""
+    """A base's frozen denoising network, with a trained ControlNet, LoRA, or added input channels."""
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
-        controlnet: ControlNetModel | None = None,
+        family: Family,
+        unet: Network,
+        controlnet: Network = None,
         *,
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`compute_dtype`: what trained float32 weights are autocast to."""
+        """Put the networks together.
+
+        Args:
+            family: of the base; knows how to call its networks.
+            unet: the denoising network, of some families a transformer.
+            controlnet: beside it.
+            compute_dtype: what trained float32 weights are autocast to.
+        """
         super().__init__()
-        self.unet, self.controlnet, self.compute_dtype = unet, controlnet, compute_dtype
+        self.family, self.compute_dtype = family, compute_dtype
+        self.unet: Any = unet
+        self.controlnet: Any = controlnet
         self._alone = False
 
     def forward(
@@ -33,49 +44,40 @@ class Denoiser(nn.Module):
         timesteps: Tensor,
         states: Tensor,
         condition: Tensor | None,
-        metadata: Tensor | None = None,
-        cond_metadata: Tensor | None = None,
         *,
         scale: float = 1.0,
+        **told: Tensor | None,
     ) -> Tensor:
-        """Predict noise, velocity or clean latents, as the base does.
+        """Predict what the base does: noise, velocity, clean latents.
 
         Args:
             noisy: (B, C, h, w) float32.
-            timesteps: (B,) int64, or one for all.
+            timesteps: (B,), or one for all, as the network is told them.
             states: (B, T, D) float32, of the text encoder.
             condition: the ControlNet's input, (B, K, H, W) in [0, 1], for a sequence K = 3 T, or (B, C, h, w)
-                latents; or the latents that are concatenated. None for a LoRA or a UNet alone.
-            metadata: (B, 7) float32 of the image to generate, for networks that take metadata; see
-                models/diffusionsat/metadata.py.
-            cond_metadata: (B, 7) float32 of the conditioning image, for a ControlNet that takes metadata; (B, 7, T)
-                for a sequence.
+                latents; or the latents that are concatenated. None for a LoRA or a network alone.
             scale: factor on the trained contribution; at 0 the prediction is the base's own.
+            told: what else the networks are told, None = unknown; families and networks take what they know:
+                metadata (B, 7) float32 of the image to generate, see models/diffusionsat/metadata.py; cond_metadata
+                (B, 7) of the conditioning image, of a sequence (B, 7, T); what `Family.encode` and `placed` return.
 
         Returns:
             (B, C, h, w) float32.
         """
-        dtype, added = self.compute_dtype, {}
+        dtype, added = self.compute_dtype, dict[str, Any]()
+        given = {name: value for name, value in told.items() if value is not None}
         if self.controlnet is not None and not self._alone and scale:
-            extra = {"metadata": metadata, "cond_metadata": cond_metadata} if takes_metadata(self.controlnet) else {}
             with self._autocast(noisy):
-                down, mid = self.controlnet(
-                    noisy, timesteps, states, condition, conditioning_scale=scale, return_dict=False, **extra
-                )
-            added = {
-                "down_block_additional_residuals": [residual.to(dtype) for residual in down],
-                "mid_block_additional_residual": mid.to(dtype),
-            }
-        if isinstance(self.unet.conv_in, ConcatenatedConv):
+                control = self.family.control(self.controlnet, noisy, timesteps, states, condition, scale, given)
+            added = {name: _cast(residuals, dtype) for name, residuals in control.items()}
+        if isinstance(getattr(self.unet, "conv_in", None), ConcatenatedConv):
             pre = torch.zeros_like(noisy) if condition is None or self._alone else condition * scale
             noisy = torch.cat([noisy, pre], 1)
-        if takes_metadata(self.unet):
-            added["metadata"] = metadata
         if scale != 1 and has_lora(self.unet):
-            added["cross_attention_kwargs"] = {"scale": scale}
-        # A UNet without LoRA is in the compute type already; autocast would only raise its norms to float32.
+            added["lora_scale"] = scale
+        # A network without LoRA is in the compute type already; autocast would only raise its norms to float32.
         with self._autocast(noisy, enabled=has_lora(self.unet)):
-            (predicted,) = self.unet(noisy.to(dtype), timesteps, states.to(dtype), return_dict=False, **added)
+            predicted = self.family.predict(self.unet, noisy.to(dtype), timesteps, states.to(dtype), given, added)
         prediction: Tensor = predicted.float()
         return prediction
 
@@ -142,6 +144,10 @@ def widen_conv_in(unet: UNet2DConditionModel, pre: Tensor) -> None:
     unet.register_to_config(in_channels=wide.in_channels)
 
 
-def has_lora(unet: UNet2DConditionModel) -> bool:
-    """Whether adapters were added to the UNet."""
-    return bool(getattr(unet, "peft_config", None))
+def has_lora(network: nn.Module) -> bool:
+    """Whether adapters were added to a network."""
+    return bool(getattr(network, "peft_config", None))
+
+
+def _cast(residuals: Tensor | list[Tensor], dtype: torch.dtype) -> Tensor | list[Tensor]:
+    return residuals.to(dtype) if isinstance(residuals, Tensor) else [residual.to(dtype) for residual in residuals]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from huggingface_hub import list_repo_files, snapshot_download
 
-from models.base_config import PARTS, check_config
 from models.errors import BaseError
+from models.families import check_config, family_of
 from models.weight_files import find_layout
 
 
@@ -24,10 +24,14 @@ def from_hub(name: str, *, download: bool, instruct: bool) -> Path:
     if download:
         try:
             files = list_repo_files(name)
-            configs = [file for file in files if file.count("/") == 1 and file.endswith((".json", ".txt"))]
-            check_config(Path(snapshot_download(name, allow_patterns=configs)), instruct=instruct)
+            configs = [file for file in files if file.count("/") == 1 and file.endswith((".json", ".txt", ".model"))]
+            configs += [file for file in files if file == "model_index.json"]
+            folder = Path(snapshot_download(name, allow_patterns=configs))
+            check_config(folder, instruct=instruct)
+            family = family_of(folder)
+            parts = ("vae", *family.text_encoders, family.network)
             snapshot_download(
-                name, allow_patterns=configs + [file for part in PARTS for file in _weights_of(part, files)]
+                name, allow_patterns=configs + [file for part in parts for file in _weights_of(part, files)]
             )
         except BaseError:
             raise

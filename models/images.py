@@ -1,11 +1,34 @@
 """From images to latents and back."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LatentScale:
+    """How a VAE's latents are moved and scaled to about unit variance, as the denoiser sees them."""
+
+    factor: float
+    shift: float = 0.0
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "LatentScale":
+        """Of a VAE's config."""
+        return cls(float(config.get("scaling_factor", 0.18215)), float(config.get("shift_factor") or 0.0))
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """From the VAE to the denoiser."""
+        return (latents - self.shift) * self.factor
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """From the denoiser to the VAE."""
+        return latents / self.factor + self.shift
 
 
 def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
@@ -15,8 +38,9 @@ def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """Latents, scaled as the UNet sees them, -> (B, 3, H, W) float32, about -1 to 1."""
-    decoded: Tensor = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0].float()
+    """Latents, scaled as the denoiser sees them, -> (B, 3, H, W) float32, about -1 to 1."""
+    unscaled = LatentScale.of(vae.config).unscaled(latents)
+    decoded: Tensor = vae.decode(unscaled.to(vae.dtype), return_dict=False)[0].float()
     return decoded
 
 

@@ -2,19 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import convert_state_dict_to_kohya
 from peft import LoraConfig
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, create_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-from typing_extensions import TypedDict
+from torch import Tensor, nn
 
 from data.documents import parse_document
+from models.families.family import Family
 from models.frozen import frozen
 
 FILE = "pytorch_lora_weights.safetensors"  # what `load_lora_weights` looks for
@@ -22,11 +21,9 @@ KOHYA = "kohya.safetensors"  # the same update for tools that are not built on d
 ADAPTER = "default"
 METADATA = "lora_adapter_metadata"  # in the file's header, as diffusers writes it
 Alpha = Annotated[float, Field(gt=0, le=1e6)]
-Settings = TypedDict("Settings", {"unet.r": int, "unet.lora_alpha": Alpha})
-SETTINGS = TypeAdapter(Settings)
 
 
-def add_lora(unet: UNet2DConditionModel, *, rank: int, alpha: int, targets: Sequence[str], seed: int) -> None:
+def add_lora(unet: Any, *, rank: int, alpha: int, targets: Sequence[str], seed: int) -> None:  # noqa: ANN401
     """Add trainable low-rank updates; the second factor starts at zero (Hu et al. 2022, section 4.1).
 
     Args:
@@ -48,15 +45,19 @@ def add_lora(unet: UNet2DConditionModel, *, rank: int, alpha: int, targets: Sequ
             weight.data = weight.data.float()  # trained weights are float32 whatever the base is in
 
 
-def save_lora(folder: Path, unet: UNet2DConditionModel, weights: Mapping[str, Tensor]) -> None:
-    """Write a folder for `pipeline.load_lora_weights`; `weights` by their names in the UNet.
+def save_lora(folder: Path, family: Family, unet: Any, weights: Mapping[str, Tensor]) -> None:  # noqa: ANN401
+    """Write a folder for `pipeline.load_lora_weights`; `weights` by their names in the denoising network.
 
     diffusers reads alpha in its file's header and takes no file with other tensors than the factors. ComfyUI, web UIs
     and kohya's scripts look for a tensor `LAYER.alpha`, and assume alpha = rank without it: KOHYA is for them.
     """
     metadata = unet.peft_config[ADAPTER].to_dict()
     layers = {name.replace(f".{ADAPTER}.weight", ".weight"): weight for name, weight in weights.items()}
-    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=metadata)
+    part = family.network
+    arguments = {f"{part}_lora_layers": layers, f"{part}_lora_adapter_metadata": metadata}
+    family.pipeline.save_lora_weights(folder, **arguments)
+    if not family.kohya:
+        return
     rank, alpha = metadata["r"], metadata["lora_alpha"]
     kohya = convert_state_dict_to_kohya({f"unet.{name}": weight for name, weight in layers.items()})
     kohya |= {name: torch.tensor(float(alpha)) for name in kohya if name.endswith(".alpha")}
@@ -64,13 +65,13 @@ def save_lora(folder: Path, unet: UNet2DConditionModel, weights: Mapping[str, Te
 
 
 def load_lora(folder: Path) -> dict[str, Tensor]:
-    """What `save_lora` wrote, by the names in the UNet."""
+    """What `save_lora` wrote, by the names in the denoising network."""
     saved = load_file(folder / FILE)
-    return {name.removeprefix("unet.").replace(".weight", f".{ADAPTER}.weight"): x for name, x in saved.items()}
+    return {name.partition(".")[2].replace(".weight", f".{ADAPTER}.weight"): x for name, x in saved.items()}
 
 
-def check_lora(folder: Path, unet: UNet2DConditionModel) -> None:
-    """Stop unless every factor belongs to a layer of the UNet: diffusers skips others with only a warning.
+def check_lora(folder: Path, network: nn.Module, part: str) -> None:
+    """Stop unless every factor belongs to a layer of the network: diffusers skips others with only a warning.
 
     Raises:
         ValueError: naming the factor, or what is wrong with rank and alpha.
@@ -78,28 +79,37 @@ def check_lora(folder: Path, unet: UNet2DConditionModel) -> None:
     with safe_open(folder / FILE, framework="pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
         header = (file.metadata() or {}).get(METADATA)
-    layers = dict(unet.named_modules())
+    layers = dict(network.named_modules())
     ranks = set()
     for name, shape in shapes.items():
-        layer, _, factor = name.removeprefix("unet.").removesuffix(".weight").rpartition(".")
+        layer, _, factor = name.removeprefix(f"{part}.").removesuffix(".weight").rpartition(".")
         down = factor == "lora_A"
         other = name.replace("lora_A", "lora_B") if down else name.replace("lora_B", "lora_A")
         weight = getattr(layers.get(layer), "weight", None)
         if weight is None or other not in shapes or len(shape) != weight.ndim or shape[down] != weight.shape[down]:
-            raise ValueError(f"{FILE}: {name} of shape {shape} fits no layer of the base's UNet")
+            raise ValueError(f"{FILE}: {name} of shape {shape} fits no layer of the base's {part}")
         ranks.add(shape[not down])
     if len(ranks) != 1:
         raise ValueError(f"{FILE}: factors of ranks {sorted(ranks)}, expected one")
-    if header is not None and (rank := parse_document(header, FILE, SETTINGS, "", ValueError)["unet.r"]) not in ranks:
+    if header is not None and (rank := parse_document(header, FILE, _settings(part), "", ValueError).rank) not in ranks:
         raise ValueError(f"{FILE}: its header says rank {rank}, but its factors are of rank {ranks.pop()}")
 
 
-def load_adapter(folder: Path, unet: UNet2DConditionModel) -> None:
-    """Put a saved LoRA into the UNet, frozen.
+def load_adapter(folder: Path, network: Any, part: str) -> None:  # noqa: ANN401 (with adapters)
+    """Put a saved LoRA into the denoising network, frozen.
 
     Raises:
         ValueError: as `check_lora`.
     """
-    check_lora(folder, unet)
-    unet.load_lora_adapter(folder, prefix="unet", weight_name=FILE, use_safetensors=True, local_files_only=True)
-    frozen(unet)  # peft puts the file's memory maps into the network
+    check_lora(folder, network, part)
+    network.load_lora_adapter(folder, prefix=part, weight_name=FILE, use_safetensors=True, local_files_only=True)
+    frozen(network)  # peft puts the file's memory maps into the network
+
+
+def _settings(part: str) -> TypeAdapter[Any]:
+    """What the header says of the factors of one network."""
+    fields: dict[str, Any] = {
+        "rank": (int, Field(alias=f"{part}.r")),
+        "alpha": (Alpha, Field(alias=f"{part}.lora_alpha")),
+    }
+    return TypeAdapter(create_model("Settings", **fields))

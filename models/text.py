@@ -7,26 +7,76 @@ them. Captions of fewer pieces are padded with empty ones.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import (
+    RobertaSeriesModelWithTransformation,
+)
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import (
+    BertModel,
+    BertTokenizer,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    T5EncoderModel,
+    T5TokenizerFast,
+    XLMRobertaTokenizer,
+)
 
-from models.errors import BaseError
+from models.base_config import read_json
+from models.errors import BaseError, UnfitBase
+
+FEWEST_TOKENS = 4  # transformers makes a tokenizer of three where its files are missing
 
 
-def open_tokenizer(folder: Path, vocabulary: int, positions: int) -> CLIPTokenizer:
+# Classes of text encoders that a base may name -> what they are, and the class of their tokenizers.
+TEXT_ENCODERS: dict[str, tuple[type[PreTrainedModel], type[PreTrainedTokenizerBase]]] = {
+    "CLIPTextModel": (CLIPTextModel, CLIPTokenizer),
+    "CLIPTextModelWithProjection": (CLIPTextModelWithProjection, CLIPTokenizer),
+    "BertModel": (BertModel, BertTokenizer),  # of Taiyi's Chinese Stable Diffusion
+    "RobertaSeriesModelWithTransformation": (RobertaSeriesModelWithTransformation, XLMRobertaTokenizer),  # AltDiffusion
+    "T5EncoderModel": (T5EncoderModel, T5TokenizerFast),
+}
+
+
+def text_class(folder: Path, part: str) -> str:
+    """The class that model_index.json names for a text encoder, or else its own config.
+
+    Raises:
+        UnfitBase: neither is known here, or they contradict each other.
+    """
+    index, path = folder / "model_index.json", folder / part / "config.json"
+    named = list(read_json(index).get(part) or [])[1:] if index.is_file() else []
+    own = list(read_json(path).get("architectures") or [])
+    found = [str(name) for name in [*named, *own] if name is not None] or ["CLIPTextModel"]
+    # CLIP's text half is also saved within the whole CLIPModel, or with a projection that nobody uses.
+    if len({"CLIP" if name.startswith("CLIP") else name for name in found}) > 1 or found[0] not in TEXT_ENCODERS:
+        raise UnfitBase(
+            f"{path}: a base whose text encoder is {' and '.join(dict.fromkeys(found))}; known are "
+            f"{', '.join(TEXT_ENCODERS)}."
+        )
+    return found[0]
+
+
+def open_tokenizer(
+    folder: Path, vocabulary: int, positions: int, kind: type[PreTrainedTokenizerBase] = CLIPTokenizer
+) -> Any:  # noqa: ANN401 (of that class)
     """The tokenizer of a text encoder that knows `vocabulary` tokens and reads `positions` of them.
 
     Raises:
-        BaseError: it knows fewer or more. Without its files transformers silently makes one of three tokens, for which
-            all captions are the same.
+        BaseError: it knows fewer or more (T5's knows fewer). Without its files transformers silently makes one of three
+            tokens, for which all captions are the same.
     """
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises many kinds for a damaged file
         raise BaseError(f"{folder}: no tokenizer that can be read ({error}). Copy the whole folder again.") from error
-    if len(tokenizer) != vocabulary:
+    spare = vocabulary - len(tokenizer)
+    if spare < 0 or (spare and kind is not T5TokenizerFast) or len(tokenizer) < FEWEST_TOKENS:
         raise BaseError(
             f"{folder}: the tokenizer knows {len(tokenizer)} tokens, but the text encoder's vocab_size is "
             f"{vocabulary}. Its files are missing (tokenizer.json, or vocab.json and merges.txt), or of another base. "
@@ -37,7 +87,7 @@ def open_tokenizer(folder: Path, vocabulary: int, positions: int) -> CLIPTokeniz
     return tokenizer
 
 
-def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int = 1) -> Tensor:
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chunks: int = 1) -> Tensor:
     """Token ids of captions.
 
     Args:
@@ -53,38 +103,44 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int = 1) ->
     return torch.tensor(padded).view(len(texts), chunks, -1)
 
 
-def encode_text(text_encoder: CLIPTextModel, token_ids: Tensor) -> Tensor:
-    """(B, chunks, 77) token ids -> (B, chunks * 77, D) last hidden states."""
-    states: Tensor = text_encoder(token_ids.flatten(0, 1)).last_hidden_state
+def encode_text(text_encoder: Any, token_ids: Tensor) -> Tensor:  # noqa: ANN401 (of TEXT_ENCODERS)
+    """(B, chunks, 77) token ids -> (B, chunks * 77, D) last hidden states, of AltDiffusion projected."""
+    ids, config = token_ids.flatten(0, 1), text_encoder.config
+    masked = getattr(config, "use_attention_mask", False)  # as diffusers' pipelines ask
+    states: Tensor = text_encoder(ids, attention_mask=(ids != config.pad_token_id).long() if masked else None)[0]
     return states.view(len(token_ids), -1, states.shape[-1])
 
 
 @torch.no_grad()
-def text_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str], chunks: int) -> Tensor:
+def text_states(
+    tokenizer: PreTrainedTokenizerBase, text_encoder: PreTrainedModel, texts: Sequence[str], chunks: int
+) -> Tensor:
     """`prompt_embeds` for a diffusers pipeline, (B, chunks * 77, D), where the text encoder is."""
     return encode_text(text_encoder, tokenize(tokenizer, texts, chunks).to(text_encoder.device))
 
 
-def longest(tokenizer: CLIPTokenizer, texts: Sequence[str], chunks: int) -> tuple[int, int]:
+def longest(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chunks: int) -> tuple[int, int]:
     """How many captions are truncated at `chunks` pieces, and how many pieces would hold them all."""
     needed = [len(_cut(tokenizer, text, chunks)) for text in texts]
     most = max(len(_cut(tokenizer, text, 2)) for text in texts) if max(needed) > chunks else chunks
     return sum(number > chunks for number in needed), most
 
 
-def token_places(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[tuple[int, int]]:
+def token_places(tokenizer: PreTrainedTokenizerBase, text: str, chunks: int) -> list[tuple[int, int]]:
     """(place in `text_states`, id) of every token that is read of a caption; start, end and padding are none of it."""
     pieces = enumerate(_cut(tokenizer, text, chunks)[:chunks])
     length = tokenizer.model_max_length
     return [(chunk * length + i, token) for chunk, piece in pieces for i, token in enumerate(piece, start=1)]
 
 
-def _pieces(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]:
+def _pieces(tokenizer: PreTrainedTokenizerBase, text: str, chunks: int) -> list[list[int]]:
     filled = (_cut(tokenizer, text, chunks) + [[]] * chunks)[:chunks]
-    return [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in filled]
+    start = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    return [[start, *piece, end] for piece in filled]
 
 
-def _cut(tokenizer: CLIPTokenizer, text: str, chunks: int) -> list[list[int]]:
+def _cut(tokenizer: PreTrainedTokenizerBase, text: str, chunks: int) -> list[list[int]]:
     """All pieces of a caption, however many."""
     room = tokenizer.model_max_length - 2  # besides start and end
     # With one piece the base's own cut applies, and a line break is white space to it.

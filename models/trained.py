@@ -23,19 +23,20 @@ def save_trained(folder: Path, denoiser: Denoiser, weights: Mapping[str, Tensor]
     if denoiser.controlnet is not None:
         # Not by save_pretrained, which saves only the weights that are in the network.
         denoiser.controlnet.save_config(folder / CONTROLNET)
-        # A 3D ControlNet also has parameters that nothing uses; a folder without them would not load.
-        named = denoiser.controlnet.named_parameters()
-        controlnet |= {name: weight for name, weight in named if not weight.requires_grad}
+        # Also parameters that nothing uses and tables of positions: a folder without them would not load.
+        whole, named = denoiser.controlnet.state_dict().keys(), denoiser.controlnet.named_parameters()
+        rest = [*named, *denoiser.controlnet.named_buffers()]
+        controlnet |= {name: x for name, x in rest if name in whole and not x.requires_grad}
         save_file(controlnet, folder / CONTROLNET / FILE, metadata={"format": "pt"})
     if lora := {name: weight for name, weight in unet.items() if "lora_" in name}:
-        save_lora(folder / LORA, denoiser.unet, lora)
+        save_lora(folder / LORA, denoiser.family, denoiser.unet, lora)
     if PRE_CONV in weights:
         (folder / CONV_IN).mkdir(parents=True)
         save_file({"weight": weights[PRE_CONV]}, folder / CONV_IN / FILE)
 
 
 def load_trained(folder: Path) -> dict[str, Tensor]:
-    """What `save_trained` wrote, on the CPU; of a 3D ControlNet with attention also what was not trained."""
+    """What `save_trained` wrote, on the CPU; of some ControlNets also what was not trained."""
     weights: dict[str, Tensor] = {}
     if (folder / CONTROLNET).is_dir():
         weights |= {f"controlnet.{name}": x for name, x in load_file(folder / CONTROLNET / FILE).items()}

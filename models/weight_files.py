@@ -135,10 +135,10 @@ def unfit(folder: Path, reason: object) -> BaseError:
 
 def _misfit(network: nn.Module, files: Sequence[Path]) -> str | None:
     """The first tensor of a network that .safetensors files lack or hold in another shape; None if there is none."""
-    found = shapes_in(files)
+    found, tied = shapes_in(files), getattr(network, "_tied_weights_keys", None) or {}  # to another tensor, saved once
     for name, tensor in network.state_dict().items():
         shape = found.get(canonical(name))
-        if is_weight(name) and shape != tuple(tensor.shape):
+        if is_weight(name) and not (name in tied and shape is None) and shape != tuple(tensor.shape):
             return f"{name} should be of shape {tuple(tensor.shape)}, and is {shape or 'missing'}"
     return None
 

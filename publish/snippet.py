@@ -6,8 +6,9 @@ from diffusers import ControlNetModel
 
 from generate.checkpoint import PARTS, Checkpoint
 from generate.sampling import Sampling
-from models.base import SAMPLERS, Base
+from models.base import Base
 from models.diffusionsat.kind import controlnet_class
+from models.samplers import SAMPLERS
 from models.trained import CONTROLNET
 
 PRE, POST = "pre.png", "post.png"
@@ -26,12 +27,12 @@ class Use:
 
 
 def is_stock(checkpoint: Checkpoint, base: Base) -> bool:
-    """Whether diffusers alone gives the image: no latents or masks as condition, no metadata, one 77-token chunk."""
-    with_metadata = "use_metadata" in base.config("unet")
+    """Whether lines of diffusers give the image: no latents, masks or metadata, one chunk, a family with a snippet."""
+    stock = base.family.snippet
     if CONTROLNET in PARTS[checkpoint.trained]:
-        with_metadata |= controlnet_class(checkpoint.weights / CONTROLNET) is not ControlNetModel
+        stock &= controlnet_class(checkpoint.weights / CONTROLNET) is ControlNetModel
     usual = checkpoint.trained in ("controlnet", "lora", "controlnet+lora") and checkpoint.condition == "pixels"
-    return usual and not with_metadata and checkpoint.sequence == 1 and checkpoint.text_chunks == 1
+    return stock and usual and checkpoint.sequence == 1 and checkpoint.text_chunks == 1
 
 
 def code(use: Use) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from diffusers import DDPMScheduler
 
 from data.storage import locked
 from models.checkpoint import mark_best, step_folder
+from models.families.noise import Noise
 from train.config import Config
 from train.inputs.encode import Batch
 from train.processes.first_process import from_main
@@ -32,7 +32,7 @@ class Run:
     config: Config
     stages: list[Stage]
     state: TrainState
-    schedule: DDPMScheduler
+    schedule: Noise
     encode: Callable[[Batch], Batch]  # replaces the cache if there is none
     validations: list[ValidationSet]  # one per stage, or none
     log: MetricsLog

@@ -45,13 +45,15 @@ class ModelConfig:
     """What is trained, and on what."""
 
     base: str = "tiny"
-    """Frozen Stable Diffusion 1.x/2.x: a diffusers folder, a hub id, or `tiny`."""
+    """Frozen base of a family in docs/families.md: a diffusers folder, a hub id, or `tiny`."""
     trained: Literal["controlnet", "lora", "controlnet+lora", "lora+concat"] = "controlnet"
     """ControlNet beside the UNet; LoRA in it (alone it sees no pre image); both; LoRA with pre latents as input."""
     condition: Literal["pixels", "latents", "pixels+mask"] = "pixels"
     """Input of a ControlNet: pre image; its VAE latents; pre image and target damage mask, one channel per class."""
     controlnet: Literal["2d", "3d", "3d+attention"] = "2d"
     """3d: DiffusionSat's for a sequence of images (data.sequence, 1 or more), with or without temporal attention."""
+    controlnet_blocks: int | None = None
+    """Blocks of a transformer that are copied into its ControlNet, the fewer the less memory; null = half of them."""
     metadata: Literal["base", "control", "none"] = "base"
     """Networks conditioned on metadata. base: on a DiffusionSat base the UNet (those of the target image) and the
     ControlNet (also those of its input), on any other base none; control: the ControlNet on any base."""

@@ -27,7 +27,7 @@ from train.inputs.encode import Batch, encoder_of, unchanged
 from train.inputs.examples import Examples, prepare_examples
 from train.inputs.recipe import patch_px_of
 from train.lost_peer import noticing_losses
-from train.networks import build_denoiser, noise_schedule, optimizer_of
+from train.networks import build_denoiser, check_base, noise_schedule, optimizer_of
 from train.objective import denoising_loss
 from train.processes.first_process import from_main
 from train.processes.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
@@ -73,12 +73,14 @@ def _train(config: Config, interrupt: Interrupt) -> int:
     # Check everything that can be wrong before loading any weights.
     start = from_main(accelerator, lambda: find_start(config))
     base, stages = load_base(config.model.base), stages_of(config)
+    check_base(config, base)
     schedule = noise_schedule(base, config.objective.zero_terminal_snr)
     datasets = [open_dataset(stage.dataset, config.data.split, config.data.leave_out) for stage in stages]
     held_out = open_held_out(config, stages)
     prints = [fingerprint(stage.dataset) for stage in stages]
-    identity = {"base_hash": base.weights_hash("unet"), "dataset_fingerprint": "+".join(prints)}
-    same: dict[str, Any] = {"is_base": partial(base.has_hash, "unet"), "dataset_fingerprint": "+".join(prints)}
+    identity = {"family": base.family.key, "base_hash": base.network_hash, "dataset_fingerprint": "+".join(prints)}
+    is_base = partial(base.has_hash, base.family.network)
+    same: dict[str, Any] = {"is_base": is_base, "dataset_fingerprint": "+".join(prints)}
     step = from_main(accelerator, lambda: check_same_experiment(start, config, **same)) if start else 0
     check_batches(config.train, accelerator.num_processes)
     missed = from_main(accelerator, lambda: validation_is_missing(config, step))

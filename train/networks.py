@@ -4,25 +4,53 @@ import importlib
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, DDPMScheduler, ModelMixin, UNet2DConditionModel
+from diffusers import ModelMixin
 from torch import nn
 
 from data.examples.condition import CONDITIONS
+from models import BaseError
 from models.base import Base
-from models.controlnet import controlnet_from_unet
 from models.cpu.layers import use_cpu_layers
 from models.denoiser import Denoiser, concatenate_pre
-from models.diffusionsat.controlnet import SatControlNet
-from models.diffusionsat.controlnet_3d import SatControlNet3D
+from models.families.family import NewControlNet
+from models.families.noise import Diffusion, Noise
 from models.lora import add_lora
-from train.config import ModelConfig, TrainConfig
+from train.config import Config, ModelConfig, TrainConfig
 from train.errors import ConfigError
 from train.inputs.metadata import uses_metadata
 
+OF_A_CONTROLNET = ("condition", "controlnet", "controlnet_blocks")  # settings of model
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def noise_schedule(base: Base, zero_terminal_snr: bool) -> DDPMScheduler:
+def check_base(config: Config, base: Base) -> None:
+    """Check what the base's family can do; nothing of the base but config files has been read.
+
+    Raises:
+        ConfigError: naming every setting that its family cannot take.
+    """
+    unit = base.vae_scale_factor * int(base.config(base.family.network).get("patch_size") or 1)
+    sides = {"data.resolution": config.data.resolution}
+    sides |= {f"train.curriculum[{n}].resolution": stage.resolution for n, stage in enumerate(config.train.curriculum)}
+    problems = [
+        f"{name} is {side}; {base.name} needs a multiple of {unit}."
+        for name, side in sides.items()
+        if side and side % unit
+    ]
+    for setting, (values, why) in base.family.only.items():
+        group, name = setting.split(".")
+        value = getattr(getattr(config, group), name)
+        absent = name in OF_A_CONTROLNET and "controlnet" not in config.model.trained
+        if value not in values and not absent:
+            fitting = " or ".join("null" if one is None else str(one).lower() for one in values)
+            problems.append(
+                f"{setting} is {value}, but with {base.name} ({base.family.name}) it must be {fitting}: {why}."
+            )
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def noise_schedule(base: Base, zero_terminal_snr: bool) -> Noise:
     """The base's forward process, rescaled to zero terminal SNR on request (Lin et al. 2024, algorithm 1).
 
     Raises:
@@ -31,12 +59,12 @@ def noise_schedule(base: Base, zero_terminal_snr: bool) -> DDPMScheduler:
     schedule = base.load_noise_schedule()
     if not zero_terminal_snr:
         return schedule
-    if schedule.config.prediction_type == "epsilon":
+    if not isinstance(schedule, Diffusion) or schedule.predicts == "epsilon":
         raise ConfigError(
             f"objective.zero_terminal_snr is true, but {base.name} predicts the noise (epsilon), which says nothing "
             "about the image at zero SNR. Set it to false, or use a base with v-prediction."
         )
-    return DDPMScheduler.from_config(schedule.config, rescale_betas_zero_snr=True)
+    return schedule.rescaled()
 
 
 def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, device: torch.device) -> Denoiser:
@@ -53,7 +81,7 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     if "concat" in model.trained:
         concatenate_pre(unet)
     compute_dtype = DTYPES[precision] if model.compile else compute_type(precision, device)
-    denoiser = Denoiser(unet, controlnet, compute_dtype=compute_dtype).to(device)
+    denoiser = Denoiser(base.family, unet, controlnet, compute_dtype=compute_dtype).to(device)
     for network in (unet, controlnet):
         if network is not None:
             _speed_up(network, model)
@@ -67,29 +95,23 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     return denoiser
 
 
-def _controlnet(base: Base, unet: UNet2DConditionModel, model: ModelConfig, seed: int) -> ControlNetModel:
+def _controlnet(base: Base, unet: Any, model: ModelConfig, seed: int) -> Any:  # noqa: ANN401 (of the family's classes)
     """A new ControlNet, in float32."""
-    condition, conditioned = CONDITIONS[model.condition], uses_metadata(model, base)
-    attention = model.controlnet == "3d+attention"
-    kind: type[ControlNetModel] = SatControlNet if conditioned else ControlNetModel
-    settings: dict[str, Any] = {"null_metadata": model.null_metadata} if conditioned else {}
-    if model.controlnet != "2d":
-        kind = SatControlNet3D
-        settings |= {"use_metadata": conditioned, "use_temporal_transformer": attention}
-    if attention and (width := unet.config.block_out_channels[0]) % 32:
-        raise ConfigError(
-            f"model.controlnet is 3d+attention, whose attention needs 32 groups of channels; {base.name} starts "
-            f"with {width}. Choose 3d, or a base with a multiple of 32."
-        )
-    return controlnet_from_unet(
-        unet,
-        vae_scale_factor=base.vae_scale_factor,
+    condition = CONDITIONS[model.condition]
+    asked = NewControlNet(
         seed=seed,
-        kind=kind,
+        vae_scale_factor=base.vae_scale_factor,
+        kind=model.controlnet,
         latents=condition.latents,
         conditioning_channels=condition.channels,
-        **settings,
-    ).train()
+        metadata=uses_metadata(model, base),
+        null_metadata=model.null_metadata,
+        blocks=model.controlnet_blocks,
+    )
+    try:
+        return base.family.new_controlnet(unet, asked).train()
+    except BaseError as error:
+        raise ConfigError(f"{error} (model.base is {base.name})") from error
 
 
 def compute_type(precision: str, device: torch.device) -> torch.dtype:

@@ -121,7 +121,7 @@ def untaught(folder: Path, seed: int) -> Base:
 def teach(start: Base, examples: Examples, steps: int, batch: int) -> SatUNet:
     """Train the whole UNet on a loss like the trainer's; returns the EMA."""
     unet = start.load_unet().requires_grad_(True)
-    denoiser, schedule = Denoiser(unet), start.load_noise_schedule()
+    denoiser, schedule = Denoiser(start.family, unet), start.load_noise_schedule()
     average = EMAModel(unet.parameters(), decay=0.998, use_ema_warmup=True, power=0.75)
     ordinals = iter(range(steps * batch))
 

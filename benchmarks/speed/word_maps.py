@@ -41,7 +41,9 @@ def word_maps(
     networks = load_untrained(parts, sampling, text_chunks=1)
     unet = networks.denoiser.unet
     controlnet = controlnet_from_unet(unet, vae_scale_factor=parts.vae_scale_factor, seed=0).to(unet.device).eval()
-    networks = replace(networks, denoiser=Denoiser(unet, controlnet), condition=condition_of("controlnet", "pixels"))
+    networks = replace(
+        networks, denoiser=Denoiser(parts.family, unet, controlnet), condition=condition_of("controlnet", "pixels")
+    )
     pre = list(np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8))
     prompts = [PROMPT] * batch
 

@@ -3,13 +3,14 @@
 No weights trained here are used. Editing by inversion is in generate/editing/inversion.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from data.examples.place import Place, whole
 from generate.errors import GenerateError
 from generate.generator import Generator, conditioning, set_steps
 from generate.inputs import Inputs, Pixels
@@ -25,8 +26,8 @@ IMAGE_GUIDANCE = 1.5  # of InstructPix2Pix, as published; effective only with a 
 def sdedit(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
     """SDEdit (Meng et al. 2022): noise the pre image three quarters of the way, denoise with the caption."""
     set_steps(generator, sampling.steps)
-    given = generator.conditions(inputs.prompts, None, inputs.metadata, sampling)
-    sampler, scaling_factor = generator.sampler, generator.vae.config.scaling_factor
+    given = generator.conditions(inputs.prompts, None, inputs.metadata, sampling, places_of(inputs))
+    sampler, scale = generator.sampler, generator.base.latents
     first = sampling.steps - depth(sampling.steps)
     if hasattr(sampler, "set_begin_index"):  # multistep solvers count steps
         sampler.set_begin_index(first)
@@ -35,7 +36,7 @@ def sdedit(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: Ca
     for image, seed in zip(rgb(inputs).to(generator.device, generator.vae.dtype), inputs.seeds, strict=True):
         random = torch.Generator("cpu").manual_seed(seed)
         posterior = generator.vae.encode(image[None] * 2 - 1).latent_dist
-        clean = posterior.sample(random).float() * scaling_factor  # the published method samples the posterior
+        clean = scale.scaled(posterior.sample(random).float())  # the published method samples the posterior
         added = torch.randn(clean.shape, generator=random).to(clean.device)
         start.append(sampler.add_noise(clean, added, timesteps[:1]))
     predict = partial(generator.predict, given=given, sampling=sampling)
@@ -50,7 +51,7 @@ def instruct(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: 
     sampler, unet = generator.sampler, generator.denoiser.unet
     pre = encode(generator.vae, rgb(inputs).to(generator.device))  # unscaled, as these models are trained
     guided = sampling.guidance_scale > 1
-    states = generator.states(inputs.prompts, guided)
+    states = generator.encoded(inputs.prompts, guided)["states"]
     if guided:  # rows conditioned on nothing, the image, the image and the caption
         empty, caption = states.chunk(2)
         states, pre = torch.cat([empty, empty, caption]), torch.cat([torch.zeros_like(pre), pre, pre])
@@ -82,7 +83,7 @@ def inpaint(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: C
     if len(known) < len(inputs.buildings):
         raise GenerateError("inpaint regenerates the buildings, but some images have no damage mask that locates them.")
     set_steps(generator, sampling.steps)
-    given = generator.conditions(inputs.prompts, None, inputs.metadata, sampling)
+    given = generator.conditions(inputs.prompts, None, inputs.metadata, sampling, places_of(inputs))
     sampler, masks, original = generator.sampler, np.stack(known), clean_latents(generator, inputs)
     start = noise(original.shape[1:], inputs.seeds, original.device)
     # A latent cell is regenerated if any of its pixels is.
@@ -100,6 +101,11 @@ def inpaint(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: C
     return np.where(masks[..., None], generator.images(latents, inputs.seeds), np.stack(inputs.pre)[..., :3])
 
 
+def places_of(inputs: Inputs) -> Sequence[Place]:
+    """Where the images lie in their scenes."""
+    return inputs.places or [whole(*image.shape[:2]) for image in inputs.pre]
+
+
 def depth(steps: int, strength: float = STRENGTH) -> int:
     """How many of the denoising steps a partly noised image needs, as diffusers counts them."""
     return int(steps * strength)
@@ -107,7 +113,7 @@ def depth(steps: int, strength: float = STRENGTH) -> int:
 
 def clean_latents(generator: Generator, inputs: Inputs) -> Tensor:
     """The pre images as latents: the mode of the posterior, scaled as the UNet expects."""
-    return encode(generator.vae, rgb(inputs).to(generator.device)) * float(generator.vae.config.scaling_factor)
+    return generator.base.latents.scaled(encode(generator.vae, rgb(inputs).to(generator.device)))
 
 
 def rgb(inputs: Inputs) -> Tensor:

@@ -12,8 +12,9 @@ import torch
 from diffusers import DDIMInverseScheduler
 from torch import Tensor
 
-from generate.editing.base import clean_latents, depth
-from generate.generator import Conditions, Generator, set_steps
+from generate.conditions import METADATA, Conditions
+from generate.editing.base import clean_latents, depth, places_of
+from generate.generator import Generator, set_steps
 from generate.inputs import Inputs, Pixels
 from generate.sampling import Sampling
 from models.sampling import noise, sample
@@ -45,11 +46,12 @@ def _edit(
     # Without guidance: with it inversion is not reversible (Mokady et al., "Null-text inversion", 2023, section 3.1).
     plain = replace(sampling, guidance_scale=1.0)
     sources = [str(prompt) for prompt in inputs.source_prompts]
-    target = generator.conditions(inputs.prompts, None, None, sampling)
+    places = places_of(inputs)
+    target = generator.conditions(inputs.prompts, None, None, sampling, places)
     clean = clean_latents(generator, inputs)
-    source = generator.conditions(sources, None, None, sampling)
+    source = generator.conditions(sources, None, None, sampling, places)
     mask = mask_of(generator, clean, source, target, inputs, sampling)
-    trail = inverted(generator, clean, Conditions(source.states[-len(sources) :]), plain)
+    trail = inverted(generator, clean, generator.conditions(sources, None, None, plain, places), plain)
 
     def keep_outside(done: int, latents: Tensor) -> Tensor:
         on_step(done)
@@ -97,4 +99,4 @@ def disagreement(
 
 def _without_metadata(given: Conditions) -> Conditions:
     """The map is to show where the captions differ."""
-    return replace(given, metadata=None, cond_metadata=None)
+    return replace(given, told={name: rows for name, rows in given.told.items() if name not in METADATA})

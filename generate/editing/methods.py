@@ -18,7 +18,7 @@ Method = Callable[[Generator, Inputs, Sampling, Callable[[int], None]], Pixels]
 def controlnet(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: Callable[[int], None]) -> Pixels:
     """The trained ControlNet; with control_scale 0 the base alone."""
     return generate_images(
-        generator, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step, metadata=inputs.metadata
+        generator, inputs.pre, inputs.prompts, inputs.seeds, sampling, on_step, inputs.metadata, inputs.places
     )
 
 
@@ -77,7 +77,7 @@ def misfit(
 def _not_invertible(items: Sequence[Item], parts: Base, sampling: Sampling) -> str | None:
     if sampling.scheduler != "ddim":
         return f"it inverts DDIM, but the scheduler is {sampling.scheduler}"
-    kind = parts.load_sampler().config.prediction_type
+    kind = parts.load_noise_schedule().predicts
     if kind not in INVERTIBLE:
         return f"{parts.name} predicts {kind}; DDIM inversion needs one of {', '.join(INVERTIBLE)}"
     if any(item.source_prompt is None for item in items):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from data.dataset.open import fingerprint, open_dataset, rows_of
 from data.examples.condition import condition_of, newest, shown_metadata, shown_sequence, too_short, undamaged
+from data.examples.place import Place, spots_of
 from data.storage import sha256
 from generate.checkpoint import Checkpoint
 from generate.errors import GenerateError
@@ -38,6 +39,7 @@ class Item:
     buildings: Callable[[], Mask | None] | None = None  # where they are, at network size
     source_prompt: str | None = None  # caption of the pre image, in the style of `prompt`
     metadata: Metadata | None = None  # None = unknown
+    place: Place | None = None  # in its scene; None = it is one
 
 
 def file_items(
@@ -120,6 +122,7 @@ def patch_items(
     prompts = captions_of(rows, positions, style, target) if prompt is None else [prompt] * len(positions)
     captions = rows.select_columns(["captions"])
     sources = [_find_caption(captions[position], style, source) for position in positions]
+    spots = spots_of(rows)
     origin = {"dataset_fingerprint": fingerprint(folder)}
     return [
         Item(
@@ -133,6 +136,7 @@ def patch_items(
             metadata=_metadata(numbers[position], (target, source), trained.sequence, side)
             if trained.metadata
             else None,
+            place=spots[position].shown(side),
         )
         for position, text, source_text in zip(positions, prompts, sources, strict=True)
     ]

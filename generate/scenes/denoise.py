@@ -5,9 +5,9 @@ scene grow with it, 16 to 32 bytes for every 8 x 8 px, and those of its windows 
 conditioned on latents.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from data.dataset.processes import Processes
+from data.examples.place import Place
 from generate.generator import Generator, check_finite, conditioning, set_steps
 from generate.inputs import Metadata, Pixels
 from generate.processes import ALONE, in_turn
@@ -40,10 +41,9 @@ def denoise_scene(
     listen: Callable[[Places], AbstractContextManager[None]] = lambda places: nullcontext(),
     first_step: int = 0,
     metadata: Metadata | None = None,
+    scene_px: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Sample the latents of a scene.
-
-    A scene of a single window gives the same image as `generate_images`.
+    """Sample the latents of a scene; one of a single window gives the same image as `generate_images`.
 
     Args:
         generator: from `load_generator`.
@@ -57,13 +57,15 @@ def denoise_scene(
         listen: around the prediction of some windows.
         first_step: start from the pre image, noised to the level of this step, as in SDEdit; 0 = from noise alone.
         metadata: of the scene, for networks conditioned on it; None = unknown.
+        scene_px: height and width of the scene as delivered; None = as the windows see it.
 
     Returns:
         (1, C, grid.height, grid.width) float32, scaled as the UNet expects.
     """
     set_steps(generator, sampling.steps)
     sampler, side = generator.sampler, grid.side
-    caption = generator.conditions([prompt], None, metadata and [metadata], sampling)
+    lie = partial(_places, grid=grid, cell_px=generator.cell_px, scene_px=scene_px)
+    caption = generator.conditions([prompt], None, metadata and [metadata], sampling, lie([(0, 0)]))
 
     def read(places: Places) -> Tensor | None:
         return generator.shown([read_pre(y * generator.cell_px, x * generator.cell_px) for y, x in places])
@@ -73,12 +75,12 @@ def denoise_scene(
 
     def encode_windows(places: Places) -> Tensor:
         pixels = conditioning([read_pre(y * generator.cell_px, x * generator.cell_px)[..., :3] for y, x in places])
-        return encode(generator.vae, pixels.to(generator.device)) * float(generator.vae.config.scaling_factor)
+        return generator.base.latents.scaled(encode(generator.vae, pixels.to(generator.device)))
 
     def predict(latents: Tensor, timestep: Tensor) -> Tensor:
         def predict_windows(places: Places) -> Tensor:
             crops = torch.cat([latents[..., y : y + side, x : x + side] for y, x in places])
-            given = caption.repeated(0, len(places), shown(places))
+            given = caption.repeated(0, len(places), shown(places), generator.placed(lie(places)))
             with listen(places):
                 return generator.predict(crops, timestep, given, sampling)
 
@@ -86,16 +88,25 @@ def denoise_scene(
 
     timesteps = sampler.timesteps[first_step:]
     start = noise((generator.vae.config.latent_channels, grid.height, grid.width), [seed], generator.device)
-    if first_step:
+    if not first_step:
+        start = start * sampler.init_noise_sigma
+    else:
         if hasattr(sampler, "set_begin_index"):  # multistep solvers count steps
             sampler.set_begin_index(first_step)
         clean = _blended(start, grid, sampling.batch_size, encode_windows, lambda done: None, team)
         start = sampler.add_noise(clean, start, timesteps[:1])
-    else:
-        start = start * sampler.init_noise_sigma
     latents = sample(predict, sampler, start, timesteps)
     check_finite(latents.cpu().numpy(), [seed])
     return latents
+
+
+def _places(
+    windows: Sequence[tuple[int, int]], grid: Grid, cell_px: int, scene_px: tuple[int, int] | None
+) -> list[Place]:
+    """Where windows lie in the scene."""
+    height, width = scene_px or (grid.height * cell_px, grid.width * cell_px)
+    side = grid.side * cell_px
+    return [(height, width, top * cell_px, left * cell_px, side, side) for top, left in windows]
 
 
 def grid_weights(grid: Grid) -> tuple[Tensor, Tensor]:

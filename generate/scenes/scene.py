@@ -88,8 +88,9 @@ def generate_scene(
     with_mask = generator.condition.with_mask if generator.condition else None
     heard = SceneWords(generator, prompt, words, grid, guided=sampling.guidance_scale > 1)
     with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, with_mask, team) as read_pre:
+        size = header.height, header.width
         latents = denoise_scene(
-            generator, grid, read_pre, prompt, seed, sampling, on_window, team, heard.listen, first_step, metadata
+            generator, grid, read_pre, prompt, seed, sampling, on_window, team, heard.listen, first_step, metadata, size
         )
     write_scene(generator, latents, grid, windows.factor, header.path, out, made, watermark, team)
     return heard.maps()

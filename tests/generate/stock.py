@@ -7,9 +7,14 @@ import numpy as np
 import torch
 from diffusers import (
     ControlNetModel,
+    SD3ControlNetModel,
+    StableDiffusion3ControlNetPipeline,
+    StableDiffusion3Pipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLPipeline,
 )
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -19,6 +24,13 @@ from generate.checkpoint import Checkpoint
 from models import load_base
 from models.denoiser import widen_conv_in
 from tests.worlds import unmapped
+
+# By the family of the base: the pipeline alone, that with a ControlNet, and the ControlNet
+PIPELINES: dict[str, tuple[Any, Any, Any]] = {
+    "stable_diffusion": (StableDiffusionPipeline, StableDiffusionControlNetPipeline, ControlNetModel),
+    "sdxl": (StableDiffusionXLPipeline, StableDiffusionXLControlNetPipeline, ControlNetModel),
+    "stable_diffusion_3": (StableDiffusion3Pipeline, StableDiffusion3ControlNetPipeline, SD3ControlNetModel),
+}
 
 
 def stock_images(
@@ -35,8 +47,11 @@ def stock_images(
     """What diffusers makes of pre images."""
     pipeline = stock_pipeline(checkpoint)
     image = torch.from_numpy(np.stack(pre)).permute(0, 3, 1, 2).float() / 255
-    if isinstance(pipeline, StableDiffusionControlNetPipeline):
-        arguments |= {"image": image, "controlnet_conditioning_scale": control_scale}
+    newer = load_base(checkpoint.base).family.key == "stable_diffusion_3"
+    if "controlnet" in checkpoint.trained:
+        # That pipeline takes a tensor as the VAE does.
+        shown = {"control_image": image * 2 - 1} if newer else {"image": image}
+        arguments |= {**shown, "controlnet_conditioning_scale": control_scale}
     elif isinstance(pipeline, StableDiffusionInstructPix2PixPipeline):
         with torch.no_grad():
             pipeline.unet.conv_in.weight[:, 4:] *= control_scale
@@ -44,7 +59,9 @@ def stock_images(
     else:
         arguments |= {"height": image.shape[-2], "width": image.shape[-1]}
     if "lora" in checkpoint.trained:
-        arguments["cross_attention_kwargs"] = {"scale": control_scale}
+        arguments["joint_attention_kwargs" if newer else "cross_attention_kwargs"] = {"scale": control_scale}
+    if newer:
+        arguments["max_sequence_length"] = 77
     images = pipeline(
         list(prompts),
         num_inference_steps=steps,
@@ -58,16 +75,17 @@ def stock_images(
 
 def stock_pipeline(checkpoint: Checkpoint) -> Any:
     """Of the kind that fits what was trained."""
-    folder = checkpoint.weights
+    folder, base = checkpoint.weights, load_base(checkpoint.base)
+    plain, controlled, kind = PIPELINES[base.family.key]
+    unchecked = {"safety_checker": None} if plain is StableDiffusionPipeline else {}
+    if plain is StableDiffusion3Pipeline and len(base.text_encoders) < 3:
+        unchecked = {"text_encoder_3": None, "tokenizer_3": None}
     if "controlnet" in checkpoint.trained:
-        network = ControlNetModel.from_pretrained(folder / "controlnet")
-        pipeline = StableDiffusionControlNetPipeline.from_pretrained(
-            checkpoint.base, controlnet=network, safety_checker=None
-        )
-        if checkpoint.condition == "latents":
+        network = kind.from_pretrained(folder / "controlnet")
+        pipeline = controlled.from_pretrained(checkpoint.base, controlnet=network, dtype=torch.float32, **unchecked)
+        if checkpoint.condition == "latents" and kind is ControlNetModel:
             network.controlnet_cond_embedding = Encoding(network.controlnet_cond_embedding, pipeline.vae)
     elif "concat" in checkpoint.trained:
-        base = load_base(checkpoint.base)
         pipeline = StableDiffusionInstructPix2PixPipeline(
             vae=base.load_vae(), text_encoder=base.load_text_encoder(), tokenizer=base.load_tokenizer(),
             unet=base.load_unet(), scheduler=base.load_sampler(), safety_checker=None, feature_extractor=None,
@@ -75,9 +93,10 @@ def stock_pipeline(checkpoint: Checkpoint) -> Any:
         )  # fmt: skip
         widen_conv_in(pipeline.unet, load_file(folder / "conv_in/diffusion_pytorch_model.safetensors")["weight"])
     else:
-        pipeline = StableDiffusionPipeline.from_pretrained(checkpoint.base, safety_checker=None)
+        pipeline = plain.from_pretrained(checkpoint.base, dtype=torch.float32, **unchecked)
     if "lora" in checkpoint.trained:
         pipeline.load_lora_weights(folder / "lora", weight_name="pytorch_lora_weights.safetensors")
+    pipeline.scheduler = base.load_sampler()
     pipeline.set_progress_bar_config(disable=True)
     return unmapped(pipeline)
 

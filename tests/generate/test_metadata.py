@@ -32,9 +32,9 @@ class Network(nn.Module):
         super().__init__()
         self.seen: list[Any] = []
 
-    def forward(self, noisy: Tensor, _: Tensor, states: Tensor, pre: Tensor, *metadata: Tensor, scale: float) -> Tensor:
+    def forward(self, noisy: Tensor, _: Tensor, states: Tensor, pre: Tensor, *, scale: float, **told: Tensor) -> Tensor:
         assert len(noisy) == len(states) == len(pre)
-        rows = [None if values is None else values.tolist() for values in metadata]
+        rows = [told[name].tolist() if name in told else None for name in ("metadata", "cond_metadata")]
         self.seen.append([values and [[None if x != x else x for x in row] for row in values] for values in rows])
         return noisy
 
@@ -47,6 +47,7 @@ def test_only_the_conditional_rows_know_anything(guidance_scale: float, expected
     base, network = load_base("tiny"), Network()
     denoiser: Any = network
     generator = Generator(
+        base,
         denoiser,
         base.load_vae(),
         base.load_text_encoder(),

@@ -6,7 +6,7 @@ import pytest
 
 from generate.errors import GenerateError
 from generate.sampling import PUBLISHED, Sampling
-from models.base import SAMPLERS
+from models.samplers import SAMPLERS
 
 
 def test_defaults_are_the_published_protocol() -> None:
@@ -18,7 +18,7 @@ def test_every_scheduler_that_is_offered_is_there() -> None:
     """The names on the command line are those of the networks' room."""
     for name in SAMPLERS:
         Sampling(scheduler=name)  # type: ignore[arg-type]
-    assert set(SAMPLERS) == {"ddim", "unipc", "dpm++"}
+    assert set(SAMPLERS) == {"ddim", "unipc", "dpm++", "flow-euler"}
 
 
 def test_seeds_of_a_run_never_meet() -> None:
@@ -39,7 +39,7 @@ def test_what_changes_no_image_is_not_described() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"scheduler": "ddmi"}, "scheduler is ddmi; expected ddim, unipc or dpm"),
+        ({"scheduler": "ddmi"}, "scheduler is ddmi; expected ddim, unipc, dpm"),
         ({"precision": "fp16"}, "precision is fp16; expected fp32 or bf16"),
         ({"steps": 0}, "steps is 0"),
         ({"steps": 10**9}, "steps is 1000000000"),

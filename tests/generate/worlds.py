@@ -19,9 +19,10 @@ from data.examples.condition import CONDITIONS
 from data.imagery.encode import encode_png
 from data.schema import QUALITY, SENSOR
 from data.storage import sha256
-from models import controlnet_from_unet, load_base
+from models import Base, load_base
 from models.checkpoint import read_state, step_folder, write_checkpoint
 from models.denoiser import Denoiser, concatenate_pre
+from models.families.family import NewControlNet
 from models.lora import add_lora
 from models.trained import save_trained
 
@@ -43,16 +44,11 @@ def write_micro_checkpoint(
 ) -> Path:
     """A run folder with one checkpoint; its zero convolutions are no longer zero, so that the pre image matters."""
     parts = load_base(base)
-    controlnet = controlnet_from_unet(
-        parts.load_unet(),
-        vae_scale_factor=parts.vae_scale_factor,
-        seed=seed,
-        conditioning_channels=CONDITIONS[condition].channels,
-    )
+    controlnet = new_controlnet(parts, parts.load_unet(), condition, seed)
     state = {
         "format": 1,
         "step": step,
-        "base": {"name": str(base), "unet_sha256": parts.weights_hash("unet")},
+        "base": {"name": str(base), "unet_sha256": parts.network_hash, "family": parts.family.key},
         "dataset_fingerprint": "0" * 64,
         "resolution": RESOLUTION,
         **({"patch_px": patch_px} if patch_px else {}),  # old checkpoints do not say it
@@ -83,23 +79,29 @@ def write_kind(run: Path, base: Path, trained: str, condition: str = "pixels") -
     parts = load_base(base)
     unet, controlnet, generator = parts.load_unet(), None, torch.Generator().manual_seed(4)
     if "controlnet" in trained:
-        controlnet = controlnet_from_unet(
-            unet, vae_scale_factor=parts.vae_scale_factor, seed=1, latents=condition == "latents",
-            conditioning_channels=CONDITIONS[condition].channels,
-        ).train()  # fmt: skip
+        controlnet = new_controlnet(parts, unet, condition, 1).train()
     if "lora" in trained:
         add_lora(unet, rank=2, alpha=4, targets=["to_q", "to_v"], seed=1)
     if "concat" in trained:
         concatenate_pre(unet)
-    denoiser = Denoiser(unet, controlnet)
+    denoiser = Denoiser(parts.family, unet, controlnet)
     for weight in denoiser.trained().values():
         weight.data += 0.2 * torch.randn(weight.shape, generator=generator)
-    write_micro_checkpoint(run, base)  # for its state.json
+    write_micro_checkpoint(run, base, condition=condition)  # for its state.json
     state = read_state(step_folder(run / "checkpoints", 10)) | {"trained": trained, "condition": condition, "step": 20}
     write_checkpoint(
         step_folder(run / "checkpoints", 20), state, lambda folder: save_trained(folder, denoiser, denoiser.trained())
     )
     return run
+
+
+def new_controlnet(base: Base, network: Any, condition: str, seed: int) -> Any:
+    """Of the base's family."""
+    shown = CONDITIONS[condition]
+    asked = NewControlNet(
+        seed=seed, vae_scale_factor=base.vae_scale_factor, latents=shown.latents, conditioning_channels=shown.channels
+    )
+    return base.family.new_controlnet(network, asked)
 
 
 def perturb(controlnet: ControlNetModel, seed: int) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from models import BaseError, load_base
-from models.base import TINY, WEIGHTED_PARTS
+from models.base import TINY
 from models.convert import convert
 
 STEMS = {"vae": "diffusion_pytorch_model", "unet": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -63,7 +63,7 @@ def test_the_kind_of_a_base_is_said_before_any_weight_is_read(
     base: Path, part: str, changes: dict[str, Any], said: str
 ) -> None:
     edit(base, part, **changes)
-    for weighted in WEIGHTED_PARTS:  # nothing of them can be read
+    for weighted in STEMS:  # nothing of them can be read
         (base / weighted / f"{STEMS[weighted]}.safetensors").write_bytes(b"")
     with pytest.raises(BaseError, match=rf"{base}/{part if part != 'vae' else '(vae|unet)'}/.*{said}"):
         load_base(base)

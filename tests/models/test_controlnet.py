@@ -46,7 +46,7 @@ def test_the_condition_shrinks_as_much_as_the_vae(micro_base: Path, factor: int,
 def test_the_base_tells_its_own_numbers(micro_base: Path) -> None:
     base = load_base(micro_base)
     assert (base.resolution, base.vae_scale_factor) == (32, 8)
-    assert base.load_noise_schedule().config.prediction_type == "v_prediction"
+    assert base.load_noise_schedule().predicts == "v_prediction"
     assert not any(weight.requires_grad for weight in base.load_unet().parameters())
 
 

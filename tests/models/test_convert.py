@@ -70,7 +70,7 @@ def test_the_clean_folder_is_a_base(clean: Path) -> None:
     unet = base.load_unet()
     assert type(unet) is SatUNet and unet.config.num_metadata == 7
     assert base.resolution == 64  # the config said 96
-    assert base.load_noise_schedule().config.prediction_type == "v_prediction"
+    assert base.load_noise_schedule().predicts == "v_prediction"
     assert not list(clean.rglob("*.bin")) and base.weights_hash("unet")
     states = base.load_text_encoder()(base.load_tokenizer()("a", return_tensors="pt").input_ids)[0]
     assert states.shape[-1] == 64

@@ -30,7 +30,7 @@ def denoiser_of(base: Base, trained: str, latents: bool = False) -> Denoiser:
         add_lora(unet, rank=3, alpha=6, targets=TARGETS, seed=0)
     if "concat" in trained:
         concatenate_pre(unet)
-    return Denoiser(unet, controlnet)
+    return Denoiser(base.family, unet, controlnet)
 
 
 def perturb(denoiser: Denoiser) -> None:
@@ -112,7 +112,7 @@ def test_bf16_casts_only_what_is_trained(micro_base: Path) -> None:
     unet = base.load_unet(torch.bfloat16)
     controlnet = controlnet_from_unet(unet, vae_scale_factor=8, seed=0)
     add_lora(unet, rank=2, alpha=2, targets=TARGETS, seed=0)
-    denoiser = Denoiser(unet, controlnet, compute_dtype=torch.bfloat16)
+    denoiser = Denoiser(base.family, unet, controlnet, compute_dtype=torch.bfloat16)
     assert {weight.dtype for weight in denoiser.trained().values()} == {torch.float32}
     predicted = denoiser(noisy, timesteps, states, pixels)
     assert predicted.dtype == torch.float32

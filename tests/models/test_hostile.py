@@ -20,6 +20,7 @@ from models.checkpoint import (
     trained_state,
     write_checkpoint,
 )
+from models.families.stable_diffusion import StableDiffusion
 from models.lora import FILE, add_lora, check_lora, save_lora
 from tests.damage import byte_damage, hostile, json_damage, seal
 from tests.generate.worlds import write_micro_checkpoint
@@ -145,9 +146,11 @@ def test_lora_of_another_base(micro_base: Path, tmp_path: Path) -> None:
     """diffusers leaves out what fits nowhere, and warns."""
     unet = load_base(micro_base).load_unet()
     add_lora(unet, rank=2, alpha=2, targets=["to_q"], seed=0)
-    save_lora(tmp_path, unet, {name: weight for name, weight in unet.named_parameters() if "lora_" in name})
+    save_lora(
+        tmp_path, StableDiffusion(), unet, {name: weight for name, weight in unet.named_parameters() if "lora_" in name}
+    )
     plain = load_base(micro_base).load_unet()
-    check_lora(tmp_path, plain)
+    check_lora(tmp_path, plain, "unet")
     weights = load_file(tmp_path / FILE)
     first = next(name for name in weights if "lora_A" in name)
     for other, said in (
@@ -157,7 +160,7 @@ def test_lora_of_another_base(micro_base: Path, tmp_path: Path) -> None:
     ):
         save_file({name: weight for name, weight in weights.items() if name != first} | other, tmp_path / FILE)
         with pytest.raises(ValueError, match=said):
-            check_lora(tmp_path, plain)
+            check_lora(tmp_path, plain, "unet")
     save_file(weights, tmp_path / FILE, metadata={"lora_adapter_metadata": '{"unet.r": 1000000, "unet.lora_alpha": 2}'})
     with pytest.raises(ValueError, match="its header says rank 1000000"):
-        check_lora(tmp_path, plain)
+        check_lora(tmp_path, plain, "unet")

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models import load_base
+from models.families.stable_diffusion import StableDiffusion
 from models.lora import FILE, KOHYA, add_lora, load_lora, save_lora
 
 RANK, ALPHA = 4, 6  # a factor of 1.5: who takes alpha for the rank is wrong
@@ -21,7 +22,7 @@ def folder(micro_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_lora(unet, rank=RANK, alpha=ALPHA, targets=TARGETS, seed=0)
     trained = {name: torch.randn_like(weight) for name, weight in unet.named_parameters() if "lora_" in name}
     folder = tmp_path_factory.mktemp("lora")
-    save_lora(folder, unet, trained)
+    save_lora(folder, StableDiffusion(), unet, trained)
     again = load_lora(folder)
     assert again.keys() == trained.keys() and all(torch.equal(again[name], trained[name]) for name in trained)
     return folder

@@ -5,12 +5,15 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from train.objective import damage_weights, denoising_loss, min_snr_weight, prediction_target
+from models.families.noise import Diffusion
+from train.objective import damage_weights, denoising_loss
 
 
-def schedule(prediction_type: str) -> DDPMScheduler:
-    return DDPMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type
+def schedule(prediction_type: str) -> Diffusion:
+    return Diffusion(
+        DDPMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction_type
+        )
     )
 
 
@@ -96,7 +99,7 @@ def test_min_snr_at_the_end_of_a_rescaled_schedule() -> None:
     for prediction_type, weight in (("epsilon", 1.0), ("v_prediction", 0.0), ("sample", 0.0)):
         rescaled = DDPMScheduler(prediction_type=prediction_type, rescale_betas_zero_snr=True)
         rescaled.alphas_cumprod[999] = 0.0
-        assert min_snr_weight(rescaled, torch.tensor([999]), 5.0).tolist() == [weight]
+        assert Diffusion(rescaled).min_snr_weight(torch.tensor([999]), 5.0).tolist() == [weight]
 
 
 def test_perturbed_input_has_the_clean_target() -> None:
@@ -136,6 +139,6 @@ def test_weights_of_a_damage_mask() -> None:
 
 def test_an_unknown_prediction_type_is_named() -> None:
     strange = schedule("epsilon")
-    strange.register_to_config(prediction_type="flow")
+    strange.schedule.register_to_config(prediction_type="flow")
     with pytest.raises(ValueError, match="prediction_type is 'flow'"):
-        prediction_target(strange, torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4), torch.tensor([1]))
+        strange.target(torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4), torch.tensor([1]))

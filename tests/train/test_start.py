@@ -22,7 +22,7 @@ from train.saving.retention import set_aside
 from train.saving.run_files import METRICS, read_metrics
 from train.saving.run_folder import describe, open_run_folder
 
-IDENTITY = {"base_hash": "b", "dataset_fingerprint": "d"}
+IDENTITY = {"family": "stable_diffusion", "base_hash": "b", "dataset_fingerprint": "d"}
 SAME: Any = {"is_base": "b".__eq__, "dataset_fingerprint": "d"}
 
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.base import Base
-from models.text import encode_text
 from train.errors import TrainingError
 from train.inputs.packs import Places, find, hashed, make_folder, open_pack, write_pack
 from train.inputs.views import Shown
@@ -96,16 +95,16 @@ def cache_latents(
 
 
 def cache_text(accelerator: Accelerator, folder: Path | None, base: Base, token_ids: Tensor) -> Entries:
-    """The text encoder's last hidden state `states` of every text, (chunks * 77, D) float32.
+    """What the networks are told of every text, see `Base.encode`; float32.
 
-    `token_ids`, (B, chunks, 77), are the encoder's input and so determine the key: a different tokenization gives a
-    different key.
+    `token_ids`, (B, ...), are the encoders' input and so determine the key: a different tokenization gives a different
+    key.
     """
-    text_hash = base.weights_hash("text_encoder")
+    text_hash = base.text_hash
 
     def encoder() -> Callable[[list[Tensor]], dict[str, Tensor]]:
         text_encoder = base.load_text_encoder().to(accelerator.device)
-        return lambda batch: {"states": encode_text(text_encoder, torch.stack(batch).to(accelerator.device))}
+        return lambda batch: base.encode(text_encoder, torch.stack(batch).to(accelerator.device))
 
     return _fill(
         accelerator,

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from models.base import Base
-from models.text import encode_text
 from train.inputs.cache import encode_images
-from train.inputs.examples import sample
+from train.inputs.examples import named, sample
 from train.inputs.recipe import Recipe
 
 Batch = dict[str, Tensor]
@@ -31,10 +30,10 @@ def encoder_of(base: Base, recipe: Recipe, device: torch.device) -> Callable[[Ba
     def encode(batch: Batch) -> Batch:
         encoded = dict(batch)
         posterior = encode_images(vae, encoded.pop("target_pixels"))
-        encoded["latents"] = sample(posterior, encoded.pop("spread"), recipe.scaling_factor)
-        encoded["encoder_hidden_states"] = encode_text(text_encoder, encoded.pop("token_ids"))
+        encoded["latents"] = sample(posterior, encoded.pop("spread"), recipe.latents)
+        encoded |= named(base.encode(text_encoder, encoded.pop("token_ids")))
         if recipe.show_latents is not None:
-            encoded["condition"] = encode_images(vae, batch["condition"])["mean"] * recipe.show_latents
+            encoded["condition"] = recipe.show_latents.scaled(encode_images(vae, batch["condition"])["mean"])
         return encoded
 
     return encode

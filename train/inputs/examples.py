@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 from data.examples.condition import shown_sequence, too_short, undamaged
+from data.examples.place import Spot, spots_of
 from data.examples.sampler import example_rng, view_of
 from data.imagery.pixels import resize_rgb
 from data.quality.image import nodata_mask
 from data.schema import WITH_MASK
 from models.base import Base
-from models.text import longest, tokenize
+from models.families.noise import Noise
+from models.images import LatentScale
+from models.text import longest
 from train.config import Config
 from train.errors import ConfigError
 from train.inputs.cache import Entries, cache_latents, cache_text
@@ -44,6 +46,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
     text: Entries  # `states`, or `token_ids` without a cache
     recipe: Recipe
     metadata: Metadata | None = None  # None = no network is conditioned on it
+    spots: Sequence[Spot] = ()  # of every patch
 
     def __getitem__(self, ordinal: int) -> dict[str, Tensor]:
         """One example.
@@ -53,7 +56,8 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             same plus the input perturbation; timestep () int64; encoder_hidden_states (T, D) float32; condition
             (K, H, W) uint8 pixels, for a sequence all images concatenated, pre first, or (C, h, w) float32
             latents; loss_weights (h, w) float32, with damage weights only; metadata (7,) and cond_metadata (7,), of a
-            sequence (7, T), float32, NaN = unknown, only if a network is conditioned on them;
+            sequence (7, T), float32, NaN = unknown, only if a network is conditioned on them; what else the base's
+            networks are told of a caption and of the place, see `Family.encode` and `placed`;
             fingerprint () int64, a checksum of everything drawn. Without a cache target_pixels (3, H, W)
             uint8, spread (C, h, w) and token_ids replace latents and encoder_hidden_states.
         """
@@ -63,7 +67,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         caption = self.captions[index].draw(rng)
         if rng.random() < recipe.caption_dropout:
             caption = self.empty_caption
-        timestep = int(rng.integers(recipe.num_train_timesteps))
+        timestep = recipe.draw_timestep(rng)
         noise, spread = (rng.standard_normal(recipe.latent_shape, dtype=np.float32) for _ in range(2))
         if recipe.noise_offset:
             per_channel = rng.standard_normal((recipe.latent_shape[0], 1, 1), dtype=np.float32)
@@ -84,7 +88,8 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             "fingerprint": torch.tensor(zlib.crc32(b"".join(part.tobytes() for part in drawn))),
         }
         row = self.images[view.patch] if self.images.column_names else {}  # decodes every image in it
-        return example | self._target(view, row, spread) | self._text(caption) | self._shown(view, row) | metadata
+        example |= self._target(view, row, spread) | self._text(caption) | self._shown(view, row)
+        return example | self._placed(view) | metadata
 
     def __getitems__(self, ordinals: list[int]) -> list[dict[str, Tensor]]:
         """The examples of one micro-batch."""
@@ -95,17 +100,22 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             pixels = resize_rgb(row[view.target], self.recipe.resolution)
             return {"target_pixels": mirror(pixels, view.mirrored), "spread": torch.from_numpy(spread)}
         posterior = self._posterior(self.latents, view.target, view)
-        return {"latents": sample(posterior, torch.from_numpy(spread), self.recipe.scaling_factor)}
+        return {"latents": sample(posterior, torch.from_numpy(spread), self.recipe.latents)}
 
     def _text(self, caption: int) -> dict[str, Tensor]:
-        entry = self.text[caption]
-        return {"encoder_hidden_states" if name == "states" else name: value for name, value in entry.items()}
+        return named(self.text[caption])
+
+    def _placed(self, view: View) -> dict[str, Tensor]:
+        """Where the view lies in its scene, for families whose networks are told."""
+        place = self.spots[view.patch].shown(self.recipe.resolution, view.mirrored)
+        return {name: rows[0] for name, rows in self.recipe.placed(torch.tensor([place])).items()}
 
     def _shown(self, view: View, row: dict[str, Any]) -> dict[str, Tensor]:
         """The condition and the loss weights."""
         recipe, found = self.recipe, {}
         if recipe.show_latents is not None and self.latents is not None:
-            found["condition"] = self._posterior(self.latents, view.source, view)["mean"] * recipe.show_latents
+            posterior = self._posterior(self.latents, view.source, view)
+            found["condition"] = recipe.show_latents.scaled(posterior["mean"])
         else:
             mask = row["damage_mask"] if recipe.condition.with_mask else None
             mask = undamaged(mask) if mask is not None and view.past else mask
@@ -134,9 +144,14 @@ class TokenIds:
         return {"token_ids": self.ids[index]}
 
 
-def sample(posterior: dict[str, Tensor], spread: Tensor, scaling_factor: float) -> Tensor:
-    """Latents of the VAE's posterior, scaled as the UNet expects them."""
-    return (posterior["mean"] + posterior["std"] * spread) * scaling_factor
+def named(caption: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What the networks are told of a caption, by the names in an example."""
+    return {"encoder_hidden_states" if name == "states" else name: value for name, value in caption.items()}
+
+
+def sample(posterior: dict[str, Tensor], spread: Tensor, scale: LatentScale) -> Tensor:
+    """Latents of the VAE's posterior, scaled as the denoiser expects them."""
+    return scale.scaled(posterior["mean"] + posterior["std"] * spread)
 
 
 def loss_mask(row: dict[str, Any]) -> np.ndarray:
@@ -149,7 +164,7 @@ def loss_mask(row: dict[str, Any]) -> np.ndarray:
 
 
 def prepare_examples(
-    accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: DDPMScheduler, dataset: Dataset
+    accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: Noise, dataset: Dataset
 ) -> Examples:
     """Fill the cache and combine dataset, captions and cache.
 
@@ -175,7 +190,7 @@ def prepare_examples(
     ]
     folder = config.run.cache if config.run.cache_in == "disk" else None
     latents: Entries | None = None
-    token_ids = tokenize(tokenizer, texts, data.text_chunks)
+    token_ids = base.tokenize(texts, data.text_chunks)
     if config.run.cache_in == "off":
         text: Entries = TokenIds(token_ids)
     else:
@@ -191,6 +206,7 @@ def prepare_examples(
         latent_rows={kind: number * len(dataset) for number, kind in enumerate(kinds)},
         text=text,
         recipe=recipe,
+        spots=spots_of(dataset),
         metadata=metadata_of(
             dataset, recipe.resolution, data.metadata_dropout, data.metadata_dropout_all, data.sequence
         )

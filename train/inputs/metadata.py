@@ -44,7 +44,7 @@ class Metadata:
 
 def uses_metadata(model: ModelConfig, base: Base) -> bool:
     """Whether a network of the run is conditioned on metadata: the base's UNet, a ControlNet, or both."""
-    return model.metadata == "control" or (model.metadata == "base" and bool(base.config("unet").get("use_metadata")))
+    return model.metadata == "control" or (model.metadata == "base" and base.family.metadata)
 
 
 def metadata_of(dataset: Dataset, resolution: int, dropout: float, dropout_all: float, sequence: int = 1) -> Metadata:

@@ -1,12 +1,16 @@
 """What an example depends on besides the data: values of config and base."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from datasets import Dataset
-from diffusers import DDPMScheduler
+from torch import Tensor
 
 from data.examples.condition import Condition, condition_of
 from models.base import Base
+from models.families.noise import Noise
+from models.images import LatentScale
 from train.config import Config
 from train.config_checks import DAMAGE_CLASSES
 from train.errors import ConfigError
@@ -20,36 +24,39 @@ class Recipe:
     seed: int
     resolution: int  # px
     latent_shape: tuple[int, int, int]
-    scaling_factor: float  # of the VAE
-    num_train_timesteps: int
+    latents: LatentScale  # of the VAE
+    draw_timestep: Callable[[np.random.Generator], int]
     caption_dropout: float
     noise_offset: float
     input_perturbation: float
     condition: Condition
+    placed: Callable[[Tensor], dict[str, Tensor]]  # what networks are told of where an image lies
     sequence: int  # pre-event images in the condition
-    show_latents: float | None  # the condition is latents, times this; None = pixels
+    show_latents: LatentScale | None  # the condition is latents, scaled so; None = pixels
     damage_weights: list[float] | None  # of the mask values 0 to 4
 
 
-def recipe_of(config: Config, base: Base, schedule: DDPMScheduler, resolution: int) -> Recipe:
+def recipe_of(config: Config, base: Base, schedule: Noise, resolution: int) -> Recipe:
     """The values of config and base that an example depends on."""
     model, objective, vae = config.model, config.objective, base.config("vae")
-    scaling_factor = float(vae.get("scaling_factor", 0.18215))
     side = resolution // base.vae_scale_factor
     condition = condition_of(model.trained, model.condition)
     return Recipe(
         seed=config.train.seed,
         resolution=resolution,
         latent_shape=(int(vae["latent_channels"]), side, side),
-        scaling_factor=scaling_factor,
-        num_train_timesteps=schedule.config.num_train_timesteps,
+        latents=base.latents,
+        draw_timestep=schedule.draw,
         caption_dropout=config.data.caption_dropout,
         noise_offset=objective.noise_offset,
         input_perturbation=objective.input_perturbation,
         condition=condition,
+        placed=base.family.placed,
         sequence=config.data.sequence,
         # InstructPix2Pix concatenates unscaled latents.
-        show_latents=(1.0 if model.trained == "lora+concat" else scaling_factor) if condition.latents else None,
+        show_latents=(LatentScale(1.0) if model.trained == "lora+concat" else base.latents)
+        if condition.latents
+        else None,
         damage_weights=[objective.damage_weights.get(name, 1.0) for name in DAMAGE_CLASSES]
         if objective.damage_weights
         else None,

@@ -73,7 +73,7 @@ def shard(denoiser: Denoiser, plugin: FullyShardedDataParallelPlugin, device: to
     for weight in denoiser.trained().values():
         weight.data = weight.data.contiguous()  # FSDP2 does not shard channels-last weights
     if denoiser.controlnet is not None:
-        for block in (*denoiser.controlnet.down_blocks, denoiser.controlnet.mid_block):
+        for block in denoiser.family.blocks(denoiser.controlnet):
             fully_shard(block, **settings)
     fully_shard(denoiser, **settings)
 

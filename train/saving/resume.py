@@ -38,6 +38,7 @@ OTHER_NETWORK = (
     "model.trained",
     "model.condition",
     "model.controlnet",
+    "model.controlnet_blocks",
     "model.metadata",
     "model.null_metadata",
     "model.lora_rank",

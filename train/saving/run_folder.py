@@ -65,11 +65,11 @@ def _former(out: Path) -> tuple[Facts | None, dict[str, dict[str, Any]] | None]:
 
 
 def describe(
-    config: Config, *, base_hash: str, dataset_fingerprint: str, resolution: int, patch_px: int | None
+    config: Config, *, family: str, base_hash: str, dataset_fingerprint: str, resolution: int, patch_px: int | None
 ) -> dict[str, Any]:
     """Fields of state.json besides the step: patches of `patch_px` are resized to `resolution`, None = it varies."""
     return {
-        "base": {"name": config.model.base, "unet_sha256": base_hash},
+        "base": {"name": config.model.base, "unet_sha256": base_hash, "family": family},
         "dataset_fingerprint": dataset_fingerprint,
         "resolution": resolution,
         "patch_px": patch_px,

@@ -132,7 +132,8 @@ class TrainState:
             self.optimizer.state[weight][key] = value
 
     def _trained_in(self, folder: Path) -> dict[str, Tensor]:
-        frozen = {name for name, weight in self.denoiser.named_parameters() if not weight.requires_grad}
+        named = (*self.denoiser.named_parameters(), *self.denoiser.named_buffers())
+        frozen = {name for name, weight in named if not weight.requires_grad}
         return {name: weight for name, weight in load_trained(folder).items() if name not in frozen}
 
     def _moments(self) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from datasets import Dataset
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import SchedulerMixin
 from torch import Tensor
 from torch.utils.data import default_collate
 from tqdm import tqdm
@@ -26,6 +26,7 @@ from data.examples.similarity import Pixels
 from data.imagery.pixels import resize_rgb
 from models.base import Base
 from models.denoiser import Denoiser
+from models.families.noise import Noise
 from models.images import as_pixels, decode, to_unit
 from models.sampling import sample
 from train.config import Config, ObjectiveConfig
@@ -53,7 +54,7 @@ class ValidationSet:
     examples: Examples
     patches: Dataset
     base: Base
-    sampler: DDIMScheduler
+    sampler: SchedulerMixin
     out: Path
     batch: int  # examples per forward pass
     timesteps: list[int]  # centre of each bin
@@ -82,7 +83,7 @@ def open_held_out(config: Config, stages: Sequence[Stage]) -> list[Dataset]:
 
 
 def prepare_validation(
-    accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: DDPMScheduler, split: Dataset
+    accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: Noise, split: Dataset
 ) -> ValidationSet:
     """Choose the patches, evenly spread over the split, and fill the cache for them.
 
@@ -106,7 +107,7 @@ def prepare_validation(
         objective=ObjectiveConfig(),
         train=replace(config.train, seed=SEED),
     )
-    bins, length = settings.timesteps, schedule.config.num_train_timesteps
+    bins, length = settings.timesteps, schedule.length
     return ValidationSet(
         examples=prepare_examples(accelerator, plain, stage, base, schedule, patches),
         patches=patches,
@@ -126,7 +127,7 @@ def validate(
     accelerator: Accelerator,
     held_out: ValidationSet,
     denoiser: Denoiser,
-    schedule: DDPMScheduler,
+    schedule: Noise,
     encode: Callable[[Batch], Batch],
     step: int,
     stop: Callable[[], bool],
@@ -137,7 +138,7 @@ def validate(
         accelerator: its processes share the work.
         held_out: the validation set.
         denoiser: the trained network, without DDP. It has no dropout, so its mode does not matter.
-        schedule: noise schedule of the base.
+        schedule: noise process of the base.
         encode: replaces the cache if there is none.
         step: names the folder of the images.
         stop: called after each batch, equally often in all processes; True interrupts.
@@ -185,7 +186,7 @@ def _shares(accelerator: Accelerator, count: int, size: int) -> list[list[int]]:
 def _losses(
     held_out: ValidationSet,
     denoiser: Denoiser,
-    schedule: DDPMScheduler,
+    schedule: Noise,
     batches: Iterable[Batch],
     go_on: Callable[[], None],
 ) -> list[list[list[float]]]:

@@ -66,7 +66,7 @@ def test_both_loops_have_the_same_loss_and_gradient(micro_base: Path, tiny_datas
         denoiser,
         noise_schedule(base, False),
         {
-            "latents": sample(posterior, spread, base.config("vae")["scaling_factor"]),
+            "latents": sample(posterior, spread, base.latents),
             "noise": noise,
             "input_noise": noise,
             "timestep": timesteps,

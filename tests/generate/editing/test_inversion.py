@@ -13,10 +13,12 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEd
 from PIL import Image
 from torch import Tensor, nn
 
+from data.examples.place import whole
+from generate.conditions import Conditions
 from generate.editing.base import STRENGTH, clean_latents, depth
 from generate.editing.inversion import MAPS, disagreement, inverted
 from generate.editing.methods import METHODS, misfit
-from generate.generator import Conditions, Generator, load_untrained
+from generate.generator import Generator, load_untrained
 from generate.images.items import Item
 from generate.inputs import Inputs
 from generate.sampling import Sampling
@@ -71,9 +73,10 @@ def generator_of(scheduler: DDIMScheduler, predict: Callable[..., Tensor]) -> Ge
     """Any function as a generator's denoiser."""
     absent: Any = None
     stand: Any = Stand(predict)
-    return Generator(stand, absent, absent, absent, scheduler, 1)
+    return Generator(absent, stand, absent, absent, absent, scheduler, 1)
 
 
+WHOLE = [whole(32, 32)]
 NOTHING = Conditions(torch.zeros(1, 77, 4))
 
 
@@ -185,9 +188,10 @@ def test_same_as_diffusers_where_that_works(
     with torch.inference_mode():
         clean = clean_latents(networks, given)
         source, target = (
-            networks.conditions([word], None, None, sampling) for word in ("before a flood", "after a flood")
+            networks.conditions([word], None, None, sampling, [whole(32, 32)])
+            for word in ("before a flood", "after a flood")
         )
-        trail = inverted(networks, clean, networks.conditions(["before a flood"], None, None, plain), plain)
+        trail = inverted(networks, clean, networks.conditions(["before a flood"], None, None, plain, WHOLE), plain)
         mask = disagreement(networks, clean, source, target, given, sampling)
     image = torch.from_numpy(given.pre[0] / 255).float().permute(2, 0, 1)[None]
     theirs = stock.invert(

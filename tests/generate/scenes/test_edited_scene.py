@@ -71,8 +71,8 @@ def told(networks: Generator, monkeypatch: pytest.MonkeyPatch) -> list[tuple[lis
     """What the denoiser is told of the target and of the pre image, in every call."""
     seen: list[tuple[list[list[float]], list[list[float]]]] = []
 
-    def forward(noisy: Tensor, *given: Tensor, scale: float) -> Tensor:
-        seen.append((given[3].tolist(), given[4].tolist()))
+    def forward(noisy: Tensor, *given: Tensor, scale: float, **named: Tensor) -> Tensor:
+        seen.append((named["metadata"].tolist(), named["cond_metadata"].tolist()))
         return noisy
 
     monkeypatch.setattr(networks.denoiser, "forward", forward)

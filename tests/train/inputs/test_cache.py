@@ -73,15 +73,17 @@ def test_text_states_are_the_encoder_s(tmp_path: Path, accelerator: Accelerator,
 class Encoder:
     """A text encoder that counts what it is given: its states are the token ids."""
 
+    config = types.SimpleNamespace()
+
     def __init__(self) -> None:
         self.seen: list[int] = []
 
     def to(self, device: torch.device) -> "Encoder":
         return self
 
-    def __call__(self, ids: torch.Tensor) -> Any:
+    def __call__(self, ids: torch.Tensor, attention_mask: None = None) -> Any:
         self.seen += ids[:, 0].tolist()
-        return types.SimpleNamespace(last_hidden_state=ids[..., None].float())
+        return (ids[..., None].float(),)
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""A checkpoint on any family of base makes the image of diffusers' own pipeline from the same folders."""
+
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+from generate.checkpoint import open_base, open_checkpoint
+from generate.errors import GenerateError
+from generate.generator import generate_images, load_generator
+from generate.sampling import Sampling
+from models import load_base
+from models.checkpoint import CheckpointError
+from tests.families import MICRO
+from tests.generate.stock import stock_images
+from tests.generate.worlds import RESOLUTION, write_kind
+
+STEPS = 3
+PLACE = (64.0, 48.0, 16.0, 0.0, 32.0, 32.0)
+
+
+@pytest.mark.parametrize(("trained", "guidance_scale"), [("controlnet", 1.0), ("controlnet+lora", 3.0), ("lora", 3.0)])
+@pytest.mark.parametrize("kind", ["sdxl", "stable_diffusion_3", "stable_diffusion_3.5"])
+def test_equals_stock_diffusers_from_disk(tmp_path: Path, kind: str, trained: str, guidance_scale: float) -> None:
+    base = MICRO[kind](tmp_path / "base")
+    latents_only = "model.condition" in load_base(base).family.only
+    latents = latents_only and "controlnet" in trained
+    run = write_kind(tmp_path / "run", base, trained, "latents" if latents else "pixels")
+    checkpoint = open_checkpoint(run)
+    rng = np.random.default_rng(0)
+    pre = [rng.integers(0, 256, (RESOLUTION, RESOLUTION, 3), np.uint8) for _ in range(2)]
+    prompts, seeds = ["after a flood", "after a fire"], [7, 8]
+    sampling = Sampling(
+        scheduler="flow-euler" if latents_only else "ddim",
+        steps=STEPS,
+        guidance_scale=guidance_scale,
+        control_scale=0.7,
+    )
+    generator = load_generator(checkpoint, open_base(checkpoint), sampling)
+    ours = generate_images(generator, pre, prompts, seeds, sampling, places=[PLACE] * 2)
+    told = {"original_size": (64, 48), "crops_coords_top_left": (16, 0), "target_size": (32, 32)}
+    # The stock pipeline draws the latents of the pre image from their posterior, without a seed of ours.
+    with patch.object(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode()):
+        theirs = stock_images(
+            checkpoint, pre, prompts, seeds, steps=STEPS, guidance_scale=guidance_scale, control_scale=0.7,
+            **(told if kind == "sdxl" else {}),
+        )  # fmt: skip
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+    elsewhere = generate_images(generator, pre, prompts, seeds, sampling)
+    assert np.array_equal(ours, elsewhere) == (kind != "sdxl")  # which is told where an image lies
+
+
+def test_a_base_of_another_family_and_a_solver_that_does_not_fit(
+    tmp_path: Path, micro_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are said before any weight is loaded."""
+    run = write_kind(tmp_path / "run", MICRO["sdxl"](tmp_path / "base"), "lora")
+    checkpoint = open_checkpoint(run)
+    monkeypatch.setattr("models.base.Base._load", None)
+    with pytest.raises(GenerateError, match="flow-euler; a base of Stable Diffusion XL is solved by ddim"):
+        load_generator(checkpoint, open_base(checkpoint), Sampling(scheduler="flow-euler"))
+    monkeypatch.setattr("models.base.Base.weights_hash", None)
+    with pytest.raises(CheckpointError, match=r"family sdxl, but .* is of stable_diffusion .*--base"):
+        open_base(checkpoint, str(micro_base))

@@ -1,0 +1,58 @@
+"""Networks of full size from the config files of the real bases, on the meta device."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+
+from models.base_config import read_json
+from models.families import FAMILIES, family_of
+from models.families.family import Family, NewControlNet
+from tests.real import real
+
+
+@pytest.fixture(scope="module")
+def configs() -> Path:
+    return real("base_configs")
+
+
+def millions(network: Any) -> float:
+    count: int = sum(weight.numel() for weight in network.parameters())
+    return round(count / 1e6, 1)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "kind", "size", "controlnets"),
+    [
+        ("sdxl-turbo", UNet2DConditionModel, 2567.5, {None: 1251.0}),
+        ("stable-diffusion-3", SD3Transformer2DModel, 2028.3, {6: 538.8, 12: 1062.9, None: 1062.9}),
+    ],
+)
+def test_numbers_of_parameters(
+    configs: Path, name: str, kind: Any, size: float, controlnets: dict[int | None, float]
+) -> None:
+    family: Family = family_of(configs / name)
+    with torch.device("meta"):
+        network = kind.from_config(read_json(configs / name / family.network / "config.json"))
+        assert millions(network) == size
+        for blocks, expected in controlnets.items():
+            asked = NewControlNet(seed=0, vae_scale_factor=8, blocks=blocks)
+            assert millions(family.new_controlnet(network, asked)) == expected
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("stable-diffusion-2-1", "stable_diffusion"),
+        ("diffusionsat-512", "diffusionsat"),
+        ("sdxl-turbo", "sdxl"),
+        ("stable-diffusion-3", "stable_diffusion_3"),
+    ],
+)
+def test_real_bases_are_recognised(configs: Path, name: str, key: str) -> None:
+    assert family_of(configs / name).key == key
+    assert sum(family.key == key for family in FAMILIES) == 1
