@@ -50,6 +50,7 @@ myst_heading_anchors = 4  # named as GitHub names them
 highlight_language = "text"
 smartquotes = False  # would make a dash of the -- of an option
 html_favicon = "icon.svg"
+html_static_path = html_css_files = ["site.css"]
 
 html_theme = "furo"  # fonts of the system, nothing from other hosts
 html_show_copyright = html_show_sourcelink = html_copy_source = False
