@@ -51,6 +51,7 @@ def evaluate(
     methods: str = "generated,copy,base",
     networks: str = ",".join(NETWORKS),
     damage_model: Path | None = None,
+    caption_style: str | None = None,
     base: str | None = None,
     instruct_pix2pix: str | None = None,
     overwrite: bool = False,
@@ -61,8 +62,7 @@ def evaluate(
     Compares answers to "what will this place look like?": the generated image, the copied pre image, and the output
     of the base for the caption and the same initial noise without the ControlNet. Writes `report.html` (tables
     and images), `results.json` (all metrics, also per patch), `results.tex` (the tables for a paper) and `images/`, and
-    prints the tables. Run again after an interruption, it generates only missing images. Uses captions
-    of the style that the checkpoint was trained with.
+    prints the tables. Run again after an interruption, it generates only missing images.
 
     Args:
         checkpoint: A run folder (its newest intact checkpoint is meant) or one of its checkpoints/step-*.
@@ -82,6 +82,8 @@ def evaluate(
             KID, IS), clip. About 1.4 GB of weights are downloaded once; an unavailable one leaves a gap.
         damage_model: A folder made by `pre2post damage-model`: score the damage in every row's images as in the xView2
             challenge.
+        caption_style: Style of the captions that images are generated from; by default that of the training. The study
+            `prompts` writes its own, as `short` or `placed`.
         base: Where the base is now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         instruct_pix2pix: The weights for the row `instruct`: a diffusers folder or hub id.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
@@ -94,6 +96,7 @@ def evaluate(
     with sole_writer(out):
         from_main(lambda: check_out(out, overwrite))
         trained = _making_post(open_checkpoint(checkpoint))
+        trained = replace(trained, caption_style=caption_style or trained.caption_style)
         settings = _provenance(trained, base, dataset, split, events, sampling)
         make = partial(make_rows, out, trained, base=base, sampling=sampling, overwrite=overwrite)
         if study is not None:

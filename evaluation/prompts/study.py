@@ -74,8 +74,8 @@ def study_prompts(
     gaps = silent_studies({prompt.word: prompt.text for prompt in first})
     if len(gaps) == len(STUDIES):
         raise EvaluationError(
-            f"{trained.folder}: trained with captions of style {trained.caption_style!r}, which say nothing of "
-            "severity, place or number. Train with `short` or `placed` (data.caption_styles)."
+            f"{trained.folder}: captions of style {trained.caption_style!r} say nothing of severity, place or number. "
+            "Name short or placed as --caption-style, and train with them (data.caption_styles)."
         )
     asked = [word for name, words in STUDIES.items() if name not in gaps for word in words]
     prompts = [prompt for prompt in prompts if prompt.word in asked]

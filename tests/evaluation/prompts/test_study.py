@@ -133,10 +133,18 @@ def test_no_patch_to_ask(tmp_path: Path, run_folder: Path, dataset: Path) -> Non
 
 
 def test_captions_that_say_nothing(tmp_path: Path, micro_base: Path, houses: Path) -> None:
-    """A checkpoint of the DiffusionSat sentence cannot be asked for severity."""
-    run = write_micro_checkpoint(tmp_path / "run", micro_base, caption_style="diffusionsat")
-    with pytest.raises(EvaluationError, match="style 'diffusionsat', which say nothing"):
-        evaluate(checkpoint=run, dataset=houses, out=tmp_path / "out", study="prompts", sampling=SAMPLING)
+    """A checkpoint of the DiffusionSat sentence cannot be asked for severity, nor any other with that sentence."""
+    for trained, named in (("diffusionsat", None), ("short", "diffusionsat")):
+        run = write_micro_checkpoint(tmp_path / trained, micro_base, caption_style=trained)
+        with pytest.raises(EvaluationError, match="style 'diffusionsat' say nothing"):
+            evaluate(
+                checkpoint=run,
+                dataset=houses,
+                out=tmp_path / "out",
+                study="prompts",
+                caption_style=named,
+                sampling=SAMPLING,
+            )
 
 
 def test_verdict_needs_chance_and_base() -> None:

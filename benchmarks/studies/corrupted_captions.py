@@ -1,0 +1,169 @@
+"""What false captions cost a ControlNet, and what checking them is worth (docs/captions.md).
+
+    python -m benchmarks.studies.corrupted_captions --work runs/captions
+
+One training on the tiny base for each style, from the same seed, on simulated scenes. `true` captions are the short
+ones of the builder; `false20` and `false50` have a fifth and half of them replaced by that of another patch, which says
+something else; `checked50` is what `pre2post caption --recheck` lets pass of `false50`, and a caption from the labels
+(`placed`) for the rest, as `pre2post caption` writes it. On held-out patches: the loss with true captions, and its rise
+with those of other patches, always with the same noise, so that trainings are compared in pairs; the intervals are
+bootstrapped over scenes. The same command resumes where it was stopped.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.studies.sequence_length import measure
+from caption.recheck import recheck
+from data.build import build
+from data.dataset.open import open_dataset
+from data.simulation.simulate import simulate
+from evaluation.estimate import weighted_mean
+from train.config import Config
+from train.config_file import parse_config
+from train.loop import train
+
+STYLES = ("true", "false20", "false50", "checked50")
+FALSE_SHARE = {"true": 0.0, "false20": 0.2, "false50": 0.5, "false": 1.0}
+COLUMNS = ["patch_id", "captions"]
+
+
+def main() -> None:
+    """Compute what is missing, print the table and write it to WORK/results.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--scenes", type=int, default=60, help="simulated; every fifth is held out")
+    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps of each training")
+    options = parser.parse_args()
+    work, results = options.work, {}
+    dataset = captioned(work, options.scenes)
+    for style in STYLES:
+        if train(experiment(work, dataset, style, style, options.steps)):
+            return  # interrupted
+        results[style] = {
+            said: measure(experiment(work, dataset, style, said, options.steps))["losses"] for said in ("true", "false")
+        }
+    patches = open_dataset(dataset, "test").select_columns(["scene_id"])
+    scenes = [patch["scene_id"] for patch in patches]
+    (work / "results.json").write_text(json.dumps({"scenes": scenes, "losses": results}, indent=1))
+    print(table(results, scenes))
+
+
+def captioned(work: Path, scenes: int) -> Path:
+    """A dataset with every style, made once."""
+    dataset, plain, release = work / "dataset", work / "plain", work / "release"
+    if not dataset.exists():
+        if not release.exists():
+            simulate(out=release, scenes=scenes, seed=0)
+        if not plain.exists():
+            build(source=release, out=plain, size=256)
+        lines = list(written(plain))
+        (work / "false50.jsonl").write_text(as_lines(line for line in lines if line["style"] == "false50"))
+        recheck(plain, work / "false50.jsonl", work / "passed.jsonl")
+        lines += checked(plain, work / "passed.jsonl")
+        (work / "captions.jsonl").write_text(as_lines(lines))
+        build(source=release, out=dataset, size=256, captions=work / "captions.jsonl")
+    return dataset
+
+
+def written(dataset: Path) -> Iterator[dict[str, str]]:
+    """Captions of every style but the checked one; those of the pre images are true."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        rows = open_dataset(dataset, split).select_columns(COLUMNS).to_list()
+        said = [text_of(row, "short", "post") for row in rows]
+        for row, own in zip(rows, said, strict=True):
+            others = [text for text in said if text != own]
+            other, chance = others[rng.integers(len(others))], rng.random()
+            for style, share in FALSE_SHARE.items():
+                yield line_of(row, style, "post", other if chance < share else own)
+                yield line_of(row, style, "pre", text_of(row, "short", "pre"))
+
+
+def checked(dataset: Path, passed: Path) -> Iterator[dict[str, str]]:
+    """What passed, and the builder's `placed` captions for the rest."""
+    lines = [json.loads(line) for line in passed.read_text().splitlines()]
+    texts = {(line["patch_id"], line["target"]): line["text"] for line in lines}
+    for split in ("train", "test"):
+        for row in open_dataset(dataset, split).select_columns(COLUMNS):
+            for target in ("pre", "post"):
+                kept = texts.get((row["patch_id"], target))
+                placed = entry_of(row, "placed", target)
+                sides = {"mirrored": placed["mirrored"]} if placed["mirrored"] and not kept else {}
+                yield line_of(row, "checked50", target, kept or placed["text"]) | sides
+
+
+def entry_of(row: dict[str, Any], style: str, target: str) -> dict[str, Any]:
+    """The first caption of a style."""
+    return next(entry for entry in row["captions"] if (entry["style"], entry["target"]) == (style, target))
+
+
+def text_of(row: dict[str, Any], style: str, target: str) -> str:
+    """Its text."""
+    return str(entry_of(row, style, target)["text"])
+
+
+def line_of(row: dict[str, Any], style: str, target: str, text: str) -> dict[str, str]:
+    """A line for `pre2post build --captions`."""
+    return {"patch_id": row["patch_id"], "style": style, "target": target, "text": text}
+
+
+def as_lines(entries: Iterator[dict[str, str]] | list[dict[str, str]]) -> str:
+    """JSON Lines."""
+    return "".join(json.dumps(entry) + "\n" for entry in entries)
+
+
+def experiment(work: Path, dataset: Path, style: str, said: str, steps: int) -> Config:
+    """Training with captions of one style, or measuring with those of another: configs/demo.yaml at half its side."""
+    settings: dict[str, Any] = {
+        "data.dataset": dataset,
+        "data.resolution": 64,
+        "data.caption_styles": f"{{{said}: 1}}",
+        "model.base": "tiny",
+        "train.steps": steps,
+        "train.global_batch": 8,
+        "train.micro_batch": 8,
+        "train.learning_rate": 1.2e-3,
+        "train.warmup_steps": steps // 20,
+        "train.decay_steps": steps * 6 // 10,
+        "train.ema_decay": 0.99,
+        "train.precision": "fp32",
+        "validation.split": "test",
+        "validation.examples": 100_000,
+        "validation.images": 0,
+        "run.out": work / style,
+        "run.cache": work / "cache",
+        "run.log_every": 50,
+        "run.save_every": 200,
+        "run.keep_last": 1,
+        "run.workers": 1,
+        "run.trackers": "[]",
+    }
+    return parse_config([f"--{name}={value}" for name, value in settings.items()])
+
+
+def table(losses: dict[str, dict[str, list[float]]], scenes: list[str]) -> str:
+    """Markdown; changes are relative to training with true captions, with 95 % intervals over scenes."""
+    lines = ["| captions of the training | loss | change | rise with false words | change |", "|---|---:|---|---:|---|"]
+    first = losses["true"]
+    for style, found in losses.items():
+        loss, rise = np.array(found["true"]), np.subtract(found["false"], found["true"])
+        changes = loss - np.array(first["true"]), rise - np.subtract(first["false"], first["true"])
+        cells = [interval(change, scenes) if style != "true" else "" for change in changes]
+        lines.append(f"| {style} | {loss.mean():.4f} | {cells[0]} | {rise.mean():.5f} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def interval(values: Any, scenes: list[str]) -> str:  # noqa: ANN401  # an array
+    """Mean and 95 % interval."""
+    found = weighted_mean(values[:, None], np.ones(len(values)), scenes)
+    return f"{found.value:+.5f} ({found.low:+.5f} to {found.high:+.5f})"
+
+
+if __name__ == "__main__":
+    main()
