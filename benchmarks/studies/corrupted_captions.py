@@ -2,12 +2,12 @@
 
     python -m benchmarks.studies.corrupted_captions --work runs/captions
 
-One training on the tiny base for each style, from the same seed, on simulated scenes. `true` captions are the short
-ones of the builder; `false20` and `false50` have a fifth and half of them replaced by that of another patch, which says
-something else; `checked50` is what `pre2post caption --recheck` lets pass of `false50`, and a caption from the labels
-(`placed`) for the rest, as `pre2post caption` writes it. On held-out patches: the loss with true captions, and its rise
-with those of other patches, always with the same noise, so that trainings are compared in pairs; the intervals are
-bootstrapped over scenes. The same command resumes where it was stopped.
+One training on the tiny base for each style, from the same seed, on simulated scenes. `labels` are the builder's short
+captions; `false20` and `false50` have a fifth and half of them replaced by that of another patch, which says something
+else; `checked50` is what `pre2post caption --recheck` lets pass of `false50`, and a caption from the labels (`placed`)
+for the rest, as `pre2post caption` writes it. On held-out patches: the loss with true captions, and its rise with those
+of other patches, always with the same noise, so that trainings are compared in pairs; the intervals are bootstrapped
+over scenes. The same command resumes where it was stopped.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from train.config import Config
 from train.config_file import parse_config
 from train.loop import train
 
-STYLES = ("true", "false20", "false50", "checked50")
-FALSE_SHARE = {"true": 0.0, "false20": 0.2, "false50": 0.5, "false": 1.0}
+STYLES = ("labels", "false20", "false50", "checked50")
+FALSE_SHARE = {"labels": 0.0, "false20": 0.2, "false50": 0.5, "others": 1.0}
 COLUMNS = ["patch_id", "captions"]
 
 
@@ -46,7 +46,8 @@ def main() -> None:
         if train(experiment(work, dataset, style, style, options.steps)):
             return  # interrupted
         results[style] = {
-            said: measure(experiment(work, dataset, style, said, options.steps))["losses"] for said in ("true", "false")
+            said: measure(experiment(work, dataset, style, said, options.steps))["losses"]
+            for said in ("labels", "others")
         }
     patches = open_dataset(dataset, "test").select_columns(["scene_id"])
     scenes = [patch["scene_id"] for patch in patches]
@@ -150,11 +151,11 @@ def experiment(work: Path, dataset: Path, style: str, said: str, steps: int) -> 
 def table(losses: dict[str, dict[str, list[float]]], scenes: list[str]) -> str:
     """Markdown; changes are relative to training with true captions, with 95 % intervals over scenes."""
     lines = ["| captions of the training | loss | change | rise with false words | change |", "|---|---:|---|---:|---|"]
-    first = losses["true"]
+    first = losses["labels"]
     for style, found in losses.items():
-        loss, rise = np.array(found["true"]), np.subtract(found["false"], found["true"])
-        changes = loss - np.array(first["true"]), rise - np.subtract(first["false"], first["true"])
-        cells = [interval(change, scenes) if style != "true" else "" for change in changes]
+        loss, rise = np.array(found["labels"]), np.subtract(found["others"], found["labels"])
+        changes = loss - np.array(first["labels"]), rise - np.subtract(first["others"], first["labels"])
+        cells = [interval(change, scenes) if style != "labels" else "" for change in changes]
         lines.append(f"| {style} | {loss.mean():.4f} | {cells[0]} | {rise.mean():.5f} | {cells[1]} |")
     return "\n".join(lines)
 

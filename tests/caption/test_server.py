@@ -168,7 +168,7 @@ def test_the_images_and_the_prompt_are_asked_as_the_protocol_has_it(dataset: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not is_serve_available(), reason="pip install 'transformers[serving]'")
+@pytest.mark.skipif(not is_serve_available(), reason="needs transformers[serving]")
 def test_a_real_server_gives_what_the_model_gives_in_this_process(dataset: Path, llava: Path, tmp_path: Path) -> None:
     """The client itself waits until the server is up."""
     with socket.socket() as free:

@@ -42,9 +42,9 @@ def test_shares_are_false() -> None:
             assert target == "post"
             assert (int(number) < NUMBER) == (int(line["patch_id"].split("-")[1]) < NUMBER)
             false.setdefault(line["style"], set()).add(line["patch_id"])
-    assert false["false20"] < false["false50"] < false["false"]
-    assert "true" not in false
-    assert len(false["false"]) == 2 * NUMBER
+    assert false["false20"] < false["false50"] < false["others"]
+    assert "labels" not in false
+    assert len(false["others"]) == 2 * NUMBER
     for style, share in (("false20", 0.2), ("false50", 0.5)):
         deviation = (2 * NUMBER * share * (1 - share)) ** 0.5  # binomial
         assert abs(len(false[style]) - 2 * NUMBER * share) < 4 * deviation
