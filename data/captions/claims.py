@@ -30,6 +30,12 @@ _NONE_OF = re.compile(r"\b(none|neither|not one|no damage to any) of( the)?$")
 _VERB = re.compile(
     r"(?<!was )(?<!were )\b(damaged|destroyed|flattened|levell?ed)( (about|around|over|at least|more than))?$"
 )
+# Of the whole view; `no buildings in the north`, `no buildings remain` and `no buildings with major damage` are not.
+_NO_BUILDINGS = re.compile(
+    rf"\bno\s+(?:visible\s+)?(?:{_ALL})(?:\s+(?:are\s+|is\s+)?(?:visible|present|seen|shown)|\s+can be seen)?"
+    r"(?:\s+(?:in|on)\s+th(?:e|is)\s+(?:view|image|scene|patch|picture))?(?=\s*(?:[.,;:]|$))",
+    re.IGNORECASE,
+)
 _IN_ALL = re.compile(r"\s*(in all|in total|altogether)\b")
 _EARLIER = re.compile(
     r"\b(before|prior to|previously|originally|initially|earlier|former(ly)?|first image|pre-?(event|disaster)?)\b",
@@ -138,6 +144,8 @@ def wrong_counts(sentence: str, counts: Counts) -> Iterator[str]:
         if _wrong_number(mention[0], sentence[: mention.start()], clause, counts, labelled, part=part, whole=whole):
             yield f"{mention[0]}{clause.rstrip()}"
         whole = part
+    if counts.total[0] and (said := _NO_BUILDINGS.search(sentence)):
+        yield said[0]
     for found, (least, most) in _each(_AMOUNTS, sentence):
         state = _state(_clause(sentence[found.end() :])) if labelled else None
         low, high = counts.of(state) if state else counts.total

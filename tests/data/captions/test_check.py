@@ -49,12 +49,18 @@ TRUE_AFTER = [
     "6 large houses remain undamaged in the lower left corner.",
     "Dense vegetation covers the left side, and 100 metres of the road are under sand.",
     "Well over a dozen trees were uprooted.",
+    "There are no buildings in the south-east, and no buildings with major damage.",
+    "No buildings remain standing along the shore.",
+    "No structures near the river were touched.",
 ]
 FALSE_AFTER = [
     ("Thirty-five buildings stand along a curved road, 35 buildings in total.", "count"),
     ("The image shows 9 buildings.", "count"),
     ("Eight buildings have been destroyed.", "count"),
     ("Dozens of houses are visible.", "count"),
+    ("a satellite image after a windstorm: no buildings", "count"),
+    ("There are no buildings in this view.", "count"),
+    ("No visible structures can be seen, only fields.", "count"),
     ("All of the buildings are destroyed.", "count"),
     ("None of the buildings is damaged.", "count"),
     ("Nearly all buildings are damaged.", "count"),
