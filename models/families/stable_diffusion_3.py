@@ -30,6 +30,7 @@ from models.text import tokenize
 PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "scheduler")
 T5, T5_TOKENIZER = "text_encoder_3", "tokenizer_3"
 COPIED = ("pos_embed", "time_text_embed", "context_embedder")  # whole, besides the blocks
+PASSED_ON = ("ff_context.", "attn.to_add_out.")
 OWN = "there are ControlNets of its own only"
 
 
@@ -138,6 +139,9 @@ class StableDiffusion3(Family):
             getattr(controlnet, part).load_state_dict(getattr(network, part).state_dict())
         for mine, theirs in zip(controlnet.transformer_blocks, network.transformer_blocks, strict=False):
             mine.load_state_dict(theirs.state_dict())
+        # Nobody reads the caption that the last block passes on; DDP would wait for gradients of what makes it.
+        for name, weight in controlnet.transformer_blocks[-1].named_parameters():
+            weight.requires_grad_(not name.startswith(PASSED_ON))
         return controlnet.float()
 
     def controlnet_class(self, folder: Path) -> type[Network]:
