@@ -82,8 +82,7 @@ def evaluate(
             KID, IS), clip. About 1.4 GB of weights are downloaded once; an unavailable one leaves a gap.
         damage_model: A folder made by `pre2post damage-model`: score the damage in every row's images as in the xView2
             challenge.
-        caption_style: Style of the captions that images are generated from; by default that of the training. The study
-            `prompts` writes its own, as `short` or `placed`.
+        caption_style: Style of the captions; by default that of the training.
         base: Where the base is now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         instruct_pix2pix: The weights for the row `instruct`: a diffusers folder or hub id.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
@@ -95,8 +94,7 @@ def evaluate(
     judged_by = [] if networks == "none" else _names(networks, "networks", NETWORKS)
     with sole_writer(out):
         from_main(lambda: check_out(out, overwrite))
-        trained = _making_post(open_checkpoint(checkpoint))
-        trained = replace(trained, caption_style=caption_style or trained.caption_style)
+        trained = _opened(checkpoint, caption_style)
         settings = _provenance(trained, base, dataset, split, events, sampling)
         make = partial(make_rows, out, trained, base=base, sampling=sampling, overwrite=overwrite)
         if study is not None:
@@ -114,14 +112,15 @@ def evaluate(
             _write(out, _concluded(settings, results, judges, absent, notes), load)
 
 
-def _making_post(trained: Checkpoint) -> Checkpoint:
-    """Stop unless the checkpoint makes post images, which are measured here."""
+def _opened(folder: Path, caption_style: str | None) -> Checkpoint:
+    """A checkpoint that makes post images, which are measured here."""
+    trained = open_checkpoint(folder)
     if trained.direction == "past":
         raise EvaluationError(
             f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare "
             "post images. Look at what it makes with pre2post generate."
         )
-    return trained
+    return replace(trained, caption_style=caption_style or trained.caption_style)
 
 
 def _damage_judge(folder: Path | None, side: int, patches: Dataset) -> DamageModel | None:
