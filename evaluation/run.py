@@ -70,9 +70,8 @@ def evaluate(
         out: The folder to write.
         split: Which split to evaluate on.
         events: Evaluate only patches of these events, separated by commas; by default of all.
-        study: Instead of comparing with the real images, measure whether they follow severity, place and number in
-            `prompts` (docs/prompt-study.md), or whether the maps of damage `words` lie on the damage
-            (docs/word-maps.md); events, methods and networks are ignored.
+        study: Instead of comparing with real images, measure whether they follow severity, place and number in `prompts`
+            (docs/prompt-study.md), or whether maps of damage `words` lie on the damage (docs/word-maps.md).
         limit: Evaluate only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas. In addition to the default: again (a second real post
             image, where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
@@ -86,8 +85,7 @@ def evaluate(
         base: Where the base is now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         instruct_pix2pix: The weights for the row `instruct`: a diffusers folder or hub id.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
-        overwrite: Evaluate again into a folder that holds a finished evaluation; images that would not
-            change are kept.
+        overwrite: Evaluate again into a folder that holds a finished evaluation; unchanged images are kept.
     """
     join_processes()
     rows = _names(methods, "methods", METHODS)
