@@ -70,8 +70,8 @@ def evaluate(
         out: The folder to write.
         split: Which split to evaluate on.
         events: Evaluate only patches of these events, separated by commas; by default of all.
-        study: Instead of comparing with real images, measure whether they follow severity, place and number in `prompts`
-            (docs/prompt-study.md), or whether maps of damage `words` lie on the damage (docs/word-maps.md).
+        study: Instead of comparing with real images, whether they follow severity, place and number in `prompts`
+            (docs/prompt-study.md), or whether maps of damage `words` lie on it (docs/word-maps.md).
         limit: Evaluate only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas. In addition to the default: again (a second real post
             image, where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
