@@ -30,7 +30,7 @@ from models.denoiser import PRE_CONV, Denoiser, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
 from models.images import LatentScale, as_pixels, decode, encode, to_unit
 from models.lora import load_adapter
-from models.sampling import guide, noise, sample
+from models.sampling import generators, guide, noise, sample
 from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
 
 UNSCALED = LatentScale(1.0)
@@ -128,7 +128,8 @@ class Generator:
         """Whether the ControlNet, if there is one, works at this timestep."""
         if self.denoiser.controlnet is None or (sampling.control_start, sampling.control_end) == (0, 1):
             return True  # without waiting for the device to give the step
-        return sampling.controls(step=int((self.sampler.timesteps > timestep).sum()))
+        # Solvers that predict twice in a step have its timestep twice.
+        return sampling.controls(step=int((self.sampler.timesteps.unique() > timestep).sum()))
 
     def images(self, latents: Tensor, seeds: Sequence[int]) -> Pixels:
         """(B, H, W, 3) images decoded from latents.
@@ -184,10 +185,12 @@ def load_untrained(parts: Base, sampling: Sampling, text_chunks: int, zero_termi
     Raises:
         GenerateError: the scheduler does not fit the base.
     """
-    if sampling.scheduler not in parts.family.samplers:
+    if sampling.scheduler not in (fitting := parts.samplers(zero_terminal_snr)):
+        known = sampling.scheduler in parts.family.samplers
+        kind = " that predicts latents, or was trained to start in pure noise," if known else ""
         raise GenerateError(
-            f"scheduler is {sampling.scheduler}; a base of {parts.family.name} is solved by "
-            f"{', '.join(parts.family.samplers)}. Set --scheduler {parts.family.samplers[0]}."
+            f"scheduler is {sampling.scheduler}; a base of {parts.family.name}{kind} is solved by "
+            f"{', '.join(fitting)}. Set --scheduler {fitting[0]}."
         )
     device, dtype = PartialState().device, DTYPES[sampling.precision]
     return Generator(
@@ -218,7 +221,7 @@ def generate_images(
         generator: from `load_generator`.
         pre: pre images, all of one size.
         prompts: one for each image.
-        seeds: one for each image. Each initial noise has its own CPU generator, so that an image depends neither
+        seeds: one for each image. All noise of an image is from its own CPU generator, so that it depends neither
             on its batch nor on the device.
         sampling: its scheduler, precision and seed are already in `generator` and `seeds`.
         on_step: called with the number of finished steps after each.
@@ -232,13 +235,15 @@ def generate_images(
     places = places or [whole(*image.shape[:2]) for image in pre]
     given = generator.conditions(prompts, pre, metadata, sampling, places)
     sampler, size = generator.sampler, [side // generator.cell_px for side in pre[0].shape[:2]]
-    start = noise((generator.vae.config.latent_channels, *size), seeds, generator.device) * sampler.init_noise_sigma
+    shape, random = (generator.vae.config.latent_channels, *size), generators(seeds)
+    start = noise(shape, random, generator.device) * sampler.init_noise_sigma
     latents = sample(
         lambda noisy, timestep: generator.predict(noisy, timestep, given, sampling),
         sampler,
         start,
         sampler.timesteps,
         lambda done, _: on_step(done),
+        random,
     )
     return generator.images(latents, seeds)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, SchedulerMixin
+from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, PNDMScheduler, SchedulerMixin
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -25,7 +25,7 @@ from models.families.noise import Noise
 from models.frozen import frozen
 from models.hub import from_hub
 from models.images import LatentScale
-from models.samplers import DDIM_ABSENT, SAMPLERS
+from models.samplers import ABSENT, NOT_FROM_PURE_NOISE, NOT_OF_LATENTS, SAMPLERS
 from models.text import TEXT_ENCODERS, open_tokenizer, text_class
 from models.weight_files import check_fit, find_layout, is_weight, tensors_sha256, unfit, weight_files
 
@@ -123,12 +123,18 @@ class Base:
         al., "Common diffusion noise schedules and sample steps are flawed", 2024, section 3.3).
         """
         kind, settings = SAMPLERS[name or self.family.samplers[0]]
-        if kind is DDIMScheduler:
-            saved = read_json(self.folder / "scheduler" / "scheduler_config.json")
-            settings = settings | {field: value for field, value in DDIM_ABSENT.items() if field not in saved}
+        if kind in (DDIMScheduler, PNDMScheduler):
+            settings = settings | {field: value for field, value in ABSENT.items() if field not in self._saved_schedule}
         if zero_terminal_snr:
             settings = settings | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         return self._scheduler(kind, **settings)
+
+    def samplers(self, zero_terminal_snr: bool = False) -> list[str]:
+        """The solvers that fit, the usual one first, by the base's files alone; see `load_sampler`."""
+        saved = self._saved_schedule
+        unfit = NOT_OF_LATENTS if saved.get("prediction_type") == "sample" else ()
+        unfit += NOT_FROM_PURE_NOISE if zero_terminal_snr or saved.get("rescale_betas_zero_snr") else ()
+        return [name for name in self.family.samplers if name not in unfit]
 
     @cached_property
     def resolution(self) -> int:
@@ -190,10 +196,14 @@ class Base:
             return TEXT_ENCODERS[text_class(self.folder, part)][0]
         return self.family.network_class(part, self.config(part))
 
+    @cached_property
+    def _saved_schedule(self) -> dict[str, Any]:
+        return read_json(self.folder / "scheduler" / "scheduler_config.json")
+
     def _scheduler(self, kind: type[SchedulerMixin], **settings: Any) -> Any:  # noqa: ANN401 (of that kind)
         path = self.folder / "scheduler" / "scheduler_config.json"
         try:
-            return kind.from_config(read_json(path), **settings)
+            return kind.from_config(self._saved_schedule, **settings)
         except Exception as error:  # the libraries raise many kinds for an impossible setting
             raise BaseError(f"{path}: no noise schedule of {kind.__name__} ({error}). Copy it again.") from error
 

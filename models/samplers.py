@@ -4,8 +4,14 @@ from typing import Any
 
 from diffusers import (
     DDIMScheduler,
+    DDPMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
     SchedulerMixin,
     UniPCMultistepScheduler,
 )
@@ -30,9 +36,20 @@ class FlowEuler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
 # Each with the settings that override a base's file.
 SAMPLERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False}),  # latents are no pixels in [-1, 1]
-    "unipc": (UniPCMultistepScheduler, {}),
-    "flow-euler": (FlowEuler, {}),
+    "ddpm": (DDPMScheduler, {"clip_sample": False}),
+    "pndm": (PNDMScheduler, {"skip_prk_steps": True}),  # as Stable Diffusion's own files say: one prediction per step
+    "euler": (EulerDiscreteScheduler, {}),
+    "euler-a": (EulerAncestralDiscreteScheduler, {}),
+    "heun": (HeunDiscreteScheduler, {}),
     "dpm++": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
+    "dpm++-sde": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+    "dpm++-karras": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
+    "unipc": (UniPCMultistepScheduler, {}),
+    "lcm": (LCMScheduler, {"clip_sample": False, "original_inference_steps": 50}),
+    "flow-euler": (FlowEuler, {}),
 }
+DIFFUSION = tuple(name for name in SAMPLERS if name != "flow-euler")  # all that solve denoising diffusion
+NOT_OF_LATENTS = ("pndm", "euler-a", "heun")  # diffusers has no step of theirs for networks that predict clean latents
+NOT_FROM_PURE_NOISE = ("pndm", "heun")  # nor a schedule that ends in it
 # Stable Diffusion's own values, for files of other solvers, which lack these fields.
-DDIM_ABSENT = {"steps_offset": 1, "set_alpha_to_one": False}
+ABSENT = {"steps_offset": 1, "set_alpha_to_one": False}

@@ -50,7 +50,11 @@ def guide(predicted: Tensor, guidance_scale: float) -> Tensor:
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
-def noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device) -> Tensor:
-    """(B, *shape) standard normal, each from a CPU generator of its own: the same in any batch and on any device."""
-    rows = [torch.randn((1, *shape), generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds]
-    return torch.cat(rows).to(device)
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One for each image, on the CPU: what is drawn is the same in any batch and on any device."""
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+def noise(shape: Sequence[int], random: Sequence[torch.Generator], device: torch.device) -> Tensor:
+    """(B, *shape) standard normal, from the generators of the images; solvers that add noise draw on."""
+    return torch.cat([torch.randn((1, *shape), generator=one) for one in random]).to(device)

@@ -16,7 +16,7 @@ from generate.generator import Generator, conditioning, set_steps
 from generate.inputs import Inputs, Pixels
 from generate.sampling import Sampling
 from models.images import encode
-from models.sampling import noise, sample
+from models.sampling import generators, noise, sample
 
 STRENGTH = 0.75  # share of the noise schedule up to which the pre image is noised, as in RSEdit's comparison
 IMAGE_GUIDANCE = 1.5  # of InstructPix2Pix, as published; effective only with a guidance_scale above 1
@@ -64,7 +64,7 @@ def instruct(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: 
         nothing, image, instructed = predicted.chunk(3)  # equation 3 of the paper
         return nothing + sampling.guidance_scale * (instructed - image) + IMAGE_GUIDANCE * (image - nothing)
 
-    start = noise(pre.shape[1:], inputs.seeds, generator.device) * sampler.init_noise_sigma
+    start = noise(pre.shape[1:], generators(inputs.seeds), generator.device) * sampler.init_noise_sigma
     latents = sample(predict, sampler, start, sampler.timesteps, lambda done, _: on_step(done))
     return generator.images(latents, inputs.seeds)
 
@@ -85,7 +85,7 @@ def inpaint(generator: Generator, inputs: Inputs, sampling: Sampling, on_step: C
     set_steps(generator, sampling.steps)
     given = generator.conditions(inputs.prompts, None, inputs.metadata, sampling, places_of(inputs))
     sampler, masks, original = generator.sampler, np.stack(known), clean_latents(generator, inputs)
-    start = noise(original.shape[1:], inputs.seeds, original.device)
+    start = noise(original.shape[1:], generators(inputs.seeds), original.device)
     # A latent cell is regenerated if any of its pixels is.
     cells = torch.from_numpy(masks).float()[:, None].to(original.device)
     cells = torch.nn.functional.max_pool2d(cells, generator.cell_px)

@@ -17,7 +17,7 @@ from generate.editing.base import clean_latents, depth, places_of
 from generate.generator import Generator, set_steps
 from generate.inputs import Inputs, Pixels
 from generate.sampling import Sampling
-from models.sampling import noise, sample
+from models.sampling import generators, noise, sample
 
 # DiffEdit (Couairon et al. 2023), section 3.2, with diffusers' values.
 MAP_STRENGTH = 0.5  # share of the noise schedule at which the predictions for the two captions are compared
@@ -86,7 +86,7 @@ def disagreement(
     masks = []
     for i, seed in enumerate(inputs.seeds):
         shape = (MAPS, *clean.shape[1:])
-        (added,) = noise(shape, [seed], clean.device)
+        (added,) = noise(shape, generators([seed]), clean.device)
         noisy = generator.sampler.add_noise(clean[i].expand(shape), added, timestep.expand(MAPS))
         was, will = (
             generator.predict(noisy, timestep, _without_metadata(given).repeated(i, MAPS), sampling)

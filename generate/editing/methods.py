@@ -31,6 +31,12 @@ METHODS: dict[str, Method] = {
     "instruct": instruct,
 }
 INVERTING = ("invert", "diffedit")  # they need a caption of the pre image
+SOLVERS = (
+    "ddim",
+    "unipc",
+    "dpm++",
+    "flow-euler",
+)  # one prediction a step, no further noise: a process may begin in its middle
 INVERTIBLE = ("epsilon", "sample", "v_prediction")  # supported by DDIMInverseScheduler
 
 
@@ -65,6 +71,8 @@ def misfit(
     """Why a method cannot be applied to this base and these items; None if it can. Reads no weights."""
     if method == "inpaint" and any(item.buildings is None or item.buildings() is None for item in items):
         return "it regenerates the buildings, but some patches have no damage mask that locates them"
+    if method != "controlnet" and sampling.scheduler not in SOLVERS:
+        return f"it is not made with the scheduler {sampling.scheduler}, only with {', '.join(SOLVERS)}"
     if method in ("sdedit", *INVERTING) and depth(sampling.steps, MAP_STRENGTH) < 1:
         return f"it starts from a partly noised image, for which {sampling.steps} step is too few"
     if method in INVERTING:

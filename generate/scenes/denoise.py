@@ -22,7 +22,7 @@ from generate.processes import ALONE, in_turn
 from generate.sampling import Sampling
 from generate.scenes.windows import Grid, weight_sums, weights
 from models.images import encode
-from models.sampling import noise, sample
+from models.sampling import generators, noise, sample
 
 Places = tuple[tuple[int, int], ...]  # (top, left) of windows
 ReadWindow = Callable[[int, int], Pixels]  # (top, left) in network pixels -> (side, side, 3)
@@ -87,7 +87,8 @@ def denoise_scene(
         return _blended(latents, grid, sampling.batch_size, predict_windows, on_window, team)
 
     timesteps = sampler.timesteps[first_step:]
-    start = noise((generator.vae.config.latent_channels, grid.height, grid.width), [seed], generator.device)
+    shape, random = (generator.vae.config.latent_channels, grid.height, grid.width), generators([seed])
+    start = noise(shape, random, generator.device)
     if not first_step:
         start = start * sampler.init_noise_sigma
     else:
@@ -95,7 +96,7 @@ def denoise_scene(
             sampler.set_begin_index(first_step)
         clean = _blended(start, grid, sampling.batch_size, encode_windows, lambda done: None, team)
         start = sampler.add_noise(clean, start, timesteps[:1])
-    latents = sample(predict, sampler, start, timesteps)
+    latents = sample(predict, sampler, start, timesteps, generator=random)
     check_finite(latents.cpu().numpy(), [seed])
     return latents
 

@@ -26,6 +26,7 @@ from models.diffusionsat.kind import controlnet_class
 from models.errors import BaseError, UnfitBase
 from models.families.family import Added, Family, Network, NewControlNet, Only, Told
 from models.families.noise import Diffusion
+from models.samplers import DIFFUSION
 from models.text import encode_text, text_class, tokenize
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
@@ -36,7 +37,7 @@ class StableDiffusion(Family):
 
     name = "Stable Diffusion 1.x or 2.x"
     noise = Diffusion
-    samplers = ("ddim", "unipc", "dpm++")
+    samplers = DIFFUSION
     pipeline = StableDiffusionPipeline
     snippet = True
     only: ClassVar[Mapping[str, Only]] = {"model.controlnet_blocks": ((None,), "all of a UNet's encoder is copied")}

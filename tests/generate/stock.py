@@ -42,10 +42,13 @@ def stock_images(
     steps: int,
     guidance_scale: float = 1.0,
     control_scale: float = 1.0,
+    scheduler: str | None = None,
     **arguments: Any,
 ) -> NDArray[np.uint8]:
     """What diffusers makes of pre images."""
     pipeline = stock_pipeline(checkpoint)
+    if scheduler:
+        pipeline.scheduler = load_base(checkpoint.base).load_sampler(scheduler)
     image = torch.from_numpy(np.stack(pre)).permute(0, 3, 1, 2).float() / 255
     newer = load_base(checkpoint.base).family.key == "stable_diffusion_3"
     if "controlnet" in checkpoint.trained:

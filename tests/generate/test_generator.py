@@ -5,7 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +18,14 @@ from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
 from generate.generator import Generator, generate_images, load_generator
 from generate.inputs import Pixels
-from generate.sampling import PUBLISHED, Sampling
+from generate.sampling import PUBLISHED, Sampling, Scheduler
+from models.samplers import DIFFUSION
 from tests.generate.stock import stock_images
 from tests.generate.worlds import RESOLUTION, write_kind, write_micro_checkpoint
 from tests.worlds import unmapped
 
 STEPS = 4
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in diffusers' solvers
 DOCS = Path(__file__).parents[2] / "docs/training.md"
 
 
@@ -130,12 +132,78 @@ def test_batch_size_does_not_matter(run_folder: Path) -> None:
     assert np.abs(together.astype(int) - np.stack(single).astype(int)).max() <= 1
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside diffusers' UniPC
+def plain_run(tmp_path: Path, micro_base: Path, **settings: Any) -> Path:
+    """A run on a base whose schedule does not end in pure noise, as of published bases; the steps of Turbo."""
+    base = shutil.copytree(micro_base, tmp_path / "base")
+    path = base / "scheduler/scheduler_config.json"
+    plain = {"rescale_betas_zero_snr": False, "timestep_spacing": "trailing"} | settings
+    path.write_text(json.dumps(json.loads(path.read_text()) | plain))
+    return write_micro_checkpoint(tmp_path / "run", base)
+
+
+@pytest.mark.parametrize("scheduler", DIFFUSION)
+def test_every_solver_is_that_of_diffusers(tmp_path: Path, micro_base: Path, scheduler: Scheduler) -> None:
+    """With a ControlNet and guidance, in several steps and in one, as Turbo bases are sampled; noise that a solver adds
+    is from the image's own generator, so that the other image of the batch changes nothing."""
+    run = plain_run(tmp_path, micro_base)
+    pre, prompts, seeds = [noise_image(i) for i in range(2)], ["after a flood", "after a fire"], [7, 8]
+    for steps, guidance_scale in ((STEPS, 3.0), (1, 0.0)):
+        sampling = Sampling(scheduler=scheduler, steps=steps, guidance_scale=guidance_scale)
+        networks = generator(run, sampling)
+        ours = generate_images(networks, pre, prompts, seeds, sampling)
+        theirs = stock_images(
+            open_checkpoint(run), pre, prompts, seeds,
+            steps=steps, guidance_scale=guidance_scale, scheduler=scheduler,
+        )  # fmt: skip
+        assert np.abs(ours.astype(int) - theirs).max() <= 1
+        alone = generate_images(networks, pre[1:], prompts[1:], seeds[1:], sampling)
+        assert np.abs(ours[1:].astype(int) - alone).max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", ["ddpm", "euler-a", "dpm++-sde", "lcm"])
+def test_further_noise_depends_on_the_seed_alone(tmp_path: Path, micro_base: Path, scheduler: Scheduler) -> None:
+    """The same seed gives the same image whatever the state of the global generator."""
+    sampling = Sampling(scheduler=scheduler, steps=STEPS)
+    networks = generator(plain_run(tmp_path, micro_base), sampling)
+    first, again, other = (generate_images(networks, [noise_image(0)], ["a"], [seed], sampling) for seed in (3, 3, 4))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("settings", "zero_snr", "unfit"),
+    [
+        ({}, False, set()),
+        ({"prediction_type": "sample"}, False, {"pndm", "euler-a", "heun"}),
+        ({}, True, {"pndm", "heun"}),
+        ({"rescale_betas_zero_snr": True}, False, {"pndm", "heun"}),
+    ],
+)
+def test_a_solver_that_does_not_fit_is_named_before_weights_are_loaded(
+    tmp_path: Path,
+    micro_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    zero_snr: bool,
+    unfit: set[Scheduler],
+) -> None:
+    """What diffusers' schedulers cannot do, or silently leave out."""
+    trained = open_checkpoint(plain_run(tmp_path, micro_base, **settings))
+    trained = replace(trained, zero_terminal_snr=zero_snr)
+    parts = open_base(trained)
+    assert set(parts.samplers(zero_snr)) == set(DIFFUSION) - unfit
+    monkeypatch.setattr("models.base.Base._load", None)
+    for name in unfit:
+        with pytest.raises(
+            GenerateError, match=f"scheduler is {name}; a base .* is solved by ddim, .*--scheduler ddim"
+        ):
+            load_generator(trained, parts, Sampling(scheduler=name))
+
+
 def test_every_solver_finds_the_same_image(run_folder: Path) -> None:
-    """All three solve the same differential equation from the same noise: with enough steps they agree."""
+    """They solve the same differential equation from the same noise: with enough steps they agree."""
     arguments: dict[str, Any] = {"pre": [noise_image(0)] * 2, "prompts": ["after a flood"] * 2, "seeds": [3, 4]}
     exact, other = generate_images(generator(run_folder), **arguments, sampling=Sampling(steps=40)).astype(float)
-    names: tuple[Literal["unipc"], Literal["dpm++"]] = ("unipc", "dpm++")
+    names: list[Scheduler] = ["unipc", "dpm++"]
     for name in names:
         close = generate_images(
             generator(run_folder, Sampling(scheduler=name)), **arguments, sampling=Sampling(steps=15)
