@@ -132,7 +132,7 @@ class Base:
     def samplers(self, zero_terminal_snr: bool = False) -> list[str]:
         """The solvers that fit, the usual one first, by the base's files alone; see `load_sampler`."""
         saved = self._saved_schedule
-        unfit = NOT_OF_LATENTS if saved.get("prediction_type") == "sample" else ()
+        unfit: tuple[str, ...] = NOT_OF_LATENTS if saved.get("prediction_type") == "sample" else ()
         unfit += NOT_FROM_PURE_NOISE if zero_terminal_snr or saved.get("rescale_betas_zero_snr") else ()
         return [name for name in self.family.samplers if name not in unfit]
 

@@ -1,6 +1,7 @@
 """A checkpoint on any family of base makes the image of diffusers' own pipeline from the same folders."""
 
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_equals_stock_diffusers_from_disk(tmp_path: Path, kind: str, trained: st
     )
     generator = load_generator(checkpoint, open_base(checkpoint), sampling)
     ours = generate_images(generator, pre, prompts, seeds, sampling, places=[PLACE] * 2)
-    told = {"original_size": (64, 48), "crops_coords_top_left": (16, 0), "target_size": (32, 32)}
+    told: dict[str, Any] = {"original_size": (64, 48), "crops_coords_top_left": (16, 0), "target_size": (32, 32)}
     # The stock pipeline draws the latents of the pre image from their posterior, without a seed of ours.
     with patch.object(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode()):
         theirs = stock_images(
