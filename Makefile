@@ -1,9 +1,12 @@
-# make demo | make docs | make test | make test-lowest | make lint | make bench: each works on a machine that has only Python >= 3.10, pip and make.
+# make install | make demo | make docs | make test | make test-lowest | make lint | make bench: each works on a machine that has only Python >= 3.10, pip and make.
 PYTHON ?= python3
 BIN := .venv/bin
 PRE2POST_REAL ?= real
 
-.PHONY: demo docs test test-lowest lint bench
+.PHONY: install demo docs test test-lowest lint bench
+
+install: .venv/eval
+	@echo 'Installed. Next: . .venv/bin/activate && pre2post doctor'
 
 demo: .venv/core
 	$(BIN)/pre2post demo
@@ -35,6 +38,10 @@ bench: .venv/dev
 .venv/core: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install -e .
 	touch $@
+
+.venv/eval: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install -e '.[eval]'
+	touch $@ .venv/core
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install -e '.[dev,docs,eval,app]'

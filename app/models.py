@@ -134,6 +134,7 @@ def _alone(name: str, base: Base) -> Model:
         resolution=base.resolution,
         patch_px=base.resolution,
         caption_style="short",
+        prompt=None,
         trained="controlnet",
         condition="pixels",
         direction="future",

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from train.saving.run_folder import commit
+from data.commit import commit
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from tqdm import tqdm
-
 from caption.model import Answer, Halving
 from caption.store import Made, Store
 from data.dataset.processes import Processes
+from data.progress import Bar
 
 LOG_EVERY_S = 10.0
 
@@ -52,7 +51,7 @@ class Team:
         missing = [batch for batch in ([one for one in batch if one.key not in done] for batch in mine) if batch]
         if missing:
             work, total = open_work(), sum(map(len, missing))
-            with tqdm(total=total, desc=what, unit="caption", disable=not self.processes.is_main) as bar:
+            with Bar(total=total, desc=what, unit="caption", disable=not self.processes.is_main) as bar:
                 for batch in missing:
                     for answers in work_through(work, batch):
                         self.store.append(answers)

@@ -237,9 +237,7 @@ def pointed(link: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path, *, name: str = LOCK, wait: bool = False, out: Path | None = None) -> Iterator[None]:
-    """Hold the lock of an output folder, which is created if missing; the system releases it if the process dies.
-
-    On a disk without locks there is one warning.
+    """Hold the lock of a folder, created if missing, until this process ends; without locks there is one warning.
 
     Args:
         folder: which contains the lock.
@@ -260,6 +258,7 @@ def locked(folder: Path, *, name: str = LOCK, wait: bool = False, out: Path | No
                 _warn_of_no_locks(out or folder)
             if not _is_still(file, folder / name):  # its holder has removed it, or the folder: try again
                 continue
+            os.register_at_fork(after_in_child=file.close)  # workers outlive a killed command for a while
             try:
                 yield
             finally:
@@ -281,7 +280,7 @@ def _lock(file: IO[str], wait: bool, out: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise BusyError(
-            f"{out}: another command is writing to it at this moment. Wait until it ends, or name another --out."
+            f"{out}: another command is writing to it at this moment. Wait until it ends, or name another folder."
         ) from None
     except OSError:
         return False

@@ -15,6 +15,7 @@ SECTIONS = {
     "Data": ["docs/dataset", "docs/xbd", "docs/sources", "docs/labels", "docs/pair-quality", "docs/captions"],
     "Training": [
         "docs/training",
+        "docs/recipes",
         "docs/validation",
         "docs/resume",
         "docs/scaling",

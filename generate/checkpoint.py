@@ -29,6 +29,7 @@ class Checkpoint:
     resolution: int  # side of the images it was trained on, px
     patch_px: int | None  # side of the patches they were resized from; None = several, or an old checkpoint
     caption_style: str
+    prompt: str | None  # a caption that it was trained with; None = an old checkpoint
     trained: str  # a key of PARTS
     condition: str  # of the ControlNet: pixels, latents, pixels+mask
     direction: str  # future, past, both
@@ -72,6 +73,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         resolution=state["resolution"],
         patch_px=state.get("patch_px"),
         caption_style=state["caption_style"],
+        prompt=state.get("prompt"),
         trained=state["trained"],
         condition=state["condition"],
         direction=state["direction"],

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from data.dataset.processes import Processes
 from data.examples.place import whole
+from data.progress import Bar
 from generate.editing.base import depth
 from generate.editing.methods import INVERTING, METHODS
 from generate.generator import Generator
@@ -156,7 +156,7 @@ def _make_batch(
     images: ImageFolder,
     sampling: Sampling,
     watermark: bool,
-    bar: "tqdm[Any]",
+    bar: Bar,
     on_part: Callable[[int, float], None],
 ) -> None:
     pre = [_read(task) for task in tasks]
@@ -198,7 +198,7 @@ def _make_scene(
     sampling: Sampling,
     windows: Windowing,
     watermark: bool,
-    bar: "tqdm[Any]",
+    bar: Bar,
     team: Processes,
     on_part: Callable[[int, float], None],
 ) -> None:

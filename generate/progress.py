@@ -1,31 +1,17 @@
-"""Progress bars: live in a terminal, an occasional line in a log file."""
+"""Progress of generation."""
 
-import sys
 from collections.abc import Callable
-from typing import Any
 
 from accelerate import PartialState
-from tqdm import tqdm
 
-LOG_EVERY_S = 30.0
+from data.progress import Bar
 
 
-def progress(total: int, what: str, unit: str) -> "tqdm[Any]":
+def progress(total: int, what: str, unit: str) -> Bar:
     """A bar on the main process; the others show none."""
-    return tqdm(
-        total=total,
-        desc=what,
-        unit=unit,
-        mininterval=0.1 if sys.stderr.isatty() else LOG_EVERY_S,
-        disable=not PartialState().is_main_process,
-    )
+    return Bar(total=total, desc=what, unit=unit, disable=not PartialState().is_main_process)
 
 
-def step_reporter(bar: "tqdm[Any]", steps: int, what: str = "") -> Callable[[int], None]:
-    """Show the current batch's step beside the bar; only in a terminal, where it is updated in place."""
-
-    def report(done: int) -> None:
-        if sys.stderr.isatty():
-            bar.set_postfix_str(f"{what}step {done}/{steps}")
-
-    return report
+def step_reporter(bar: Bar, steps: int, what: str = "") -> Callable[[int], None]:
+    """Show the current batch's step beside the bar."""
+    return lambda done: bar.set_postfix_str(f"{what}step {done}/{steps}")

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from PIL import Image
 from pydantic import ConfigDict, TypeAdapter
-from tqdm import tqdm
 from typing_extensions import TypedDict
 
 from data.disk import look
 from data.documents import read_document
+from data.progress import Bar
 from data.storage import locked, whole, write_text
 from data.strict_json import as_json
 from generate.errors import GenerateError
@@ -90,7 +90,7 @@ def _pipeline(name: str, half_precision: bool) -> SatPipeline:
     return pipeline.to(device)  # type: ignore[no-any-return]
 
 
-def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: "tqdm[Any]") -> None:
+def _make(pipeline: SatPipeline, item: SatelliteItem, path: Path, bar: Bar) -> None:
     width, height = item.size or (None, None)
 
     report = step_reporter(bar, item.steps)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from generate.checkpoint import Checkpoint
 from generate.errors import GenerateError
+from generate.images.read import ImageHeader
 from generate.processes import everyone
 
 
@@ -38,6 +39,16 @@ def note_scale(trained: Checkpoint, side: int, sizes: Iterable[int]) -> None:
                 f"patches of {size} px are resized to {side} px, but {trained.folder} was trained on patches of "
                 f"{trained.patch_px} px resized to {trained.resolution} px: the ground scale differs."
             )
+
+
+def note_small(trained: Checkpoint, image: ImageHeader, window: int) -> None:
+    """Print a note if an image is smaller than the window: perhaps it is a patch that was reduced already."""
+    if max(image.width, image.height) < window:
+        _note(
+            f"{image.path} is {image.width} x {image.height} px, less than the {window} px of a patch that "
+            f"{trained.folder} was trained on. That is right if its pixels are as large on the ground as theirs; for "
+            f"a whole patch that was reduced to {trained.resolution} px, pass --window {trained.resolution}."
+        )
 
 
 def _note(text: str) -> None:

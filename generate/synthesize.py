@@ -13,7 +13,6 @@ import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from data.dataset.open import fingerprint, open_dataset
 from data.examples.condition import condition_of
@@ -22,6 +21,7 @@ from data.examples.place import spots_of
 from data.examples.sampler import example_rng
 from data.imagery.encode import encode_png
 from data.imagery.pixels import resize_mask, resize_rgb
+from data.progress import Bar
 from data.storage import entries, partial_name, whole, write_text
 from data.strict_json import as_json
 from generate.checkpoint import Checkpoint, open_base, open_checkpoint
@@ -193,7 +193,7 @@ def _write_masks(out: Path, items: Sequence[Item], masks: Sequence[bytes], rows:
     images = rows.select_columns(["pre"])
     for folder in (PRE, MASKS):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    for item, mask in tqdm(zip(items, masks, strict=True), total=len(items), desc="masks", unit="patch"):
+    for item, mask in Bar(zip(items, masks, strict=True), total=len(items), desc="masks", unit="patch"):
         for folder, png in ((MASKS, mask), (PRE, encode_png(resize_rgb(images[item.key]["pre"], side)))):
             with whole(out / folder / f"{item.name}.png") as path:
                 path.write_bytes(png)

@@ -5,22 +5,28 @@ They are read from its source: importing it would import torch and diffusers, wh
 
 import ast
 import importlib
+import importlib.metadata
 import inspect
+import platform
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import docstring_parser
 from jsonargparse import ArgumentParser, set_parsing_settings
 
+from data.commit import commit
 from data.errors import DataError, fault, plain
 from data.home import at_home
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 ROOT = Path(__file__).parents[1]
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 # Subcommand -> where its function lives, and a line for `pre2post --help`. Imported once its options are parsed.
 COMMANDS = {
@@ -73,6 +79,29 @@ class Parser(ArgumentParser):
             kwargs = {"action": "store_true", "help": kwargs.get("help"), "dest": args[0].lstrip("-")}
         return super().add_argument(*names, **kwargs)
 
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """One line instead of the list of all options and the type hints."""
+        options = [option for action in self._actions for option in action.option_strings]
+        print(f"error: {plain_words(message, options)}\n`{self.prog} --help` explains the options.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def plain_words(message: str, options: Sequence[str]) -> str:
+    """What is wrong with the options, in the user's words instead of Python's."""
+    if found := re.match(r'Parser key "([\w.]+)":', message):
+        given = re.search(r"(?:Given|Got) value: (.*)", message)
+        kinds = [KINDS[kind] for kind in re.findall(r"<class '(\w+)'>", message) if kind in KINDS]
+        choices = re.findall(r"'([^']+)'", " ".join(re.findall(r"Literal\[(.*?)\]", message)))
+        expected = " or ".join(dict.fromkeys([*choices, *kinds]))
+        if given and expected:
+            return f"--{found[1].replace('_', '-')} is {given[1]}; expected {expected}."
+    if found := re.fullmatch(r"the following arguments are required: (.*)", message):
+        return f"{', '.join(f'--{name}' for name in found[1].replace('_', '-').split(', '))} must be given."
+    if found := re.match(r"unrecognized arguments: (\S+)", message):
+        near = get_close_matches(found[1].partition("=")[0], options, n=1)
+        return f"{found[1]}: no such option.{f' Did you mean {near[0]}?' if near else ''}"
+    return " ".join(message.split())
+
 
 def main() -> int:
     """Run one subcommand; a user error or a disk fault is one message, not a traceback."""
@@ -80,6 +109,9 @@ def main() -> int:
         print(overview())
         return 0
     name = sys.argv[1]
+    if name == "--version":
+        print(version())
+        return 0
     if name not in COMMANDS:
         print(f"error: there is no `pre2post {name}`.\n\n{overview()}", file=sys.stderr)
         return 2
@@ -102,9 +134,15 @@ def overview() -> str:
     rows = "\n".join(f"  {name:<13} {line}" for name, (_, line) in COMMANDS.items())
     return (
         f"usage: pre2post COMMAND [options]\n\n{rows}\n\n"
-        "Training:  accelerate launch -m train --config configs/demo.yaml   (python -m train --help)\n"
-        "Options of a command:  pre2post COMMAND --help"
+        "Training:  python -m train --config configs/xbd_sd21_512.yaml --check   (python -m train --help)\n"
+        "Options of a command:  pre2post COMMAND --help; the version: pre2post --version"
     )
+
+
+def version() -> str:
+    """What `pre2post --version` says: for a bug report, or to find the code of a result."""
+    found = importlib.metadata.version
+    return f"pre2post {found('pre2post')} ({commit()}), Python {platform.python_version()}, torch {found('torch')}"
 
 
 def load(name: str) -> Callable[..., None]:

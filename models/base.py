@@ -102,6 +102,12 @@ class Base:
         """Token ids (B, ...) int64 of captions, `chunks` 77-token pieces of each, for `encode`."""
         return self.family.tokenize(self.load_tokenizers(), texts, chunks, self.index)
 
+    def empty_unet(self) -> Any:  # noqa: ANN401 (of the family's class)
+        """The denoiser without weights, on the meta device."""
+        config = self.config(self.family.network)
+        with torch.device("meta"):
+            return frozen(self.family.network_class(self.family.network, config).from_config(config))
+
     @torch.no_grad()
     def encode(self, text_encoder: nn.Module, token_ids: Tensor) -> dict[str, Tensor]:
         """What the networks are told of B captions: `states` (B, T, D), and of some families more."""

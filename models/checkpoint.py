@@ -78,6 +78,7 @@ class State(TypedDict):
     resolution: Side
     patch_px: NotRequired[Annotated[int, Field(ge=1, le=1 << 14)] | None]
     caption_style: Annotated[str, Field(min_length=1, max_length=200)]
+    prompt: NotRequired[Annotated[str, Field(max_length=5000, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]+$")]]
     trained: Literal["controlnet", "lora", "controlnet+lora", "lora+concat"]
     condition: Literal["pixels", "latents", "pixels+mask"]
     metadata: NotRequired[str]  # earlier versions wrote none

@@ -15,9 +15,9 @@ from diffusers import SchedulerMixin
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 from transformers import CLIPTextModel
 
+from data.progress import Bar
 from models.base_config import read_json, single_file_advice
 from models.diffusionsat.controlnet import modern_names
 from models.diffusionsat.kind import controlnet_class
@@ -57,7 +57,7 @@ def convert(
     try:
         loaded = {
             name: _load(name, folder, partial / "work" / name)
-            for name, folder in tqdm(folders.items(), desc="convert", unit="part")
+            for name, folder in Bar(folders.items(), desc="convert", unit="part")
         }
         text = loaded["text_encoder"].config
         loaded["tokenizer"] = open_tokenizer(loaded["tokenizer"], text.vocab_size, text.max_position_embeddings)

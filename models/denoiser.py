@@ -1,7 +1,7 @@
 """The frozen base with what is trained alongside or within it, as one module that predicts what the base predicts."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -94,9 +94,10 @@ class Denoiser(nn.Module):
         """Name -> weight of everything that is trained."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
-    def _autocast(self, tensor: Tensor, enabled: bool = True) -> torch.autocast:
-        enabled = enabled and self.compute_dtype != torch.float32
-        return torch.autocast(tensor.device.type, self.compute_dtype, enabled=enabled)
+    def _autocast(self, tensor: Tensor, enabled: bool = True) -> AbstractContextManager[Any]:
+        if not enabled or self.compute_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(tensor.device.type, self.compute_dtype)
 
 
 class ConcatenatedConv(nn.Module):

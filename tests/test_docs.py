@@ -140,7 +140,11 @@ def options_of(name: str) -> set[str]:
         return {"--" + word.replace("_", "-") for word in names} | {"--help"}
     if name in ("train", "train.tiny"):
         schema = Config if name == "train" else TinyConfig
-        return {"--" + word for word in settings(schema)} | {"--config", "--help", "--print_config"}
+        return (
+            {"--" + word for word in settings(schema)}
+            | {"--config", "--help", "--print_config"}
+            | ({"--check"} if name == "train" else set())
+        )
     path = ROOT / name.replace(".", "/")
     source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
     tree = ast.parse(source)

@@ -13,7 +13,7 @@ from tests.tree import printed, tree
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "data": set(),
-    "models": set(),  # and GROUND and READING
+    "models": set(),  # and OF_ALL
     "train": {"data", "models"},
     "caption": {"data", "models"},
     "generate": {"data", "models"},
@@ -33,7 +33,7 @@ WINGS = {
     "app": [],
     "evaluation": ["damage", "metrics", "prompts", "words", "report"],
     "publish": [],
-    "launch": ["accelerate slurm"],
+    "launch": ["accelerate sky slurm"],
     "benchmarks": ["speed resume studies"],
 }
 ABSOLUTE = re.compile(r"(?<![\w.}])/(?:home/(?!eva)|(?:root|Users|mnt|work|scratch)/)\w+")
@@ -44,8 +44,11 @@ LAW = re.compile(r"\blaw (\d+)")
 MOST_MODULES = 20  # in one folder
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 70
 PAGE = ("app/desk.py", "app/handlers.py", "app/page.py")  # imported when the app starts, if its extra is there
-READING = "data.documents"  # of JSON files that others wrote; of ours it imports nothing but errors either
-GROUND = "data.storage"  # file systems are the same in every room; it imports nothing but Python's own and errors
+OF_ALL = {  # what every room may import; see `test_the_ground_stands_on_nothing`
+    "data.documents",  # JSON files that others wrote
+    "data.progress",  # bars
+    "data.storage",  # file systems
+}
 FILES = [path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))]
 IN_WINGS = [*FILES, *sorted((ROOT / "benchmarks").rglob("*.py"))]
 EVERYWHERE = [*IN_WINGS, *sorted((ROOT / "tests").rglob("*.py"))]
@@ -77,7 +80,7 @@ def at_the_top(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
-    ours = rooms(imported(path) - {GROUND, READING}) & (set(MAY_IMPORT) | {"tests", "benchmarks"})
+    ours = rooms(imported(path) - OF_ALL) & (set(MAY_IMPORT) | {"tests", "benchmarks"})
     assert ours <= MAY_IMPORT[room] | {room}
 
 
@@ -196,6 +199,13 @@ def test_the_ground_stands_on_nothing() -> None:
     assert rooms(found - {"data.errors"}) <= sys.stdlib_module_names
     reading = imported(ROOT / "data/documents.py")
     assert rooms(reading - {"data.errors"}) <= sys.stdlib_module_names | {"pydantic"}
+    assert rooms(imported(ROOT / "data/progress.py")) <= sys.stdlib_module_names | {"tqdm"}
+
+
+@pytest.mark.parametrize("path", IN_WINGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_bars_are_readable_in_log_files(path: Path) -> None:
+    """Those of data/progress.py are."""
+    assert "tqdm" not in imported(path) or path == ROOT / "data/progress.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

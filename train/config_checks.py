@@ -20,10 +20,14 @@ def check_config(config: Config) -> None:
     Raises:
         ConfigError: naming every invalid setting.
     """
-    kinds = (_number_rules, _data_rules, _model_rules, _train_rules, _run_rules)
-    rules = [rule for kind in kinds for rule in kind(config)]
-    if problems := [message for holds, message in rules if not holds]:
+    if problems := problems_of(config):
         raise ConfigError("\n".join(problems))
+
+
+def problems_of(config: Config) -> list[str]:
+    """A message for every invalid setting."""
+    kinds = (_number_rules, _data_rules, _model_rules, _train_rules, _run_rules)
+    return [message for kind in kinds for holds, message in kind(config) if not holds]
 
 
 def check_batches(train: TrainConfig, num_processes: int) -> None:

@@ -16,18 +16,21 @@ from train.config_checks import check_config, nearest
 from train.errors import ConfigError
 
 Parsed = TypeVar("Parsed")
+PRINT = "--print_config"
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
-def parse_config(argv: list[str] | None = None) -> Config:
+def parse_config(argv: list[str] | None = None, check: Callable[[Config], None] = check_config) -> Config:
     """Read `--config FILE.yaml` and dotted overrides; see `parse_as`."""
     return parse_as(
         Config,
-        check_config,
+        check,
         prog="python -m train",
         description="Train a ControlNet that turns pre-event patches into post-event ones. "
-        "Run the same command again to resume. Many GPUs: accelerate launch -m train --config FILE.",
+        "Run the same command again to resume. With --check nothing is trained: everything that can be wrong is "
+        "checked, then come the start card and an estimate of memory, hours and disk. "
+        "Many GPUs: accelerate launch -m train --config FILE.",
         argv=argv,
     )
 
@@ -46,9 +49,13 @@ def parse_as(
     parser.add_class_arguments(schema, as_group=False)
     argv = sys.argv[1:] if argv is None else argv
     argv = [re.sub(r"^(--config=)?~/", lambda found: f"{found[1] or ''}{Path.home()}/", word) for word in argv]
-    if {"-h", "--help", "--print_config"} & {word.partition("=")[0] for word in argv}:
+    if {"-h", "--help"} & set(argv):
+        parser.print_help()
+        raise SystemExit(0)
+    wanted = [word for word in argv if word.partition("=")[0] != PRINT]
+    settings = checked_words(schema, wanted)
+    if wanted != argv:
         parser.parse_args(argv)  # prints and exits
-    settings = checked_words(schema, argv)
     try:
         parsed = parser.instantiate(parser.parse_object(settings))
     except Exception as error:  # jsonargparse raises its own and YAML's errors; all are for the user to fix
@@ -132,6 +139,11 @@ def _in_file(path: Path) -> Iterator[tuple[str, Any]]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a YAML file after --config.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a YAML file ({error}).") from None
+    if not isinstance(content, dict | None):
+        raise ConfigError(
+            f"{path}: is a {type(content).__name__}, not settings in groups. Expected e.g. `train: {{steps: 1000}}`; "
+            "see the files in configs/."
+        )
     for group, settings in (content or {}).items():
         if isinstance(settings, dict):
             yield from ((f"{group}.{name}", value) for name, value in settings.items())

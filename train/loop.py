@@ -1,49 +1,47 @@
 """The training loop. It holds no random state: step n always uses the same examples with the same noise."""
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin, InitProcessGroupKwargs
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from data.dataset.open import fingerprint, open_dataset
 from data.examples.sampler import OrdinalBatches, view_of
-from models import load_base
+from data.progress import Bar
+from data.storage import locked
 from models.base import Base
 from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.cpu.threads import set_threads
 from train.boundary import Run, at_boundary, validation_is_missing
+from train.check import estimates
 from train.config import Config
-from train.config_checks import check_batches
 from train.inputs.encode import Batch, encoder_of, unchanged
 from train.inputs.examples import Examples, prepare_examples
-from train.inputs.recipe import patch_px_of
+from train.inputs.recipe import example_prompt, patch_px_of
 from train.lost_peer import noticing_losses
-from train.networks import build_denoiser, check_base, noise_schedule, optimizer_of
+from train.networks import build_denoiser, optimizer_of
 from train.objective import denoising_loss
+from train.preflight import Checked, check
 from train.processes.first_process import from_main
 from train.processes.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ignore_signals
-from train.processes.replicas import is_sharded, join, shard, sharding_of, whole, without_sync
+from train.processes.replicas import is_sharded, join, local, shard, sharding_of, whole, without_sync
 from train.processes.self_test import check_equal
-from train.saving.resume import check_same_experiment, find_start
 from train.saving.run_folder import describe, open_run_folder
 from train.saving.state import TrainState, new_state
 from train.schedules import ema_decay, learning_rate
-from train.stages import Stage, stage_at, stages_of
-from train.start_card import start_card
+from train.stages import Stage, stage_at
+from train.start_card import Planned, cache_size, start_card, what_next
 from train.watching.memory import out_of_memory
 from train.watching.metrics_log import BAR_FORMAT, MetricsLog
 from train.watching.run_page import refresh_run_page
 from train.watching.trackers import open_trackers
-from train.watching.validation import open_held_out, prepare_validation
+from train.watching.validation import prepare_validation
 
 MicroBatches = Iterator[tuple[list[int], Batch]]  # ordinals of the examples, and the examples
 
@@ -54,11 +52,11 @@ def train(config: Config) -> int:
     Returns:
         The exit status: 0, or 75 if interrupted with a checkpoint saved.
     """
-    with Interrupt() as interrupt:
-        return _train(config, interrupt)
+    with Interrupt() as interrupt, ExitStack() as stack:
+        return _train(config, interrupt, stack)
 
 
-def _train(config: Config, interrupt: Interrupt) -> int:
+def _train(config: Config, interrupt: Interrupt, stack: ExitStack) -> int:
     keep_freed_memory()
     threads, timeout = set_threads(), timedelta(seconds=config.run.peer_timeout)
     sharding = sharding_of(config.train)
@@ -70,22 +68,14 @@ def _train(config: Config, interrupt: Interrupt) -> int:
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
     )
 
-    # Check everything that can be wrong before loading any weights.
-    start = from_main(accelerator, lambda: find_start(config))
-    base, stages = load_base(config.model.base), stages_of(config)
-    check_base(config, base)
-    schedule = noise_schedule(base, config.objective.zero_terminal_snr)
-    datasets = [open_dataset(stage.dataset, config.data.split, config.data.leave_out) for stage in stages]
-    held_out = open_held_out(config, stages)
-    prints = [fingerprint(stage.dataset) for stage in stages]
-    identity = {"family": base.family.key, "base_hash": base.network_hash, "dataset_fingerprint": "+".join(prints)}
-    is_base = partial(base.has_hash, base.family.network)
-    same: dict[str, Any] = {"is_base": is_base, "dataset_fingerprint": "+".join(prints)}
-    step = from_main(accelerator, lambda: check_same_experiment(start, config, **same)) if start else 0
-    check_batches(config.train, accelerator.num_processes)
+    checked = check(accelerator, config, claim=lambda: stack.enter_context(locked(config.run.out)))
+    start, step, base, schedule = checked.start, checked.step, checked.base, checked.schedule
+    stages, datasets, held_out = checked.stages, checked.datasets, checked.held_out
     missed = from_main(accelerator, lambda: validation_is_missing(config, step))
     if step == config.train.steps and not missed:
-        accelerator.print(f"{start}: already at step {step}. Raise train.steps to continue training.")
+        accelerator.print(
+            f"{start}: already at step {step}. Raise train.steps to continue training.\n{what_next(config)}"
+        )
         return 0
     run_id = from_main(accelerator, lambda: open_run_folder(config, step, accelerator.num_processes))
     from_main(accelerator, lambda: open_trackers(accelerator, config, run_id))
@@ -115,14 +105,34 @@ def _train(config: Config, interrupt: Interrupt) -> int:
         validations=validations,
         log=MetricsLog(accelerator, config.run.out, patch_namer(stages, examples, datasets), state.scaler.is_enabled()),
         descriptions=[
-            describe(config, resolution=each.recipe.resolution, patch_px=patch_px_of(dataset), **identity)
+            describe(config, resolution=each.recipe.resolution, patch_px=patch_px_of(dataset), **checked.identity)
+            | {"prompt": example_prompt(dataset.select_columns(["captions"]), config.data)}
             for each, dataset in zip(examples, datasets, strict=True)
         ],
     )
-    accelerator.print(start_card(run, examples, threads))
+    if accelerator.is_main_process:
+        plan = _planned(run, checked, examples)
+        print("\n".join([start_card(plan, threads), *estimates(plan, checked, accelerator.device)]))
     interrupt.at_step_boundaries = True
     batches = micro_batches(accelerator, stages, examples, step, config.run.workers)
     return run_steps(run, batches, Agreement(interrupt, accelerator.num_processes, timeout), missed)
+
+
+def _planned(run: Run, checked: Checked, examples: list[Examples]) -> Planned:
+    """What the start card tells of."""
+    state, validations = run.state, run.validations
+    return Planned(
+        config=run.config,
+        stages=run.stages,
+        processes=run.accelerator.num_processes,
+        step=state.step,
+        views=[(len(each.views), len(each.images)) for each in examples],
+        trained=[local(weight) for weight in state.denoiser.trained().values()],
+        frozen=[weight for weight in state.denoiser.parameters() if not weight.requires_grad],
+        sharded=is_sharded(state.weights),
+        validated=(len(validations[-1].patches), validations[-1].images) if validations else None,
+        cache=cache_size(run.config, examples),
+    )
 
 
 def prepare_networks(
@@ -200,7 +210,7 @@ def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: boo
     """
     accelerator, config, state = run.accelerator, run.config, run.state
     denoiser = join(accelerator, state.denoiser)
-    bar = tqdm(
+    bar = Bar(
         total=config.train.steps,
         initial=state.step,
         desc="train",
@@ -224,6 +234,7 @@ def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: boo
         accelerator.wait_for_everyone()  # a launcher kills all processes when the first one exits
     accelerator.end_training()
     if not stop:
+        accelerator.print(f"\n{what_next(config)}")
         return 0
     accelerator.print(f"\nInterrupted after step {state.step}; saved. Run the same command again to resume.")
     return EXIT_INTERRUPTED

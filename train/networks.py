@@ -70,16 +70,7 @@ def noise_schedule(base: Base, zero_terminal_snr: bool) -> Noise:
 def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, device: torch.device) -> Denoiser:
     """The frozen UNet in the compute type, and the trained weights in float32; at step 0 its output is the base's."""
     unet = base.load_unet(DTYPES[precision])
-    controlnet = None
-    if "controlnet" in model.trained:
-        controlnet = _controlnet(base, unet, model, seed)
-    if "lora" in model.trained:
-        try:
-            add_lora(unet, rank=model.lora_rank, alpha=model.lora_alpha, targets=model.lora_targets, seed=seed)
-        except ValueError as error:
-            raise ConfigError(f"model.lora_targets is {model.lora_targets}: {error}") from error
-    if "concat" in model.trained:
-        concatenate_pre(unet)
+    controlnet = _with_trained(base, unet, model, seed)
     compute_dtype = DTYPES[precision] if model.compile else compute_type(precision, device)
     denoiser = Denoiser(base.family, unet, controlnet, compute_dtype=compute_dtype).to(device)
     for network in (unet, controlnet):
@@ -93,6 +84,30 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     if model.base_checkpointing:
         unet.enable_gradient_checkpointing()
     return denoiser
+
+
+def meta_denoiser(base: Base, model: ModelConfig) -> Denoiser:
+    """The same on the meta device, in float32: shapes without values.
+
+    Raises:
+        ConfigError: the base cannot be trained so.
+    """
+    unet = base.empty_unet()
+    with torch.device("meta"):
+        return Denoiser(base.family, unet, _with_trained(base, unet, model, seed=0))
+
+
+def _with_trained(base: Base, unet: Any, model: ModelConfig, seed: int) -> Any:  # noqa: ANN401 (of the family's classes)
+    """Add what is trained within the base's network to it; a new ControlNet, if one is trained."""
+    controlnet = _controlnet(base, unet, model, seed) if "controlnet" in model.trained else None
+    if "lora" in model.trained:
+        try:
+            add_lora(unet, rank=model.lora_rank, alpha=model.lora_alpha, targets=model.lora_targets, seed=seed)
+        except ValueError as error:
+            raise ConfigError(f"model.lora_targets is {model.lora_targets}: {error}") from error
+    if "concat" in model.trained:
+        concatenate_pre(unet)
+    return controlnet
 
 
 def _controlnet(base: Base, unet: Any, model: ModelConfig, seed: int) -> Any:  # noqa: ANN401 (of the family's classes)

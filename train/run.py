@@ -9,6 +9,7 @@ import torch
 from data.errors import DataError, fault, plain
 from models.checkpoint import CheckpointError
 from models.errors import BaseError
+from train.check import report
 from train.config import Config
 from train.errors import ConfigError, TrainingError
 from train.loop import train
@@ -16,14 +17,15 @@ from train.lost_peer import PeerLost, first_sentence, is_lost
 from train.processes.interrupt import Stopped, end_workers
 
 
-def run(config: Config) -> int:
-    """Run; a user error or a disk fault gives one message, not a traceback."""
+def run(config: Config, *, check_only: bool = False) -> int:
+    """Run, or check only; a user error or a disk fault gives one message, not a traceback."""
     try:
-        return train(config)
+        return report(config) if check_only else train(config)
     except PeerLost as error:
         leave(str(error), error.status)
     except (ConfigError, DataError, BaseError, CheckpointError, TrainingError) as error:
-        print(f"error: {plain(error)}", file=sys.stderr)
+        several = "" if "\n" not in plain(error) else "everything that is wrong:\n"
+        print(f"error: {several}{plain(error)}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)

@@ -1,39 +1,60 @@
 """The summary that a run prints before its first step."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from train.boundary import Run
+from train.config import Config
 from train.inputs.cache import FileCache
 from train.inputs.examples import Examples
-from train.processes.replicas import is_sharded, local
+from train.saving.run_files import METRICS
 from train.stages import Stage
 from train.watching.memory import bytes_of, readable
 
 
-def start_card(run: Run, examples: Sequence[Examples], threads: str) -> str:
+@dataclass(frozen=True)
+class Planned:
+    """What a start card tells of; tensors may be without values."""
+
+    config: Config
+    stages: Sequence[Stage]
+    processes: int
+    step: int  # completed
+    views: Sequence[tuple[int, int]]  # views and patches of every stage
+    trained: Sequence[Tensor]  # this process's part
+    frozen: Sequence[Tensor]
+    sharded: bool  # by FSDP2
+    validated: tuple[int, int] | None  # patches, and those with images
+    cache: str
+
+
+def start_card(plan: Planned, threads: str) -> str:
     """A few lines: what is trained, on how much data, for how long, with how much memory and how many threads."""
-    each_stage = [_examples(run, stage, each) for stage, each in zip(run.stages, examples, strict=True)]
+    train, out = plan.config.train, plan.config.run.out
+    stages = [_examples(plan, stage, *counts) for stage, counts in zip(plan.stages, plan.views, strict=True)]
     rows = {
-        "trained": f"{run.config.model.trained}, {_size(_trained(run))}",
-        "frozen": f"UNet, {_size(_frozen(run))}",
-        "examples": "; then ".join(each_stage),
-        "steps": f"{run.config.train.steps:,} in total, {run.state.step:,} done; {_epochs(run, examples):,.1f} epochs",
-        "memory": _memory(run),
-        "cache": _cache(run, examples),
-        "validation": _validation(run),
+        "trained": f"{plan.config.model.trained}, {_size(plan.trained)}",
+        "frozen": f"UNet, {_size(plan.frozen)}",
+        "examples": "; then ".join(stages),
+        "steps": f"{train.steps:,} in total, {plan.step:,} done; {_epochs(plan):,.1f} epochs",
+        "memory": _memory(plan),
+        "cache": plan.cache,
+        "validation": _validation(plan),
         "threads": threads,
+        "watch": f"tensorboard --logdir {out.parent}, or {out / METRICS}",
     }
     return "\n".join(f"{name:<11}{text}" for name, text in rows.items())
 
 
-def _trained(run: Run) -> list[Tensor]:
-    return list(run.state.denoiser.trained().values())
-
-
-def _frozen(run: Run) -> list[Tensor]:
-    return [weight for weight in run.state.denoiser.parameters() if not weight.requires_grad]
+def what_next(config: Config) -> str:
+    """Where the result is, and the commands that use it."""
+    run, dataset = config.run.out, config.data.dataset
+    lines = [f"Trained: the newest checkpoint in {run / 'checkpoints'}."]
+    lines += [f"  pre2post generate --checkpoint {run} --pre {dataset} --limit 8 --out {run}-images"]
+    if config.data.direction != "past":  # evaluation compares post images
+        lines += [f"  pre2post evaluate --checkpoint {run} --dataset {dataset} --out {run}-scores"]
+    return "\n".join(lines)
 
 
 def _size(weights: Sequence[Tensor]) -> str:
@@ -41,55 +62,58 @@ def _size(weights: Sequence[Tensor]) -> str:
     return f"{sum(weight.numel() for weight in weights):,} parameters in {kind}"
 
 
-def _examples(run: Run, stage: Stage, examples: Examples) -> str:
-    processes = run.accelerator.num_processes
-    rounds = stage.global_batch // (processes * stage.micro_batch)
+def _examples(plan: Planned, stage: Stage, views: int, patches: int) -> str:
+    rounds = stage.global_batch // (plan.processes * stage.micro_batch)
     return (
-        f"{len(examples.views):,} views of {len(examples.images):,} patches in an epoch; a step takes "
-        f"{stage.global_batch}: {processes} process(es) x {rounds} micro-batch(es) of {stage.micro_batch}"
+        f"{views:,} views of {patches:,} patches in an epoch; a step takes {stage.global_batch}: "
+        f"{plan.processes} process(es) x {rounds} micro-batch(es) of {stage.micro_batch}"
     )
 
 
-def _epochs(run: Run, examples: Sequence[Examples]) -> float:
+def _epochs(plan: Planned) -> float:
     return sum(
-        (stage.last_step - stage.first_step) * stage.global_batch / len(each.views)
-        for stage, each in zip(run.stages, examples, strict=True)
+        (stage.last_step - stage.first_step) * stage.global_batch / views
+        for stage, (views, _) in zip(plan.stages, plan.views, strict=True)
     )
 
 
-def _memory(run: Run) -> str:
-    """Memory without activations, which depend on kernels: `peak_memory_gb` in metrics.jsonl is the total."""
-    trained = bytes_of([local(weight) for weight in _trained(run)])
-    moments = trained // 2 if run.config.train.optimizer == "adamw8bit" else 2 * trained
-    parts = {
-        "frozen weights": bytes_of(_frozen(run)),
-        "trained weights": trained,
-        "gradients": trained,
-        "optimizer": moments,
-        "average": bytes_of([local(average) for average in run.state.ema.values()]),
+def weights_bytes(config: Config, trained: Sequence[Tensor], frozen: Sequence[Tensor]) -> dict[str, int]:
+    """Bytes, per process, of everything in memory that depends on the weights alone."""
+    size = bytes_of(trained)
+    return {
+        "frozen weights": bytes_of(frozen),
+        "trained weights": size,
+        "gradients": size,
+        "optimizer": size // 2 if config.train.optimizer == "adamw8bit" else 2 * size,
+        "average": size if config.train.ema_decay else 0,
     }
+
+
+def _memory(plan: Planned) -> str:
+    """Memory without activations, which depend on kernels: `peak_memory_gb` in metrics.jsonl is the total."""
+    parts = weights_bytes(plan.config, plan.trained, plan.frozen)
     listed = ", ".join(f"{name} {readable(size)}" for name, size in parts.items() if size)
-    sharded = " (trained weights sharded by FSDP2)" if is_sharded(run.state.weights) else ""
+    sharded = " (trained weights sharded by FSDP2)" if plan.sharded else ""
     return f"{readable(sum(parts.values()))} per process without activations: {listed}{sharded}"
 
 
-def _cache(run: Run, examples: Sequence[Examples]) -> str:
-    match run.config.run.cache_in:
+def cache_size(config: Config, examples: Sequence[Examples]) -> str:
+    """Where the outputs of VAE and text encoder are, and how large."""
+    match config.run.cache_in:
         case "off":
             return "off: VAE and text encoder run in every step"
         case "memory":
             return "in memory"
     caches = [cache for each in examples for cache in (each.latents, each.text) if isinstance(cache, FileCache)]
     size = sum(file.stat().st_size for file in {file for cache in caches for file in cache.files})
-    return f"{readable(size)} of latents and captions in {run.config.run.cache}"
+    return f"{readable(size)} of latents and captions in {config.run.cache}"
 
 
-def _validation(run: Run) -> str:
-    if not run.validations:
+def _validation(plan: Planned) -> str:
+    if plan.validated is None:
         return "none (validation.every is 0)"
-    settings, held_out = run.config.validation, run.validations[-1]
-    trained = ", WHICH IS TRAINED ON: this loss is not on held-out places" * (settings.split == run.config.data.split)
+    (patches, images), settings = plan.validated, plan.config.validation
+    trained = ", WHICH IS TRAINED ON: this loss is not on held-out places" * (settings.split == plan.config.data.split)
     return (
-        f"{len(held_out.patches)} patches of {settings.split!r} every {settings.every:,} steps, "
-        f"{held_out.images} of them with images{trained}"
+        f"{patches} patches of {settings.split!r} every {settings.every:,} steps, {images} of them with images{trained}"
     )

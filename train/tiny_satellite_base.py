@@ -18,10 +18,10 @@ from diffusers.training_utils import EMAModel
 from jsonargparse import auto_cli
 from torch import Tensor
 from torch.utils.data import default_collate
-from tqdm import tqdm
 
 from data.build import build
 from data.dataset.open import open_dataset
+from data.progress import Bar
 from data.simulation.simulate import simulate
 from models.base import TINY, Base, load_base
 from models.denoiser import Denoiser
@@ -94,7 +94,7 @@ def optimise(
     """AdamW on a cosine schedule; yields after every step."""
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-2)
     schedule = get_cosine_schedule_with_warmup(optimizer, 200, steps)
-    bar = tqdm(range(steps), desc=name, unit="step", mininterval=5)
+    bar = Bar(range(steps), desc=name, unit="step", mininterval=5)
     for step in bar:
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of()

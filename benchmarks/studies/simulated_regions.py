@@ -13,8 +13,8 @@ import rasterio
 import shapely
 from rasterio import Affine
 from rasterio.windows import Window
-from tqdm import tqdm
 
+from data.progress import Bar
 from data.simulation.events import EVENTS
 from data.simulation.simulate import render_scene
 
@@ -33,7 +33,7 @@ def write_region(folder: Path, name: str, rows: int, cols: int, seed: int) -> in
     profile |= {"tiled": True, "compress": "deflate", "photometric": "RGB"}
     outlines = []
     with rasterio.open(folder / f"{name}.tif", "w", crs=f"EPSG:{epsg}", transform=affine, **profile) as mosaic:
-        for number in tqdm(range(rows * cols), name, unit="scene"):
+        for number in Bar(range(rows * cols), name, unit="scene"):
             row, col = divmod(number, cols)
             scene = render_scene(seed, REGIONS[name] + len(EVENTS) * number)
             window = Window(col * SCENE_PX, row * SCENE_PX, SCENE_PX, SCENE_PX)

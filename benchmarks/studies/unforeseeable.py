@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from data.examples.regions import regions_of
 from data.examples.similarity import score
 from data.imagery.pixels import resize_rgb
+from data.progress import Bar
 from data.simulation.release import Scene
 from data.simulation.simulate import held_out, render_scene
 from evaluation.estimate import weighted_mean
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     measured: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     clusters, covered = [], []
-    for index in tqdm([index for index in range(options.scenes) if held_out(index)], unit="scene"):
+    for index in Bar([index for index in range(options.scenes) if held_out(index)], unit="scene"):
         scene = render_scene(options.seed, index)
         covered.append((scene.cover > 0).mean())
         for row in patches(scene):

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from data.dataset import geotiff, webdataset
 from data.dataset.geotiff import write_geotiffs
 from data.dataset.shards import Copied, Copy
 from data.dataset.webdataset import write_tar
 from data.options import Exports
+from data.progress import Bar
 from data.storage import remove_folder
 from data.workers import WorkerPool
 
@@ -35,6 +34,6 @@ def _copy(
 ) -> dict[str, Any]:
     folder.mkdir()
     copies = [Copy(folder.parent / shard["file"], folder) for shard in shards]
-    results = list(tqdm(pool.map(write, copies), f"writing {folder.name}", len(copies), unit="shard"))
+    results = list(Bar(pool.map(write, copies), f"writing {folder.name}", len(copies), unit="shard"))
     left_out = [patch_id for result in results for patch_id in result.left_out]
     return {counted: sum(result.number for result in results), "left_out": left_out}

@@ -1,6 +1,7 @@
 """Open a built dataset."""
 
 import glob
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,9 @@ from data.row_schema import ADVICE, check_rows, with_pictures
 from data.sources.events import check_events
 
 M = TypeVar("M", bound=Manifest)
+
+if not sys.stderr.isatty():  # its bars are for terminals, see data/progress.py
+    datasets.disable_progress_bars()
 
 
 def open_dataset(folder: Path, split: str, leave_out: Sequence[str] = ()) -> datasets.Dataset:

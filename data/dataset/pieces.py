@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from data.dataset.destination import SHARD
 from data.dataset.rows import Row, SceneResult, SceneTask, build_scene
 from data.dataset.shards import write_shard
+from data.progress import Bar
 from data.schema import QUALITY
 from data.storage import sha256, write_text
 from data.strict_json import as_json
@@ -91,7 +91,7 @@ def unfinished(work: Path, pieces: Sequence[Piece]) -> list[Piece]:
     records.mkdir(exist_ok=True)
     _remove_others(work, pieces)
     found = {path.stem for path in records.iterdir()}
-    checked = tqdm(pieces, "checking finished shards", unit="shard", disable=not found, leave=False)
+    checked = Bar(pieces, "checking finished shards", unit="shard", disable=not found, leave=False)
     return [piece for piece in checked if piece.name not in found or not _is_whole(work, piece)]
 
 
@@ -114,13 +114,13 @@ def build_pieces(
     tasks = [task for piece in pieces for task in piece.tasks]
     # Closed on errors too, which would otherwise be printed after the bar.
     before, quiet = done or 0, done is None
-    with tqdm(desc="building", total=before + len(tasks), initial=before, unit="scene", disable=quiet) as bar:
+    with Bar(desc="building", total=before + len(tasks), initial=before, unit="scene", disable=quiet) as bar:
         results = _counted(pool.map(build_scene, tasks), bar)
         for piece in pieces:
             _build(work, piece, islice(results, len(piece.tasks)), finish)
 
 
-def _counted(results: Iterable[SceneResult], bar: "tqdm[Any]") -> Iterator[SceneResult]:
+def _counted(results: Iterable[SceneResult], bar: Bar) -> Iterator[SceneResult]:
     for result in results:
         bar.update()
         yield result

@@ -36,6 +36,10 @@ def inspect(*, dataset: Path) -> None:
     manifest = described(dataset, DESCRIBED)
     look(dataset)  # before minutes of work
     write_report(dataset, manifest)
+    print(
+        f"Report in {dataset / 'report.html'}. Next, see what training on it would take: python -m train --check "
+        f"--config configs/xbd_sd21_512.yaml --data.dataset {dataset}"
+    )
 
 
 def write_report(dataset: Path, manifest: Described) -> None:

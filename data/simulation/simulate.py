@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data.disk import look
 from data.errors import DataError
+from data.progress import Bar
 from data.simulation.aftermath import ravage
 from data.simulation.again import photograph_again
 from data.simulation.capture import acquisitions, photograph, unforeseeable
@@ -78,7 +78,7 @@ def simulate(
                 (folder / split / kind).mkdir(parents=True)
         job = partial(_make_scene, folder, seed, varied, history, second_post)
         with WorkerPool(min(workers, scenes)) as pool:
-            for _ in tqdm(pool.map(job, range(scenes)), total=scenes, desc="simulate", unit="scene"):
+            for _ in Bar(pool.map(job, range(scenes)), total=scenes, desc="simulate", unit="scene"):
                 pass
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from rasterio.windows import Window as Region
-from tqdm import tqdm
 
 from data.errors import DataError
 from data.imagery.grids import covered, grid_of, on_grid
 from data.imagery.raster import Bands, View, check_bands, opened, opened_image, read_rgb
 from data.imagery.stretch import Range
+from data.progress import Bar
 from data.sources.release import Part, Release, SceneFiles
 from data.sources.scene_images import WHOLE_PX, pair_range
 
@@ -24,7 +24,7 @@ def cut_large(release: Release, size: int, bands: Bands) -> Release:
     """The release with large rasters cut into parts; what cannot be opened or is too small is listed as incomplete."""
     scenes: list[SceneFiles] = []
     unusable: list[tuple[str, str]] = []
-    for scene in tqdm(release.scenes, desc="measuring images", unit="scene", delay=2):
+    for scene in Bar(release.scenes, desc="measuring images", unit="scene", delay=2):
         try:
             scenes += _parts(scene, size, bands)
         except DataError as error:

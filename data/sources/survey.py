@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shapely import Polygon
-from tqdm import tqdm
 
 from data.errors import DataError
 from data.files import read_file
 from data.imagery.geo import UNKNOWN, Location, mean_location, pixel_size_m
+from data.progress import Bar
 from data.sources.events import describe_event
 from data.sources.footprints import Overlap, footprint, overlaps
 from data.sources.label_pair import read_labels, scene_georeference
@@ -66,7 +66,7 @@ def survey_scene(scene: SceneFiles) -> SceneSurvey:
 
 def survey(scenes: Sequence[SceneFiles], pool: WorkerPool) -> Survey:
     """Read all labels; the table of known events supplies a disaster type that no label has."""
-    answers = tqdm(pool.map(survey_scene, scenes), "reading labels", len(scenes), unit="scene")
+    answers = Bar(pool.map(survey_scene, scenes), "reading labels", len(scenes), unit="scene")
     by_event: dict[str, list[SceneSurvey]] = defaultdict(list)
     footprints: dict[str, Polygon] = {}
     for scene, answer in zip(scenes, answers, strict=True):

@@ -104,7 +104,10 @@ def damage_model(
             facts |= {"score_split": score_split, "scores": {name: vars(one) for name, one in found.items()}}
             print(f"on split {score_split}: " + ", ".join(f"{name} {one.value:.3f}" for name, one in found.items()))
         keep_damage_model(out, model, facts)
-        print(f"Model in {out}")
+        print(
+            f"Model in {out}. Next, let it judge generated images: pre2post evaluate --checkpoint RUN "
+            f"--dataset {dataset} --damage-model {out} --out scores"
+        )
 
 
 def labelled(source: Source, where: str) -> Source:

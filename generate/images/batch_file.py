@@ -24,13 +24,13 @@ LIST, ENTRY = TypeAdapter(list[Any]), TypeAdapter(Any)
 NAME = re.compile(r"[^/\\\0.][^/\\\0]*")
 
 
-def read_batch_file(path: Path, prompt: str | None) -> list[tuple[Path, str, str]]:
-    """The entries of a batch file in order: (pre image, name, prompt).
+def read_batch_file(path: Path, prompt: str | None, advice: str) -> list[tuple[Path, str, str]]:
+    """The entries of a batch file in order: (pre image, name, prompt); `advice` says how to write a prompt.
 
     Raises:
         GenerateError: naming the entry, the field and the fix.
     """
-    entries = [_entry(path, where, entry, prompt) for where, entry in _entries(path)]
+    entries = [_entry(path, where, entry, prompt, advice) for where, entry in _entries(path)]
     if not entries:
         raise GenerateError(f'{path}: no entries. Expected e.g. {{"pre": "a.png", "prompt": "..."}}.')
     seen: dict[str, Path] = {}
@@ -59,7 +59,7 @@ def _entries(path: Path) -> list[tuple[str, Any]]:
     ]
 
 
-def _entry(path: Path, where: str, entry: Any, prompt: str | None) -> tuple[Path, str, str]:  # noqa: ANN401  # JSON
+def _entry(path: Path, where: str, entry: Any, prompt: str | None, advice: str) -> tuple[Path, str, str]:  # noqa: ANN401  # JSON
     if not isinstance(entry, dict):
         raise GenerateError(f'{path}: {where} is {json.dumps(entry)[:60]}; expected an object {{"pre": ...}}.')
     for field, value in entry.items():
@@ -75,7 +75,7 @@ def _entry(path: Path, where: str, entry: Any, prompt: str | None) -> tuple[Path
         raise GenerateError(f"{path}: {where} names no image: field 'pre' is missing.")
     text = entry.get("prompt", prompt)
     if text is None:
-        raise GenerateError(f"{path}: {where} has no 'prompt'. Describe the new image there, or use --prompt.")
+        raise GenerateError(f"{path}: {where} has no 'prompt', nor is there one for all. {advice}")
     pre = path.parent / entry["pre"]
     name = entry.get("name", pre.stem)
     if not NAME.fullmatch(name):

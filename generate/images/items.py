@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import datasets
@@ -19,8 +20,10 @@ from generate.errors import GenerateError
 from generate.images.batch_file import read_batch_file
 from generate.images.read import ImageHeader, check_mask, read_header, read_pixels
 from generate.inputs import Mask, Metadata, Pixels
-from generate.scale import note_scale
+from generate.scale import note_scale, note_small
 
+# For a checkpoint that records none of its captions.
+OF_DIFFUSIONSAT = "a fmow satellite image after being affected by a flooding natural disaster"
 BATCH_FILES = (".json", ".jsonl")
 
 T = TypeVar("T")
@@ -63,14 +66,10 @@ def file_items(
     if pre.suffix.lower() in BATCH_FILES:
         if mask:
             raise GenerateError(f"--mask is for a single image, but {pre} lists several. Generate them one by one.")
-        entries = read_batch_file(pre, prompt)
+        entries = read_batch_file(pre, prompt, advice(trained))
         return [_file_item(key, *entry, trained, side, window) for key, entry in enumerate(entries)]
     if prompt is None:
-        raise GenerateError(
-            f"{pre}: a single image has no caption. Describe the new image with --prompt, in the style the "
-            "checkpoint was trained with, e.g. --prompt 'a fmow satellite image after being affected by a flooding "
-            "natural disaster'."
-        )
+        raise GenerateError(f"{pre}: a single image has no caption. {advice(trained)}")
     return [_file_item(0, pre, pre.stem, prompt, trained, side, window, mask)]
 
 
@@ -165,6 +164,13 @@ def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str,
     return [_caption(rows[position], style, target) for position in positions]
 
 
+def advice(trained: Checkpoint) -> str:
+    """How to write a prompt for a checkpoint."""
+    example = trained.prompt or OF_DIFFUSIONSAT
+    style = "one of its captions" if trained.prompt else f"of DiffusionSat, for the style {trained.caption_style!r}"
+    return f"Describe the new image as in training, e.g. ({style}) --prompt {quote(example)}"
+
+
 def spread(total: int, limit: int | None) -> list[int]:
     """Positions of `limit` items evenly spread over `total`, first and last included; all without a limit."""
     if limit is not None and limit < 1:
@@ -185,6 +191,7 @@ def _file_item(
     key: int, path: Path, name: str, prompt: str, trained: Checkpoint, side: int, window: int, mask: Path | None = None
 ) -> Item:
     header = read_header(path)
+    note_small(trained, header, window)
     files = {"pre": path}
     if mask:
         check_mask(mask, header)

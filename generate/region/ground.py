@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 from rasterio.windows import Window as Area
-from tqdm import tqdm
 
 from data.errors import DataError
 from data.imagery.geo import locate_raster
 from data.imagery.grids import NO_NAME, Grid, grid_of
 from data.imagery.raster import Bands, check_bands, opened_image, read_rgb
+from data.progress import Bar
 from data.sources.vector_file import check_meets
 from generate.errors import GenerateError
 from generate.inputs import Pixels
@@ -100,7 +100,7 @@ def survey(plan: Plan, folder: Path) -> list[Ground]:
         GenerateError: no imagery over a region, or images that cannot be used: every region is looked at.
     """
     grounds, problems = [], []
-    for region in tqdm(plan.regions, "regions", disable=len(plan.regions) < 20):
+    for region in Bar(plan.regions, "regions", disable=len(plan.regions) < 20):
         try:
             grounds.append(_survey(region, folder, plan.tile_px))
         except (DataError, GenerateError) as error:

@@ -37,6 +37,7 @@ class Sdxl(StableDiffusion):
     text_encoders = ("text_encoder", "text_encoder_2")
     pipeline = StableDiffusionXLPipeline
     snippet = False
+    estimated = False
     only: ClassVar[Mapping[str, Only]] = {
         **StableDiffusion.only,
         "model.trained": (("controlnet", "lora", "controlnet+lora"), "concatenated latents were not tried on its UNet"),

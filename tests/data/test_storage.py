@@ -162,6 +162,30 @@ def held_by_another(folder: Path) -> str:
     return done.stderr.strip().rpartition("\n")[2]
 
 
+HOLDER = """
+import os, sys
+from pathlib import Path
+from data.storage import locked
+lock = locked(Path(sys.argv[1]))
+lock.__enter__()
+if os.fork():
+    print("forked", flush=True)
+    os._exit(0)  # as if killed
+os.read(0, 1)  # the child lives on
+"""
+
+
+def test_a_child_of_the_holder_does_not_hold_the_lock(tmp_path: Path) -> None:
+    """Workers outlive a killed command for a while; then the same command is to run again."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin and holder.stdout
+        assert holder.stdout.readline() == b"forked\n"
+        holder.wait()
+        assert held_by_another(tmp_path) == ""
+        holder.stdin.close()
+
+
 def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path: Path) -> None:
     with storage.locked(tmp_path / "a/out"):
         assert "another command is writing to it" in held_by_another(tmp_path / "a/out")

@@ -88,7 +88,7 @@ def test_a_batch_file(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     path = tmp_path / f"batch.{suffix}"
     path.write_bytes(data.draw(json_damage([entry] if suffix == "json" else entry)))
     try:
-        entries = read_batch_file(path, None)
+        entries = read_batch_file(path, None, "Describe it.")
     except GenerateError as error:
         assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 1000
     else:

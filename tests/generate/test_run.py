@@ -1,6 +1,7 @@
 """The command: what it writes, and what it says when it cannot."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from generate.images.items import batched, spread
 from generate.run import generate
 from generate.sampling import Sampling
 from generate.stamp import read_stamp
-from tests.generate.worlds import RESOLUTION, patch_row, write_dataset, write_image, write_kind
+from tests.generate.worlds import (
+    RESOLUTION,
+    patch_row,
+    write_dataset,
+    write_image,
+    write_kind,
+    write_micro_checkpoint,
+)
 
 
 def manifest(out: Path) -> list[dict[str, Any]]:
@@ -124,7 +132,7 @@ def test_input_errors_name_the_mend(tmp_path: Path, run_folder: Path, dataset: P
     cases: list[tuple[type[ValueError], str, dict[str, Any]]] = [
         (GenerateError, r"absent\.png: no such file", {"pre": tmp_path / "absent.png", "prompt": "x"}),
         (GenerateError, r"text\.png: cannot be read as an image", {"pre": tmp_path / "text.png", "prompt": "x"}),
-        (GenerateError, r"--prompt", {"pre": square}),
+        (GenerateError, r"square\.png: a single image has no caption\..*--prompt 'a fmow satellite", {"pre": square}),
         (GenerateError, r"limit applies to patches", {"pre": square, "prompt": "x", "limit": 2}),
         (GenerateError, r"102 tokens, more than the 77 tokens .*Shorten", {"pre": square, "prompt": "flood " * 100}),
         (GenerateError, r"window is 48 px; .* the network's 32 px", {"pre": square, "prompt": "x", "window": 48}),
@@ -179,3 +187,28 @@ def test_spread_and_batched() -> None:
     assert spread(10, 1) == [0]
     assert spread(3, 8) == [0, 1, 2]
     assert list(batched([1, 2, 3], 2)) == [[1, 2], [3]]
+
+
+def test_a_prompt_is_asked_for_in_the_style_of_the_checkpoint(tmp_path: Path, micro_base: Path) -> None:
+    run = write_micro_checkpoint(tmp_path / "run", micro_base, prompt="a town's end, after a wildfire")
+    square = write_image(tmp_path / "square.png")
+    (tmp_path / "list.jsonl").write_text('{"pre": "square.png"}')
+    for pre in (square, tmp_path / "list.jsonl"):
+        with pytest.raises(GenerateError) as error:
+            generate(checkpoint=run, pre=pre, out=tmp_path / "out")
+        *_, words = str(error.value).partition("--prompt ")
+        assert shlex.split(words) == ["a town's end, after a wildfire"]  # as a shell reads it
+
+
+@pytest.mark.parametrize(("side", "noted"), [(2 * RESOLUTION, False), (RESOLUTION, True)])
+def test_a_patch_that_was_reduced_already_is_noted(
+    tmp_path: Path, micro_base: Path, capsys: pytest.CaptureFixture[str], side: int, noted: bool
+) -> None:
+    """It would be reduced again: half the scale of the training."""
+    run = write_micro_checkpoint(tmp_path / "run", micro_base, patch_px=2 * RESOLUTION)
+    pre = tmp_path / "patch.png"
+    Image.new("RGB", (side, side), "gray").save(pre)
+    generate(checkpoint=run, pre=pre, prompt="x", out=tmp_path / "out", sampling=Sampling(steps=1))
+    assert (f"note: {pre} is {side} x {side} px" in capsys.readouterr().out) is noted
+    with Image.open(tmp_path / "out/patch.png") as made:
+        assert made.size == (side, side)

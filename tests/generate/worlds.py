@@ -41,6 +41,7 @@ def write_micro_checkpoint(
     caption_style: str = "short",
     condition: str = "pixels",
     patch_px: int | None = None,
+    prompt: str | None = None,
 ) -> Path:
     """A run folder with one checkpoint; its zero convolutions are no longer zero, so that the pre image matters."""
     parts = load_base(base)
@@ -52,6 +53,7 @@ def write_micro_checkpoint(
         "dataset_fingerprint": "0" * 64,
         "resolution": RESOLUTION,
         **({"patch_px": patch_px} if patch_px else {}),  # old checkpoints do not say it
+        **({"prompt": prompt} if prompt else {}),
         "caption_style": caption_style,
         "trained": "controlnet",
         "condition": condition,

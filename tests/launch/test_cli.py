@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import DataError
-from launch.cli import COMMANDS, load, main, signature
+from launch.cli import COMMANDS, ROOT, load, main, signature
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -93,6 +93,43 @@ def test_an_unknown_command_shows_the_known_ones(
 ) -> None:
     assert call(monkeypatch, "bild") == 2
     assert "there is no `pre2post bild`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--study foo", "--study is foo; expected prompts or words."),
+        ("--limit many", "--limit is many; expected a whole number."),
+        ("--guidance-scale x", "--guidance-scale is x; expected a number."),
+        ("--precison fp32", "--precison: no such option. Did you mean --precision?"),
+        ("--precision fp8", "--precision is fp8; expected fp32 or bf16."),
+        ("--study", "argument --study: expected one argument"),
+    ],
+)
+def test_a_wrong_option_is_named_in_plain_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, said: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, "evaluate", "--checkpoint", "c", "--dataset", "d", "--out", "o", *words.split())
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: {said}\n`pre2post evaluate --help` explains the options.\n"
+
+
+def test_options_that_are_missing_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "damage-model", "--split", "train")
+    assert capsys.readouterr().err.startswith("error: --dataset, --out must be given.\n")
+
+
+def test_the_version_names_package_and_commit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "--version") == 0
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    declared = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert declared and capsys.readouterr().out.startswith(f"pre2post {declared[1]} ({head.strip() or 'unknown'}")
 
 
 def test_a_mistake_is_one_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
@@ -51,6 +52,39 @@ def cluster(tmp_path: Path) -> Path:
         file.write_text(text)
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
     return tmp_path
+
+
+COMMANDS = "build --source a --out b\n\ngenerate --prompt 'after a flood' --out c\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "given"),
+    [
+        ("1", 0, ["build", "--source", "a", "--out", "b"]),
+        ("3", 0, ["generate", "--prompt", "after a flood", "--out", "c"]),
+        ("2", 2, []),
+        ("4", 2, []),
+    ],
+)
+def test_a_task_of_an_array_runs_its_line(tmp_path: Path, task: str, status: int, given: list[str]) -> None:
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    command = tmp_path / ".venv/bin/pre2post"
+    command.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$OMP_NUM_THREADS" "$@" > started.log\n')
+    command.chmod(0o755)
+    (tmp_path / "commands.txt").write_text(COMMANDS)
+    job = {"SLURM_ARRAY_TASK_ID": task, "SLURM_CPUS_PER_TASK": "6", "PATH": os.environ["PATH"]}
+    script = ["bash", str(ROOM / "slurm" / "array.sbatch"), "commands.txt"]
+    assert subprocess.run(script, cwd=tmp_path, env=job, check=False).returncode == status
+    log = tmp_path / "started.log"
+    assert (log.read_text().splitlines()[1:] if log.exists() else []) == given
+
+
+def test_the_rented_machine_runs_what_is_here() -> None:
+    sky = yaml.safe_load((ROOM / "sky" / "train.yaml").read_text())
+    assert (ROOM.parent / sky["envs"]["CONFIG"]).is_file()
+    assert f"\n{sky['setup'].removeprefix('make ')}:" in (ROOM.parent / "Makefile").read_text()
+    settings = [word.partition(" ")[0] for word in sky["run"].split("--")[1:] if "." in word.partition(" ")[0]]
+    assert settings == ["data.dataset", "run.out"]
 
 
 def submit(cluster: Path, training_status: int, cores: str = "6") -> int:

@@ -30,6 +30,14 @@ def test_every_shipped_config_loads(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert uncommented == []
 
 
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.name.startswith(("gpu_", "xbd_"))], ids=str)
+def test_every_recipe_validates_warms_up_and_saves(path: Path) -> None:
+    """In its own words, so that who copies it sees them."""
+    written = yaml.safe_load(path.read_text())
+    assert written["validation"]["every"] > 0 and written["run"]["save_every"] > 0
+    assert written["train"]["warmup_steps"] > 0 or "diffusionsat" in path.name  # whose published recipe has none
+
+
 def test_every_setting_is_used_by_the_code() -> None:
     """A field that nothing reads is an option without a user."""
     read = set()
@@ -141,6 +149,10 @@ def test_a_config_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("train: {steps")
     with pytest.raises(ConfigError, match=r"c\.yaml: not a YAML file"):
         parse_config([*REQUIRED, f"--config={tmp_path / 'c.yaml'}"])
+    (tmp_path / "c.yaml").write_text("- train")
+    for more in ([], ["--print_config"]):
+        with pytest.raises(ConfigError, match=r"c\.yaml: is a list, not settings in groups\. Expected e\.g\."):
+            parse_config([*REQUIRED, f"--config={tmp_path / 'c.yaml'}", *more])
 
 
 def test_all_problems_are_named_at_once() -> None:

@@ -1,5 +1,6 @@
 """What a run says of itself, on the screen and to the trackers."""
 
+import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,10 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data.dataset.open import open_dataset
+from data.errors import DataError
+from data.storage import LOCK, locked
+from generate.checkpoint import open_checkpoint
+from launch.cli import signature
 from models.checkpoint import step_folder
 from tests.train.conftest import Arguments, run
 from train.config import DataConfig, ValidationConfig
@@ -44,6 +49,38 @@ def test_the_card_counts_what_is_trained_and_on_how_much(
     assert said["examples"].startswith(f"{2 * patches} views of {patches} patches in an epoch; a step takes 4: 1 proc")
     assert said["steps"] == f"4 in total, 0 done; {16 / (2 * patches):.1f} epochs"
     assert said["validation"].startswith("none")
+    assert said["watch"].startswith(f"tensorboard --logdir {tmp_path},")
+
+
+def test_the_end_says_what_to_do_with_the_result(arguments: Arguments, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands that it names take these words; a run that is done already says the same."""
+    for _ in range(2):
+        run(arguments("run", "--train.steps=2"))
+        *_, generate, evaluate = capsys.readouterr().out.splitlines()
+        for line, name in ((generate, "generate"), (evaluate, "evaluate")):
+            words = line.split()
+            assert words[:2] == ["pre2post", name]
+            options = inspect.signature(signature(name)).parameters
+            assert {word[2:] for word in words if word.startswith("--")} <= set(options)
+    run(arguments("past", "--train.steps=2", "--data.direction=past"))
+    assert "evaluate" not in capsys.readouterr().out  # it compares post images
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path, arguments: Arguments) -> None:
+    with locked(tmp_path / "run"), pytest.raises(DataError, match="another command is writing to it"):
+        run(arguments("run"))
+    run(arguments("run", "--train.steps=2"))
+    assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_a_checkpoint_names_one_of_its_captions(tmp_path: Path, tiny_dataset: Path, arguments: Arguments) -> None:
+    for direction, target in (("future", "post"), ("past", "pre")):
+        styles = "--data.caption_styles={short: 1, placed: 3}"
+        run(arguments(direction, "--train.steps=2", f"--data.direction={direction}", styles))
+        captions = [one for row in open_dataset(tiny_dataset, "train")["captions"] for one in row]
+        known = [one["text"] for one in captions if (one["style"], one["target"]) == ("placed", target)]
+        prompt = open_checkpoint(tmp_path / direction).prompt
+        assert prompt in known and len(str(prompt)) == max(map(len, known))
 
 
 def test_the_trackers_get_what_metrics_jsonl_has(
@@ -54,9 +91,12 @@ def test_the_trackers_get_what_metrics_jsonl_has(
     run(arguments("run", *VALIDATED, "--train.steps=2", "--run.trackers=[tensorboard,wandb]"))
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     events = EventAccumulator(str(tmp_path / "run/pre2post")).Reload()
-    assert [event.value for event in events.Scalars("loss")] == pytest.approx([line["loss"] for line in lines[:2]])
-    assert events.Scalars("control_gap")[0].value == pytest.approx(lines[2]["control_gap"])
-    assert [image.step for image in events.Images("validation")] == [2]
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses == pytest.approx([line["loss"] for line in lines[:2]])
+    assert events.Scalars("control_gap/mean")[0].value == pytest.approx(lines[2]["control_gap"])
+    assert [image.step for image in events.Images("validation/images")] == [2]
+    grouped = {tag.partition("/")[0] for tag in events.Tags()["scalars"]}
+    assert grouped == {"train", "speed", "validation", "validation_loss", "control_gap", "colour_drift"}
     wandb.teardown()  # as at the end of a process: until then its own process may not have written everything
     (offline,) = (tmp_path / "run/wandb").glob("offline-run-*/*.wandb")
     first = json.loads((tmp_path / "run/run.json").read_text())["id"]
@@ -65,7 +105,7 @@ def test_the_trackers_get_what_metrics_jsonl_has(
         open_run_folder(parse_config(arguments("run")), 2) == first != open_run_folder(parse_config(arguments("x")), 0)
     )
     recorded = offline.read_bytes()
-    assert b"validation_loss" in recorded and b"train.learning_rate" in recorded
+    assert b"validation_loss/mean" in recorded and b"train.learning_rate" in recorded
 
 
 def test_a_tracker_that_does_not_start_is_named(arguments: Arguments, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +120,6 @@ def test_a_tracker_that_does_not_start_is_named(arguments: Arguments, monkeypatc
 @pytest.mark.parametrize(("split", "named"), [("validation", False), ("train", True)])
 def test_validation_on_what_is_trained_on_is_named(split: str, named: bool) -> None:
     config = SimpleNamespace(data=DataConfig(dataset=Path("d")), validation=ValidationConfig(every=5, split=split))
-    run: Any = SimpleNamespace(config=config, validations=[SimpleNamespace(patches=[1, 2], images=1)])
-    assert _validation(run).startswith(f"2 patches of {split!r} every 5 steps, 1 of them with images")
-    assert ("trained on" in _validation(run).lower()) is named
+    plan: Any = SimpleNamespace(config=config, validated=(2, 1))
+    assert _validation(plan).startswith(f"2 patches of {split!r} every 5 steps, 1 of them with images")
+    assert ("trained on" in _validation(plan).lower()) is named

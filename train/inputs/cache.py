@@ -15,8 +15,8 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from torch import Tensor
-from tqdm import tqdm
 
+from data.progress import Bar
 from models.base import Base
 from train.errors import TrainingError
 from train.inputs.packs import Places, find, hashed, make_folder, open_pack, write_pack
@@ -133,7 +133,7 @@ def _fill(
     description: str,
 ) -> Entries:
     """Encode missing entries, each by one process; networks are loaded only if there are any."""
-    bar = partial(tqdm, desc=description, unit="pack", mininterval=1, disable=not accelerator.is_main_process)
+    bar = partial(Bar, desc=description, unit="pack", mininterval=1, disable=not accelerator.is_main_process)
     if folder is None:  # every process has its own memory
         return MemoryCache(_encode(load_encoder(), bar(_cut(items, ENCODE_BATCH))))
     keys = [hashed([FORMAT, *key_of(item)]) for item in items]
@@ -168,7 +168,7 @@ def _missing(places: Places, keys: list[str]) -> list[int]:
 
 
 def _encode(
-    encode: Callable[[list[Item]], dict[str, Tensor]], batches: "Sequence[list[Item]] | tqdm[list[Item]]"
+    encode: Callable[[list[Item]], dict[str, Tensor]], batches: "Sequence[list[Item]] | Bar"
 ) -> dict[str, Tensor]:
     """Encode batch by batch; outputs on the CPU."""
     encoded = [{name: x.cpu() for name, x in encode(batch).items()} for batch in batches]

@@ -11,10 +11,12 @@ from data.examples.condition import Condition, condition_of
 from models.base import Base
 from models.families.noise import Noise
 from models.images import LatentScale
-from train.config import Config
+from train.config import Config, DataConfig
 from train.config_checks import DAMAGE_CLASSES
 from train.errors import ConfigError
 from train.stages import Stage
+
+PATCHES_READ = 32  # for an example of a caption
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,19 @@ def resolution_of(stage: Stage, dataset: Dataset) -> int:
             f"{stage.dataset} has patches of {sorted(sizes)} px. Set data.resolution to resize all to one size."
         )
     return int(sizes.pop())
+
+
+def example_prompt(dataset: Dataset, config: DataConfig) -> str:
+    """The fullest caption of the first patches, in the style and of the target that generation asks for by default."""
+    style, target = main_style(config), "pre" if config.direction == "past" else "post"
+    captions = [caption for row in dataset[:PATCHES_READ]["captions"] for caption in row]
+    texts: list[str] = [one["text"] for one in captions if (one["style"], one["target"]) == (style, target)]
+    return max(texts, key=len)
+
+
+def main_style(config: DataConfig) -> str:
+    """The style of captions with the largest weight, which generation uses by default."""
+    return max(config.caption_styles, key=config.caption_styles.__getitem__)
 
 
 def patch_px_of(dataset: Dataset) -> int | None:

@@ -66,8 +66,12 @@ class Saved(TypedDict):
 SAVED = TypeAdapter(Saved)
 
 
-def find_start(config: Config) -> Path | None:
+def find_start(config: Config, claim: Callable[[], object] = lambda: None) -> Path | None:
     """The checkpoint to resume from, or None for a new run.
+
+    Args:
+        config: of the run.
+        claim: called once the folder is known to be writable, before anything in it is read: takes its lock.
 
     Raises:
         ConfigError: the folder is not empty and contains no run, or is not writable; `never` where it contains a run.
@@ -75,6 +79,7 @@ def find_start(config: Config) -> Path | None:
     """
     out, run = config.run.out, config.run
     _check_disk(out)
+    claim()
     has_run = (out / CONFIG).is_file()
     if out.exists() and not has_run and entries(out):
         raise ConfigError(f"run.out is {out}: it is not empty and contains no run. Choose a new folder.")

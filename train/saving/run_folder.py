@@ -1,7 +1,6 @@
 """The run folder: new or resumed, and what is written besides the weights."""
 
 import platform
-import subprocess
 import sys
 import uuid
 from contextlib import suppress
@@ -10,10 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from data.commit import commit
 from data.storage import write_text
 from data.strict_json import as_json
 from train.config import Config, as_plain, changed_settings, save_config
 from train.errors import ConfigError
+from train.inputs.recipe import main_style
 from train.saving.retention import set_aside
 from train.saving.run_files import CONFIG, FACTS, METRICS, Facts, Start, read_config, read_facts, read_metrics
 
@@ -78,7 +79,7 @@ def describe(
         "metadata": config.model.metadata,
         "direction": config.data.direction,
         "sequence": config.data.sequence,
-        "caption_style": max(config.data.caption_styles, key=config.data.caption_styles.__getitem__),
+        "caption_style": main_style(config.data),
         "text_chunks": config.data.text_chunks,
         "zero_terminal_snr": config.objective.zero_terminal_snr,
         "config": as_plain(config),
@@ -90,13 +91,3 @@ def describe(
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that affect the results."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-def commit() -> str:
-    """Git commit of this clone, with `-dirty` if files differ from it; `unknown` outside a clone or without git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:  # git is not installed
-        return "unknown"
-    return result.stdout.strip() or "unknown"

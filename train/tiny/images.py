@@ -10,11 +10,11 @@ from datasets import Dataset, concatenate_datasets
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from data.build import build
 from data.dataset.open import fingerprint, open_dataset
 from data.imagery.pixels import resize_rgb
+from data.progress import Bar
 from data.simulation.simulate import simulate
 from data.storage import whole
 from train.inputs.views import Phase
@@ -80,7 +80,7 @@ def decoded(path: Path, rows: Dataset, resolution: int) -> NDArray[np.uint8]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as partial:
             file = open_memmap(partial, "w+", np.uint8, (len(rows), len(PHASES), resolution, resolution, 3))
-            for row, patch in enumerate(tqdm(rows.select_columns(PHASES), desc="decode patches", unit="patch")):
+            for row, patch in enumerate(Bar(rows.select_columns(PHASES), desc="decode patches", unit="patch")):
                 file[row] = [resize_rgb(patch[phase], resolution) for phase in PHASES]
             file.flush()
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r")

@@ -7,9 +7,9 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from tqdm import tqdm
 from transformers import CLIPTokenizer
 
+from data.progress import Bar
 from data.storage import whole
 from models.text import tokenize
 from train.inputs.views import captions_of_views, views_of
@@ -81,7 +81,7 @@ def encoded(path: Path, vae: AutoencoderKL, pixels: NDArray[np.uint8], precision
         shape = latent_means(vae, pixels[:1], precision).shape[1:]
         with whole(path) as partial:
             file = open_memmap(partial, "w+", np.float16, (len(pixels), *shape))
-            for first in tqdm(range(0, len(pixels), ENCODED_AT_ONCE), desc="encode patches", unit="batch"):
+            for first in Bar(range(0, len(pixels), ENCODED_AT_ONCE), desc="encode patches", unit="batch"):
                 part = slice(first, first + ENCODED_AT_ONCE)
                 file[part] = latent_means(vae, pixels[part], precision)
             file.flush()

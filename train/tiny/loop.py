@@ -7,16 +7,17 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 from torch import Tensor, nn
-from tqdm import tqdm
 from typing_extensions import TypedDict
 
+from data.commit import commit
 from data.documents import Count, read_document
+from data.progress import Bar
 from models.checkpoint import ADVICE, STATE, CheckpointError, newest_valid, step_folder
 from train.config import as_plain, changed_settings
 from train.processes.interrupt import Interrupt
 from train.saving.retention import delete_old
 from train.saving.run_files import read_metrics
-from train.saving.run_folder import commit, versions
+from train.saving.run_folder import versions
 from train.schedules import ema_decay, learning_rate
 from train.tiny.config import StageConfig, TinyConfig
 from train.tiny.log import Log, drop_later_metrics
@@ -79,7 +80,7 @@ def run_stage(stage: Stage, config: TinyConfig, interrupt: Interrupt, identity: 
     description = {"config": as_plain(config), "identity": identity, "versions": versions(), "commit": commit()}
     log = Log(out, state, stage.settings)
     interrupt.at_step_boundaries, saved = True, state.step
-    with tqdm(total=steps, initial=state.step, desc=stage.name, unit="step", bar_format=BAR_FORMAT) as bar:
+    with Bar(total=steps, initial=state.step, desc=stage.name, unit="step", bar_format=BAR_FORMAT) as bar:
         while True:
             finished, stop = state.step == steps, interrupt.requested
             if state.step != saved and (finished or stop or state.step % config.run.save_every == 0):
@@ -156,7 +157,7 @@ def look_if_due(stage: Stage, config: TinyConfig, state: State, log: Log, interr
     log.began += time.perf_counter() - began  # not training time
     if found is None:
         return False
-    tqdm.write(f"{stage.name}, step {state.step}: " + ", ".join(f"{name} {x:.4g}" for name, x in found.items()))
+    Bar.write(f"{stage.name}, step {state.step}: " + ", ".join(f"{name} {x:.4g}" for name, x in found.items()))
     return True
 
 

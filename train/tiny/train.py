@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
+from data.commit import commit
 from data.storage import sha256, whole_folder, write_text
 from data.strict_json import as_json
 from models.checkpoint import newest_valid
@@ -16,7 +17,7 @@ from train.config import save_config
 from train.errors import ConfigError
 from train.processes.interrupt import EXIT_INTERRUPTED, Interrupt
 from train.saving.run_files import CONFIG
-from train.saving.run_folder import commit, versions
+from train.saving.run_folder import versions
 from train.tiny.autoencoder import AutoencoderStage, standardise, vae_of
 from train.tiny.base_folder import is_base_file
 from train.tiny.config import TinyConfig

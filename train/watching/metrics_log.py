@@ -14,14 +14,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
-from tqdm import tqdm
 
+from data.progress import Bar
 from data.strict_json import as_json
 from models.checkpoint import steps_in
 from train.errors import TrainingError
 from train.saving.retention import is_complete
 from train.saving.run_files import METRICS
 from train.saving.state import TrainState
+from train.watching.trackers import tag
 
 PATCHES_NAMED = 8
 BAR_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_inv_fmt}{postfix}]"
@@ -102,7 +103,7 @@ class MetricsLog:
         found = {"loss": mean, "loss_plain": mean_plain, "grad_norm": norms[-1].item()}
         return found | ({"skipped_steps": int((~norms.isfinite()).sum())} if self.gradients_may_overflow else {})
 
-    def write(self, state: TrainState, bar: "tqdm[Any]") -> None:
+    def write(self, state: TrainState, bar: Bar) -> None:
         """Append a line to metrics.jsonl and to the trackers.
 
         Raises:
@@ -155,8 +156,11 @@ class MetricsLog:
                     f"{self.out / METRICS}: could not be written ({error.strerror}). {self.last_good()} Free some "
                     "space or fix the folder's permissions, then run the same command again."
                 ) from error
-        numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
-        del numbers["step"]
+        numbers = {
+            tag(name): float(value)
+            for name, value in metrics.items()
+            if isinstance(value, (int, float)) and name != "step"
+        }
         self.accelerator.log(numbers, step=metrics["step"])
 
     def restart_clock(self) -> None:

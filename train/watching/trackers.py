@@ -10,6 +10,10 @@ from train.config import Config, as_plain
 from train.errors import ConfigError
 
 PROJECT = "pre2post"
+GROUPS = {  # of the metrics of steps; all others are a validation's
+    "train": ("loss", "loss_plain", "grad_norm", "learning_rate", "loss_scale", "skipped_steps"),
+    "speed": ("examples_per_second", "data_wait", "peak_memory_gb"),
+}
 
 
 def open_trackers(accelerator: Accelerator, config: Config, run_id: str) -> None:
@@ -36,6 +40,15 @@ def open_trackers(accelerator: Accelerator, config: Config, run_id: str) -> None
             f"run.trackers is {config.run.trackers}: could not be started ({type(error).__name__}: {error}). For "
             "wandb, log in (`wandb login`) or set WANDB_MODE=offline and `wandb sync` later; or omit it."
         ) from error
+
+
+def tag(name: str) -> str:
+    """The name of a metric in the trackers, whose pages show what is before the slash as a group."""
+    for group in ("validation_loss", "control_gap", "colour_drift"):
+        if name.startswith(group):
+            return f"{group}/{name.removeprefix(f'{group}_') if name != group else 'mean'}"
+    group = next((group for group, names in GROUPS.items() if name in names), "validation")
+    return f"{group}/{name}"
 
 
 def show_picture(accelerator: Accelerator, name: str, picture: NDArray[np.uint8], step: int) -> None:

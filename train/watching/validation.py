@@ -17,13 +17,13 @@ from datasets import Dataset
 from diffusers import SchedulerMixin
 from torch import Tensor
 from torch.utils.data import default_collate
-from tqdm import tqdm
 
 from data.dataset.open import open_dataset, read_manifest
 from data.examples.regions import regions_of
 from data.examples.sampler import view_of
 from data.examples.similarity import Pixels
 from data.imagery.pixels import resize_rgb
+from data.progress import Bar
 from models.base import Base
 from models.denoiser import Denoiser
 from models.families.noise import Noise
@@ -160,7 +160,7 @@ def validate(
     image_batches = _shares(accelerator, held_out.images, held_out.batch)
     total = len(loss_batches) * len(held_out.timesteps) + len(image_batches) * held_out.sampling_steps
     try:
-        with tqdm(total=total, desc="validate", leave=False, disable=not accelerator.is_main_process) as bar:
+        with Bar(total=total, desc="validate", leave=False, disable=not accelerator.is_main_process) as bar:
             found = _losses(held_out, denoiser, schedule, map(load, loss_batches), go_on)
             metrics = _summary(accelerator, held_out, loss_batches, found)
             if held_out.images:
@@ -243,7 +243,7 @@ def _images(
     measured = [_measure(held_out, ordinal, by_patch[ordinal]) for ordinal in sorted(by_patch)]
     if accelerator.is_main_process:
         sheet = write_report(held_out.out, step, measured)
-        show_picture(accelerator, "validation", sheet, step)
+        show_picture(accelerator, "validation/images", sheet, step)
     return image_metrics(measured)
 
 

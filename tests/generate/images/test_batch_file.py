@@ -17,8 +17,8 @@ def test_json_and_jsonl_say_the_same(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps(entries))
     (tmp_path / "x.jsonl").write_text("\n\n".join(json.dumps(entry) for entry in entries))
     expected = [(tmp_path / "tiles/a.png", "a", "a flood"), (Path("/b.png"), "second", "a fire")]
-    assert read_batch_file(tmp_path / "x.json", "a fire") == expected
-    assert read_batch_file(tmp_path / "x.jsonl", "a fire") == expected
+    assert read_batch_file(tmp_path / "x.json", "a fire", "Describe it.") == expected
+    assert read_batch_file(tmp_path / "x.jsonl", "a fire", "Describe it.") == expected
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_json_and_jsonl_say_the_same(tmp_path: Path) -> None:
         ('{"pre": "a.png", "promt": "x"}', r"line 1 has a field 'promt'. Did you mean 'prompt'"),
         ('{"pre": "a.png", "prompt": 5}', r"field 'prompt' is 5; expected a string"),
         ('{"prompt": "x"}', r"field 'pre' is missing"),
-        ('{"pre": "a.png"}', r"has no 'prompt'.*--prompt"),
+        ('{"pre": "a.png"}', r"has no 'prompt', nor is there one for all. Describe it."),
         ('"a.png"', r"expected an object"),
         ("{", r"line 1: not valid JSON"),
         ("", r"no entries"),
@@ -42,7 +42,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     """The entry, the field and the mend."""
     (tmp_path / "x.jsonl").write_text(text)
     with pytest.raises(GenerateError, match=message):
-        read_batch_file(tmp_path / "x.jsonl", None)
+        read_batch_file(tmp_path / "x.jsonl", None, "Describe it.")
 
 
 @given(
@@ -55,7 +55,7 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
     path = tmp_path_factory.mktemp("batch") / "x.json"
     path.write_text(text, encoding="utf-8", errors="replace")
     try:
-        entries = read_batch_file(path, "x")
+        entries = read_batch_file(path, "x", "Describe it.")
     except GenerateError:
         return
     assert entries

@@ -1,0 +1,152 @@
+"""Everything that can be wrong with a run, found before any weights are loaded and reported together."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from accelerate import Accelerator
+from datasets import Dataset
+
+from data.dataset.open import fingerprint, open_dataset
+from data.disk import look
+from data.errors import DataError
+from models import load_base
+from models.base import Base
+from models.checkpoint import CheckpointError
+from models.denoiser import Denoiser
+from models.errors import BaseError
+from models.families.noise import Noise
+from train.config import Config
+from train.config_checks import check_batches, problems_of
+from train.errors import ConfigError, TrainingError
+from train.inputs.examples import check_histories, check_masks
+from train.inputs.recipe import resolution_of
+from train.inputs.views import captions_of_views, views_of
+from train.networks import check_base, meta_denoiser, noise_schedule
+from train.processes.first_process import from_main
+from train.saving.resume import check_same_experiment, find_start
+from train.stages import Stage, stages_of
+from train.watching.validation import open_held_out
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a run works on, opened and checked."""
+
+    start: Path | None  # the checkpoint that it resumes
+    step: int  # of it
+    base: Base
+    schedule: Noise
+    stages: list[Stage]
+    datasets: list[Dataset]  # one per stage
+    held_out: list[Dataset]  # one per stage, or none
+    denoiser: Denoiser  # on the meta device
+    texts: list[int]  # different captions of every stage
+    identity: dict[str, str]  # hashes of base and datasets
+
+
+class Faults:
+    """Errors of the user, collected."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+
+    def without(self, look: Callable[[], Found]) -> Found | None:
+        """What `look` finds; its error is noted."""
+        try:
+            return look()
+        except (ConfigError, DataError, BaseError, CheckpointError, TrainingError) as error:
+            self.errors.append(error)
+            return None
+
+    def report(self) -> None:
+        """Raise the one error, or one that lists them all."""
+        messages = list(dict.fromkeys(map(str, self.errors)))
+        if len(messages) > 1:
+            raise ConfigError("\n".join(messages))
+        if messages:
+            raise self.errors[0]
+
+
+def check(accelerator: Accelerator, config: Config, claim: Callable[[], object] = lambda: None) -> Checked:
+    """Check settings, folders, datasets, then the base, and how they fit; the hub is asked only if nothing is wrong.
+
+    `claim` takes the lock of the run folder, see `find_start`.
+
+    Raises:
+        ConfigError: naming everything that is wrong, or the only error as it is.
+    """
+    faults = Faults()
+    faults.errors += map(ConfigError, problems_of(config))
+    sound = not faults.errors  # the settings among themselves
+    start = faults.without(lambda: from_main(accelerator, lambda: find_start(config, claim)))
+    if config.run.cache_in == "disk":
+        faults.without(lambda: _check_cache(config.run.cache))
+    stages = stages_of(config)
+    opened = [faults.without(partial(_open, config, stage)) for stage in stages]
+    held_out = faults.without(lambda: open_held_out(config, stages)) or []
+    texts: list[int] = []
+    if sound:
+        faults.without(lambda: check_batches(config.train, accelerator.num_processes))
+        for stage, dataset in zip(stages, opened, strict=True):
+            if dataset is not None:
+                texts.append(faults.without(partial(_check_examples, config, stage, dataset)) or 0)
+    base = _base(config.model.base, faults)
+    if base is None:
+        faults.report()
+        raise AssertionError("a base that cannot be opened is a fault")
+    schedule = faults.without(lambda: noise_schedule(base, config.objective.zero_terminal_snr))
+    wrong = len(faults.errors)
+    faults.without(lambda: check_base(config, base))
+    fits = sound and len(faults.errors) == wrong
+    denoiser = faults.without(lambda: meta_denoiser(base, config.model)) if fits else None
+    datasets = [dataset for dataset in opened if dataset is not None]
+    step, identity = 0, {}
+    if len(datasets) == len(stages):
+        prints = "+".join(fingerprint(stage.dataset) for stage in stages)
+        identity = {"family": base.family.key, "base_hash": base.network_hash, "dataset_fingerprint": prints}
+        is_base = partial(base.has_hash, base.family.network)
+        same: dict[str, Any] = {"is_base": is_base, "dataset_fingerprint": prints}
+        if start and sound:
+            step = (
+                faults.without(lambda: from_main(accelerator, lambda: check_same_experiment(start, config, **same)))
+                or 0
+            )
+    faults.report()
+    assert schedule is not None and denoiser is not None
+    return Checked(start, step, base, schedule, stages, datasets, held_out, denoiser, texts, identity)
+
+
+def _base(name: str, faults: Faults) -> Base | None:
+    """The base; while anything else is wrong, only if it is on this machine: a download may take an hour."""
+    if not faults.errors or name == "tiny" or Path(name).exists():
+        return faults.without(lambda: load_base(name))
+    with suppress(BaseError):
+        return load_base(name, download=False)
+    return None
+
+
+def _open(config: Config, stage: Stage) -> Dataset:
+    return open_dataset(stage.dataset, config.data.split, config.data.leave_out)
+
+
+def _check_cache(folder: Path) -> None:
+    try:
+        look(folder)
+    except DataError as error:
+        raise ConfigError(f"run.cache is {folder}, which is not writable. {error}") from error
+
+
+def _check_examples(config: Config, stage: Stage, dataset: Dataset) -> int:
+    """Whether every patch has what the examples need; the number of different captions."""
+    resolution_of(stage, dataset)
+    if config.model.condition == "pixels+mask":
+        check_masks(dataset)
+    check_histories(stage, dataset, config.data.sequence)
+    views = views_of(len(dataset), mirror=config.data.mirror, direction=config.data.direction)
+    return len(captions_of_views(dataset, views, config.data.caption_styles)[0])
