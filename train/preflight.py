@@ -107,16 +107,14 @@ def check(accelerator: Accelerator, config: Config, claim: Callable[[], object] 
     denoiser = faults.without(lambda: meta_denoiser(base, config.model)) if fits else None
     datasets = [dataset for dataset in opened if dataset is not None]
     step, identity = 0, {}
-    if len(datasets) == len(stages):
+    if len(datasets) == len(stages) and fits:  # hashing reads all weights
         prints = "+".join(fingerprint(stage.dataset) for stage in stages)
         identity = {"family": base.family.key, "base_hash": base.network_hash, "dataset_fingerprint": prints}
         is_base = partial(base.has_hash, base.family.network)
         same: dict[str, Any] = {"is_base": is_base, "dataset_fingerprint": prints}
-        if start and sound:
-            step = (
-                faults.without(lambda: from_main(accelerator, lambda: check_same_experiment(start, config, **same)))
-                or 0
-            )
+        if start:
+            found = faults.without(lambda: from_main(accelerator, lambda: check_same_experiment(start, config, **same)))
+            step = found or 0
     faults.report()
     assert schedule is not None and denoiser is not None
     return Checked(start, step, base, schedule, stages, datasets, held_out, denoiser, texts, identity)
