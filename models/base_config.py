@@ -80,6 +80,7 @@ class UNetConfig(BaseModel, strict=True):
     num_class_embeds: int | None = None
     encoder_hid_dim_type: str | None = None
     encoder_hid_dim: int | None = None
+    time_cond_proj_dim: int | None = None
 
 
 class SchedulerConfig(BaseModel, strict=True):

@@ -161,7 +161,7 @@ def check_unet(folder: Path, unet: UNetConfig) -> None:
     path = config_path(folder, "unet")
     if unet.class_name not in ("UNet2DConditionModel", "SatUNet"):
         raise UnfitBase(f"{path}: a base whose denoiser is {unet.class_name}.")
-    for name in ("addition_embed_type", "encoder_hid_dim_type", "encoder_hid_dim"):
+    for name in ("addition_embed_type", "encoder_hid_dim_type", "encoder_hid_dim", "time_cond_proj_dim"):
         if (value := getattr(unet, name)) is not None:
             raise UnfitBase(f"{path}: a base whose UNet takes further embeddings ({name} {value}).")
     for name in ("class_embed_type", "num_class_embeds"):

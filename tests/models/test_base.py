@@ -40,6 +40,7 @@ def edit(base: Path, part: str, **changes: Any) -> None:
         ("unet", {"num_class_embeds": 1000}, "class labels"),
         ("unet", {"class_embed_type": "projection"}, "class labels"),
         ("unet", {"encoder_hid_dim": 4096}, "encoder_hid_dim 4096"),
+        ("unet", {"time_cond_proj_dim": 256}, "time_cond_proj_dim 256"),  # a distilled LCM
         ("unet", {"cross_attention_dim": 768}, "cross_attention_dim is 768, but the text encoder's hidden_size is 64"),
         ("unet", {"cross_attention_dim": [64, 32]}, "cross_attention_dim is \\[64, 32\\]"),
         ("unet", {"sample_size": None}, "sample_size is None"),

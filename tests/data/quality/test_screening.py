@@ -143,7 +143,7 @@ def test_what_is_left_out_is_named_with_its_reason(
     printed, page = capsys.readouterr().out, (tmp_path / "d" / "report.html").read_text()
     for patch_id, reason in left_out.items():
         assert f"{patch_id} ({reason.rstrip('.')})" in printed
-        assert f"<td>{patch_id}</td><td>{reason}</td>" in page
+        assert f"<th>{patch_id}</th><td>{reason}</td>" in page
 
 
 def test_align_moves_post_onto_pre_and_nothing_else(faulty: Path, tmp_path: Path) -> None:
