@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ WAIT = """new Promise((done, fail) => {
 class Browser:
     """One tab."""
 
-    def __init__(self, write: int, read: int) -> None:
-        self._write, self._read = os.fdopen(write, "wb", buffering=0), os.fdopen(read, "rb", buffering=0)
+    def __init__(self, write: RawIOBase, read: RawIOBase) -> None:
+        self._write, self._read = write, read
         self._left, self._number, self._session = b"", 0, ""
         self._loaded = False
         self.problems: list[str] = []  # errors on the console, exceptions, requests that failed
@@ -147,7 +148,8 @@ def chromium(profile: Path) -> Iterator[Browser]:
     os.close(to_read)
     os.close(to_write)
     try:
-        yield Browser(write, read)
+        with os.fdopen(write, "wb", buffering=0) as messages, os.fdopen(read, "rb", buffering=0) as answers:
+            yield Browser(messages, answers)
     finally:
         os.kill(process, signal.SIGTERM)
         os.waitpid(process, 0)
