@@ -52,6 +52,7 @@ TRUE_AFTER = [
     "There are no buildings in the south-east, and no buildings with major damage.",
     "No buildings remain standing along the shore.",
     "No structures near the river were touched.",
+    "Fewer than half of the buildings are damaged, and more than half of the buildings are intact.",
 ]
 FALSE_AFTER = [
     ("Thirty-five buildings stand along a curved road, 35 buildings in total.", "count"),
@@ -64,6 +65,8 @@ FALSE_AFTER = [
     ("All of the buildings are destroyed.", "count"),
     ("None of the buildings is damaged.", "count"),
     ("Nearly all buildings are damaged.", "count"),
+    ("More than half of the buildings are destroyed.", "count"),
+    ("Fewer than half of the buildings are intact.", "count"),
     ("Hundreds of homes have been destroyed by the winds.", "count"),
     ("There is no visible damage.", "severity"),
     ("The damage is severe throughout the view.", "severity"),
