@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
@@ -27,23 +26,9 @@ from transformers import (
 
 from models.diffusionsat.unet import SatUNet
 from models.tiny_networks import tiny_tokenizer
-from tests.worlds import write_micro_base
+from tests.worlds import micro_vae, write_micro_base
 
 CAPTIONS = ["a satellite image of a town after a flood"]
-
-
-def vae(**settings: Any) -> AutoencoderKL:
-    """Of 32 px images, 4 x 4 latents."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 8, 16, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        mid_block_add_attention=False,
-        sample_size=32,
-        **settings,
-    )
 
 
 def clip(kind: type[Any], tokenizer: CLIPTokenizer, width: int, projection: int) -> Any:
@@ -78,7 +63,7 @@ def write_sdxl(folder: Path) -> Path:
         projection_class_embeddings_input_dim=6 * 8 + 20,
     )
     StableDiffusionXLPipeline(
-        vae=vae(scaling_factor=0.13025),
+        vae=micro_vae(scaling_factor=0.13025),
         text_encoder=clip(CLIPTextModel, tokenizer, 24, 24),
         text_encoder_2=clip(CLIPTextModelWithProjection, tokenizer, 40, 20),
         tokenizer=tokenizer,
@@ -121,7 +106,7 @@ def write_sd3(folder: Path, *, t5: bool = False, newer: bool = False) -> Path:
     StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=vae(latent_channels=16, scaling_factor=1.5305, shift_factor=0.0609,
+        vae=micro_vae(latent_channels=16, scaling_factor=1.5305, shift_factor=0.0609,
                 use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=clip(CLIPTextModelWithProjection, tokenizer, 24, 24),
         tokenizer=tokenizer,

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
@@ -15,11 +16,9 @@ from models.tiny_networks import tiny_noise_schedule, tiny_text_encoder, tiny_to
 REPOSITORY = Path(__file__).parents[1]
 
 
-def write_micro_base(folder: Path, seed: int = 0) -> Path:
-    """A Stable Diffusion folder of random weights: 32 px images, 4 x 4 x 4 latents, prediction type v."""
-    torch.manual_seed(seed)
-    tokenizer = tiny_tokenizer(["a satellite image of a town after a flood"])
-    vae = AutoencoderKL(
+def micro_vae(**settings: Any) -> AutoencoderKL:
+    """Of 32 px images, 4 x 4 latents."""
+    return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(8, 8, 16, 16),
@@ -27,7 +26,15 @@ def write_micro_base(folder: Path, seed: int = 0) -> Path:
         norm_num_groups=4,
         mid_block_add_attention=False,
         sample_size=32,
+        **settings,
     )
+
+
+def write_micro_base(folder: Path, seed: int = 0) -> Path:
+    """A Stable Diffusion folder of random weights: 32 px images, 4 x 4 x 4 latents, prediction type v."""
+    torch.manual_seed(seed)
+    tokenizer = tiny_tokenizer(["a satellite image of a town after a flood"])
+    vae = micro_vae()
     unet = UNet2DConditionModel(
         sample_size=4,
         block_out_channels=(16, 32),

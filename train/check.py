@@ -11,7 +11,6 @@ from models.cpu.threads import set_threads
 from train.config import Config
 from train.estimate import measure_speed, memory_gb, seconds_per_step, work_of
 from train.inputs.recipe import recipe_of, resolution_of
-from train.inputs.views import views_of
 from train.networks import DTYPES, compute_type
 from train.preflight import Checked, check
 from train.processes.replicas import sharding_of
@@ -74,8 +73,7 @@ def _planned(config: Config, checked: Checked, processes: int) -> Planned:
         processes=processes,
         step=checked.step,
         views=[
-            (len(views_of(len(dataset), mirror=config.data.mirror, direction=config.data.direction)), len(dataset))
-            for dataset in checked.datasets
+            (len(each.views), len(dataset)) for each, dataset in zip(checked.captioned, checked.datasets, strict=True)
         ],
         trained=[weight for weight in weights if weight.requires_grad],
         frozen=frozen,
@@ -114,5 +112,5 @@ def _cache_bytes(plan: Planned, checked: Checked, number: int) -> int:
     images = len(dataset) * phases * (1 + config.data.mirror)
     network = checked.denoiser.unet.config
     width = network.get("cross_attention_dim") or network.get("joint_attention_dim")
-    text = checked.texts[number] * 4 * config.data.text_chunks * 77 * width
+    text = len(checked.captioned[number].texts) * 4 * config.data.text_chunks * 77 * width
     return int(CACHED * images * channels * height * width + text)

@@ -82,8 +82,8 @@ def _train(config: Config, interrupt: Interrupt, stack: ExitStack) -> int:
 
     # Data: the frozen encoders' outputs are computed once and the encoders freed; without a cache they stay loaded.
     examples = [
-        prepare_examples(accelerator, config, stage, base, schedule, dataset)
-        for stage, dataset in zip(stages, datasets, strict=True)
+        prepare_examples(accelerator, config, stage, base, schedule, dataset, views)
+        for stage, dataset, views in zip(stages, datasets, checked.captioned, strict=True)
     ]
     validations = [
         prepare_validation(accelerator, config, stage, base, schedule, split)

@@ -22,9 +22,7 @@ from models.families.noise import Noise
 from train.config import Config
 from train.config_checks import check_batches, problems_of
 from train.errors import ConfigError, TrainingError
-from train.inputs.examples import check_histories, check_masks
-from train.inputs.recipe import resolution_of
-from train.inputs.views import captions_of_views, views_of
+from train.inputs.examples import Captioned, captioned
 from train.networks import check_base, meta_denoiser, noise_schedule
 from train.processes.first_process import from_main
 from train.saving.resume import check_same_experiment, find_start
@@ -46,7 +44,7 @@ class Checked:
     datasets: list[Dataset]  # one per stage
     held_out: list[Dataset]  # one per stage, or none
     denoiser: Denoiser  # on the meta device
-    texts: list[int]  # different captions of every stage
+    captioned: list[Captioned]  # one per stage
     identity: dict[str, str]  # hashes of base and datasets
 
 
@@ -90,12 +88,12 @@ def check(accelerator: Accelerator, config: Config, claim: Callable[[], object] 
     stages = stages_of(config)
     opened = [faults.without(partial(_open, config, stage)) for stage in stages]
     held_out = faults.without(lambda: open_held_out(config, stages)) or []
-    texts: list[int] = []
+    views: list[Captioned] = []
     if sound:
         faults.without(lambda: check_batches(config.train, accelerator.num_processes))
         for stage, dataset in zip(stages, opened, strict=True):
-            if dataset is not None:
-                texts.append(faults.without(partial(_check_examples, config, stage, dataset)) or 0)
+            if dataset is not None and (found := faults.without(partial(captioned, config, stage, dataset))):
+                views.append(found)
     base = _base(config.model.base, faults)
     if base is None:
         faults.report()
@@ -113,11 +111,13 @@ def check(accelerator: Accelerator, config: Config, claim: Callable[[], object] 
         is_base = partial(base.has_hash, base.family.network)
         same: dict[str, Any] = {"is_base": is_base, "dataset_fingerprint": prints}
         if start:
-            found = faults.without(lambda: from_main(accelerator, lambda: check_same_experiment(start, config, **same)))
-            step = found or 0
+            resumed = faults.without(
+                lambda: from_main(accelerator, lambda: check_same_experiment(start, config, **same))
+            )
+            step = resumed or 0
     faults.report()
     assert schedule is not None and denoiser is not None
-    return Checked(start, step, base, schedule, stages, datasets, held_out, denoiser, texts, identity)
+    return Checked(start, step, base, schedule, stages, datasets, held_out, denoiser, views, identity)
 
 
 def _base(name: str, faults: Faults) -> Base | None:
@@ -138,13 +138,3 @@ def _check_cache(folder: Path) -> None:
         look(folder)
     except DataError as error:
         raise ConfigError(f"run.cache is {folder}, which is not writable. {error}") from error
-
-
-def _check_examples(config: Config, stage: Stage, dataset: Dataset) -> int:
-    """Whether every patch has what the examples need; the number of different captions."""
-    resolution_of(stage, dataset)
-    if config.model.condition == "pixels+mask":
-        check_masks(dataset)
-    check_histories(stage, dataset, config.data.sequence)
-    views = views_of(len(dataset), mirror=config.data.mirror, direction=config.data.direction)
-    return len(captions_of_views(dataset, views, config.data.caption_styles)[0])

@@ -9,6 +9,7 @@ import pytest
 
 from app.models import Models
 from app.picks import Picks
+from tests.app.serving import serving
 from tests.generate.worlds import patch_row, write_dataset, write_kind, write_micro_checkpoint
 
 
@@ -46,3 +47,16 @@ def closed_sockets() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The app's folder."""
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def address(models: Models, picks: Picks, own: Path) -> Iterator[str]:
+    """Of the page."""
+    with serving(models, picks, own) as address:
+        yield address

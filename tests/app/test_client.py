@@ -2,17 +2,14 @@
 
 import inspect
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.models import Models
 from app.picks import Picks
 from generate.run import generate
 from generate.sampling import Sampling
-from tests.app.serving import serving
 from tests.app.test_pictures import write_hostile
 from tests.generate.scenes.test_scene import write_geotiff
 from tests.generate.worlds import RESOLUTION, write_image
@@ -25,19 +22,6 @@ pytestmark = pytest.mark.filterwarnings("default")  # of the server's libraries
 PROMPT = "after a flood"
 SETTINGS = {"seed": 5, "steps": 2, "sampler": "dpm++", "samples": 2, "guidance": 1, "control": 1, "watermark": False}
 FILES = 4  # in what `generate` returns
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The app's folder."""
-    return tmp_path_factory.mktemp("own")
-
-
-@pytest.fixture(scope="module")
-def address(models: Models, picks: Picks, own: Path) -> Iterator[str]:
-    """Of the page."""
-    with serving(models, picks, own) as address:
-        yield address
 
 
 def client(address: str, folder: Path) -> Any:

@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.models import Models
-from app.picks import Picks
 from tests.app.browser import CHROMIUM, Browser, chromium
-from tests.app.serving import serving
 from tests.app.test_pictures import write_bomb
 from tests.app.visitor import CAPTION, FILE, STATUS, choose, fill, generated, open_sampling
 from tests.generate.scenes.test_scene import write_geotiff
@@ -19,18 +16,6 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
     pytest.mark.filterwarnings("default"),  # of the server's libraries
 ]
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The app's folder."""
-    return tmp_path_factory.mktemp("own")
-
-
-@pytest.fixture(scope="module")
-def address(models: Models, picks: Picks, own: Path) -> Iterator[str]:
-    with serving(models, picks, own) as address:
-        yield address
 
 
 @pytest.fixture

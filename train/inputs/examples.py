@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from torch import Tensor
 
-from data.examples.condition import shown_sequence, too_short, undamaged
+from data.examples.condition import condition_of, shown_sequence, too_short, undamaged
 from data.examples.place import Spot, spots_of
 from data.examples.sampler import example_rng, view_of
 from data.imagery.pixels import resize_rgb
@@ -163,20 +163,50 @@ def loss_mask(row: dict[str, Any]) -> np.ndarray:
     return mask
 
 
-def prepare_examples(
-    accelerator: Accelerator, config: Config, stage: Stage, base: Base, schedule: Noise, dataset: Dataset
-) -> Examples:
-    """Fill the cache and combine dataset, captions and cache.
+@dataclass(frozen=True)
+class Captioned:
+    """The views of a dataset with their captions, every patch having what an example needs."""
+
+    views: list[View]
+    texts: list[str]  # all different ones, the empty one among them
+    captions: list[Captions]  # per view
+
+
+def captioned(config: Config, stage: Stage, dataset: Dataset) -> Captioned:
+    """Read and check them.
 
     Raises:
-        ConfigError: patches of several sizes, a patch lacks a caption of a style, or a mask the condition needs.
+        ConfigError: patches of several sizes, or a patch lacks a caption of a style, a history, or a mask that the
+            condition needs.
     """
-    data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
-    if recipe.condition.with_mask:
+    data, model = config.data, config.model
+    resolution_of(stage, dataset)
+    if condition_of(model.trained, model.condition).with_mask:
         check_masks(dataset)
     check_histories(stage, dataset, data.sequence)
     views = views_of(len(dataset), mirror=data.mirror, direction=data.direction)
-    texts, captions = captions_of_views(dataset, views, data.caption_styles)
+    return Captioned(views, *captions_of_views(dataset, views, data.caption_styles))
+
+
+def prepare_examples(
+    accelerator: Accelerator,
+    config: Config,
+    stage: Stage,
+    base: Base,
+    schedule: Noise,
+    dataset: Dataset,
+    checked: Captioned | None = None,
+) -> Examples:
+    """Fill the cache and combine dataset, captions and cache.
+
+    `checked`: what `captioned` returns, if it has been read already.
+
+    Raises:
+        ConfigError: see `captioned`.
+    """
+    checked = checked or captioned(config, stage, dataset)
+    views, texts, captions = checked.views, checked.texts, checked.captions
+    data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
     tokenizer = base.load_tokenizer()
     cut, needed = longest(tokenizer, texts, data.text_chunks)
     if cut:
