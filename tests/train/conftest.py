@@ -1,8 +1,9 @@
 """A small run: micro base, tiny dataset, a handful of steps."""
 
 import resource
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def arguments(tmp_path: Path, tiny_dataset: Path, micro_base: Path) -> Arguments
         return [*(f"--{name}={value}" for name, value in values.items()), *more]
 
     return make
+
+
+def wait_for_steps(process: "subprocess.Popen[bytes]", out: Path, steps: int) -> None:
+    """Wait until a run has logged its first steps; its output must go to files, for it may be silent or a flood."""
+    while len(read_metrics(out)) < steps:
+        with suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"it ended with status {process.wait(timeout=0.02)} before step {steps}")
 
 
 def losses(out: Path) -> list[float]:

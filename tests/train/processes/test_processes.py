@@ -10,8 +10,7 @@ import psutil
 import pytest
 
 from models.checkpoint import fault_of, steps_in
-from tests.train.conftest import Arguments
-from train.saving.run_files import read_metrics
+from tests.train.conftest import Arguments, wait_for_steps
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -26,16 +25,13 @@ def test_sigterm_to_two_processes_leaves_one_whole_checkpoint(tmp_path: Path, ar
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
-    assert process.stderr is not None
-    while len(read_metrics(out)) < 3:
-        assert os.read(process.stderr.fileno(), 1000), "it ended before the third step"
+    wait_for_steps(process, out, 3)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 4  # two trainers, a data worker each
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode == 75
+    assert process.wait(timeout=120) == 75
     (saved,) = steps_in(out / "checkpoints")
     assert fault_of(saved) is None
     assert not [child for child in children if child.is_running()]
