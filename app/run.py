@@ -35,7 +35,7 @@ def app(
     Everything is written into one temporary folder, which is deleted when the command ends (Ctrl-C).
 
     Args:
-        checkpoints: Runs, checkpoints, or folders of runs, to choose from: [runs/first,runs/second].
+        checkpoints: Runs, checkpoints, or folders of runs, to choose from.
         base: Where the base of the checkpoints is now, also offered alone; by default where the training found it, and
             `tiny`.
         dataset: A folder made by `pre2post build`; some of its patches can be picked in place of an upload.

@@ -20,10 +20,11 @@ from evaluation.output import RESULTS
 from evaluation.report.cells import AREAS, Cell, Table, damage_table, group_table, marked_columns, pixel_table
 from evaluation.report.json import FORMAT
 from evaluation.report.latex import latex_table
-from evaluation.report.terminal import against_copying, aligned, interval_sentence
+from evaluation.report.terminal import against, aligned, interval_sentence
 from evaluation.results import Evaluation, PatchResult, named_rows
 
 NAME = "leave-one-out"
+PAIR = ("generated", "copy")
 
 
 class Written(TypedDict):
@@ -102,7 +103,7 @@ def macro_less_than_copying(evaluation: Evaluation, region: str) -> Estimate:
     """Mean over events of the squared error of generated less that of copying, event by event."""
 
     def less(patches: Sequence[PatchResult]) -> float:
-        ours, copy = (evaluation.estimate(patches, row, region, "mse").value for row in ("generated", "copy"))
+        ours, copy = (evaluation.estimate(patches, row, region, "mse").value for row in PAIR)
         return ours - copy
 
     return _over_events(evaluation, less)
@@ -129,7 +130,7 @@ def write_folds(folder: Path, evaluation: Evaluation) -> str:
     missing = named_rows(evaluation.absent)
     write_text(folder / f"{NAME}.tex", "\n".join([*(f"% {line}" for line in missing), *map(latex_table, tables)]))
     rows = evaluation.rows()
-    both = {"generated", "copy"} <= set(evaluation.methods)
+    both = set(PAIR) <= set(evaluation.methods)
     less = {region: macro_less_than_copying(evaluation, region) for region in AREAS} if both else {}
     content = {
         **evaluation.settings,
@@ -143,7 +144,7 @@ def write_folds(folder: Path, evaluation: Evaluation) -> str:
     }
     write_text(folder / f"{NAME}.json", as_json(content))
     sentences = [
-        f"Mean over events. {against_copying(region, macro(evaluation, 'copy', region, 'mse'), one, evaluation.drawn)}"
+        f"Mean over events. {against(PAIR, region, macro(evaluation, 'copy', region, 'mse'), one, evaluation.drawn)}"
         for region, one in less.items()
     ]
     return "\n".join(

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from evaluation.output import IMAGES, forget_results
-from generate.checkpoint import Checkpoint, open_base
+from generate.checkpoint import Checkpoint
 from generate.editing.methods import METHODS, load_networks, misfit, networks_of
 from generate.generator import Generator
 from generate.images.items import Item
@@ -17,17 +17,18 @@ from generate.sampling import Sampling
 from generate.scenes.scene import windowing
 from models import Base, BaseError, load_base
 
-# Rows that are generated -> how; zero residuals leave the base's prediction unchanged, so it needs no own method.
-GENERATED_BY = {"generated": "controlnet", "base": "controlnet"} | {name: name for name in METHODS}
+TRAINED = "controlnet"  # how all other rows are generated
+# Zero residuals leave the base's prediction unchanged, so it needs no own method.
+GENERATED_BY = {"base": TRAINED} | {name: name for name in METHODS}
 
 
 def make_rows(
     out: Path,
     trained: Checkpoint,
+    parts: Base,
     items: Sequence[Item],
     rows: Sequence[str],
     *,
-    base: str | None,
     instruct_pix2pix: str | None = None,
     sampling: Sampling,
     overwrite: bool,
@@ -38,9 +39,9 @@ def make_rows(
     Args:
         out: folder of the evaluation.
         trained: the checkpoint.
+        parts: its base.
         items: what to generate.
-        rows: of GENERATED_BY.
-        base: where the base is now; None = where the training found it.
+        rows: of GENERATED_BY, or any name for the images of the checkpoint.
         instruct_pix2pix: folder or hub id of the weights of that row.
         sampling: how.
         overwrite: replace images that were made with other settings.
@@ -49,7 +50,6 @@ def make_rows(
     Returns:
         row -> why it cannot be generated; the same in every process.
     """
-    parts = open_base(trained, base)
     prompts = [item.prompt for item in items]
     check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=True)
     instruct_parts, absent = _open_instruct(instruct_pix2pix) if "instruct" in rows else (None, {})
@@ -62,7 +62,7 @@ def make_rows(
     if overwrite:
         from_main(lambda: forget_results(out))
     for row in rows:
-        method = GENERATED_BY[row]
+        method = GENERATED_BY.get(row, TRAINED)
         if row not in absent and (reason := misfit(method, items, parts, instruct_parts, sampling)):
             absent[row] = reason
         if row in absent:

@@ -1,6 +1,7 @@
 """Options of this room's commands; `--help` reads them here without importing the networks."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from evaluation.errors import EvaluationError
@@ -34,3 +35,28 @@ class Training:
 
 
 DEFAULT = Training()
+
+
+def judging(networks: str) -> list[str]:
+    """The NETWORKS of the option `networks`."""
+    return [] if networks == "none" else names_of(networks, "networks", NETWORKS)
+
+
+def listed(text: str) -> list[str]:
+    """Names separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def names_of(text: str, option: str, known: Collection[str]) -> list[str]:
+    """The same, in the order of those that there are.
+
+    Raises:
+        EvaluationError: another one.
+    """
+    names = listed(text)
+    for name in names:
+        if name not in known:
+            raise EvaluationError(
+                f"{option}: there is no {name!r}. Choose from {', '.join(known)}, separated by commas."
+            )
+    return [name for name in known if name in names]

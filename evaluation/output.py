@@ -3,11 +3,11 @@
 The images come first and are kept: an interrupted evaluation continues with them. The rest is written at the end.
 """
 
+from collections.abc import Container
 from pathlib import Path
 
 from data.storage import entries, partial_name
 from evaluation.errors import EvaluationError
-from evaluation.results import METHODS
 from generate.make import file_name
 from generate.output import check_folder
 
@@ -23,18 +23,24 @@ def image_file(patch_id: str, method: str, sample: int = 0) -> str:
     return f"{IMAGES}/{method}/{file_name(patch_id, sample)}"
 
 
-def check_out(out: Path, overwrite: bool) -> None:
-    """Stop if writing to `out` would affect anything but an evaluation of ours that may be continued or replaced."""
+def check_out(out: Path, rows: Container[str], overwrite: bool) -> None:
+    """Stop if writing to `out` would affect anything but an evaluation of ours that may be continued or replaced.
+
+    Args:
+        out: the folder to write.
+        rows: whose images it may hold.
+        overwrite: replace what was measured before.
+    """
     if not out.exists():
         return
     if not out.is_dir():
         raise EvaluationError(f"out {out} is a file. Name a folder that does not exist yet.")
     ours = {IMAGES, *WRITTEN_LAST, *map(partial_name, WRITTEN_LAST)}
     foreign = [path for path in entries(out) if path.name not in ours]
-    foreign += [path for path in (out / IMAGES).glob("*") if path.name not in METHODS]
+    foreign += [path for path in (out / IMAGES).glob("*") if path.name not in rows]
     if foreign:
         names = ", ".join(sorted(path.name for path in foreign)[:3])
-        raise EvaluationError(f"out {out} holds {names}: not (only) an evaluation of ours. Name another folder.")
+        raise EvaluationError(f"out {out} holds {names}: not (only) an evaluation of these rows. Name another folder.")
     for folder in (out / IMAGES).glob("*"):
         check_folder(folder)
     if (out / RESULTS).exists() and not overwrite:

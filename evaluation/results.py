@@ -1,7 +1,7 @@
 """What was measured, per patch and in summary."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,22 +11,58 @@ from evaluation.columns import METRICS, NETWORK_COLUMNS, PIXEL_COLUMNS
 from evaluation.damage_classes import DAMAGE_REGIONS
 from evaluation.estimate import Estimate, Floats, best_sample, weighted_mean
 
-# What may be measured, and its name in tables.
+
+@dataclass(frozen=True)
+class Method:
+    """A way to an image of the aftermath: a row of the tables."""
+
+    name: str  # in tables
+    words: str  # in the report
+    trained: bool = False  # a checkpoint's own images, which are held against copying
+
+
+# What an evaluation of one checkpoint may measure.
 METHODS = {
-    "generated": "generated",
-    "copy": "copy the pre-image",
-    "base": "base without control",
-    "sdedit": "SDEdit of the pre-image",
-    "inpaint": "inpainting of buildings",
-    "invert": "DDIM inversion",
-    "diffedit": "DiffEdit",
-    "instruct": "InstructPix2Pix",
-    "again": "real post, taken again",
+    "generated": Method(
+        "generated",
+        "The trained ControlNet conditions the base on the pre image; the base generates the post image of the "
+        "caption.",
+        trained=True,
+    ),
+    "copy": Method(
+        "copy the pre-image",
+        "The prediction that nothing changes. Hard to beat outside the changed area, where it is nearly true; the "
+        "baseline to beat inside it.",
+    ),
+    "base": Method(
+        "base without control",
+        "The base with the same caption and the same initial noise, but without the pre image: a plausible place, not "
+        "this place.",
+    ),
+    "sdedit": Method(
+        "SDEdit of the pre-image",
+        "The base alone: the pre image is noised three quarters of the way and denoised with the caption.",
+    ),
+    "inpaint": Method(
+        "inpainting of buildings",
+        "The base alone, regenerating only the buildings; everything else is the pre image.",
+    ),
+    "invert": Method(
+        "DDIM inversion",
+        "The base alone: the pre image is inverted to noise with its own caption, then denoised with the new one.",
+    ),
+    "diffedit": Method(
+        "DiffEdit", "The same, but changed only where the base's predictions for the two captions differ."
+    ),
+    "instruct": Method("InstructPix2Pix", "A pretrained instruction-following model; the caption is the instruction."),
+    "again": Method(
+        "real post, taken again",
+        "An upper bound, not a method: another real image of the same aftermath, in other light.",
+    ),
 }
 OF_THE_DATASET = ("copy", "again")  # they are not generated
 REAL = "real"  # the real post images themselves: their own CLIP-score and IS
 BEST = " best"  # ending of the row of a method's best samples
-UNFAIR = (BEST, "again")  # endings of rows that know the truth and compete with none
 
 Values = dict[str, dict[str, float]]  # region -> metric, "pixels" among them
 Summary = dict[str, dict[str, Estimate]]  # region -> metric
@@ -57,11 +93,23 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know
     absent: dict[str, str] = field(default_factory=dict)  # requested method -> why it has no row
     folds: dict[str, str] = field(default_factory=dict)  # event -> the training it was left out of; empty = one for all
+    named: Mapping[str, Method] = field(default_factory=lambda: METHODS)  # what may be measured
 
     @property
     def methods(self) -> list[str]:
-        """Those that were measured, in the order of METHODS."""
-        return [method for method in METHODS if method in self.patches[0].scores]
+        """Those that were measured, in the order of `named`."""
+        return [method for method in self.named if method in self.patches[0].scores]
+
+    @property
+    def trained(self) -> list[str]:
+        """Those of a checkpoint."""
+        return [method for method in self.methods if self.named[method].trained]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Which method is held against which: each checkpoint against copying, others against the first checkpoint."""
+        copy = ["copy"] if "copy" in self.methods else []
+        return [(one, than) for i, one in enumerate(self.trained) for than in (*copy, *self.trained[: min(i, 1)])]
 
     def rows(self) -> dict[str, str]:
         """Row -> its name, in the order of tables; a method with several samples has two."""
@@ -69,9 +117,9 @@ class Evaluation:
         for method in self.methods:
             samples = len(self.patches[0].scores[method])
             several = f", mean of {samples} seeds" if samples > 1 else ""
-            named[method] = METHODS[method] + several
+            named[method] = self.named[method].name + several
             if samples > 1:
-                named[method + BEST] = f"{METHODS[method]}, best of {samples}"
+                named[method + BEST] = f"{self.named[method].name}, best of {samples}"
         return named
 
     def summary(self, patches: Sequence[PatchResult] | None = None) -> dict[str, Summary]:
@@ -93,9 +141,9 @@ class Evaluation:
         """What the intervals over all patches resample, in words."""
         return "events" if len(set(self.folds.values())) > 1 else "scenes"
 
-    def less_than_copying(self, region: str) -> Estimate:
-        """Squared error of generated minus that of the copied pre image, paired by patch, pooled over all pixels."""
-        less, pixels = _less_than_copying(self.patches, region)
+    def less(self, row: str, than: str, region: str) -> Estimate:
+        """Squared error of one method minus that of another, paired by patch, pooled over all pixels."""
+        less, pixels = _less(self.patches, row, than, region)
         return weighted_mean(less[:, None], pixels, self.clusters(self.patches))
 
     def groups(self, key: Callable[[PatchResult], str]) -> dict[str, list[PatchResult]]:
@@ -111,15 +159,20 @@ class Evaluation:
         """Patches per disaster type."""
         return self.groups(lambda patch: patch.disaster_type)
 
-    def better_inside(self) -> tuple[int, int]:
-        """In how many patches generated is nearer to the truth than copying, inside the changed area; of how many."""
-        less, pixels = _less_than_copying(self.patches, "inside")
+    def better_inside(self, row: str) -> tuple[int, int]:
+        """In how many patches a method is nearer to the truth than copying, inside the changed area; of how many."""
+        less, pixels = _less(self.patches, row, "copy", "inside")
         return int((less < 0).sum()), int((pixels > 0).sum())
+
+
+def competes(row: str) -> bool:
+    """Whether a row does not know the truth."""
+    return not row.endswith(BEST) and row != "again"
 
 
 def named_rows(absent: dict[str, str]) -> list[str]:
     """Why rows are missing, a sentence for each."""
-    return [f"{METHODS[method]}: no row, {reason}" for method, reason in absent.items()]
+    return [f"{METHODS[method].name}: no row, {reason}" for method, reason in absent.items()]
 
 
 def summarise(patches: Sequence[PatchResult], row: str, clusters: Sequence[str]) -> Summary:
@@ -149,7 +202,7 @@ def mean_of(patch: PatchResult, method: str, region: str, metric: str = "mse") -
     return float(np.mean([values[region][metric] for values in patch.scores[method]]))
 
 
-def _less_than_copying(patches: Sequence[PatchResult], region: str) -> tuple[Floats, Floats]:
-    """(patches,) generated less copied, mean over samples, and the pixels of the region; NaN and 0 without it."""
-    less = [mean_of(patch, "generated", region) - mean_of(patch, "copy", region) for patch in patches]
-    return np.array(less), np.array([patch.scores["copy"][0][region]["pixels"] for patch in patches])
+def _less(patches: Sequence[PatchResult], row: str, than: str, region: str) -> tuple[Floats, Floats]:
+    """(patches,) one method less the other, mean over samples, and the pixels of the region; NaN and 0 without it."""
+    less = [mean_of(patch, row, region) - mean_of(patch, than, region) for patch in patches]
+    return np.array(less), np.array([patch.scores[than][0][region]["pixels"] for patch in patches])

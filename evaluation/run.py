@@ -3,35 +3,25 @@
 On a laptop: `pre2post evaluate --checkpoint runs/first --dataset d256 --limit 8 --out scores`
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from datasets import Dataset
 
-from data.dataset.open import fingerprint, open_dataset
-from evaluation.columns import METRICS, NETWORK_METRICS
-from evaluation.damage.fidelity import check_scale, fidelity_notes
-from evaluation.damage.model import DamageModel, load_damage_model, read_card
+from data.dataset.open import open_dataset
+from evaluation.conclude import conclude
 from evaluation.errors import EvaluationError
 from evaluation.images import make_rows
-from evaluation.metrics.judges import Judges, summon_judges
-from evaluation.metrics.measure import measure
-from evaluation.options import NETWORKS
-from evaluation.output import REPORT, check_out
-from evaluation.patches import Patch, patches_at, without_again
+from evaluation.opened import checkpoint_facts, damage_judge, data_facts, evaluated
+from evaluation.options import NETWORKS, judging, listed, names_of
+from evaluation.output import check_out
+from evaluation.patches import without_again
 from evaluation.prompts.study import study_prompts
-from evaluation.report.json import write_results
-from evaluation.report.latex import write_latex
-from evaluation.report.page import write_report
-from evaluation.report.terminal import render
-from evaluation.results import METHODS, OF_THE_DATASET, Evaluation, PatchResult, named_rows
-from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
+from evaluation.results import METHODS, OF_THE_DATASET, named_rows
 from evaluation.words.study import study_words
-from generate.checkpoint import Checkpoint, open_checkpoint
+from generate.checkpoint import open_base
 from generate.images.items import Item, patch_items
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import PUBLISHED, Sampling
@@ -88,46 +78,26 @@ def evaluate(
         overwrite: Evaluate again into a folder that holds a finished evaluation; unchanged images are kept.
     """
     join_processes()
-    rows = _names(methods, "methods", METHODS)
-    judged_by = [] if networks == "none" else _names(networks, "networks", NETWORKS)
+    rows, judged_by = names_of(methods, "methods", METHODS), judging(networks)
     with sole_writer(out):
-        from_main(lambda: check_out(out, overwrite))
-        trained = _opened(checkpoint, caption_style)
-        settings = _provenance(trained, base, dataset, split, events, sampling)
-        make = partial(make_rows, out, trained, base=base, sampling=sampling, overwrite=overwrite)
+        from_main(lambda: check_out(out, METHODS, overwrite))
+        trained = evaluated(checkpoint, caption_style)
+        settings = checkpoint_facts(trained, base, sampling) | data_facts(dataset, split, events, limit)
+        parts = open_base(trained, base)
+        make = partial(make_rows, out, trained, parts, sampling=sampling, overwrite=overwrite)
         if study is not None:
             STUDIES[study](out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
             return
         side, patches = sampling.size or trained.resolution, open_dataset(dataset, split)
-        items = patch_items(dataset, split, trained, side=side, events=_listed(events), limit=limit)
-        judge = _damage_judge(damage_model, side, patches)
+        items = patch_items(dataset, split, trained, side=side, events=listed(events), limit=limit)
+        judge = damage_judge(damage_model, side, patches)
         rows, absent = _made(make, items, patches, rows, instruct_pix2pix)
         if everyone().is_main:
-            load = partial(patches_at, patches, resolution=side)
-            results, judges = _judged(out, items, load, rows, sampling, judged_by, judge)
-            settings |= {"split_patches": len(patches), "limit": limit, "damage_model": judge and str(damage_model)}
-            notes = _seen(results, trained, damage_model, dataset)
-            _write(out, _concluded(settings, results, judges, absent, notes), load)
-
-
-def _opened(folder: Path, caption_style: str | None) -> Checkpoint:
-    """A checkpoint that makes post images, which are measured here."""
-    trained = open_checkpoint(folder)
-    if trained.direction == "past":
-        raise EvaluationError(
-            f"{trained.folder}: trained with data.direction past, it makes pre images; the measures here compare "
-            "post images. Look at what it makes with pre2post generate."
-        )
-    return replace(trained, caption_style=caption_style or trained.caption_style)
-
-
-def _damage_judge(folder: Path | None, side: int, patches: Dataset) -> DamageModel | None:
-    """The damage model, if it was trained at the scale of the images."""
-    if folder is None:
-        return None
-    model = load_damage_model(folder)
-    check_scale(model, side, int(patches[0]["size"]))
-    return model
+            settings |= {"split_patches": len(patches), "damage_model": judge and str(damage_model)}
+            conclude(
+                out, settings, patches, dict.fromkeys(rows, items), sampling=sampling, networks=judged_by,
+                damage_model=judge, trained={"The checkpoint": trained}, absent=absent,
+            )  # fmt: skip
 
 
 def _made(
@@ -146,96 +116,3 @@ def _made(
     if not present:
         raise EvaluationError(f"methods: none of them can be made. {' '.join(named_rows(absent))}")
     return present, absent
-
-
-def _judged(
-    out: Path,
-    items: list[Item],
-    load: Callable[..., Iterator[Patch]],
-    rows: list[str],
-    sampling: Sampling,
-    networks: list[str],
-    damage_model: DamageModel | None,
-) -> tuple[list[PatchResult], Judges]:
-    """Measure the images of all rows; the results, and the networks that judged."""
-    judges = summon_judges(networks)
-    judges.damage = damage_model
-    found = load([item.key for item in items], [item.prompt for item in items])
-    seeds = [[sampling.image_seed(item.key, sample) for sample in range(sampling.samples)] for item in items]
-    return measure(out, found, len(items), rows, seeds, judges), judges
-
-
-def _seen(results: list[PatchResult], trained: Checkpoint, damage_model: Path | None, dataset: Path) -> list[str]:
-    """Which of the networks has been trained on what is measured."""
-    seen = {"The checkpoint": trained_scenes(trained.trained_on, dataset)}
-    if damage_model:
-        seen["The damage model"] = seen_by_model(read_card(damage_model), dataset)
-    measured = {patch.scene_id for patch in results}
-    return [note for who, scenes in seen.items() for note in note_of_seen(measured, who, scenes)]
-
-
-def _write(out: Path, evaluation: Evaluation, load: Callable[..., Iterator[Patch]]) -> None:
-    write_report(out, evaluation, load)
-    write_latex(out, evaluation)
-    write_results(out, evaluation)  # last: its presence marks completion
-    print(render(evaluation))
-    print(f"Look at {out / REPORT}")
-
-
-def _concluded(
-    settings: dict[str, Any], results: list[PatchResult], judges: Judges, absent: dict[str, str], notes: Sequence[str]
-) -> Evaluation:
-    """Tie the numbers of the patches and of the sets together, and name what is missing."""
-    notes = [*notes, *judges.explain(len(results)), *_not_a_number(results)]
-    sets = {method: judges.sets(method) for method in results[0].scores}
-    evaluation = Evaluation(settings, results, sets, judges.gaps, notes, absent)
-    return replace(evaluation, notes=[*notes, *fidelity_notes(evaluation)]) if judges.damage else evaluation
-
-
-def _not_a_number(results: Sequence[PatchResult]) -> list[str]:
-    """Notes on images for which a network returned NaN; they are left out of its mean."""
-    notes = []
-    for metric in NETWORK_METRICS:
-        broken = [
-            f"{patch.patch_id} ({method})"
-            for patch in results
-            for method, samples in patch.scores.items()
-            if any(math.isnan(values["whole"].get(metric, 0.0)) for values in samples)
-        ]
-        if broken:
-            name = METRICS[metric].name
-            notes.append(f"{name} is NaN for {len(broken)} images, first {broken[0]}; they are left out of its mean.")
-    return notes
-
-
-def _listed(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _names(text: str, option: str, known: Iterable[str]) -> list[str]:
-    """The names of a list separated by commas, in the order of `known`."""
-    names = _listed(text)
-    for name in names:
-        if name not in known:
-            raise EvaluationError(
-                f"{option}: there is no {name!r}. Choose from {', '.join(known)}, separated by commas."
-            )
-    return [name for name in known if name in names]
-
-
-def _provenance(
-    trained: Checkpoint, base: str | None, dataset: Path, split: str, events: str, sampling: Sampling
-) -> dict[str, Any]:
-    return {
-        **trained.described(),
-        "base": base or trained.base,
-        "resolution": trained.resolution,
-        "caption_style": trained.caption_style,
-        "dataset": str(dataset),
-        "dataset_fingerprint": fingerprint(dataset),
-        "split": split,
-        "events": events,
-        **sampling.described(trained.resolution),
-        "seed": sampling.seed,
-        "samples": sampling.samples,
-    }

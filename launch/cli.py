@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, get_args, get_origin
 
 import docstring_parser
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -45,6 +45,7 @@ COMMANDS = {
         "generate satellite images from prompts and metadata listed in a JSON file",
     ),
     "evaluate": ("evaluation.run:evaluate", "compare generated images with real ones: tables and report.html"),
+    "compare": ("evaluation.compare:compare", "several checkpoints, of any families of bases, on the same patches"),
     "synthesize": ("generate.synthesize:synthesize", "generate labelled pairs with invented damage for a damage model"),
     "region": (
         "launch.region:region",
@@ -181,15 +182,26 @@ def run(name: str, argv: list[str]) -> None:
     for one in names:  # one by one, so that --help has them in the order of the signature
         if one in groups:
             parser.add_class_arguments(groups[one], as_group=False)
-        elif names[one].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:  # words without a name: `runs one two`
+        elif several := item_type(command.__annotations__[one]):
             about = {part.arg_name: part.description for part in docstring_parser.parse(command.__doc__ or "").params}
-            parser.add_argument(one, nargs="+", type=get_args(command.__annotations__[one])[0], help=about[one])
+            given = names[one]
+            if given.kind is given.POSITIONAL_OR_KEYWORD:  # `runs one two`
+                parser.add_argument(one, nargs="+", type=several, help=about[one])
+                continue
+            usual = {"required": True} if given.default is given.empty else {"default": given.default}
+            parser.add_argument(f"--{one}", nargs="+", type=several, help=about[one], **usual)
         else:
             parser.add_function_arguments(command, as_group=False, skip={other for other in names if other != one})
     values = {one: at_home(value) for one, value in vars(parser.instantiate(parser.parse_args(argv))).items()}
     for one, kind in groups.items():
         values[one] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
     load(name)(**values)
+
+
+def item_type(annotation: Any) -> type | None:  # noqa: ANN401 (a type hint)
+    """Of the items of an option that is a list; None of any other."""
+    lists = [kind for kind in (annotation, *get_args(annotation)) if get_origin(kind) is list]
+    return get_args(lists[0])[0] if lists else None
 
 
 def user_errors() -> tuple[type[Exception], ...]:

@@ -1,13 +1,13 @@
 """Measure the images of an evaluation, patch by patch, from their files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from data.examples.similarity import Pixels, score
+from data.imagery.pixels import resize_rgb
 from evaluation.damage.fidelity import damage_counts
 from evaluation.metrics.judges import Judges
 from evaluation.output import image_file
@@ -20,20 +20,23 @@ BATCH = 8  # images that a network judges at once
 
 
 def measure(
-    folder: Path, patches: Iterator[Patch], total: int, methods: Sequence[str], seeds: list[list[int]], judges: Judges
+    folder: Path,
+    patches: Iterator[Patch],
+    methods: Mapping[str, Sequence[str]],
+    seeds: list[list[int]],
+    judges: Judges,
 ) -> list[PatchResult]:
     """Score every image of every method and sample.
 
     Args:
         folder: of the evaluation; generated images are read from it.
         patches: to measure.
-        total: their number.
-        methods: in the order of tables; those of OF_THE_DATASET have no files.
+        methods: in the order of tables, each with the captions of all patches; those of OF_THE_DATASET have no files.
         seeds: of the samples of each patch.
         judges: the networks.
     """
     results: list[PatchResult] = []
-    with progress(total, "measure", "patch") as bar:
+    with progress(len(seeds), "measure", "patch") as bar:
         for batch in batched(patches, BATCH):
             posts, captions = [patch.post for patch in batch], [patch.prompt for patch in batch]
             scores: list[dict[str, list[Values]]] = [{method: [] for method in (*methods, REAL)} for _ in batch]
@@ -43,7 +46,8 @@ def measure(
             for method in methods:
                 for sample in range(1 if method in OF_THE_DATASET else len(seeds[0])):
                     images = [image_of(folder, patch, method, sample) for patch in batch]
-                    opinions = judges.see((method, sample), images, posts, captions)
+                    asked = list(methods[method][len(results) : len(results) + len(batch)])
+                    opinions = judges.see((method, sample), images, posts, asked)
                     damage = damage_counts(judges.damage, batch, images)
                     for i, patch in enumerate(batch):
                         scores[i][method].append(_values(images[i], patch, opinions[i]) | damage[i])
@@ -54,14 +58,14 @@ def measure(
 
 
 def image_of(folder: Path, patch: Patch, method: str, sample: int = 0) -> Pixels:
-    """A method's image of a patch: from the dataset, or from the folder of the evaluation."""
+    """A method's image of a patch, of its size: from the dataset, or from the folder of the evaluation."""
     if method == "copy":
         return patch.pre
     if method == "again":
         assert patch.post_again is not None
         return patch.post_again
     with Image.open(folder / image_file(patch.patch_id, method, sample), formats=("PNG",)) as image:
-        return np.asarray(image)
+        return resize_rgb(image, len(patch.post))
 
 
 def _values(image: Pixels, patch: Patch, judged: dict[str, float]) -> Values:

@@ -93,7 +93,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def table(numbers: Numbers) -> list[list[str]]:
     """Head and one row for each measure: its name, chance level, every method, generated minus base."""
-    head = ["", "chance", *(METHODS[method] for method in numbers.scores)]
+    head = ["", "chance", *(METHODS[method].name for method in numbers.scores)]
     rows = [[*head, "generated minus base"] if numbers.advantage else head]
     for key in next(iter(numbers.scores.values())):
         one = MEASURES[key]
@@ -170,7 +170,7 @@ def _page(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> str:
         f"<header><h1>{title}</h1><p>{escape(facts)}</p></header>",
         f'<div class="verdict">{"".join(f"<p>{escape(text)}</p>" for text in sentences(study))}</div>',
         f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{html_table(heads, escaped(rows))}",
-        f'<h2>Plots</h2>{legend({method: METHODS[method] for method in study.numbers.scores})}'
+        f'<h2>Plots</h2>{legend({method: METHODS[method].name for method in study.numbers.scores})}'
         f'<div class="plots">{"".join(_plots(study))}</div>',
         "<h2>Pictures</h2><p>The pre image, then one image per word, the noise always the same.</p>",
         *_pictures(folder, study, pre_of),
@@ -187,7 +187,7 @@ def _plots(study: Study) -> list[str]:
             plots.append(curve(f"{what}, %", lines, STUDIES["severity"], unit=0.01))
     if "position" not in study.gaps:
         plots += [
-            rose(f"Where the difference lies: {METHODS[method]}", method, of["east"], of["north"])
+            rose(f"Where the difference lies: {METHODS[method].name}", method, of["east"], of["north"])
             for method, of in curves.items()
             if method != "copy"
         ]
@@ -209,8 +209,8 @@ def _pictures(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> li
             cells = [cell(Image.fromarray(pre_of(position)), "pre", patch_id)]
             for word in shown:
                 with Image.open(folder / image_file(prompts[word].name, method), formats=("PNG",)) as image:
-                    cells.append(cell(image, word, f"{patch_id}, {METHODS[method]}"))
-            strips += f'<p>{METHODS[method]}</p><div class="strip">{"".join(cells)}</div>'
+                    cells.append(cell(image, word, f"{patch_id}, {METHODS[method].name}"))
+            strips += f'<p>{METHODS[method].name}</p><div class="strip">{"".join(cells)}</div>'
         first = prompts[shown[0]]
         entries.append(f"<article><h3>{escape(first.patch_id)}</h3><p>{escape(first.text)}</p>{strips}</article>")
     return entries

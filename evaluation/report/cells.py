@@ -18,7 +18,7 @@ from evaluation.columns import (
 from evaluation.damage.fidelity import fidelity
 from evaluation.damage_classes import DAMAGE_REGIONS
 from evaluation.estimate import Estimate
-from evaluation.results import BEST, METHODS, REAL, UNFAIR, Evaluation, PatchResult, named_rows
+from evaluation.results import BEST, REAL, Evaluation, PatchResult, competes, named_rows
 
 AREAS = ("inside", "outside")
 NOTHING = Estimate(math.nan)
@@ -62,7 +62,8 @@ def pixel_table(evaluation: Evaluation, title: str = "Against the real post imag
         for row, name in evaluation.rows().items()
     ]
     heads = [METRICS[metric].name for metric in PIXEL_METRICS]
-    gaps = [(row, METHODS[row], [Cell(NOTHING, metric) for _, metric in PIXEL_COLUMNS]) for row in evaluation.absent]
+    nothing = [Cell(NOTHING, metric) for _, metric in PIXEL_COLUMNS]
+    gaps = [(row, evaluation.named[row].name, nothing) for row in evaluation.absent]
     counted = {region: next(iter(summary.values()))[region]["mse"].patches for region in REGIONS}
     groups = [(region, f"{counted[region]:,} patch{'es' * (counted[region] != 1)}", heads) for region in REGIONS]
     return Table(title, groups, marked_columns(rows) + gaps)
@@ -149,20 +150,19 @@ def _by_network(evaluation: Evaluation, row: str, metric: str) -> Estimate:
 
 def _marked_row(evaluation: Evaluation, patches: Sequence[PatchResult], region: str) -> list[Cell]:
     estimates = [evaluation.estimate(patches, method, region, "mse") for method in evaluation.methods]
-    fair = [not method.endswith(UNFAIR) for method in evaluation.methods]
-    winner = best((one.value for one, competes in zip(estimates, fair, strict=True) if competes), "mse")
-    return [Cell(one, "mse", competes and one.value == winner) for one, competes in zip(estimates, fair, strict=True)]
+    fair = [competes(method) for method in evaluation.methods]
+    winner = best((one.value for one, is_fair in zip(estimates, fair, strict=True) if is_fair), "mse")
+    return [Cell(one, "mse", is_fair and one.value == winner) for one, is_fair in zip(estimates, fair, strict=True)]
 
 
 def marked_columns(rows: list[tuple[str, str, list[Cell]]]) -> list[tuple[str, str, list[Cell]]]:
     """Mark the best of each column; rows that know the truth do not compete."""
-    fair = [cells for row, _, cells in rows if not row.endswith(UNFAIR)]
+    fair = [cells for row, _, cells in rows if competes(row)]
     if not fair:
         return rows
     winners = [best((cell.estimate.value for cell in column), column[0].metric) for column in zip(*fair, strict=True)]
     marked = []
     for row, name, cells in rows:
-        competes = not row.endswith(UNFAIR)
-        best_of = [competes and cell.estimate.value == winner for cell, winner in zip(cells, winners, strict=True)]
+        best_of = [competes(row) and cell.estimate.value == winner for cell, winner in zip(cells, winners, strict=True)]
         marked.append((row, name, [replace(cell, best=won) for cell, won in zip(cells, best_of, strict=True)]))
     return marked

@@ -5,7 +5,7 @@ it, to the right the real post image. It sets one CSS variable; there are no oth
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from evaluation.columns import best, number
 from evaluation.metrics.measure import image_of
 from evaluation.patches import Patch
 from evaluation.report.cells import AREAS
-from evaluation.results import METHODS, UNFAIR, Evaluation, PatchResult, mean_of
+from evaluation.results import Evaluation, Method, PatchResult, competes, mean_of
 
 WORST = 6
 DRAWN = 12
@@ -57,7 +57,7 @@ def gallery(
 ) -> str:
     """One row of pictures per patch; generated images are read from the evaluation's folder."""
     patches = load([result.position for result in chosen], [result.prompt for result in chosen])
-    methods = evaluation.methods
+    methods = {method: evaluation.named[method] for method in evaluation.methods}
     return "".join(_entry(folder, patch, result, methods) for patch, result in zip(patches, chosen, strict=True))
 
 
@@ -72,16 +72,16 @@ def outline(mask: Mask) -> str:
     return "".join(parts)
 
 
-def _entry(folder: Path, patch: Patch, result: PatchResult, methods: Sequence[str]) -> str:
+def _entry(folder: Path, patch: Patch, result: PatchResult, methods: Mapping[str, Method]) -> str:
     path = outline(patch.regions["inside"])
     of = escape(f" of {patch.patch_id}", quote=True)
-    pre = _figure(_picture([patch.pre], "pre", of, path), "pre", _numbers(result, "copy"))
+    pre = _figure(_picture([patch.pre], "pre", of, path), "pre", _numbers(result, "copy", methods))
     post = _figure(_picture([patch.post], "real post", of, path), "real post", _share(patch))
     made: list[str] = []
     for method in (name for name in methods if name != "copy"):
         layers = [image_of(folder, patch, method), *([] if made else [patch.pre, patch.post])]
-        name = METHODS[method]
-        made.append(_figure(_picture(layers, name, of, path), name, _numbers(result, method)))
+        name = methods[method].name
+        made.append(_figure(_picture(layers, name, of, path), name, _numbers(result, method, methods)))
     return (
         f"<article><h3>{escape(patch.patch_id)} <em>{escape(patch.disaster_type)}</em></h3>"
         f'<p>{escape(patch.prompt)}</p><div class="row">{"".join([pre, *made[:1], post, *made[1:]])}</div></article>'
@@ -104,18 +104,18 @@ def _picture(layers: Sequence[Pixels], name: str, of: str, path: str) -> str:
     return f'<div class="picture">{images}{drawn}{SLIDER if len(layers) > 1 else ""}</div>'
 
 
-def _numbers(result: PatchResult, method: str) -> str:
+def _numbers(result: PatchResult, method: str, methods: Iterable[str]) -> str:
     """MSE in both areas and SSIM of the whole, mean over seeds, the best of the methods marked."""
     if method not in result.scores:
         return ""
-    methods = [name for name in METHODS if name in result.scores and not name.endswith(UNFAIR)]
+    fair = [name for name in methods if competes(name)]
     cells = []
     for region, metric, name in (*((area, "mse", f"MSE {area}") for area in AREAS), ("whole", "ssim", "SSIM")):
         value = mean_of(result, method, region, metric)
         if math.isnan(value):
             continue
-        winner = best((mean_of(result, other, region, metric) for other in methods), metric)
-        won = value == winner and method in methods
+        winner = best((mean_of(result, other, region, metric) for other in fair), metric)
+        won = value == winner and method in fair
         cells.append(f'<span class="{"best" if won else ""}">{name} {number(value, metric)}{" ✓" * won}</span>')
     return "".join(cells)
 

@@ -7,7 +7,7 @@ from data.storage import write_text
 from data.strict_json import as_json
 from evaluation.damage.fidelity import fidelity
 from evaluation.output import RESULTS
-from evaluation.report.terminal import interval_sentence, less_than_copying
+from evaluation.report.terminal import differences, interval_sentence
 from evaluation.results import Evaluation
 
 FORMAT = 3
@@ -24,7 +24,7 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         "not_measured": evaluation.gaps,
         "rows_without_images": evaluation.absent,
         "summary": evaluation.summary(),
-        "generated_less_copy": less_than_copying(evaluation),
+        **{f"{row}_less_{than}": less for (row, than), less in differences(evaluation).items()},
         "intervals": interval_sentence(evaluation),
         "sets": evaluation.sets,
         "damage": fidelity(evaluation),

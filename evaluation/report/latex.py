@@ -5,6 +5,7 @@ from pathlib import Path
 from data.storage import write_text
 from evaluation.output import LATEX
 from evaluation.report.cells import Cell, Table, all_tables, gap_sentences
+from evaluation.report.origin import checkpoint_lines, origin
 from evaluation.results import Evaluation
 
 ESCAPED = str.maketrans(
@@ -15,15 +16,10 @@ ESCAPED = str.maketrans(
 
 def write_latex(folder: Path, evaluation: Evaluation) -> None:
     """Write results.tex: the same numbers as results.json; intervals are in the latter."""
-    settings = evaluation.settings
-    head = (
-        f"% {settings['checkpoint']} (sha256 {settings['checkpoint_sha256'][:12]}), {settings['dataset']}, "
-        f"split {settings['split']}\n% {settings['scheduler']}, {settings['steps']} steps, guidance "
-        f"{settings['guidance_scale']:g}, {settings['samples']} sample(s), seed {settings['seed']}"
-    )
-    missing = [f"% {sentence}" for sentence in (*gap_sentences(evaluation), *evaluation.notes)]
+    facts = [f"{name}: {value}" for name, value in origin(evaluation.settings) if name != "checkpoint"]
+    said = (*checkpoint_lines(evaluation.settings), *facts, *gap_sentences(evaluation), *evaluation.notes)
     tables = [latex_table(table) for table in all_tables(evaluation)]
-    write_text(folder / LATEX, "\n".join([head, *missing, "", *tables]))
+    write_text(folder / LATEX, "\n".join([*(f"% {sentence}" for sentence in said), "", *tables]))
 
 
 def latex_table(table: Table) -> str:

@@ -12,27 +12,13 @@ from evaluation.output import REPORT
 from evaluation.patches import Patch
 from evaluation.report.cells import Table, all_tables, gap_sentences
 from evaluation.report.gallery import choose_random, choose_worst, gallery
+from evaluation.report.origin import origin, title
 from evaluation.report.tables import html_table
 from evaluation.report.terminal import interval_sentence, verdict
-from evaluation.results import METHODS, Evaluation
+from evaluation.results import Evaluation
 
 STYLE = Path(__file__).with_name("gallery.css")
 
-METHODS_IN_WORDS = {
-    "generated": "The trained ControlNet conditions the base on the pre image; the base generates the post "
-    "image of the caption.",
-    "copy": "The prediction that nothing changes. Hard to beat outside the changed area, where it is "
-    "nearly true; the baseline to beat inside it.",
-    "base": "The base with the same caption and the same initial noise, but without the pre image: "
-    "a plausible place, not this place.",
-    "sdedit": "The base alone: the pre image is noised three quarters of the way and denoised with the caption.",
-    "inpaint": "The base alone, regenerating only the buildings; everything else is the pre image.",
-    "invert": "The base alone: the pre image is inverted to noise with its own caption, then denoised with "
-    "the new one.",
-    "diffedit": "The same, but changed only where the base's predictions for the two captions differ.",
-    "instruct": "A pretrained instruction-following model; the caption is the instruction.",
-    "again": "An upper bound, not a method: another real image of the same aftermath, in other light.",
-}
 REGIONS_IN_WORDS = {
     "whole": "Every pixel of the patch.",
     "inside": "The changed area. Simulated data: pixels whose true change is at least a quarter of the maximum. xBD: "
@@ -75,16 +61,15 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
     worst = choose_worst(evaluation.patches)
     random = choose_random(evaluation.patches, worst, settings["seed"])
     main, *others = all_tables(evaluation)
-    title = _title(Path(settings["checkpoint"]), settings["step"])
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(evaluation))
     body = [
-        f"<header><h1>{escape(title)}</h1>{_provenance(evaluation)}</header>",
+        f"<header><h1>{escape(title(settings))}</h1>{facts(origin(settings))}</header>",
         f'<div class="verdict">{said}<p class="aside">{CHANGED}</p></div>',
         _figures(evaluation),
         f"<h2>{escape(main.title)}</h2>{html_table(main)}",
         '<input type="checkbox" id="outlines" checked>',
         f'<div class="heading"><h2>Worst patches</h2><label for="outlines"></label></div>'
-        f"<p>Those farthest from the real image (MSE), {_where(evaluation)}. Move the slider to the left "
+        f"<p>{_worst(evaluation)} Move the slider to the left "
         "for the pre image, to the right for the real post image.</p>"
         f'<div class="gallery">{gallery(folder, evaluation, worst, load)}</div>',
     ]
@@ -94,7 +79,7 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
             f'<div class="gallery">{gallery(folder, evaluation, random, load)}</div>'
         )
     body += [_tables(evaluation, others), _in_words(evaluation)]
-    write_text(folder / REPORT, document(title, body, STYLE.read_text(encoding="utf-8")))
+    write_text(folder / REPORT, document(title(settings), body, STYLE.read_text(encoding="utf-8")))
 
 
 def _tables(evaluation: Evaluation, others: Sequence[Table]) -> str:
@@ -103,57 +88,33 @@ def _tables(evaluation: Evaluation, others: Sequence[Table]) -> str:
     return tables + f'<ul class="notes">{"".join(f"<li>{escape(remark)}</li>" for remark in remarks)}</ul>'
 
 
-def _title(checkpoint: Path, step: int) -> str:
-    in_run = checkpoint.parent.name == "checkpoints"
-    return (
-        f"Evaluation of {checkpoint.parents[1].name}, step {step:,}" if in_run else f"Evaluation of {checkpoint.name}"
-    )
-
-
-def _provenance(evaluation: Evaluation) -> str:
-    settings = evaluation.settings
-    return facts(
-        [
-            ("checkpoint", settings["checkpoint"]),
-            ("weights", f"{settings['weights']}, step {settings['step']:,}"),
-            ("base", settings["base"]),
-            ("dataset", f"{settings['dataset']}, split {settings['split']}"),
-            ("captions", settings["caption_style"]),
-            (
-                "sampling",
-                f"{settings['scheduler']}, {settings['steps']} steps, guidance {settings['guidance_scale']:g}",
-            ),
-            ("seed", f"{settings['seed']}, {settings['samples']} per patch"),
-            ("images", f"{settings['size']} x {settings['size']} px"),
-        ]
-    )
-
-
 def _figures(evaluation: Evaluation) -> str:
     measured, total = len(evaluation.patches), evaluation.settings["split_patches"]
     shown = [(f"{measured:,}", "patches measured" if measured == total else f"of {total:,} patches measured")]
-    if {"generated", "copy"} <= set(evaluation.methods):
-        shown += _against_copying(evaluation)
+    against_copying = [row for row, than in evaluation.pairs if than == "copy"]
+    for row in against_copying:
+        shown += _against_copying(evaluation, row, f" ({row})" if len(against_copying) > 1 else "")
     return figures(shown)
 
 
-def _against_copying(evaluation: Evaluation) -> list[tuple[str, str]]:
+def _against_copying(evaluation: Evaluation, row: str, which: str) -> list[tuple[str, str]]:
     figures = []
-    won, counted = evaluation.better_inside()
+    won, counted = evaluation.better_inside(row)
     if counted:
-        figures.append((f"{won} of {counted}", "patches where generating beats copying inside the changed area"))
+        what = f"patches where generating beats copying inside the changed area{which}"
+        figures.append((f"{won} of {counted}", what))
     for region, where in (("inside", "inside the changed area"), ("outside", "outside of it")):
-        less = evaluation.less_than_copying(region)
+        less = evaluation.less(row, "copy", region)
         copy = evaluation.estimate(evaluation.patches, "copy", region, "mse").value
         if less.decided and copy > 0:
             change = f"{less.value / copy:+.0%}".replace("-", "\N{MINUS SIGN}")
-            figures.append((change, f"squared error against copying, {where}"))
+            figures.append((change, f"squared error against copying, {where}{which}"))
     return figures
 
 
 def _in_words(evaluation: Evaluation) -> str:
     groups = [
-        ("Rows", [(METHODS[key], METHODS_IN_WORDS[key]) for key in evaluation.methods]),
+        ("Rows", [(one.name, escape(one.words)) for one in map(evaluation.named.__getitem__, evaluation.methods)]),
         ("Columns", list(REGIONS_IN_WORDS.items())),
         (
             "Numbers",
@@ -171,7 +132,9 @@ def _in_words(evaluation: Evaluation) -> str:
     return f'<div class="words">{sections}</div>'
 
 
-def _where(evaluation: Evaluation) -> str:
+def _worst(evaluation: Evaluation) -> str:
     first = evaluation.methods[0]
     changed = any(patch.scores[first][0]["inside"]["pixels"] for patch in evaluation.patches)
-    return "inside the changed area" if changed else "over the whole patch"
+    where = "inside the changed area" if changed else "over the whole patch"
+    whose = f"The images of {first} that are" if len(evaluation.trained) > 1 else "Those"
+    return f"{whose} farthest from the real image (MSE), {where}."

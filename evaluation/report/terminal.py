@@ -8,6 +8,8 @@ from evaluation.report.cells import Table, all_tables, gap_sentences
 from evaluation.results import Evaluation
 
 WHERE = {"inside": "Inside the changed area", "outside": "Outside of it"}
+# Images of a row, and the row itself, in sentences; other rows are checkpoints with names.
+IN_SENTENCES = {"generated": ("the generated images", "generated"), "copy": ("the copied pre images", "copied")}
 
 
 def render(evaluation: Evaluation) -> str:
@@ -21,16 +23,17 @@ def render(evaluation: Evaluation) -> str:
 
 def verdict(evaluation: Evaluation) -> list[str]:
     """The answer to the question of the whole project, in words."""
-    return [
-        against_copying(region, evaluation.estimate(evaluation.patches, "copy", region, "mse"), less, evaluation.drawn)
-        for region, less in less_than_copying(evaluation).items()
+    said = [
+        against(pair, region, evaluation.estimate(evaluation.patches, pair[1], region, "mse"), less, evaluation.drawn)
+        for pair, of in differences(evaluation).items()
+        for region, less in of.items()
     ]
+    return list(dict.fromkeys(said))  # too few scenes are too few for all
 
 
-def less_than_copying(evaluation: Evaluation) -> dict[str, Estimate]:
-    """Region -> paired difference of squared error; empty without one of the two rows."""
-    both = {"generated", "copy"} <= set(evaluation.methods)
-    return {region: evaluation.less_than_copying(region) for region in WHERE} if both else {}
+def differences(evaluation: Evaluation) -> dict[tuple[str, str], dict[str, Estimate]]:
+    """Pair of methods -> region -> paired difference of squared error."""
+    return {pair: {region: evaluation.less(*pair, region) for region in WHERE} for pair in evaluation.pairs}
 
 
 def interval_sentence(evaluation: Evaluation) -> str:
@@ -43,29 +46,28 @@ def interval_sentence(evaluation: Evaluation) -> str:
     )
 
 
-def against_copying(region: str, copy: Estimate, less: Estimate, drawn: str) -> str:
-    """Whether generating is closer to the truth than copying; no verdict unless the paired interval excludes 0.
+def against(pair: tuple[str, str], region: str, other: Estimate, less: Estimate, drawn: str) -> str:
+    """Whether one method is closer to the truth than another; no verdict unless the paired interval excludes 0.
 
     Args:
+        pair: the method, and the one that it is held against.
         region: a key of WHERE.
-        copy: squared error of the pre images.
-        less: that of the generated images minus that of the pre images, paired.
+        other: squared error of the latter.
+        less: that of the former minus that of the latter, paired.
         drawn: what the interval resamples.
     """
     where = WHERE[region]
+    (ours, row), (theirs, than) = (IN_SENTENCES.get(name, (f"the images of {name}", name)) for name in pair)
     if math.isnan(less.value):
         return f"{where}: nothing to measure in these patches."
     if math.isnan(less.low):
         return f"{where}: no verdict, an interval needs at least {FEWEST_CLUSTERS} {drawn}; there are {less.clusters}."
     interval = f"{number(less.value)} ({number(less.low)} to {number(less.high)}, 95 % over {less.clusters} {drawn})"
     if not less.decided:
-        return f"{where}: no verdict, generated minus copied squared error is {interval}, which contains 0."
-    share = f"{abs(less.value / copy.value):.0%} " if copy.value else ""
+        return f"{where}: no verdict, {row} minus {than} squared error is {interval}, which contains 0."
+    share = f"{abs(less.value / other.value):.0%} " if other.value else ""
     more = "less" if less.value < 0 else "more"
-    return (
-        f"{where} the generated images have {share}{more} squared error than the copied pre images: "
-        f"generated minus copied is {interval}."
-    )
+    return f"{where} {ours} have {share}{more} squared error than {theirs}: {row} minus {than} is {interval}."
 
 
 def aligned(table: Table) -> list[str]:

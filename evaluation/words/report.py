@@ -67,7 +67,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         head += [name, "chance", "minus chance", "minus base"]
     found = [head]
     for row in rows:
-        cells = [row.word, f"{METHODS[row.method]}: {row.network}", str(row.scores["hit"].patches)]
+        cells = [row.word, f"{METHODS[row.method].name}: {row.network}", str(row.scores["hit"].patches)]
         for key in MEASURES:
             above_base = estimated(row.above_base[key], 1) if row.above_base else "-"
             cells += [estimated(row.scores[key], 1), estimated(row.chance[key], 1),

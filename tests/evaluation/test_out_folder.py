@@ -46,7 +46,7 @@ def test_an_interrupted_evaluation_goes_on(
     out = tmp_path / "out"
     arguments: dict[str, Any] = {"checkpoint": run_folder, "dataset": dataset, "networks": "none"}
     with monkeypatch.context() as patched:
-        patched.setattr("evaluation.run.measure", interrupt)
+        patched.setattr("evaluation.conclude.measure", interrupt)
         with pytest.raises(KeyboardInterrupt):
             evaluate(out=out, sampling=Sampling(steps=1), limit=2, **arguments)
     assert [path.name for path in out.iterdir()] == ["images"]

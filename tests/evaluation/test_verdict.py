@@ -31,7 +31,7 @@ def test_the_interval_is_paired() -> None:
     hard = np.repeat(rng.uniform(0.1, 1, 10), 4)
     gain = 0.01 + rng.normal(0, 0.001, 40)
     evaluation = Evaluation({}, [patch(i, f"s{i // 4}", hard[i] - gain[i], hard[i]) for i in range(40)])
-    found = evaluation.less_than_copying("inside")
+    found = evaluation.less("generated", "copy", "inside")
     assert found.value == pytest.approx(-gain.mean())
     assert found.clusters == 10
     assert -0.011 < found.low < found.high < -0.009
