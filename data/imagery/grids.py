@@ -20,7 +20,7 @@ from rasterio.warp import transform
 
 from data.errors import DataError
 from data.imagery.geo import window_affine
-from data.imagery.raster import GDAL_ERRORS, View
+from data.imagery.raster import GDAL_ERRORS, Named, View
 from data.schema import DAMAGE_VALUES
 
 UNASSESSABLE = DAMAGE_VALUES["un-classified"]
@@ -45,7 +45,7 @@ class Grid:
         return Grid(width, height, self.crs, window_affine(self.affine, row, col))
 
 
-def grid_of(dataset: DatasetReader, path: Path) -> Grid:
+def grid_of(dataset: DatasetReader, path: Named) -> Grid:
     """The grid of an open file: by its transform, else by its ground control points."""
     try:
         crs, affine, (points, points_crs) = dataset.crs or None, dataset.transform, dataset.gcps
@@ -59,7 +59,7 @@ def grid_of(dataset: DatasetReader, path: Path) -> Grid:
     return Grid(dataset.width, dataset.height, crs or (None if affine.is_identity else NO_NAME), affine)
 
 
-def _through(points: list[GroundControlPoint], path: Path) -> Affine:
+def _through(points: list[GroundControlPoint], path: Named) -> Affine:
     """The affine map of ground control points."""
     affine = from_gcps(points)
     if not affine.is_degenerate:
@@ -74,7 +74,7 @@ def _through(points: list[GroundControlPoint], path: Path) -> Affine:
 
 
 @contextmanager
-def on_grid(dataset: DatasetReader, path: Path, grid: Grid, *, classes: bool = False) -> Iterator[View]:
+def on_grid(dataset: DatasetReader, path: Named, grid: Grid, *, classes: bool = False) -> Iterator[View]:
     """The file as it would look on `grid`: itself if that is its own grid, else warped as it is read.
 
     Colours are interpolated by cubic convolution, widened where the file is finer than the grid; `classes` takes the
@@ -121,7 +121,7 @@ def unplaced(dataset: DatasetReader, path: Path, grid: Grid) -> str:
     )
 
 
-def _covered(own: Grid, path: Path, grid: Grid) -> tuple[int, int, int, int]:
+def _covered(own: Grid, path: Named, grid: Grid) -> tuple[int, int, int, int]:
     cols, rows = _on(grid, own, path, *_outline(own.width, own.height))
     if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
         raise DataError(f"{path}: its outline is outside the domain of the CRS of pre. Check its CRS and transform.")
@@ -137,7 +137,7 @@ def _one_map(own: Grid, grid: Grid) -> bool:
     return own.crs is not None and grid.crs is not None and (own.crs is NO_NAME) == (grid.crs is NO_NAME)
 
 
-def _is_on(own: Grid, path: Path, grid: Grid) -> bool:
+def _is_on(own: Grid, path: Named, grid: Grid) -> bool:
     same_size = (own.width, own.height) == (grid.width, grid.height)
     if not _one_map(own, grid):
         if not same_size:
@@ -154,7 +154,7 @@ def _is_on(own: Grid, path: Path, grid: Grid) -> bool:
 
 
 def _on(
-    grid: Grid, other: Grid, path: Path, cols: NDArray[np.float64], rows: NDArray[np.float64]
+    grid: Grid, other: Grid, path: Named, cols: NDArray[np.float64], rows: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pixels of `other` as pixels of `grid`."""
     xs, ys = apply(other.affine, cols, rows)

@@ -22,11 +22,13 @@ from data.files import check_regular, unreadable
 
 Bands = tuple[int, int, int]  # which bands are red, green, blue; 1 is the first, as in GDAL
 View: TypeAlias = DatasetReader | WarpedVRT  # a file, or a file on another grid
+Named: TypeAlias = Path | str  # what errors call it: a path, or an address
 Mask = NDArray[np.bool_]
 
 DRIVERS = {".png": "PNG", ".tif": "GTiff", ".tiff": "GTiff"}  # GDAL has a hundred, some of which fetch other files
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)  # rasterio turns most of GDAL's errors into its own, not all
 DTYPES = ("uint8", "uint16", "int16")
+REAL_DTYPES = (*DTYPES, "int8", "uint32", "int32", "float32", "float64")  # where a range is stated for them
 CACHE_BYTES = 64 << 20  # of decoded blocks; GDAL would take a twentieth of the machine's memory
 MOST_PNG_PX = 8192 * 8192  # a PNG has no windows: reaching its last row means to decode all of it
 MOST_BLOCK_BYTES = 256 << 20  # a block is the least that can be read of a GeoTIFF
@@ -61,10 +63,17 @@ def opened(path: Path) -> Iterator[DatasetReader]:
     check_regular(path)
     if driver == "PNG":
         _check_png(path)
+    with opened_by(driver, path, path) as dataset:
+        yield dataset
+
+
+@contextmanager
+def opened_by(driver: str, name: Named, path: Named) -> Iterator[DatasetReader]:
+    """What GDAL finds under a name with one of its drivers, readable by windows; `path` is named in errors."""
     # Without listing the folder at every open: it may hold 20 000 files.
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
         try:
-            dataset = open_quietly(path, [driver])
+            dataset = open_quietly(name, [driver])
         except (*GDAL_ERRORS, UnicodeEncodeError) as error:
             raise DataError(
                 f"{path}: cannot be opened ({error}). Truncated or not a {driver}: fetch it again."
@@ -77,19 +86,25 @@ def opened(path: Path) -> Iterator[DatasetReader]:
 @contextmanager
 def opened_image(path: Path) -> Iterator[DatasetReader]:
     """As `opened`, but an alpha band that is not a mask is treated as an ordinary band."""
-    with opened(path) as dataset:
-        if ColorInterp.alpha not in dataset.colorinterp or alpha_is_mask(dataset, path):
-            yield dataset
-            return
-        # GDAL masks by an alpha band wherever it reads or warps, so the file is read through a description without one.
-        with MemoryFile(ext=".vrt") as memory:
-            rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-            described = memory.read().decode().replace("<ColorInterp>Alpha</ColorInterp>", "")
-        with open_quietly(described, ["VRT"]) as plain:
-            yield plain
+    with opened(path) as dataset, masked_rightly(dataset, path) as plain:
+        yield plain
 
 
-def alpha_is_mask(dataset: DatasetReader, path: Path) -> bool:
+@contextmanager
+def masked_rightly(dataset: DatasetReader, path: Named) -> Iterator[DatasetReader]:
+    """The open file, an alpha band that is not a mask being an ordinary band."""
+    if ColorInterp.alpha not in dataset.colorinterp or alpha_is_mask(dataset, path):
+        yield dataset
+        return
+    # GDAL masks by an alpha band wherever it reads or warps, so the file is read through a description without one.
+    with MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(dataset, memory.name, driver="VRT")
+        described = memory.read().decode().replace("<ColorInterp>Alpha</ColorInterp>", "")
+    with open_quietly(described, ["VRT"]) as plain:
+        yield plain
+
+
+def alpha_is_mask(dataset: DatasetReader, path: Named) -> bool:
     """Whether the alpha band marks valid data: apart from 0 it has one value nearly everywhere.
 
     GDAL labels the fourth band of an 8-bit file alpha by default, and often that is the near infrared.
@@ -104,9 +119,11 @@ def alpha_is_mask(dataset: DatasetReader, path: Path) -> bool:
     return not counts.size or bool(counts.max() >= ALPHA_SHARE * counts.sum())
 
 
-def read_rgb(view: View, path: Path, bands: Bands, region: Region | None = None) -> tuple[NDArray[Any], Mask]:
+def read_rgb(
+    view: View, path: Named, bands: Bands, region: Region | None = None, dtypes: Sequence[str] = DTYPES
+) -> tuple[NDArray[Any], Mask]:
     """(height, width, 3) in the file's own type, and where it holds data; `path` is named in errors."""
-    check_bands(view, path, bands)
+    check_bands(view, path, bands, dtypes)
     height, width = (int(region.height), int(region.width)) if region else view.shape
     pixels = np.empty((height, width, 3), view.dtypes[bands[0] - 1])
     # In the order of the files: read band by band and transposed afterwards, it would take half as long again.
@@ -133,8 +150,8 @@ def is_one_bit(dataset: DatasetReader) -> bool:
     return bool(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1")
 
 
-def check_bands(view: View, path: Path, bands: Bands) -> None:
-    """Stop on a file that lacks one of the three bands, or whose values are not integers of 8 or 16 bits."""
+def check_bands(view: View, path: Named, bands: Bands, dtypes: Sequence[str] = DTYPES) -> None:
+    """Stop on a file that lacks one of the three bands, or whose values are not of one of the types."""
     if view.count < max(bands):
         wanted = ",".join(str(band) for band in bands)
         if ColorInterp.palette in view.colorinterp:
@@ -148,9 +165,9 @@ def check_bands(view: View, path: Path, bands: Bands) -> None:
         raise DataError(f"{path}: has {_bands(view.count)}, but --bands {wanted} needs {max(bands)}. {advice}.")
     for band in bands:
         dtype, meaning = view.dtypes[band - 1], view.colorinterp[band - 1]
-        if dtype not in DTYPES:
+        if dtype not in dtypes:
             raise DataError(
-                f"{path}: band {band} holds {dtype}, expected {', '.join(DTYPES)}. "
+                f"{path}: band {band} holds {dtype}, expected {', '.join(dtypes)}. "
                 "Convert it, pre and post alike: gdal_translate -ot UInt16 -scale LOW HIGH 1 65535."
             )
         if meaning == ColorInterp.alpha:
@@ -176,7 +193,7 @@ def _check_png(path: Path) -> None:
         raise DataError(f"{path}: cannot be decoded (its end is missing). Truncated or not a PNG: fetch it again.")
 
 
-def _check_size(dataset: DatasetReader, path: Path) -> None:
+def _check_size(dataset: DatasetReader, path: Named) -> None:
     tiled = "Store it in tiles: gdal_translate -of GTiff -co TILED=YES -co COMPRESS=DEFLATE."
     if dataset.driver == "PNG" and dataset.width * dataset.height > MOST_PNG_PX:
         raise DataError(f"{path}: {dataset.width} x {dataset.height} px are too many for a PNG. {tiled}")
@@ -187,7 +204,7 @@ def _check_size(dataset: DatasetReader, path: Path) -> None:
 
 
 def _read(
-    view: View, path: Path, bands: list[int] | int, region: Region | None, out: NDArray[Any] | None = None
+    view: View, path: Named, bands: list[int] | int, region: Region | None, out: NDArray[Any] | None = None
 ) -> NDArray[Any]:
     try:
         return np.asarray(view.read(bands, window=region, out=out))
@@ -196,7 +213,7 @@ def _read(
         raise DataError(f"{path}: cannot be decoded ({reason}). Truncated or damaged: fetch it again.") from None
 
 
-def _valid(view: View, path: Path, bands: Bands, region: Region | None, shape: tuple[int, ...]) -> Mask:
+def _valid(view: View, path: Named, bands: Bands, region: Region | None, shape: tuple[int, ...]) -> Mask:
     """From the alpha band, else the mask of a GeoTIFF, or its no-data value in all of `bands`.
 
     Most xBD PNGs mark black as transparent (tRNS), shadows as well as missing ground: that is ignored.

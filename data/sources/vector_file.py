@@ -27,7 +27,6 @@ from rasterio.warp import transform, transform_bounds
 
 from data.errors import DataError, shortened
 from data.files import check_regular, unreadable
-from data.imagery.geo import window_affine
 from data.imagery.grids import NO_NAME, Grid, apply
 from data.imagery.raster import GDAL_ERRORS
 from data.strict_json import as_json
@@ -82,8 +81,14 @@ def features_on(path: Path, grid: Grid, column: str | None = None) -> Features:
     return Features(numbers, _onto(shapes, layer.crs, grid, path), values if column else None)
 
 
-def check_meets(path: Path, grid: Grid, image: Path) -> None:
-    """Stop unless the features of a file, taken together, come within one image of an image.
+def check_meets(path: Path, grid: Grid, image: str, around: int = 1) -> None:
+    """Stop unless the features of a file, taken together, come within so many sides of an image of it.
+
+    Args:
+        path: of the vector file.
+        grid: of the image.
+        image: its name.
+        around: how many of its sides; 0 = they must meet it.
 
     Raises:
         DataError: they lie elsewhere, or the image has no coordinates.
@@ -94,12 +99,13 @@ def check_meets(path: Path, grid: Grid, image: Path) -> None:
             "(gdal_translate -a_srs ... -a_ullr ...), or xView2 label files, which are in pixels."
         )
     layer = _layer(path, _changed(path))
-    around = Grid(3 * grid.width, 3 * grid.height, grid.crs, window_affine(grid.affine, -grid.height, -grid.width))
-    if layer.extent and not _meet(layer.extent, _box(around, layer.crs, path)):
+    sides = 1 + 2 * around
+    near = grid.cut(-around * grid.height, -around * grid.width, sides * grid.height, sides * grid.width)
+    if layer.extent and not _meet(layer.extent, _box(near, layer.crs, path)):
         here = _box(grid, layer.crs, path)
         there, own = (", ".join(f"{number:.6g}" for number in box) for box in (layer.extent, here))
         raise DataError(
-            f"{path}: does not overlap {image.name}: its features lie within {there}, the image within {own} of the "
+            f"{path}: does not overlap {image}: its features lie within {there}, the image within {own} of the "
             "same CRS. Does it show another place? Check its CRS."
         )
 

@@ -42,7 +42,7 @@ def read_vectors(scene: SceneFiles, file: VectorFile) -> dict[Phase, Label]:
     """
     with opened(scene.pre_image) as pre:
         whole = grid_of(pre, scene.pre_image)
-    check_meets(file.path, whole, scene.pre_image)
+    check_meets(file.path, whole, scene.pre_image.name)
     found = features_on(file.path, scene_grid(scene, whole), file.damage_column)
     lines = outlines(file.path, found, _frame(scene, whole))
     buildings = [

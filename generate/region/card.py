@@ -82,7 +82,7 @@ def _datasheet(plan: Plan, made_of: Mapping[str, Any], found: Summary, tables: l
         )
         yield f"| {region.name} | " + " | ".join(cells) + " |"
     yield (
-        "\nPre images are those of the sources, unchanged but for being cut. Pairs made from them are under the most "
+        f"\nPre images are {_changes(plan)}. Pairs made from them are under the most "
         "restrictive of these licences and of the checkpoint's. No image of xBD is redistributed here: xBD at most "
         "taught the checkpoint, and whoever publishes this set states its licence (CC BY-NC-SA 4.0) where that is so.\n"
     )
@@ -119,6 +119,18 @@ def _datasheet(plan: Plan, made_of: Mapping[str, Any], found: Summary, tables: l
         "- Damage looks like that of the events that the checkpoint has seen; other roofs and climates are guesses.\n"
         "- A gain over real pairs alone must be shown for each use (docs/usefulness.md of pre2post).\n"
     )
+
+
+def _changes(plan: Plan) -> str:
+    """What was done to the pixels of the sources."""
+    stretched = [region.name for region in plan.regions if region.stretch]
+    done = []
+    if plan.gsd_m is not None:
+        done.append(f"resampled (cubic) where their pixels were not of {plan.gsd_m:g} m")
+    if stretched:
+        done.append(f"brought to 8 bits by the plan's ranges ({', '.join(stretched)})")
+    cut = "those of the sources, unchanged but for being cut"
+    return f"cut from the sources, {' and '.join(done)}" if done else cut
 
 
 def _report(out: Path, plan: Plan, found: Summary, tables: list[Table]) -> str:

@@ -1,7 +1,5 @@
 """The images of a plan's regions, and the cells of ground that tiles are cut from."""
 
-import hashlib
-import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,34 +13,62 @@ from rasterio.windows import Window as Area
 
 from data.errors import DataError
 from data.imagery.geo import locate_raster
-from data.imagery.grids import NO_NAME, Grid, grid_of
-from data.imagery.raster import Bands, check_bands, opened_image, read_rgb
+from data.imagery.grids import NO_NAME, Grid, grid_of, on_grid
+from data.imagery.raster import REAL_DTYPES, Bands, check_bands, read_rgb
+from data.imagery.stretch import Range
 from data.progress import Bar
 from data.sources.vector_file import check_meets
 from generate.errors import GenerateError
 from generate.inputs import Pixels
-from generate.region.plan import Plan, Region
-
-BANDS: Bands = (1, 2, 3)
-ENDS_BYTES = 1 << 20  # of a file that tell one version from another; a mosaic of a country is not hashed whole
-TIFFS = (".tif", ".tiff")
+from generate.region.imagery import Image, file_identity, identity, images_of, opened
+from generate.region.plan import Plan, Region, Stretch
+from generate.region.resample import held_pixels, percentiles_of, planned_grid, to_bytes
 
 
 @dataclass(frozen=True)
 class Source:
     """One image and its place in the list of cells of its region."""
 
-    path: Path
-    name: str  # as the plan finds it
-    grid: Grid
+    image: Image
+    grid: Grid  # its own, or that of the plan's ground size
     rows: int  # of whole cells
     cols: int
     identity: str  # hash of its size and both its ends
+    bands: Bands
+    stretch: Stretch | None
+    resampled: bool
+
+    @property
+    def name(self) -> str:
+        """As the plan finds it."""
+        return self.image.name
 
     @property
     def cells(self) -> int:
         """How many tiles fit side by side."""
         return self.rows * self.cols
+
+    @cached_property
+    def limits(self) -> Range | None:
+        """Per band, which values become 1 and 255: the same for all its tiles, so that they fit; None: 8 bits."""
+        if self.stretch is None:
+            return None
+        if self.stretch.values:
+            return (self.stretch.values,) * 3
+        assert self.stretch.percentiles
+        with opened(self.image) as image:
+            return percentiles_of(image, self.name, self.bands, self.stretch.percentiles)
+
+    def changes(self) -> dict[str, Any]:
+        """What was done to its pixels, for the record of a pair; nothing if they were only cut."""
+        found: dict[str, Any] = {}
+        if self.resampled:
+            crs = self.grid.crs
+            assert crs is not None
+            found["resampled_to"] = f"{crs.to_string()}, {self.grid.affine.a:g} m"
+        if self.limits:
+            found["stretched_from"] = [list(band) for band in self.limits]
+        return found
 
 
 @dataclass(frozen=True)
@@ -61,10 +87,14 @@ class Cell:
 
     def read(self) -> tuple[Pixels, float]:
         """(side, side, 3) uint8, and the share of its pixels that hold data."""
-        with opened_image(self.source.path) as image:
-            pixels, valid = read_rgb(image, self.source.path, BANDS, Area(self.col, self.row, self.side, self.side))
-        held = valid & pixels.any(axis=-1)  # undeclared borders are exactly black
-        return np.where(valid[..., None], pixels, 0).astype(np.uint8), float(held.mean())
+        source, name = self.source, self.source.name
+        area = Area(self.col, self.row, self.side, self.side)
+        with opened(source.image) as image, on_grid(image, name, source.grid) as view:
+            pixels, valid = read_rgb(view, name, source.bands, area, REAL_DTYPES)
+        held = held_pixels(pixels, valid)
+        if source.limits:
+            pixels = to_bytes(pixels, source.limits)
+        return np.where(held[..., None], pixels, 0).astype(np.uint8), float(held.mean())
 
 
 @dataclass(frozen=True)
@@ -102,7 +132,7 @@ def survey(plan: Plan, folder: Path) -> list[Ground]:
     grounds, problems = [], []
     for region in Bar(plan.regions, "regions", disable=len(plan.regions) < 20):
         try:
-            grounds.append(_survey(region, folder, plan.tile_px))
+            grounds.append(_survey(region, folder, plan))
         except (DataError, GenerateError) as error:
             problems.append(f"region {region.name}: {error}")
     if problems:
@@ -110,94 +140,58 @@ def survey(plan: Plan, folder: Path) -> list[Ground]:
     return grounds
 
 
-def _survey(region: Region, folder: Path, side: int) -> Ground:
+def _survey(region: Region, folder: Path, plan: Plan) -> Ground:
     footprints = folder / region.footprints
-    sources = [_source(path, name, region, side) for path, name in _images(region, folder)]
+    sources = [_source(image, region, plan) for image in images_of(region, folder)]
     used = tuple(source for source in sources if source is not None)
     if not used:
         where = f" within bbox {list(region.bbox)}" if region.bbox else ""
+        side = plan.tile_px
         raise GenerateError(f"imagery {region.imagery}: no image of at least {side} x {side} px{where}. Check it.")
     faults = []
     for source in used:
         try:
-            check_meets(footprints, source.grid, source.path)
+            check_meets(footprints, source.grid, source.name, around=0)
         except DataError as error:
             faults.append(error)
     if len(faults) == len(used):  # single images of a mosaic may show the sea
         raise faults[0]
-    return Ground(region, used, footprints, side)
+    return Ground(region, used, footprints, plan.tile_px)
 
 
-def _source(path: Path, name: str, region: Region, side: int) -> Source | None:
+def _source(image: Image, region: Region, plan: Plan) -> Source | None:
     """An image; None if it lies outside of the region's box or is smaller than a tile."""
-    with opened_image(path) as image:
-        check_bands(image, path, BANDS)
-        grid = grid_of(image, path)
-        if (kind := image.dtypes[0]) != "uint8":
+    with opened(image) as dataset:
+        own = grid_of(dataset, image.name)
+        if dataset.count < max(region.bands):
             raise GenerateError(
-                f"{path}: holds {kind}, expected 8 bits. Scale it as the training images were: gdal_translate -ot Byte "
-                "-scale LOW HIGH 1 255."
+                f"{image.name}: has {dataset.count} bands; the plan takes {list(region.bands)} as red, green, blue. "
+                "State others: bands: [1, 2, 3]."
             )
-    if grid.crs is None or grid.crs is NO_NAME:
-        raise GenerateError(f"{path}: has no CRS, so no footprints can be placed on it: gdal_edit.py -a_srs, -a_ullr.")
+        check_bands(dataset, image.name, region.bands, REAL_DTYPES)
+        if (kind := dataset.dtypes[region.bands[0] - 1]) != "uint8" and region.stretch is None:
+            raise GenerateError(
+                f"{image.name}: holds {kind}, expected 8 bits. State in the plan how it becomes so: stretch: "
+                "{percentiles: [2, 98]}, or {values: [LOW, HIGH]} for several images that must fit together."
+            )
+    if own.crs is None or own.crs is NO_NAME:
+        raise GenerateError(
+            f"{image.name}: has no CRS, so no footprints can be placed on it: gdal_edit.py -a_srs, -a_ullr."
+        )
+    place = locate_raster(own.affine, own.crs.to_wkt(), own.width, own.height)
     if region.bbox is not None:
-        place = locate_raster(grid.affine, grid.crs.to_wkt(), grid.width, grid.height)
         west, south, east, north = region.bbox
         if place is None or not (west <= place.lon <= east and south <= place.lat <= north):
             return None
-    rows, cols = grid.height // side, grid.width // side
-    return Source(path, name, grid, rows, cols, _identity(path)) if rows and cols else None
-
-
-def _images(region: Region, folder: Path) -> list[tuple[Path, str]]:
-    """The files of a region, in the order of their names."""
-    wanted = folder / region.imagery
-    if "://" in region.imagery or "{" in region.imagery:
-        raise GenerateError(
-            f"imagery is {region.imagery!r}: addresses and XYZ tiles are not read. Download the images first: "
-            "gdal_translate, or your provider's tool."
-        )
-    if wanted.suffix.lower() == ".json":
-        return _stac_images(wanted)
-    if wanted.is_dir():
-        paths = [path for path in wanted.iterdir() if path.suffix.lower() in TIFFS]
-    elif wanted.is_file():
-        paths = [wanted]
-    else:
-        paths = [path for path in folder.glob(region.imagery) if path.suffix.lower() in TIFFS]
-    if not paths:
-        raise GenerateError(f"imagery {region.imagery}: no GeoTIFF found in {folder}. Paths are relative to the plan.")
-    return [(path, path.relative_to(folder).as_posix()) for path in sorted(paths) if path.is_relative_to(folder)] or [
-        (path, path.as_posix()) for path in sorted(paths)
-    ]
-
-
-def _stac_images(path: Path) -> list[tuple[Path, str]]:
-    """The GeoTIFF of every item of a collection: the asset `visual`, else the only one with the role data."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        items = [(str(item["id"]), item["assets"]) for item in content["features"]]
-        found = []
-        for name, assets in items:
-            data = [one for one in assets.values() if "data" in one.get("roles", [])]
-            asset = assets.get("visual") or (data[0] if len(data) == 1 else None)
-            if asset is None:
-                raise GenerateError(f"{path}: item {name} has no asset visual, and not one asset with the role data.")
-            found.append((path.parent / str(asset["href"]), str(asset["href"])))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GenerateError(f"{path}: not a STAC item collection ({type(error).__name__}: {error}).") from None
-    if remote := [href for _, href in found if "://" in href]:
-        raise GenerateError(f"{path}: {remote[0]} is not on this disk, and nothing is downloaded. Download it first.")
-    return sorted(found)
-
-
-def _identity(path: Path) -> str:
-    """Tells whether an image was replaced: its size and both its ends."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(ENDS_BYTES)
-        file.seek(max(0, size - ENDS_BYTES))
-        return hashlib.sha256(f"{size}".encode() + head + file.read(ENDS_BYTES)).hexdigest()
+    grid = own
+    if plan.gsd_m is not None:
+        if place is None:
+            raise GenerateError(f"{image.name}: lies nowhere on Earth, so it has no ground size. Check its CRS.")
+        grid = planned_grid(own, place, plan.gsd_m)
+    rows, cols = grid.height // plan.tile_px, grid.width // plan.tile_px
+    if not (rows and cols):
+        return None
+    return Source(image, grid, rows, cols, identity(image), region.bands, region.stretch, resampled=grid is not own)
 
 
 def described(grounds: Sequence[Ground]) -> list[dict[str, Any]]:
@@ -206,7 +200,7 @@ def described(grounds: Sequence[Ground]) -> list[dict[str, Any]]:
         {
             "region": ground.region.name,
             "cells": ground.cells,
-            "footprints": _identity(ground.footprints),
+            "footprints": file_identity(ground.footprints),
             "images": {source.name: source.identity for source in ground.sources},
         }
         for ground in grounds

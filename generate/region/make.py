@@ -116,6 +116,7 @@ class Maker:
             "source_image": source.name,
             "source_identity": source.identity,
             "source_window": [tile.cell.row, tile.cell.col, tile.cell.side],
+            **source.changes(),
             "imagery_licence": ground.region.imagery_licence,
             "footprints_licence": ground.region.footprints_licence,
             "attribution": ground.region.attribution,

@@ -1,6 +1,7 @@
 """What a region run makes: a YAML file, checked as a whole before anything is opened."""
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ MOST_PAIRS = 100_000_000  # the numbers of xView2's file names have eight digits
 Share = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 Stated = Annotated[str, Field(min_length=2, max_length=400)]
+Band = Annotated[int, Field(ge=1, le=1000)]
 Disaster = Literal["flooding", "wind", "fire", "earthquake", "tsunami", "volcano"]
 assert set(CAUSES) == set(Disaster.__args__)  # type: ignore[attr-defined]
 
@@ -54,16 +56,35 @@ class Severity(_Checked):
         return [value / sum(values) for value in values]
 
 
+class Stretch(_Checked):
+    """Which value becomes the darkest of 8 bits and which the brightest; linear between them, and one for all tiles."""
+
+    values: tuple[float, float] | None = None  # of all bands and images
+    percentiles: tuple[float, float] | None = None  # of each band of each image, from samples all over it
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong with it."""
+        if (self.values is None) == (self.percentiles is None):
+            yield "expected either values: [LOW, HIGH] or percentiles: [2, 98]"
+        low, high = self.values or self.percentiles or (0.0, 1.0)
+        if not -math.inf < low < high < math.inf or (self.percentiles and not 0 <= low < high <= 100):
+            yield f"{low:g} to {high:g} is no range" + " of percentiles, 0 to 100" * bool(self.percentiles)
+
+
 class Region(_Checked):
     """A stretch of ground with images and footprints."""
 
     name: Name
-    imagery: Stated  # a GeoTIFF, a folder or a glob of them, or a STAC item collection (.json); relative to the plan
+    # A GeoTIFF, a VRT, a folder or a glob of GeoTIFFs, relative to the plan; or a STAC item collection, on disk (.json)
+    # or by its address.
+    imagery: Stated
     imagery_licence: Stated  # an SPDX name, or the words of whoever grants it
     footprints: Stated  # GeoJSON, GeoPackage, FlatGeobuf or GeoParquet
     footprints_licence: Stated
     taken: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]  # the day of the images, or of the latest of them
     disasters: dict[Disaster, Share]  # and their shares in this region
+    bands: tuple[Band, Band, Band] = (1, 2, 3)  # red, green, blue; 1 is the first
+    stretch: Stretch | None = None  # to 8 bits, of images with other values
     attribution: str = ""  # what the licences want to be said
     share: Share = 1.0  # of all pairs, among the regions
     bbox: tuple[float, float, float, float] | None = None  # west, south, east, north in degrees; None: all images
@@ -78,6 +99,7 @@ class Plan(_Checked):
     regions: Annotated[list[Region], Field(min_length=1, max_length=1000)]
     classes: Classes = Classes()
     severity: Severity = Severity()
+    gsd_m: Annotated[float, Field(ge=0.01, le=100)] | None = None  # images of other pixels are resampled; None: none is
     tile_px: Annotated[int, Field(ge=64, le=8192, multiple_of=8)] = 1024
     min_buildings: Annotated[int, Field(ge=LEAST_BUILDINGS)] = 5  # whose centre lies in a tile
     min_valid: Annotated[float, Field(gt=0, le=1)] = 0.98  # share of the pixels of a tile that hold data
@@ -168,3 +190,5 @@ def _contradictions(plan: Plan) -> Iterator[str]:
             yield f"regions: {region.name} has no disasters; expected some of {', '.join(CAUSES)} with their shares."
         if (box := region.bbox) and not (-180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90):
             yield f"regions: bbox of {region.name} is {list(box)}; expected west, south, east, north in degrees."
+        for fault in region.stretch.faults() if region.stretch else ():
+            yield f"regions: stretch of {region.name}: {fault}."
