@@ -17,11 +17,15 @@ from generate.region.draw import draw
 from generate.region.ground import survey
 from generate.region.make import Maker
 from generate.region.plan import read_plan
+from generate.region.records import RECORDS, Shard
 from generate.region.release import FOLDERS
+from generate.region.run import make_tiles
 from generate.region.tile import caption_of, find_tile
 from generate.sampling import Sampling
 from generate.scale import window_at
 from generate.scenes.scene import windowing
+
+TURN = 4  # tiles
 
 
 def main() -> None:
@@ -50,21 +54,31 @@ def main() -> None:
         small = tile.pre.reshape(windows.side, step, windows.side, step, 3).mean(axis=(1, 3)).round().astype(np.uint8)
         shown = condition.with_mask(small, tile.mask()[step // 2 :: step, step // 2 :: step])
         inputs.append((shown, str(caption_of(tile, trained.caption_style, plan.regions[region].taken))))
-    bare = made = 0.0
+    numbers = [tile.draw.number for tile, _ in tiles]
+    spent = np.zeros((2, 2))  # bare, region; CPU, wall
     with tempfile.TemporaryDirectory() as name:
-        for folder in FOLDERS:
+        for folder in (*FOLDERS, RECORDS):
             (Path(name) / folder).mkdir(parents=True)
-        # In turn, so that a busy machine slows both alike; the first of each warms up.
-        for number, ((tile, _), (shown, prompt)) in enumerate(zip(tiles, inputs, strict=True)):
-            start = time.process_time()
-            generate_images(generator, [shown], [prompt], [number], sampling)
-            middle = time.process_time()
-            maker.make(Path(name), tile.draw.number)
-            if number:
-                bare, made = bare + middle - start, made + time.process_time() - middle
-    count = len(tiles) - 1
-    each = f"bare {bare / count:.2f} s, region {made / count:.2f} s of CPU each"
-    print(f"{count} pairs: {each}: {bare / made:.2f} of the rate of the bare loop")
+        # By turns of a few tiles, so that a busy machine slows both alike; the first of each warms up.
+        for turn, first in enumerate(range(0, len(numbers), TURN)):
+            several = slice(first, first + TURN)
+            times = [clocks()]
+            for number, (shown, prompt) in zip(numbers[several], inputs[several], strict=True):
+                generate_images(generator, [shown], [prompt], [number], sampling)
+            times.append(clocks())
+            for _ in make_tiles(Path(name), maker, Shard(Path(name), turn, numbers[several])):
+                pass
+            times.append(clocks())
+            if turn:
+                spent += np.diff(times, axis=0)
+    count = len(numbers) - TURN
+    for clock, (bare, made) in zip(("CPU", "wall"), spent.T / count, strict=True):
+        print(f"{count} pairs, {clock}: bare {bare:.2f} s, region {made:.2f} s each: {bare / made:.2f} of its rate")
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds of the CPU, of all threads, and of the wall."""
+    return time.process_time(), time.perf_counter()
 
 
 if __name__ == "__main__":

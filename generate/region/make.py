@@ -1,9 +1,9 @@
-"""Make the pairs of a set: tile after tile, each judged before it is kept."""
+"""Make the pairs of a set: find the ground of a tile, generate its image, judge it, write its files."""
 
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from generate.inputs import Pixels
 from generate.processes import ALONE
 from generate.region.draw import draw
 from generate.region.ground import Ground
-from generate.region.plan import Plan
+from generate.region.plan import Plan, Region
 from generate.region.records import Record
-from generate.region.release import files_of, write_geotiffs
+from generate.region.release import files_of, targets_of, write_geotiffs
 from generate.region.tile import Tile, caption_of, find_tile
 from generate.sampling import Sampling
 from generate.scenes.scene import Windowing, generate_scene
@@ -46,8 +46,28 @@ Judge = Callable[[Pixels, Pixels, NDArray[np.uint8], NDArray[np.int32]], Verdict
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A tile whose image can be generated; its record as far as it is known."""
+
+    record: Record
+    tile: Tile | None  # None: there is no place for it, and the rest is empty
+    region: Region
+    prompt: str = ""
+    png: Mapping[str, bytes] = field(default_factory=dict)  # pre, mask, pre_target, post_target
+
+
+@dataclass(frozen=True)
+class Made:
+    """The post image of a tile."""
+
+    png: bytes  # with its tags
+    pixels: Pixels  # (side, side, 3)
+    about: Mapping[str, Any]  # what made it
+
+
+@dataclass(frozen=True)
 class Maker:
-    """Everything a tile depends on."""
+    """Everything a tile depends on. Its three steps may run at a time for three tiles."""
 
     plan: Plan
     grounds: Sequence[Ground]
@@ -60,22 +80,23 @@ class Maker:
     remakes: int
     geotiff: bool
 
-    def make(self, out: Path, number: int) -> Record:
-        """Make a tile and write its files into the release; what became of it.
+    def prepare(self, number: int) -> Ready:
+        """Find the ground of a tile and all that is said about it: what no network is needed for.
 
         Raises:
-            DataError, GenerateError: an image or the footprints cannot be read, the disk is full.
+            GenerateError: an image or the footprints cannot be read.
         """
         drawn = draw(self.plan, [ground.cells for ground in self.grounds], number)
         ground = self.grounds[drawn.region]
+        region = ground.region
         try:
             tile, passed_over = find_tile(self.plan, ground, drawn)
-        except DataError as error:
-            raise GenerateError(f"tile {number}, region {ground.region.name}: {error}") from error
+        except (DataError, GenerateError) as error:
+            raise GenerateError(f"tile {number}, region {region.name}: {error}") from error
         record = Record(
             tile=number,
             outcome="no place",
-            region=ground.region.name,
+            region=region.name,
             disaster=drawn.disaster,
             severity=drawn.severity,
             tried=tile.tried if tile else len(drawn.cells),
@@ -84,57 +105,89 @@ class Maker:
             rejected=[],
         )
         if tile is None:
-            return record
-        prompt = caption_of(tile, self.caption_style, ground.region.taken)
+            return Ready(record, None, region)
+        prompt = caption_of(tile, self.caption_style, region.taken)
         assert prompt is not None, "the style was checked"
-        mask = tile.mask()
-        for attempt in range(1 + self.remakes):
+        targets = targets_of(tile)
+        png = {"pre": encode_png(tile.pre), "mask": encode_png(tile.mask())}
+        png |= {f"{phase}_target": encode_png(targets[phase]) for phase in targets}
+        return Ready(record, tile, region, prompt, png)
+
+    def generate(self, ready: Ready) -> Made | None:
+        """Generate the post image of a tile, again while the judge rejects it; None if nothing is to be kept."""
+        record, tile = ready.record, ready.tile
+        for attempt in range(1 + self.remakes) if tile else ():
+            assert tile is not None
             record["attempts"] = attempt + 1
-            made = self._made(tile, ground, prompt, attempt)
-            post_png, post = self._post(tile.pre, mask, prompt, made)
-            verdict = self.judge(tile.pre, post, mask, tile.ids()) if self.judge else None
+            made = self._about(ready, attempt)
+            post_png, post = self._post(ready, made)
+            verdict = self.judge(tile.pre, post, tile.mask(), tile.ids()) if self.judge else None
             if verdict and verdict.fault:
                 record["rejected"].append(verdict.fault)
                 continue
             if verdict:
                 record["seen"], record["outside"] = round(verdict.seen, 6), round(verdict.outside, 6)
-            return self._keep(out, record, tile, ground, made, post_png, post)
-        record["outcome"] = "dropped"
+            return Made(post_png, post, made)
+        record["outcome"] = "dropped" if tile else "no place"
+        return None
+
+    def write(self, out: Path, ready: Ready, made: Made | None) -> Record:
+        """Write the files of a tile into the release; what became of it.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        record, tile = ready.record, ready.tile
+        if tile is None or made is None:
+            return record
+        digests = {}
+        for name, content in files_of(tile, ready.region, ready.png, made.png, made.about).items():
+            with reraise_disk_errors(out / name), whole(out / name) as path:
+                path.write_bytes(content)
+            digests[name] = hashlib.sha256(content).hexdigest()
+        for name in write_geotiffs(out, tile, made.pixels, made.about) if self.geotiff else ():
+            digests[name] = hashlib.sha256((out / name).read_bytes()).hexdigest()
+        subtypes = [building.subtype for building in tile.buildings]
+        record |= {"outcome": "kept", "scene_id": tile.scene_id, "source": tile.cell.source.name}
+        record |= {"counts": {name: subtypes.count(name) for name in DAMAGE_VALUES if name != "un-classified"}}
+        record |= {"lon": round(tile.location.lon, 6), "lat": round(tile.location.lat, 6)}
+        record |= {"phash": perceptual_hash(made.pixels), "files": digests}
         return record
 
-    def _made(self, tile: Tile, ground: Ground, prompt: str, attempt: int) -> dict[str, Any]:
+    def _about(self, ready: Ready, attempt: int) -> dict[str, Any]:
+        tile, region = ready.tile, ready.region
+        assert tile is not None
         source = tile.cell.source
-        seed = self.sampling.seed + (1 + MOST_REMAKES) * tile.draw.number + attempt
         return {
             "set": self.plan.name,
             "tile": tile.draw.number,
             "scene_id": tile.scene_id,
-            "prompt": prompt,
-            "seed": seed,
+            "prompt": ready.prompt,
+            "seed": self.sampling.seed + (1 + MOST_REMAKES) * tile.draw.number + attempt,
             "sample": attempt,
-            "region": ground.region.name,
+            "region": region.name,
             "source_image": source.name,
             "source_identity": source.identity,
             "source_window": [tile.cell.row, tile.cell.col, tile.cell.side],
             **source.changes(),
-            "imagery_licence": ground.region.imagery_licence,
-            "footprints_licence": ground.region.footprints_licence,
-            "attribution": ground.region.attribution,
+            "imagery_licence": region.imagery_licence,
+            "footprints_licence": region.footprints_licence,
+            "attribution": region.attribution,
             **self.facts,
         }
 
-    def _post(self, pre: Pixels, mask: NDArray[np.uint8], prompt: str, made: dict[str, Any]) -> tuple[bytes, Pixels]:
+    def _post(self, ready: Ready, made: dict[str, Any]) -> tuple[bytes, Pixels]:
         """The post image as a PNG with its tags, and its pixels."""
         with tempfile.TemporaryDirectory(prefix="pre2post-tile-") as name:
             folder = Path(name)
-            (folder / "pre.png").write_bytes(encode_png(pre))
-            (folder / "mask.png").write_bytes(encode_png(mask))
+            for kind in ("pre", "mask"):
+                (folder / f"{kind}.png").write_bytes(ready.png[kind])
             header = replace(read_header(folder / "pre.png"), mask=folder / "mask.png")
             generate_scene(
                 self.generator,
                 header,
                 self.windows,
-                prompt,
+                ready.prompt,
                 (),
                 made["seed"],
                 self.sampling,
@@ -145,27 +198,3 @@ class Maker:
                 team=ALONE,
             )
             return (folder / "post.png").read_bytes(), read_pixels(folder / "post.png")
-
-    def _keep(
-        self,
-        out: Path,
-        record: Record,
-        tile: Tile,
-        ground: Ground,
-        made: Mapping[str, Any],
-        post_png: bytes,
-        post: Pixels,
-    ) -> Record:
-        digests = {}
-        for name, content in files_of(tile, ground.region, post_png, made).items():
-            with reraise_disk_errors(out / name), whole(out / name) as path:
-                path.write_bytes(content)
-            digests[name] = hashlib.sha256(content).hexdigest()
-        for name in write_geotiffs(out, tile, post, made) if self.geotiff else ():
-            digests[name] = hashlib.sha256((out / name).read_bytes()).hexdigest()
-        subtypes = [building.subtype for building in tile.buildings]
-        record |= {"outcome": "kept", "scene_id": tile.scene_id, "source": tile.cell.source.name}
-        record |= {"counts": {name: subtypes.count(name) for name in DAMAGE_VALUES if name != "un-classified"}}
-        record |= {"lon": round(tile.location.lon, 6), "lat": round(tile.location.lat, 6)}
-        record |= {"phash": perceptual_hash(post), "files": digests}
-        return record

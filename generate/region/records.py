@@ -128,6 +128,10 @@ class Shard:
                 raise GenerateError(f"{self._partial}: its tiles are not those of shard {self.number}. {ADVICE}")
             with self._partial.open(encoding="utf-8") as file:
                 self._lines = list(file)
+            if len(self._lines) == len(self.tiles):  # killed before the last step of `add`
+                self._partial.replace(self.path)
+                self.release()
+                return False
         return True
 
     def release(self) -> None:

@@ -12,7 +12,6 @@ import shapely
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.imagery.encode import encode_png
 from data.imagery.geo import to_degrees
 from data.imagery.grids import Grid, apply
 from data.patches.mask import damage_mask
@@ -33,16 +32,25 @@ FOLDERS = (*(f"{split}/{kind}" for split in (SPLIT, "test") for kind in KINDS), 
 SPDX = frozenset({"CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "ODbL-1.0", "PDDL-1.0", "ODC-By-1.0"})
 
 
-def files_of(tile: Tile, region: Region, post: bytes, made: Mapping[str, Any]) -> dict[str, bytes]:
-    """Name -> content of every file of a pair, relative to the release; `post` is the PNG of the post image."""
-    images = {"pre": encode_png(tile.pre), "post": post}
-    targets = targets_of(tile)
+def files_of(
+    tile: Tile, region: Region, png: Mapping[str, bytes], post: bytes, made: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Name -> content of every file of a pair, relative to the release.
+
+    Args:
+        tile: what it shows.
+        region: where it lies.
+        png: encoded `pre`, `pre_target`, `post_target`.
+        post: the PNG of the post image.
+        made: what made it.
+    """
+    images = {"pre": png["pre"], "post": post}
     files: dict[str, bytes] = {}
     for phase in ("pre", "post"):
         stem = f"{tile.scene_id}_{phase}_disaster"
         files[f"{SPLIT}/images/{stem}.png"] = images[phase]
         files[f"{SPLIT}/labels/{stem}.json"] = as_json(label_of(tile, region, phase, made), None).encode()
-        files[f"{SPLIT}/targets/{stem}_target.png"] = encode_png(targets[phase])
+        files[f"{SPLIT}/targets/{stem}_target.png"] = png[f"{phase}_target"]
     files[f"{STAC}/{tile.scene_id}.json"] = as_json(stac_item(tile, region, made)).encode()
     return files
 

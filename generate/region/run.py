@@ -1,7 +1,8 @@
 """A set of pairs from a plan, in shards that any number of commands share."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,9 @@ from generate.progress import progress
 from generate.region.card import finish
 from generate.region.draw import per_region
 from generate.region.ground import described, survey
-from generate.region.make import MOST_REMAKES, Judge, Maker
+from generate.region.make import MOST_REMAKES, Judge, Made, Maker, Ready
 from generate.region.plan import Plan, read_plan
-from generate.region.records import RECORDS, Shard, begin, complete
+from generate.region.records import RECORDS, Record, Shard, begin, complete
 from generate.region.release import FOLDERS, GEOTIFF
 from generate.sampling import Sampling
 from generate.scale import window_at
@@ -111,15 +112,41 @@ def _make_shards(out: Path, maker: Maker, todo: list[int]) -> None:
             with ExitStack() as held:
                 held.callback(shard.release)
                 bar.update(len(shard.tiles) - len(shard.missing()))
-                for tile in list(shard.missing()):
-                    record = maker.make(out, tile)
-                    shard.add(record)
+                for record in make_tiles(out, maker, shard):
                     tiles, kept = tiles + 1, kept + (record["outcome"] == "kept")
                     bar.update()
     if tiles:
         spent = time.monotonic() - started
         rate = f", {spent / kept * 1000 / 3600:.2f} hours per 1,000 pairs on this device" if kept else ""
         print(f"{kept:,} of {tiles:,} tiles kept in {spent:,.0f} s{rate}")
+
+
+def make_tiles(out: Path, maker: Maker, shard: Shard) -> Iterator[Record]:
+    """Make the missing tiles of a shard: while one is generated, the next is prepared and the last one written.
+
+    Lines of the record follow in the order of the tiles, each once its files are on the disk, as without threads.
+    """
+
+    def written(ready: Ready, made: Made | None) -> Record:
+        record = maker.write(out, ready, made)
+        shard.add(record)
+        return record
+
+    tiles = list(shard.missing())
+    # On the way out both finish what they have begun, a tile each, before anybody else may claim the shard.
+    with ThreadPoolExecutor(1, "prepare") as preparer, ThreadPoolExecutor(1, "write") as writer:
+        following = preparer.submit(maker.prepare, tiles[0])
+        last: Future[Record] | None = None
+        for after in [*tiles[1:], None]:
+            ready = following.result()
+            if after is not None:
+                following = preparer.submit(maker.prepare, after)
+            made = maker.generate(ready)
+            if last:
+                yield last.result()
+            last = writer.submit(written, ready, made)
+        assert last is not None
+        yield last.result()
 
 
 def _report_places(plan: Plan, cells: list[int]) -> None:

@@ -65,8 +65,9 @@ def serve(folder: Path, control: Path) -> None:
             now = json.loads((control / "now.json").read_text())
             path = folder / self.path.partition("?")[0].lstrip("/")
             if now["faults"] or not path.is_file():
+                if now["faults"]:  # before the answer, after which the test may set it anew
+                    (control / "now.json").write_text(json.dumps(now | {"faults": now["faults"] - 1}))
                 self.send_error(now["status"] if now["faults"] else 404)
-                (control / "now.json").write_text(json.dumps(now | {"faults": max(0, now["faults"] - 1)}))
                 return
             content = path.read_bytes()
             part = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from collections import defaultdict
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from data.patches.mask import damage_mask
 from data.sources.labels import parse_label
 from data.sources.release import find_release
 from generate.errors import GenerateError
-from generate.region.make import Maker, Verdict
+from generate.region.make import Made, Maker, Ready, Verdict
 from generate.region.records import all_records
 from generate.region.run import Judging
 from generate.region.summary import near_duplicates
@@ -144,17 +146,17 @@ def test_interrupted_anywhere_and_shared_it_is_the_same(
     place: Path, mask_run: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped after every tile, before its record; shards made in another order; a lock held by another command."""
-    out, make_one = tmp_path / "set", Maker.make
+    out, write = tmp_path / "set", Maker.write
     for number in range(10):
 
-        def stop_after(self: Maker, folder: Path, tile: int, number: int = number) -> Any:
-            record = make_one(self, folder, tile)
-            if tile == number:
+        def stop_after(self: Maker, folder: Path, ready: Ready, made: Made | None, number: int = number) -> Any:
+            record = write(self, folder, ready, made)
+            if record["tile"] == number:
                 raise KeyboardInterrupt
             return record
 
         with monkeypatch.context() as patched:
-            patched.setattr(Maker, "make", stop_after)
+            patched.setattr(Maker, "write", stop_after)
             with pytest.raises(KeyboardInterrupt):
                 make(place / "plan.yaml", mask_run, out, geotiff=True, shard=number // 4 if number % 2 else None)
     make(place / "plan.yaml", mask_run, out, geotiff=True)
@@ -175,6 +177,47 @@ def test_killed_and_made_by_two_processes_at_once_it_is_the_same(
     assert [process.communicate() and process.returncode for process in two] == [0, 0]
     left = [path.name for path in (tmp_path / "set").rglob("*.partial")]
     assert not left
+    assert tree(tmp_path / "set") == tree(made)
+
+
+def test_killed_between_the_last_line_and_its_name(
+    place: Path, mask_run: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lines of a shard are there, under its former name: it is done."""
+    out = tmp_path / "set"
+    make(place / "plan.yaml", mask_run, out, geotiff=True, shard=1)
+    (out / "records/shard-00000001.jsonl").rename(out / "records/partial-00000001.jsonl")
+    make(place / "plan.yaml", mask_run, out, geotiff=True)
+    assert tree(out) == tree(made)
+
+
+def test_the_next_tile_is_prepared_and_the_last_one_written_meanwhile(
+    place: Path, mask_run: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Generating waits until the next tile was prepared and the last one is being written; the bytes are the same."""
+    prepared: dict[int, Event] = defaultdict(Event)
+    begun: dict[int, Event] = defaultdict(Event)
+    prepare, generate, write = Maker.prepare, Maker.generate, Maker.write
+
+    def preparing(self: Maker, number: int) -> Ready:
+        ready = prepare(self, number)
+        prepared[number].set()
+        return ready
+
+    def generating(self: Maker, ready: Ready) -> Made | None:
+        number = ready.record["tile"]
+        shard = self.plan.of_shard(number // self.plan.shard)
+        assert number + 1 not in shard or prepared[number + 1].wait(60)
+        assert number - 1 not in shard or begun[number - 1].wait(60)
+        return generate(self, ready)
+
+    def writing(self: Maker, out: Path, ready: Ready, made: Made | None) -> Any:
+        begun[ready.record["tile"]].set()
+        return write(self, out, ready, made)
+
+    for name, step in (("prepare", preparing), ("generate", generating), ("write", writing)):
+        monkeypatch.setattr(Maker, name, step)
+    make(place / "plan.yaml", mask_run, tmp_path / "set", geotiff=True)
     assert tree(tmp_path / "set") == tree(made)
 
 
