@@ -7,10 +7,13 @@ from typing import Any
 from data.storage import sha256
 from models import Base, BaseError, load_base
 from models.checkpoint import MANIFEST, CheckpointError, State, resolve_checkpoint, trained_state
-from models.trained import CONTROLNET, CONV_IN, LORA
+from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER
 
 PARTS = {  # what was trained -> the folders it must have
     "controlnet": [CONTROLNET],
+    "controlnet-lora": [CONTROLNET_LORA],
+    "t2i-adapter": [T2I_ADAPTER],
+    "t2i-adapter-light": [T2I_ADAPTER],
     "lora": [LORA],
     "controlnet+lora": [CONTROLNET, LORA],
     "lora+concat": [LORA, CONV_IN],
@@ -41,7 +44,7 @@ class Checkpoint:
 
     @property
     def weights(self) -> Path:
-        """The folder of the controlnet/, lora/, conv_in/ that are used: the EMA weights if there are any."""
+        """The folder that has the PARTS which are used: the EMA weights if there are any."""
         averaged = self.folder / "ema"
         return averaged if averaged.is_dir() else self.folder
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from diffusers import AutoencoderKL, SchedulerMixin
+from diffusers import AutoencoderKL, SchedulerMixin, T2IAdapter
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -26,12 +26,13 @@ from generate.inputs import Metadata, Pixels
 from generate.sampling import Sampling
 from models import Base, load_controlnet
 from models.checkpoint import usable
+from models.controlnet_lora import load_controlnet_lora
 from models.denoiser import PRE_CONV, Denoiser, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
 from models.images import LatentScale, as_pixels, decode, encode, to_unit
 from models.lora import load_adapter
 from models.sampling import generators, guide, noise, sample
-from models.trained import CONTROLNET, CONV_IN, LORA, load_trained
+from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER, load_trained
 
 UNSCALED = LatentScale(1.0)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -160,6 +161,10 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
         controlnet = None
         if CONTROLNET in trained:
             controlnet = load_controlnet(checkpoint.weights / CONTROLNET, dtype, parts.family.controlnet_class)
+        if T2I_ADAPTER in trained:
+            controlnet = load_controlnet(checkpoint.weights / T2I_ADAPTER, dtype, lambda _: T2IAdapter)
+        if CONTROLNET_LORA in trained:
+            controlnet = load_controlnet_lora(checkpoint.weights / CONTROLNET_LORA, unet, parts.family.controlnet_class)
         if CONV_IN in trained:
             concatenate_pre(unet, load_trained(checkpoint.weights)[PRE_CONV])
         if LORA in trained:

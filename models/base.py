@@ -108,6 +108,13 @@ class Base:
         with torch.device("meta"):
             return frozen(self.family.network_class(self.family.network, config).from_config(config))
 
+    def empty_told(self, chunks: int = 1) -> dict[str, Tensor]:
+        """What `encode` gives of one caption, on the meta device: shapes without values."""
+        with torch.device("meta"):
+            encoders = [_from_config(self._class(part), self.config(part)).eval() for part in self.text_encoders]
+            network = self.family.text_network(encoders, self.config(self.family.network))
+        return self.encode(network, self.tokenize([""], chunks).to("meta"))
+
     @torch.no_grad()
     def encode(self, text_encoder: nn.Module, token_ids: Tensor) -> dict[str, Tensor]:
         """What the networks are told of B captions: `states` (B, T, D), and of some families more."""

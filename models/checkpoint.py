@@ -1,7 +1,7 @@
 """The checkpoint folder: what is in it, how it is written atomically, which one is the newest valid.
 
 checkpoints/step-00001000/
-    controlnet/             plain diffusers folder
+    controlnet/             plain diffusers folder; or lora/, controlnet_lora/, t2i_adapter/, conv_in/
     ema/                    the same, averaged; only with ema_decay > 0
     optimizer.safetensors   moments, named after the parameters
     state.json              step, base, dataset fingerprint, full config, versions, validation loss
@@ -79,7 +79,9 @@ class State(TypedDict):
     patch_px: NotRequired[Annotated[int, Field(ge=1, le=1 << 14)] | None]
     caption_style: Annotated[str, Field(min_length=1, max_length=200)]
     prompt: NotRequired[Annotated[str, Field(max_length=5000, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]+$")]]
-    trained: Literal["controlnet", "lora", "controlnet+lora", "lora+concat"]
+    trained: Literal[
+        "controlnet", "controlnet-lora", "t2i-adapter", "t2i-adapter-light", "lora", "controlnet+lora", "lora+concat"
+    ]
     condition: Literal["pixels", "latents", "pixels+mask"]
     metadata: NotRequired[str]  # earlier versions wrote none
     direction: Literal["future", "past", "both"]
@@ -136,7 +138,8 @@ def seal(folder: Path, state: dict[str, Any]) -> None:
 
 def is_ours(name: str) -> bool:
     """Whether a checkpoint has a file or folder of this name, relative to it; one with others is never deleted."""
-    parts = r"(ema/)?(controlnet|lora|conv_in)(/[\w.-]+\.(json|safetensors))?|ema|(optimizer|weights|ema)\.safetensors"
+    part = r"(ema/)?(controlnet|controlnet_lora|t2i_adapter|lora|conv_in)(/[\w.-]+\.(json|safetensors))?"
+    parts = rf"{part}|ema|(optimizer|weights|ema)\.safetensors"
     return name in (STATE, MANIFEST) or re.fullmatch(parts, name) is not None
 
 

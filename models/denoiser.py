@@ -5,16 +5,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
 
 from models.families.family import Family, Network
+from models.t2i_adapter import features
 
 PRE_CONV = "unet.conv_in.pre.weight"  # name of the weights that `concatenate_pre` adds
 
 
 class Denoiser(nn.Module):
-    """A base's frozen denoising network, with a trained ControlNet, LoRA, or added input channels."""
+    """A base's frozen denoising network, with a trained ControlNet or T2I-Adapter, LoRA, or added input channels."""
 
     def __init__(
         self,
@@ -29,7 +30,7 @@ class Denoiser(nn.Module):
         Args:
             family: of the base; knows how to call its networks.
             unet: the denoising network, of some families a transformer.
-            controlnet: beside it.
+            controlnet: beside it; or a T2I-Adapter.
             compute_dtype: what trained float32 weights are autocast to.
         """
         super().__init__()
@@ -68,7 +69,10 @@ class Denoiser(nn.Module):
         given = {name: value for name, value in told.items() if value is not None}
         if self.controlnet is not None and not self._alone and scale:
             with self._autocast(noisy):
-                control = self.family.control(self.controlnet, noisy, timesteps, states, condition, scale, given)
+                if isinstance(self.controlnet, T2IAdapter):
+                    control = features(self.controlnet, condition, scale)
+                else:
+                    control = self.family.control(self.controlnet, noisy, timesteps, states, condition, scale, given)
             added = {name: _cast(residuals, dtype) for name, residuals in control.items()}
         if isinstance(getattr(self.unet, "conv_in", None), ConcatenatedConv):
             pre = torch.zeros_like(noisy) if condition is None or self._alone else condition * scale

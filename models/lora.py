@@ -23,24 +23,39 @@ METADATA = "lora_adapter_metadata"  # in the file's header, as diffusers writes 
 Alpha = Annotated[float, Field(gt=0, le=1e6)]
 
 
-def add_lora(unet: Any, *, rank: int, alpha: int, targets: Sequence[str], seed: int) -> None:  # noqa: ANN401
+def add_lora(
+    network: Any,  # noqa: ANN401 (of diffusers)
+    *,
+    rank: int,
+    alpha: int,
+    targets: Sequence[str],
+    seed: int,
+    exclude: Sequence[str] = (),
+) -> None:
     """Add trainable low-rank updates; the second factor starts at zero (Hu et al. 2022, section 4.1).
 
     Args:
-        unet: frozen; stays so.
+        network: frozen; stays so.
         rank: of the update.
         alpha: the update is scaled by alpha / rank.
         targets: ends of the names of the layers, e.g. `to_q`.
         seed: of the first factors.
+        exclude: names of layers that get none.
 
     Raises:
-        ValueError: no layer of the UNet has such a name.
+        ValueError: no layer of the network has such a name.
     """
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights="gaussian")
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=list(targets),
+        exclude_modules=list(exclude) or None,
+        init_lora_weights="gaussian",
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet.add_adapter(config, adapter_name=ADAPTER)
-    for name, weight in unet.named_parameters():
+        network.add_adapter(config, adapter_name=ADAPTER)
+    for name, weight in network.named_parameters():
         if "lora_" in name:
             weight.data = weight.data.float()  # trained weights are float32 whatever the base is in
 

@@ -1,4 +1,4 @@
-"""The trained weights of a denoiser as folders for diffusers: controlnet/, lora/, and conv_in/ for added channels.
+"""The trained weights of a denoiser as folders for diffusers and peft; conv_in/ has the weights of added channels.
 
 A folder holds only what was trained, and what its network needs to load. `ema/` of a checkpoint has the same layout.
 """
@@ -6,13 +6,21 @@ A folder holds only what was trained, and what its network needs to load. `ema/`
 from collections.abc import Mapping
 from pathlib import Path
 
+from diffusers import T2IAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.denoiser import PRE_CONV, Denoiser
+from models.controlnet_lora import read_controlnet_lora, save_controlnet_lora
+from models.denoiser import PRE_CONV, Denoiser, has_lora
 from models.lora import load_lora, save_lora
 
-CONTROLNET, LORA, CONV_IN = "controlnet", "lora", "conv_in"
+CONTROLNET, CONTROLNET_LORA, T2I_ADAPTER, LORA, CONV_IN = (
+    "controlnet",
+    "controlnet_lora",
+    "t2i_adapter",
+    "lora",
+    "conv_in",
+)
 FILE = "diffusion_pytorch_model.safetensors"
 
 
@@ -20,14 +28,17 @@ def save_trained(folder: Path, denoiser: Denoiser, weights: Mapping[str, Tensor]
     """Write weights, named as in `denoiser.trained()`, each part into its folder."""
     weights = {name: weight.detach().contiguous() for name, weight in weights.items()}
     controlnet, unet = (_under(prefix, weights) for prefix in ("controlnet.", "unet."))
-    if denoiser.controlnet is not None:
+    if denoiser.controlnet is not None and has_lora(denoiser.controlnet):
+        save_controlnet_lora(folder / CONTROLNET_LORA, denoiser.controlnet, controlnet)
+    elif denoiser.controlnet is not None:
+        beside = folder / (T2I_ADAPTER if isinstance(denoiser.controlnet, T2IAdapter) else CONTROLNET)
         # Not by save_pretrained, which saves only the weights that are in the network.
-        denoiser.controlnet.save_config(folder / CONTROLNET)
+        denoiser.controlnet.save_config(beside)
         # Also parameters that nothing uses and tables of positions: a folder without them would not load.
         whole, named = denoiser.controlnet.state_dict().keys(), denoiser.controlnet.named_parameters()
         rest = [*named, *denoiser.controlnet.named_buffers()]
         controlnet |= {name: x for name, x in rest if name in whole and not x.requires_grad}
-        save_file(controlnet, folder / CONTROLNET / FILE, metadata={"format": "pt"})
+        save_file(controlnet, beside / FILE, metadata={"format": "pt"})
     if lora := {name: weight for name, weight in unet.items() if "lora_" in name}:
         save_lora(folder / LORA, denoiser.family, denoiser.unet, lora)
     if PRE_CONV in weights:
@@ -38,8 +49,11 @@ def save_trained(folder: Path, denoiser: Denoiser, weights: Mapping[str, Tensor]
 def load_trained(folder: Path) -> dict[str, Tensor]:
     """What `save_trained` wrote, on the CPU; of some ControlNets also what was not trained."""
     weights: dict[str, Tensor] = {}
-    if (folder / CONTROLNET).is_dir():
-        weights |= {f"controlnet.{name}": x for name, x in load_file(folder / CONTROLNET / FILE).items()}
+    for part in (CONTROLNET, T2I_ADAPTER):
+        if (folder / part).is_dir():
+            weights |= {f"controlnet.{name}": x for name, x in load_file(folder / part / FILE).items()}
+    if (folder / CONTROLNET_LORA).is_dir():
+        weights |= {f"controlnet.{name}": x for name, x in read_controlnet_lora(folder / CONTROLNET_LORA).items()}
     if (folder / LORA).is_dir():
         weights |= {f"unet.{name}": x for name, x in load_lora(folder / LORA).items()}
     if (folder / CONV_IN).is_dir():

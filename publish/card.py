@@ -11,6 +11,9 @@ from publish.snippet import Use, code
 
 WHAT = {
     "controlnet": "A zero-convolution ControlNet",
+    "controlnet-lora": "A zero-convolution ControlNet, whose copied encoder is frozen but for low-rank updates,",
+    "t2i-adapter": "A T2I-Adapter",
+    "t2i-adapter-light": "A light T2I-Adapter",
     "lora": "A LoRA",
     "controlnet+lora": "A zero-convolution ControlNet and a LoRA",
     "lora+concat": "A LoRA with the latents of the conditioning image as further input channels",

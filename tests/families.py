@@ -43,19 +43,22 @@ def clip(kind: type[Any], tokenizer: CLIPTokenizer, width: int, projection: int)
     )  # fmt: skip
 
 
-def write_sdxl(folder: Path) -> Path:
-    """As stabilityai/sdxl-turbo and stable-diffusion-xl-base-1.0: noise is predicted, zeros stand for no caption."""
+def write_sdxl(folder: Path, *, levels: int = 2) -> Path:
+    """As stabilityai/sdxl-turbo and stable-diffusion-xl-base-1.0: noise is predicted, zeros stand for no caption.
+
+    Theirs has three levels.
+    """
     torch.manual_seed(1)
     tokenizer = tiny_tokenizer(CAPTIONS)
     unet = UNet2DConditionModel(
         sample_size=4,
-        block_out_channels=(16, 32),
+        block_out_channels=(16, 32, 32)[:levels],
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 2),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")[:levels],
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")[-levels:],
+        transformer_layers_per_block=(1, 2, 2)[:levels],
         cross_attention_dim=24 + 40,
-        attention_head_dim=(1, 2),
+        attention_head_dim=(1, 2, 2)[:levels],
         norm_num_groups=8,
         use_linear_projection=True,
         addition_embed_type="text_time",
@@ -135,6 +138,12 @@ def write_sat(folder: Path) -> Path:
     return folder
 
 
+# Bases whose levels are those of diffusers' T2I-Adapters, and which adapter fits
+ADAPTED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "full": (write_micro_base, "t2i-adapter"),
+    "light": (lambda folder: write_micro_base(folder, channels=(16, 32, 32)), "t2i-adapter-light"),
+    "xl": (lambda folder: write_sdxl(folder, levels=3), "t2i-adapter"),
+}
 MICRO: dict[str, Callable[[Path], Path]] = {
     "stable_diffusion": write_micro_base,
     "diffusionsat": write_sat,

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,17 @@ def micro_vae(**settings: Any) -> AutoencoderKL:
     )
 
 
-def write_micro_base(folder: Path, seed: int = 0) -> Path:
+def write_micro_base(folder: Path, seed: int = 0, channels: Sequence[int] = (16, 32)) -> Path:
     """A Stable Diffusion folder of random weights: 32 px images, 4 x 4 x 4 latents, prediction type v."""
     torch.manual_seed(seed)
     tokenizer = tiny_tokenizer(["a satellite image of a town after a flood"])
     vae = micro_vae()
     unet = UNet2DConditionModel(
         sample_size=4,
-        block_out_channels=(16, 32),
+        block_out_channels=tuple(channels),
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=(*["CrossAttnDownBlock2D"] * (len(channels) - 1), "DownBlock2D"),
+        up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * (len(channels) - 1)),
         cross_attention_dim=64,
         attention_head_dim=2,
         norm_num_groups=8,

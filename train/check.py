@@ -42,14 +42,13 @@ def report(config: Config) -> int:
 
 def estimates(plan: Planned, checked: Checked, device: torch.device) -> list[str]:
     """A line for every stage: memory, seconds and hours."""
-    if not checked.base.family.estimated:
-        return [f"estimate   none yet for {checked.base.family.name}; docs/families.md has what is known"]
     dtype, on_gpu = compute_type(plan.config.train.precision, device), device.type == "cuda"
     speed, lines = measure_speed(device, dtype), []
+    told = checked.base.empty_told(plan.config.data.text_chunks)
     there = f" of {torch.cuda.mem_get_info(device)[1] / 1e9:.0f}" if on_gpu else ""
     for stage, dataset in zip(checked.stages, checked.datasets, strict=True):
         recipe = recipe_of(plan.config, checked.base, checked.schedule, resolution_of(stage, dataset))
-        work = work_of(checked.denoiser, recipe, plan.config)
+        work = work_of(checked.denoiser, recipe, plan.config, told)
         weights = weights_bytes(plan.config, plan.trained, plan.frozen)
         memory = memory_gb(work, stage, weights, dtype, plan.processes, on_gpu=on_gpu)
         seconds = seconds_per_step(work, stage, weights["trained weights"] // 4, dtype, plan.processes, speed)

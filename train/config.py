@@ -46,8 +46,11 @@ class ModelConfig:
 
     base: str = "tiny"
     """Frozen base of a family in docs/families.md: a diffusers folder, a hub id, or `tiny`."""
-    trained: Literal["controlnet", "lora", "controlnet+lora", "lora+concat"] = "controlnet"
-    """ControlNet beside the UNet; LoRA in it (alone it sees no pre image); both; LoRA with pre latents as input."""
+    trained: Literal[
+        "controlnet", "controlnet-lora", "t2i-adapter", "t2i-adapter-light", "lora", "controlnet+lora", "lora+concat"
+    ] = "controlnet"
+    """ControlNet beside the UNet; one with LoRA in its frozen copy of the encoder; T2I-Adapter, full or light; LoRA in
+    the UNet (alone it sees no pre image); ControlNet and LoRA in the UNet; LoRA with pre latents as input."""
     condition: Literal["pixels", "latents", "pixels+mask"] = "pixels"
     """Input of a ControlNet: pre image; its VAE latents; pre image and target damage mask, one channel per class."""
     controlnet: Literal["2d", "3d", "3d+attention"] = "2d"
@@ -64,7 +67,7 @@ class ModelConfig:
     lora_alpha: int = 16
     """LoRA updates are scaled by alpha / rank."""
     lora_targets: list[str] = field(default_factory=lambda: ["to_q", "to_k", "to_v", "to_out.0"])
-    """Layers with LoRA, as suffixes of their names in the UNet."""
+    """Layers with LoRA, as suffixes of their names in UNet or ControlNet."""
     attention: Literal["sdpa", "xformers"] = "sdpa"
     """sdpa: PyTorch's own; xformers: needs the extra of that name."""
     gradient_checkpointing: bool = False

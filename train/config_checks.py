@@ -97,10 +97,19 @@ def _sequence_rules(config: Config) -> Rules:
 
 def _model_rules(config: Config) -> Rules:
     model, objective = config.model, config.objective
+    adapter = model.trained.startswith("t2i-adapter")
+    yield (
+        not adapter or model.condition != "latents",
+        f"model.condition is latents, but model.trained is {model.trained}; a T2I-Adapter reads pixels or pixels+mask.",
+    )
+    yield (
+        model.trained != "controlnet-lora" or model.controlnet == "2d",
+        f"model.controlnet is {model.controlnet}, but model.trained is controlnet-lora, which is of 2d only.",
+    )
     if "controlnet" not in model.trained:
         without = f"but model.trained is {model.trained}: there is no ControlNet"
         yield (
-            model.condition == "pixels",
+            model.condition == "pixels" or adapter,
             f"model.condition is {model.condition}, {without} to condition. Omit it.",
         )
         yield (

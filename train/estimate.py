@@ -3,18 +3,18 @@
 The rules and their constants are estimates; docs/recipes.md holds them against measured runs.
 """
 
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.denoiser import Denoiser, has_lora
+from models.denoiser import Denoiser
 from train.config import Config
 from train.inputs.recipe import Recipe
 from train.stages import Stage
@@ -44,54 +44,47 @@ class Speed:
     bandwidth: float  # bytes per second, reading and writing counted
 
 
-def work_of(denoiser: Denoiser, recipe: Recipe, config: Config) -> Work:
-    """Count one example on meta tensors.
+def work_of(denoiser: Denoiser, recipe: Recipe, config: Config, told: Mapping[str, Tensor]) -> Work:
+    """Count one example on meta tensors: what the forward pass keeps, the operations of forward and backward pass.
 
     Args:
         denoiser: on the meta device, see `train.networks.meta_denoiser`.
         recipe: the shapes of its inputs.
-        config: what is recomputed; chunks of a caption.
+        config: what is recomputed.
+        told: of a caption, see `Base.empty_told`.
     """
     side, sequence = recipe.resolution, recipe.sequence
     pixels = (3 * sequence if sequence > 1 else recipe.condition.channels, side, side)
     with torch.device("meta"):
         noisy, timesteps = torch.empty(1, *recipe.latent_shape), torch.empty(1, dtype=torch.int64)
-        states = torch.empty(1, 77 * config.data.text_chunks, denoiser.unet.config.cross_attention_dim)
         shown = torch.empty(1, *(recipe.latent_shape if recipe.condition.latents else pixels))
         metadata = {"metadata": torch.empty(1, 7), "cond_metadata": torch.empty((1, 7, sequence)[: 2 + (sequence > 1)])}
-    flops, kept = FlopCounterMode(display=False), Kept(denoiser)
+        inputs = {"noisy": noisy, "timesteps": timesteps, "condition": shown, **metadata, **told}
+        inputs |= recipe.placed(torch.empty(1, 6))
+    forward, backward = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    kept = Kept(denoiser, forward)
     for network, recompute in (
         (denoiser.controlnet, config.model.gradient_checkpointing),
         (denoiser.unet, config.model.base_checkpointing),
     ):
         if network is not None and recompute:
             network.enable_gradient_checkpointing(kept.checkpoint)
-    with flops, kept, torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
-        denoiser(noisy, timesteps, states, shown, **metadata)
-    return Work(_with_backward(flops, denoiser, config), kept.values, kept.largest)
-
-
-def _with_backward(counter: FlopCounterMode, denoiser: Denoiser, config: Config) -> float:
-    """Operations of forward and backward pass, from those of the forward pass.
-
-    The backward pass of a trained part takes twice its forward, for gradients of inputs and of weights; that of a
-    frozen part through which gradients pass, once. None pass through the encoder of a UNet without LoRA.
-    """
-    of = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
-    unet, controlnet = of.get("Denoiser.unet", 0), of.get("Denoiser.controlnet", 0)
-    decoder = sum(count for name, count in of.items() if re.fullmatch(r"Denoiser\.unet\.up_blocks\.\d+", name))
-    passed = unet if has_lora(denoiser.unet) else decoder
-    again = controlnet * config.model.gradient_checkpointing + passed * config.model.base_checkpointing
-    return float(3 * controlnet + unet + passed + again)
+    with forward, kept, torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
+        predicted = denoiser(**inputs)
+    with backward:
+        predicted.sum().backward()
+    flops = forward.get_total_flops() + backward.get_total_flops() + kept.again
+    return Work(float(flops), kept.values, kept.largest)
 
 
 class Kept(TorchDispatchMode):
     """Counts what autograd keeps: each piece of memory once, weights not at all."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: Denoiser, counter: FlopCounterMode) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen = {_memory(weight) for weight in denoiser.state_dict(keep_vars=True).values()}
         self.values, self.largest, self.inside = 0.0, 0.0, 0.0
+        self.counter, self.again = counter, 0  # operations of the forward pass, and those that are done twice
         self.tensors: list[Tensor] = []  # kept, so that no memory is given out twice
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
@@ -111,10 +104,12 @@ class Kept(TorchDispatchMode):
         for tensor in args:
             if isinstance(tensor, Tensor):
                 self.note(tensor)
-        self.inside = 0.0
+        self.inside, before = 0.0, self.counter.get_total_flops()
         with torch.autograd.graph.saved_tensors_hooks(self._note_inside, lambda tensor: tensor):
             out = function(*args)
         self.largest = max(self.largest, self.inside)
+        if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in tree_leaves(out)):
+            self.again += self.counter.get_total_flops() - before
         return out
 
     def _note_inside(self, tensor: Tensor) -> Tensor:

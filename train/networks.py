@@ -10,11 +10,13 @@ from torch import nn
 from data.examples.condition import CONDITIONS
 from models import BaseError
 from models.base import Base
+from models.controlnet_lora import freeze_copied
 from models.cpu.layers import use_cpu_layers
-from models.denoiser import Denoiser, concatenate_pre
+from models.denoiser import Denoiser, concatenate_pre, has_lora
 from models.families.family import NewControlNet
 from models.families.noise import Diffusion, Noise
 from models.lora import add_lora
+from models.t2i_adapter import new_adapter
 from train.config import Config, ModelConfig, TrainConfig
 from train.errors import ConfigError
 from train.inputs.metadata import uses_metadata
@@ -30,6 +32,7 @@ def check_base(config: Config, base: Base) -> None:
         ConfigError: naming every setting that its family cannot take.
     """
     unit = base.vae_scale_factor * int(base.config(base.family.network).get("patch_size") or 1)
+    unit *= 1 + config.model.trained.startswith("t2i-adapter")  # whose pixels are shuffled by 16 for SDXL
     sides = {"data.resolution": config.data.resolution}
     sides |= {f"train.curriculum[{n}].resolution": stage.resolution for n, stage in enumerate(config.train.curriculum)}
     problems = [
@@ -77,7 +80,7 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
         if network is not None:
             _speed_up(network, model)
             if device.type == "cpu" and not model.compile:
-                stored = DTYPES[precision] if network is unet else torch.float32
+                stored = DTYPES[precision] if network is unet or has_lora(network) else torch.float32
                 use_cpu_layers(network, stored=stored, computed=compute_dtype)
     if model.gradient_checkpointing and controlnet is not None:
         controlnet.enable_gradient_checkpointing()
@@ -98,32 +101,38 @@ def meta_denoiser(base: Base, model: ModelConfig) -> Denoiser:
 
 
 def _with_trained(base: Base, unet: Any, model: ModelConfig, seed: int) -> Any:  # noqa: ANN401 (of the family's classes)
-    """Add what is trained within the base's network to it; a new ControlNet, if one is trained."""
-    controlnet = _controlnet(base, unet, model, seed) if "controlnet" in model.trained else None
-    if "lora" in model.trained:
-        try:
-            add_lora(unet, rank=model.lora_rank, alpha=model.lora_alpha, targets=model.lora_targets, seed=seed)
-        except ValueError as error:
-            raise ConfigError(f"model.lora_targets is {model.lora_targets}: {error}") from error
-    if "concat" in model.trained:
+    """Add what is trained within the base's network to it; a new ControlNet or T2I-Adapter, if one is trained."""
+    parts = model.trained.split("+")
+    controlnet = None if parts[0] == "lora" else _controlnet(base, unet, model, seed)
+    lora: dict[str, Any] = {"rank": model.lora_rank, "alpha": model.lora_alpha, "targets": model.lora_targets}
+    try:
+        if "controlnet-lora" in parts:
+            freeze_copied(controlnet, unet, **lora, seed=seed)
+        if "lora" in parts:
+            add_lora(unet, **lora, seed=seed)
+    except ValueError as error:
+        raise ConfigError(f"model.lora_targets is {model.lora_targets}: {error}") from error
+    if "concat" in parts:
         concatenate_pre(unet)
     return controlnet
 
 
 def _controlnet(base: Base, unet: Any, model: ModelConfig, seed: int) -> Any:  # noqa: ANN401 (of the family's classes)
-    """A new ControlNet, in float32."""
+    """A new ControlNet or T2I-Adapter, in float32."""
     condition = CONDITIONS[model.condition]
+    shown: dict[str, Any] = {"seed": seed, "vae_scale_factor": base.vae_scale_factor}
+    shown |= {"conditioning_channels": condition.channels}
     asked = NewControlNet(
-        seed=seed,
-        vae_scale_factor=base.vae_scale_factor,
+        **shown,
         kind=model.controlnet,
         latents=condition.latents,
-        conditioning_channels=condition.channels,
         metadata=uses_metadata(model, base),
         null_metadata=model.null_metadata,
         blocks=model.controlnet_blocks,
     )
     try:
+        if model.trained.startswith("t2i-adapter"):
+            return new_adapter(unet, **shown, light=model.trained.endswith("light")).train()
         return base.family.new_controlnet(unet, asked).train()
     except BaseError as error:
         raise ConfigError(f"{error} (model.base is {base.name})") from error

@@ -105,7 +105,7 @@ def check(accelerator: Accelerator, config: Config, claim: Callable[[], object] 
     denoiser = faults.without(lambda: meta_denoiser(base, config.model)) if fits else None
     datasets = [dataset for dataset in opened if dataset is not None]
     step, identity = 0, {}
-    if len(datasets) == len(stages) and fits:  # hashing reads all weights
+    if len(datasets) == len(stages) and denoiser is not None:  # hashing reads all weights
         prints = "+".join(fingerprint(stage.dataset) for stage in stages)
         identity = {"family": base.family.key, "base_hash": base.network_hash, "dataset_fingerprint": prints}
         is_base = partial(base.has_hash, base.family.network)

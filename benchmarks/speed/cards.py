@@ -104,7 +104,9 @@ def expected(
     (stage,) = stages_of(config)
     assert stage.resolution
     denoiser = meta_denoiser(base, config.model)
-    work = work_of(denoiser, recipe_of(config, base, noise_schedule(base, False), stage.resolution), config)
+    work = work_of(
+        denoiser, recipe_of(config, base, noise_schedule(base, False), stage.resolution), config, base.empty_told()
+    )
     trained = [weight for weight in denoiser.parameters() if weight.requires_grad]
     frozen = [weight.to(stored) for weight in denoiser.parameters() if not weight.requires_grad]
     memory = memory_gb(work, stage, weights_bytes(config, trained, frozen), computed, 1, on_gpu=on_gpu)

@@ -56,8 +56,8 @@ CONDITIONS = {  # the values of model.condition
 
 
 def condition_of(trained: str, condition: str) -> Condition:
-    """Given what is trained and `model.condition`, which applies to a ControlNet."""
-    if "controlnet" in trained:
+    """Given what is trained and `model.condition`, which applies to a ControlNet or T2I-Adapter."""
+    if not trained.startswith("lora"):
         return CONDITIONS[condition]
     return CONDITIONS["latents" if trained == "lora+concat" else "pixels"]
 

@@ -46,7 +46,6 @@ class Family(ABC):
     only: ClassVar[Mapping[str, Only]] = {}  # by the name of the setting
     metadata: ClassVar[bool] = False  # the denoising network is told the metadata of an image
     pipeline: ClassVar[Any]  # of diffusers, which loads a LoRA of this family
-    estimated: ClassVar[bool] = False  # `python -m train --check` estimates memory and time
     snippet: ClassVar[bool] = False  # `pre2post publish` knows the code for its stock pipeline
     kohya: ClassVar[bool] = True  # a LoRA is also written for tools that are not built on diffusers
 

@@ -37,10 +37,12 @@ class Sdxl(StableDiffusion):
     text_encoders = ("text_encoder", "text_encoder_2")
     pipeline = StableDiffusionXLPipeline
     snippet = False
-    estimated = False
     only: ClassVar[Mapping[str, Only]] = {
         **StableDiffusion.only,
-        "model.trained": (("controlnet", "lora", "controlnet+lora"), "concatenated latents were not tried on its UNet"),
+        "model.trained": (
+            ("controlnet", "controlnet-lora", "t2i-adapter", "lora", "controlnet+lora"),
+            "concatenated latents were not tried on its UNet, and diffusers has no light T2I-Adapter for it",
+        ),
         "model.controlnet": (("2d",), OWN),
         "model.metadata": (("base", "none"), OWN),
     }

@@ -40,7 +40,6 @@ class StableDiffusion(Family):
     samplers = DIFFUSION
     pipeline = StableDiffusionPipeline
     snippet = True
-    estimated = True
     only: ClassVar[Mapping[str, Only]] = {"model.controlnet_blocks": ((None,), "all of a UNet's encoder is copied")}
 
     def is_of(self, folder: Path) -> bool:

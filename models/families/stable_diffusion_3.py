@@ -46,8 +46,8 @@ class StableDiffusion3(Family):
     kohya = False
     only: ClassVar[Mapping[str, Only]] = {
         "model.trained": (
-            ("controlnet", "lora", "controlnet+lora"),
-            "a transformer takes no concatenated latents",
+            ("controlnet", "controlnet-lora", "lora", "controlnet+lora"),
+            "a transformer takes no concatenated latents, and diffusers has no T2I-Adapter for it",
         ),
         "model.condition": (("latents",), "its ControlNet reads the VAE's latents of the pre image"),
         "model.controlnet": (("2d",), OWN),

@@ -14,7 +14,7 @@ from generate.generator import generate_images, load_generator
 from generate.sampling import Sampling
 from models import load_base
 from models.checkpoint import CheckpointError
-from tests.families import MICRO
+from tests.families import ADAPTED, MICRO
 from tests.generate.stock import stock_images
 from tests.generate.worlds import RESOLUTION, write_kind
 
@@ -22,10 +22,24 @@ STEPS = 3
 PLACE = (64.0, 48.0, 16.0, 0.0, 32.0, 32.0)
 
 
-@pytest.mark.parametrize(("trained", "guidance_scale"), [("controlnet", 1.0), ("controlnet+lora", 3.0), ("lora", 3.0)])
+@pytest.mark.parametrize(
+    ("trained", "guidance_scale"),
+    [("controlnet", 1.0), ("controlnet-lora", 3.0), ("controlnet+lora", 3.0), ("lora", 3.0)],
+)
 @pytest.mark.parametrize("kind", ["sdxl", "stable_diffusion_3", "stable_diffusion_3.5"])
 def test_equals_stock_diffusers_from_disk(tmp_path: Path, kind: str, trained: str, guidance_scale: float) -> None:
-    base = MICRO[kind](tmp_path / "base")
+    check(tmp_path, MICRO[kind](tmp_path / "base"), kind, trained, guidance_scale)
+
+
+@pytest.mark.filterwarnings("ignore:The decode_latents method is deprecated:FutureWarning")  # of diffusers itself
+@pytest.mark.parametrize("kind", ["stable_diffusion", *ADAPTED])
+def test_a_light_conditioner_equals_stock_diffusers(tmp_path: Path, kind: str) -> None:
+    write, trained = ADAPTED.get(kind, (MICRO["stable_diffusion"], "controlnet-lora"))
+    check(tmp_path, write(tmp_path / "base"), {"xl": "sdxl"}.get(kind, kind), trained, 3.0)
+
+
+def check(tmp_path: Path, base: Path, kind: str, trained: str, guidance_scale: float) -> None:
+    """Images of `generate` and of the stock pipeline, from the same folders."""
     latents_only = "model.condition" in load_base(base).family.only
     latents = latents_only and "controlnet" in trained
     run = write_kind(tmp_path / "run", base, trained, "latents" if latents else "pixels")

@@ -21,9 +21,11 @@ from data.schema import QUALITY, SENSOR
 from data.storage import sha256
 from models import Base, load_base
 from models.checkpoint import read_state, step_folder, write_checkpoint
+from models.controlnet_lora import freeze_copied
 from models.denoiser import Denoiser, concatenate_pre
 from models.families.family import NewControlNet
 from models.lora import add_lora
+from models.t2i_adapter import new_adapter
 from models.trained import save_trained
 
 RESOLUTION = 32
@@ -82,7 +84,13 @@ def write_kind(run: Path, base: Path, trained: str, condition: str = "pixels") -
     unet, controlnet, generator = parts.load_unet(), None, torch.Generator().manual_seed(4)
     if "controlnet" in trained:
         controlnet = new_controlnet(parts, unet, condition, 1).train()
-    if "lora" in trained:
+    if trained.startswith("t2i-adapter"):
+        controlnet = new_adapter(
+            unet, light=trained.endswith("light"), conditioning_channels=3, vae_scale_factor=8, seed=1
+        )
+    if trained == "controlnet-lora":
+        freeze_copied(controlnet, unet, rank=2, alpha=4, targets=["to_q", "to_v"], seed=1)
+    if "lora" in trained.split("+"):
         add_lora(unet, rank=2, alpha=4, targets=["to_q", "to_v"], seed=1)
     if "concat" in trained:
         concatenate_pre(unet)

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 
 from data.dataset.open import open_dataset
 from models import load_base
-from tests.families import MICRO
+from models.checkpoint import step_folder
+from tests.families import ADAPTED, MICRO
 from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.train.saving.test_resume import assert_same_run
 from tests.worlds import torchrun
@@ -42,12 +44,43 @@ def test_interrupted_uncached_or_validated_it_is_the_same_run(tmp_path: Path, ar
     assert losses(tmp_path / "uncached") == pytest.approx(losses(tmp_path / "straight"), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["sdxl", "stable_diffusion_3.5", "diffusionsat", "light", "xl"])
+def test_a_light_conditioner_resumes_bit_for_bit(tmp_path: Path, arguments: Arguments, kind: str) -> None:
+    write, trained = ADAPTED.get(kind, (MICRO.get(kind), "controlnet-lora"))
+    assert write is not None
+    options = [f"--model.base={write(tmp_path / 'base')}", *OPTIONS.get(kind, []), f"--model.trained={trained}"]
+    options += ["--train.precision=bf16", "--run.save_every=2"]
+    run(arguments("straight", *options, "--train.steps=4"))
+    run(arguments("resumed", *options, "--train.steps=2"))
+    run(arguments("resumed", *options, "--train.steps=4"))
+    assert losses(tmp_path / "straight") == losses(tmp_path / "resumed")
+    one, other = (step_folder(tmp_path / name / "checkpoints", 4) for name in ("straight", "resumed"))
+    files = sorted(path.relative_to(one) for path in one.rglob("*.safetensors"))
+    assert len(files) == 2 + OPTIONS.get(kind, []).count("--train.ema_decay=0.9")
+    for file in files:
+        a, b = load_file(one / file), load_file(other / file)
+        assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a), file
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("trained", ["controlnet+lora", "controlnet-lora"])
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_two_processes_train_as_one(tmp_path: Path, arguments: Arguments, kind: str) -> None:
-    options = [f"--model.base={MICRO[kind](tmp_path / 'base')}", *OPTIONS[kind], "--train.steps=3"]
-    run(arguments("one", *options, "--model.trained=controlnet+lora"))
-    torchrun("train", *arguments("two", *options, "--model.trained=controlnet+lora"))
+def test_two_processes_train_as_one(tmp_path: Path, arguments: Arguments, kind: str, trained: str) -> None:
+    base = MICRO[kind](tmp_path / "base")
+    agree(tmp_path, arguments, f"--model.base={base}", *OPTIONS[kind], f"--model.trained={trained}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ADAPTED)
+def test_two_processes_train_an_adapter_as_one(tmp_path: Path, arguments: Arguments, kind: str) -> None:
+    write, trained = ADAPTED[kind]
+    agree(tmp_path, arguments, f"--model.base={write(tmp_path / 'base')}", f"--model.trained={trained}")
+
+
+def agree(tmp_path: Path, arguments: Arguments, *options: str) -> None:
+    """One process and two: the same examples, the same losses."""
+    run(arguments("one", *options, "--train.steps=3"))
+    torchrun("train", *arguments("two", *options, "--train.steps=3"))
     assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "two")
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
@@ -55,7 +88,14 @@ def test_two_processes_train_as_one(tmp_path: Path, arguments: Arguments, kind: 
 @pytest.mark.parametrize(
     ("kind", "setting", "said"),
     [
-        ("sdxl", "--model.trained=lora+concat", "model.trained is lora.concat, but .* it must be controlnet or lora"),
+        (
+            "sdxl",
+            "--model.trained=lora+concat",
+            "model.trained is lora.concat, but .* it must be controlnet or .*lora.*not tried",
+        ),
+        ("stable_diffusion_3", "--model.trained=t2i-adapter", "model.trained is t2i-adapter.*no T2I-Adapter for it"),
+        ("sdxl", "--model.trained=t2i-adapter-light", "model.trained is t2i-adapter-light.*no light T2I-Adapter"),
+        ("sdxl", "--model.trained=t2i-adapter", "no T2I-Adapter for a UNet of levels .*model.base is"),
         ("sdxl", "--model.metadata=control", "model.metadata is control"),
         ("sdxl", "--model.controlnet_blocks=2", "model.controlnet_blocks is 2.* must be null"),
         (

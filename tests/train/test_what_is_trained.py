@@ -26,6 +26,8 @@ from train.objective import denoising_loss
 
 KINDS = {
     "controlnet": [],
+    "controlnet-lora": ["--model.trained=controlnet-lora"],
+    "t2i-adapter": ["--model.trained=t2i-adapter"],
     "lora": ["--model.trained=lora"],
     "controlnet+lora": ["--model.trained=controlnet+lora", "--model.condition=latents"],
     "lora+concat": ["--model.trained=lora+concat"],

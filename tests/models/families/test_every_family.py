@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from models import Base, BaseError, load_base
+from models.controlnet_lora import freeze_copied
 from models.denoiser import Denoiser
 from models.families import FAMILIES
 from models.families.family import NewControlNet
@@ -48,7 +49,9 @@ def built(base: Base, trained: str) -> Denoiser:
         controlnet = base.family.new_controlnet(
             network, NewControlNet(seed=0, vae_scale_factor=8, latents=reads_latents(base))
         ).train()
-    if "lora" in trained:
+    if trained == "controlnet-lora":
+        freeze_copied(controlnet, network, rank=3, alpha=6, targets=["to_q", "to_out.0"], seed=0)
+    if "lora" in trained.split("+"):
         add_lora(network, rank=3, alpha=6, targets=["to_q", "to_out.0"], seed=0)
     return Denoiser(base.family, network, controlnet)
 
@@ -64,7 +67,7 @@ def test_every_family_has_a_micro_base() -> None:
     assert {family.key for family in FAMILIES} == {name.partition(".")[0] for name in MICRO}
 
 
-@pytest.mark.parametrize("trained", ["controlnet", "lora", "controlnet+lora"])
+@pytest.mark.parametrize("trained", ["controlnet", "controlnet-lora", "lora", "controlnet+lora"])
 def test_step_zero_is_the_base_bit_for_bit(family_base: Path, trained: str) -> None:
     base = load_base(family_base)
     inputs, denoiser = asked(base), built(base, trained)
@@ -74,7 +77,7 @@ def test_step_zero_is_the_base_bit_for_bit(family_base: Path, trained: str) -> N
         perturb(denoiser)
         assert not torch.allclose(denoiser(**inputs), plain, atol=1e-4)
         with denoiser.without_control():
-            assert torch.equal(denoiser(**inputs), plain) == ("lora" not in trained)
+            assert torch.equal(denoiser(**inputs), plain) == ("lora" not in trained.split("+"))
         if "controlnet" in trained:
             other = denoiser(**inputs | {"condition": inputs["condition"].flip(0)})
             assert not torch.allclose(other, denoiser(**inputs), atol=1e-4)
@@ -86,10 +89,11 @@ def test_step_zero_is_the_base_bit_for_bit(family_base: Path, trained: str) -> N
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_weights_come_back_from_their_folders(family_base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", ["controlnet-lora", "controlnet+lora"])
+def test_weights_come_back_from_their_folders(family_base: Path, tmp_path: Path, trained: str) -> None:
     """And the folder of the base's own network still loads: nothing of its config was changed."""
     base = load_base(family_base)
-    denoiser = built(base, "controlnet+lora")
+    denoiser = built(base, trained)
     perturb(denoiser)
     save_trained(tmp_path, denoiser, denoiser.trained())
     found, expected = load_trained(tmp_path), denoiser.trained()
@@ -97,7 +101,7 @@ def test_weights_come_back_from_their_folders(family_base: Path, tmp_path: Path)
     network = base.load_unet()
     base.family.new_controlnet(network, NewControlNet(seed=0, vae_scale_factor=8, latents=reads_latents(base)))
     network.save_pretrained(tmp_path / "network")
-    assert (tmp_path / "lora/kohya.safetensors").is_file() == base.family.kohya
+    assert (tmp_path / "lora/kohya.safetensors").is_file() == (base.family.kohya and trained == "controlnet+lora")
     written = json.loads((tmp_path / "network/config.json").read_text())
     assert {name: x for name, x in written.items() if name[0] != "_"}.items() <= base.config(
         base.family.network
