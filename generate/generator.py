@@ -26,7 +26,7 @@ from generate.inputs import Metadata, Pixels
 from generate.sampling import Sampling
 from models import Base, load_controlnet
 from models.checkpoint import usable
-from models.controlnet_lora import load_controlnet_lora
+from models.conditioners.controlnet_lora import load_controlnet_lora
 from models.denoiser import PRE_CONV, Denoiser, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
 from models.images import LatentScale, as_pixels, decode, encode, to_unit

@@ -8,8 +8,8 @@ import torch
 from diffusers import T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
 
+from models.conditioners.t2i_adapter import features
 from models.families.family import Family, Network
-from models.t2i_adapter import features
 
 PRE_CONV = "unet.conv_in.pre.weight"  # name of the weights that `concatenate_pre` adds
 

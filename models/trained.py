@@ -10,7 +10,7 @@ from diffusers import T2IAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.controlnet_lora import read_controlnet_lora, save_controlnet_lora
+from models.conditioners.controlnet_lora import read_controlnet_lora, save_controlnet_lora
 from models.denoiser import PRE_CONV, Denoiser, has_lora
 from models.lora import load_lora, save_lora
 

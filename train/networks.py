@@ -10,13 +10,13 @@ from torch import nn
 from data.examples.condition import CONDITIONS
 from models import BaseError
 from models.base import Base
-from models.controlnet_lora import freeze_copied
+from models.conditioners.controlnet_lora import freeze_copied
+from models.conditioners.t2i_adapter import new_adapter
 from models.cpu.layers import use_cpu_layers
 from models.denoiser import Denoiser, concatenate_pre, has_lora
 from models.families.family import NewControlNet
 from models.families.noise import Diffusion, Noise
 from models.lora import add_lora
-from models.t2i_adapter import new_adapter
 from train.config import Config, ModelConfig, TrainConfig
 from train.errors import ConfigError
 from train.inputs.metadata import uses_metadata

@@ -21,11 +21,11 @@ from data.schema import QUALITY, SENSOR
 from data.storage import sha256
 from models import Base, load_base
 from models.checkpoint import read_state, step_folder, write_checkpoint
-from models.controlnet_lora import freeze_copied
+from models.conditioners.controlnet_lora import freeze_copied
+from models.conditioners.t2i_adapter import new_adapter
 from models.denoiser import Denoiser, concatenate_pre
 from models.families.family import NewControlNet
 from models.lora import add_lora
-from models.t2i_adapter import new_adapter
 from models.trained import save_trained
 
 RESOLUTION = 32

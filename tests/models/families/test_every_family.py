@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from models import Base, BaseError, load_base
-from models.controlnet_lora import freeze_copied
+from models.conditioners.controlnet_lora import freeze_copied
 from models.denoiser import Denoiser
 from models.families import FAMILIES
 from models.families.family import NewControlNet

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import Base, BaseError, load_base
-from models.controlnet_lora import freeze_copied, load_controlnet_lora, save_controlnet_lora
+from models.conditioners.controlnet_lora import freeze_copied, load_controlnet_lora, save_controlnet_lora
 from models.denoiser import Denoiser
 from models.families.family import NewControlNet
 from tests.families import MICRO

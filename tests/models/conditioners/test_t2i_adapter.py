@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from models import BaseError, load_base
+from models.conditioners.t2i_adapter import features, new_adapter
 from models.denoiser import Denoiser
-from models.t2i_adapter import features, new_adapter
 from tests.families import ADAPTED, MICRO, write_sdxl
 
 

@@ -1,0 +1,1 @@
+"""What may be trained beside a frozen base instead of a whole ControlNet."""
