@@ -18,6 +18,7 @@ from data.schema import METADATA_FIELDS
 from generate.sampling import Sampling
 
 BEFORE_AFTER, AFTER_REAL = "pre and generated", "generated and real"
+USUAL_SAMPLER = "unipc"  # few steps, and no noise of its own: word maps and edits work with it
 Updates = tuple[Any, ...]  # one for each component of an event's outputs
 
 
@@ -117,12 +118,19 @@ class Handlers:
         names = self.desk.models.names()
         return gr.update(choices=names, value=names[0])
 
-    def choose_model(self, name: str) -> Updates:
-        """What is said of it, whether damage can be painted, and whether it reads metadata."""
+    def choose_model(self, name: str, sampler: str) -> Updates:
+        """What is said of it, whether damage can be painted, whether it reads metadata, and the samplers that fit."""
         with said():
             model = self.desk.models.open(name)
             masked = _reads_mask(model)
-            return described(model), gr.update(visible=masked), gr.update(visible=model.reads_metadata)
+            fitting = model.samplers
+            chosen = next((one for one in (sampler, USUAL_SAMPLER) if one in fitting), fitting[0])
+            return (
+                described(model),
+                gr.update(visible=masked),
+                gr.update(visible=model.reads_metadata),
+                gr.update(choices=fitting, value=chosen),
+            )
 
     def look(self, upload: str | None) -> Updates:
         """What is said of an upload, a small copy, and the same to paint on; a pick is no longer meant."""

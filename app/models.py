@@ -9,6 +9,7 @@ from app.errors import AppError
 from data.storage import sha256
 from generate.checkpoint import Checkpoint, open_base, open_checkpoint
 from generate.editing.base import STRENGTH
+from generate.editing.methods import SOLVERS
 from generate.generator import Generator, load_generator, load_untrained
 from generate.sampling import Sampling
 from models import Base, load_base
@@ -40,6 +41,12 @@ class Model:
     def reads_metadata(self) -> bool:
         """Whether the networks are told place, date and ground size."""
         return self.trained.metadata and bool(self.parts.config("unet").get("use_metadata"))
+
+    @property
+    def samplers(self) -> list[str]:
+        """The solvers that fit; of a base alone only those that may begin in the middle of the process."""
+        fitting = self.parts.samplers(self.trained.zero_terminal_snr)
+        return [name for name in fitting if name in SOLVERS or not self.alone]
 
     def facts(self) -> dict[str, Any]:
         """What identifies the networks, for the manifest."""
@@ -133,6 +140,7 @@ def _alone(name: str, base: Base) -> Model:
         unet_sha256=base.network_hash,
         resolution=base.resolution,
         patch_px=base.resolution,
+        gsd_m=None,
         caption_style="short",
         prompt=None,
         trained="controlnet",

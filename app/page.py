@@ -6,7 +6,7 @@ import gradio as gr
 
 from app.desk import Desk
 from app.errors import AppError
-from app.handlers import BEFORE_AFTER, Handlers
+from app.handlers import BEFORE_AFTER, USUAL_SAMPLER, Handlers
 from app.models import Models
 from app.painting import COLOURS, NAMES
 from app.picks import Picks
@@ -14,6 +14,7 @@ from app.pictures import MOST_BYTES
 from app.work import MOST_SAMPLES, MOST_STEPS
 from data.captions.imagined import POSITIONS, SEVERITIES
 from data.sources.events import CAUSES, EVENTS
+from generate.sampling import SCHEDULERS
 
 Users = list[tuple[str, str]] | None
 MOST_WAITING = 16  # orders in the queue
@@ -130,15 +131,15 @@ def _inputs(blocks: gr.Blocks, handlers: Handlers, models: list[str]) -> list[gr
         )
     said = _caption_controls()
     caption = gr.Textbox(label="Caption: written by the controls above, or by you", lines=3, elem_id="caption")
-    sampling = _sampling_controls()
+    sampling, sampler = _sampling_controls()
     use_metadata, metadata, numbers = _metadata_controls()
 
     blocks.load(handlers.models, None, model, api_visibility="private", show_progress="hidden")
     chosen = gr.on(
         [blocks.load, model.change],
         handlers.choose_model,
-        model,
-        [about, damage, metadata],
+        [model, sampler],
+        [about, damage, metadata, sampler],
         api_visibility="private",
         show_progress="hidden",
     )
@@ -169,13 +170,16 @@ def _caption_controls() -> list[gr.components.Component]:
     return [event, disaster, severity, position, buildings]
 
 
-def _sampling_controls() -> list[gr.components.Component]:
+def _sampling_controls() -> tuple[list[gr.components.Component], gr.Dropdown]:
+    """All of them, and which of them is the sampler."""
     with gr.Accordion("How it is sampled", open=False):
         with gr.Row():
             seed = gr.Number(0, label="Seed", minimum=0, precision=0, min_width=110, elem_id="seed")
             samples = gr.Slider(1, MOST_SAMPLES, value=1, step=1, label="Images", min_width=160, elem_id="samples")
         with gr.Row():
-            sampler = gr.Dropdown(["unipc", "dpm++", "ddim"], value="unipc", label="Sampler", min_width=110)
+            sampler = gr.Dropdown(
+                list(SCHEDULERS), value=USUAL_SAMPLER, label="Sampler", min_width=110, elem_id="sampler"
+            )
             steps = gr.Slider(1, MOST_STEPS, value=20, step=1, label="Steps", min_width=160, elem_id="steps")
         with gr.Row():
             guidance = gr.Slider(
@@ -184,7 +188,7 @@ def _sampling_controls() -> list[gr.components.Component]:
             control = gr.Slider(0, 2, value=1, step=0.1, label="Trained weights", min_width=160)
         words = gr.Textbox(label="Word maps: words of the caption, separated by commas", elem_id="words_asked")
         watermark = gr.Checkbox(label="Write SYNTHETIC across the image", value=False)
-    return [seed, steps, sampler, samples, guidance, control, words, watermark]
+    return [seed, steps, sampler, samples, guidance, control, words, watermark], sampler
 
 
 def _metadata_controls() -> tuple[gr.Checkbox, gr.Group, list[gr.components.Component]]:

@@ -92,6 +92,8 @@ def make(order: Order, models: Models, picks: Picks, folder: Path, on_share: Cal
         AppError, GenerateError, CheckpointError, BaseError, MetadataError: it cannot be made; the message says why.
     """
     model, sampling = models.open(order.model), order.sampling
+    if sampling.scheduler not in model.samplers:
+        raise AppError(f"{model.name} is not made with {sampling.scheduler}; choose {', '.join(model.samplers)}.")
     side = model.trained.resolution
     window = side if order.pick else window_at(model.trained, side)
     covered = len(picks.patch(order.pick).pre) if order.pick else window  # px of the image for `side` of the network

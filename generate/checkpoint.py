@@ -31,6 +31,7 @@ class Checkpoint:
     unet_sha256: str  # Base.network_hash of that base
     resolution: int  # side of the images it was trained on, px
     patch_px: int | None  # side of the patches they were resized from; None = several, or an old checkpoint
+    gsd_m: float | None  # metres per pixel of these images, their median; None = unknown, or an old checkpoint
     caption_style: str
     prompt: str | None  # a caption that it was trained with; None = an old checkpoint
     trained: str  # a key of PARTS
@@ -75,6 +76,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         unet_sha256=state["base"]["unet_sha256"],
         resolution=state["resolution"],
         patch_px=state.get("patch_px"),
+        gsd_m=state.get("gsd_m"),
         caption_style=state["caption_style"],
         prompt=state.get("prompt"),
         trained=state["trained"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from data.imagery.geo import SAME_SIZE
 from generate.checkpoint import Checkpoint
 from generate.errors import GenerateError
 from generate.images.read import ImageHeader
@@ -49,6 +50,25 @@ def note_small(trained: Checkpoint, image: ImageHeader, window: int) -> None:
             f"{trained.folder} was trained on. That is right if its pixels are as large on the ground as theirs; for "
             f"a whole patch that was reduced to {trained.resolution} px, pass --window {trained.resolution}."
         )
+
+
+def note_ground(trained: Checkpoint, side: int, image: ImageHeader, window: int) -> None:
+    """Print a note if both ground sizes are known, and a network pixel covers another ground than in training."""
+    if trained.gsd_m is None or image.pixel_size_m is None:
+        return
+    factor = trained.gsd_m / image.pixel_size_m  # image pixels that belong into one of the network
+    if 1 / SAME_SIZE <= factor * side / window <= SAME_SIZE:
+        return
+    whole = max(1, round(factor))
+    fix = (
+        f"Set --window {whole * side}"
+        if 1 / SAME_SIZE <= whole / factor <= SAME_SIZE
+        else f"Resample the image to pixels of {trained.gsd_m:.3g} m and set --window {side}"
+    )
+    _note(
+        f"{image.path}: a pixel covers {image.pixel_size_m:.3g} m, so one of the network covers "
+        f"{image.pixel_size_m * window / side:.3g} m, in training it was {trained.gsd_m:.3g} m. {fix}."
+    )
 
 
 def _note(text: str) -> None:

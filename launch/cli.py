@@ -22,11 +22,11 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from data.commit import commit
 from data.errors import DataError, fault, plain
 from data.home import at_home
+from data.option_words import mismatch
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 ROOT = Path(__file__).parents[1]
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 # Subcommand -> where its function lives, and a line for `pre2post --help`. Imported once its options are parsed.
 COMMANDS = {
@@ -90,12 +90,9 @@ class Parser(ArgumentParser):
 def plain_words(message: str, options: Sequence[str]) -> str:
     """What is wrong with the options, in the user's words instead of Python's."""
     if found := re.match(r'Parser key "([\w.]+)":', message):
-        given = re.search(r"(?:Given|Got) value: (.*)", message)
-        kinds = [KINDS[kind] for kind in re.findall(r"<class '(\w+)'>", message) if kind in KINDS]
-        choices = re.findall(r"'([^']+)'", " ".join(re.findall(r"Literal\[(.*?)\]", message)))
-        expected = " or ".join(dict.fromkeys([*choices, *kinds]))
-        if given and expected:
-            return f"--{found[1].replace('_', '-')} is {given[1]}; expected {expected}."
+        given, expected = mismatch(message) or ("", "")
+        if given:
+            return f"--{found[1].replace('_', '-')} is {given}; expected {expected}."
     if found := re.fullmatch(r"the following arguments are required: (.*)", message):
         return f"{', '.join(f'--{name}' for name in found[1].replace('_', '-').split(', '))} must be given."
     if found := re.match(r"unrecognized arguments: (\S+)", message):

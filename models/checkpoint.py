@@ -77,6 +77,7 @@ class State(TypedDict):
     dataset_fingerprint: Annotated[str, Field(max_length=4096)]
     resolution: Side
     patch_px: NotRequired[Annotated[int, Field(ge=1, le=1 << 14)] | None]
+    gsd_m: NotRequired[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None]
     caption_style: Annotated[str, Field(min_length=1, max_length=200)]
     prompt: NotRequired[Annotated[str, Field(max_length=5000, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]+$")]]
     trained: Literal[

@@ -8,28 +8,25 @@ Any number of GPUs:  accelerate launch -m train --config configs/xbd_sd21_512.ya
 import sys
 
 from data.errors import DataError, plain
-from train.config import Config
-from train.config_file import parse_config
+from train.config_file import read_config
 from train.errors import ConfigError
 
 CHECK = "--check"
 
 
-def later(config: Config) -> None:
-    """What is wrong with values is reported together with what is wrong with dataset and base."""
-
-
 def main() -> int:
-    """Parse, then run: importing torch and diffusers takes seconds, which a misspelt setting should not cost."""
+    """Parse, then run: importing torch and diffusers takes seconds, which `--help` should not cost."""
     words = [word for word in sys.argv[1:] if word != CHECK]
     try:
-        config = parse_config(words, check=later)
+        config, problems = read_config(words)
+        if config is None:  # nothing else can be checked
+            raise ConfigError("\n".join(problems))
     except (ConfigError, DataError) as error:
         print(f"error: {plain(error)}", file=sys.stderr)
         return 2
     from train.run import run
 
-    return run(config, check_only=CHECK in sys.argv)
+    return run(config, problems, check_only=CHECK in sys.argv)
 
 
 if __name__ == "__main__":

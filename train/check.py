@@ -1,5 +1,6 @@
 """`python -m train --check`: everything that can be wrong, then what the run would take. Nothing is trained."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import torch
@@ -20,8 +21,8 @@ STORED = 3  # of a trained weight, in a checkpoint: itself and two moments
 CACHED = 8  # bytes of a latent value in the cache: mean and standard deviation, float32
 
 
-def report(config: Config) -> int:
-    """Check, then print the start card and the estimate.
+def report(config: Config, problems: Sequence[str] = ()) -> int:
+    """Check, then print the start card and the estimate; `problems` that are known already are errors.
 
     Returns:
         The exit status, 0.
@@ -31,7 +32,7 @@ def report(config: Config) -> int:
     """
     threads = set_threads()
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-    checked = check(accelerator, config)
+    checked = check(accelerator, config, problems=problems)
     plan = _planned(config, checked, accelerator.num_processes)
     accelerator.print(start_card(plan, threads))
     if accelerator.is_main_process:
@@ -45,6 +46,7 @@ def estimates(plan: Planned, checked: Checked, device: torch.device) -> list[str
     dtype, on_gpu = compute_type(plan.config.train.precision, device), device.type == "cuda"
     speed, lines = measure_speed(device, dtype), []
     told = checked.base.empty_told(plan.config.data.text_chunks)
+    uncached = " and filling the cache" * (plan.config.run.cache_in != "off")
     there = f" of {torch.cuda.mem_get_info(device)[1] / 1e9:.0f}" if on_gpu else ""
     for stage, dataset in zip(checked.stages, checked.datasets, strict=True):
         recipe = recipe_of(plan.config, checked.base, checked.schedule, resolution_of(stage, dataset))
@@ -56,7 +58,7 @@ def estimates(plan: Planned, checked: Checked, device: torch.device) -> list[str
         of = f"steps {stage.first_step:,} to {stage.last_step:,}: " if len(checked.stages) > 1 else ""
         lines.append(
             f"estimate   {of}{memory:.1f} GB{there} of memory per process, {seconds:.2g} s per step, {left} in all "
-            "without validation (docs/recipes.md; the bar knows better after some steps)"
+            f"without validation{uncached} (docs/recipes.md; the bar knows better after some steps)"
         )
     return lines
 

@@ -5,27 +5,40 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from data.home import at_home
+from data.option_words import mismatch
 from train.config import Config
 from train.config_checks import check_config, nearest
 from train.errors import ConfigError
 
 Parsed = TypeVar("Parsed")
+Settings = dict[str, dict[str, Any]]
 PRINT = "--print_config"
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+class Read(NamedTuple):
+    """What the words say, without those that are wrong."""
+
+    settings: Settings | None  # None = one without a default is missing
+    problems: list[str]  # unknown names, with the nearest known one; wrong types; what is missing
+
+
 def parse_config(argv: list[str] | None = None, check: Callable[[Config], None] = check_config) -> Config:
     """Read `--config FILE.yaml` and dotted overrides; see `parse_as`."""
-    return parse_as(
+    return checked(*read_config(argv), check)
+
+
+def read_config(argv: list[str] | None = None) -> tuple[Config | None, list[str]]:
+    """The same with what is wrong with names and types, which is to be reported with the rest; see `read_as`."""
+    return read_as(
         Config,
-        check,
         prog="python -m train",
         description="Train a ControlNet that turns pre-event patches into post-event ones. "
         "Run the same command again to resume. With --check nothing is trained: everything that can be wrong is "
@@ -41,8 +54,31 @@ def parse_as(
     """Read `--config FILE.yaml` and dotted overrides into a dataclass of dataclasses.
 
     Raises:
-        ConfigError: naming every unknown key (with the nearest known one) and every value of the wrong type; then every
+        ConfigError: naming every unknown key (with the nearest known one), every value of the wrong type, and every
             value inconsistent with others, as found by `check`.
+    """
+    return checked(*read_as(schema, prog=prog, description=description, argv=argv), check)
+
+
+def checked(config: Parsed | None, problems: list[str], check: Callable[[Parsed], None]) -> Parsed:
+    """A config without problems, or all of them as one ConfigError."""
+    if config is not None:
+        try:
+            check(config)
+        except ConfigError as error:
+            problems = [*problems, str(error)]
+    if config is None or problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def read_as(
+    schema: type[Parsed], *, prog: str, description: str, argv: list[str] | None
+) -> tuple[Parsed | None, list[str]]:
+    """The config that the words give, without those that are wrong, and what is wrong with them.
+
+    Returns:
+        None for the config if a setting without a default is missing.
     """
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
@@ -53,19 +89,19 @@ def parse_as(
         parser.print_help()
         raise SystemExit(0)
     wanted = [word for word in argv if word.partition("=")[0] != PRINT]
-    settings = checked_words(schema, wanted)
+    settings, problems = checked_words(schema, wanted)
     if wanted != argv:
         parser.parse_args(argv)  # prints and exits
+    if settings is None:
+        return None, problems
     try:
         parsed = parser.instantiate(parser.parse_object(settings))
     except Exception as error:  # jsonargparse raises its own and YAML's errors; all are for the user to fix
         raise ConfigError(str(error)) from error
-    config = schema(**{key: at_home(value) for key, value in vars(parsed).items() if key != "config"})
-    check(config)
-    return config
+    return schema(**{key: at_home(value) for key, value in vars(parsed).items() if key != "config"}), problems
 
 
-def checked_words(schema: type, argv: Sequence[str]) -> dict[str, dict[str, Any]]:
+def checked_words(schema: type, argv: Sequence[str]) -> Read:
     """Every setting in config files and on the command line, later ones override earlier ones.
 
     Args:
@@ -73,18 +109,20 @@ def checked_words(schema: type, argv: Sequence[str]) -> dict[str, dict[str, Any]
         argv: `--config FILE`, `--group.name VALUE`, with `=` or a space.
 
     Raises:
-        ConfigError: naming every unknown one, with the nearest setting.
+        ConfigError: a word that is neither, or a file that is none of settings.
     """
     types = {f"{group}.{name}": kind for group, part in get_type_hints(schema).items() for name, kind in _types(part)}
     problems: list[str] = []
     given: dict[str, Any] = {}
+    wrong, complete = set(), True
     for key, value in _given(argv):
         # `--data.caption_styles.short 1` sets one entry of a mapping.
         parent = key.rpartition(".")[0]
         if key not in types and get_origin(types.get(parent)) is not dict:
             problems.append(f"{key}: no such setting.{nearest(key, types)}")
         elif key in types and (fault := _fault(types[key], value)):
-            problems.append(f"{key}: {fault}")
+            problems.append(f"{key} {fault}")
+            wrong.add(key)
         elif key in types:
             given[key] = value
         else:
@@ -93,17 +131,17 @@ def checked_words(schema: type, argv: Sequence[str]) -> dict[str, dict[str, Any]
             given[parent] = {**old, key.rpartition(".")[2]: value}
     for group, part in get_type_hints(schema).items():
         for field in dataclasses.fields(part):
-            required = field.default is field.default_factory is dataclasses.MISSING
-            if required and f"{group}.{field.name}" not in given:
-                name = f"{group}.{field.name}"
+            name = f"{group}.{field.name}"
+            if not (field.default is field.default_factory is dataclasses.MISSING) or name in given:
+                continue
+            complete = False
+            if name not in wrong:
                 problems.append(f"{name} is not set. Set it in the file, or pass --{name} VALUE.")
-    if problems:
-        raise ConfigError("\n".join(problems))
-    settings: dict[str, dict[str, Any]] = {}
+    settings: Settings = {}
     for key, value in given.items():
         group, _, name = key.partition(".")
         settings.setdefault(group, {})[name] = value
-    return settings
+    return Read(settings if complete else None, problems)
 
 
 def _default(schema: type, key: str) -> Any:  # noqa: ANN401 (of the setting's type)
@@ -161,5 +199,7 @@ def _fault(kind: Any, value: Any) -> str:  # noqa: ANN401 (a type hint, and the 
         else:
             parser.parse_object({"value": value})
     except Exception as error:  # jsonargparse raises several kinds; all name the expected type
-        return " ".join(str(error).replace('Parser key "value":', "").split())
+        if found := mismatch(str(error)):
+            return f"is {found[0] or value}; expected {found[1]}."
+        return "is wrong: " + " ".join(str(error).replace('Parser key "value":', "").split())
     return ""

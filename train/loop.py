@@ -23,7 +23,7 @@ from train.check import estimates
 from train.config import Config
 from train.inputs.encode import Batch, encoder_of, unchanged
 from train.inputs.examples import Examples, prepare_examples
-from train.inputs.recipe import example_prompt, patch_px_of
+from train.inputs.recipe import example_prompt, scale_of
 from train.lost_peer import noticing_losses
 from train.networks import build_denoiser, optimizer_of
 from train.objective import denoising_loss
@@ -105,7 +105,7 @@ def _train(config: Config, interrupt: Interrupt, stack: ExitStack) -> int:
         validations=validations,
         log=MetricsLog(accelerator, config.run.out, patch_namer(stages, examples, datasets), state.scaler.is_enabled()),
         descriptions=[
-            describe(config, resolution=each.recipe.resolution, patch_px=patch_px_of(dataset), **checked.identity)
+            describe(config, **scale_of(dataset, each.recipe.resolution), **checked.identity)
             | {"prompt": example_prompt(dataset.select_columns(["captions"]), config.data)}
             for each, dataset in zip(examples, datasets, strict=True)
         ],

@@ -1,6 +1,6 @@
 """Everything that can be wrong with a run, found before any weights are loaded and reported together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -71,17 +71,23 @@ class Faults:
             raise self.errors[0]
 
 
-def check(accelerator: Accelerator, config: Config, claim: Callable[[], object] = lambda: None) -> Checked:
+def check(
+    accelerator: Accelerator,
+    config: Config,
+    claim: Callable[[], object] = lambda: None,
+    problems: Sequence[str] = (),
+) -> Checked:
     """Check settings, folders, datasets, then the base, and how they fit; the hub is asked only if nothing is wrong.
 
-    `claim` takes the lock of the run folder, see `find_start`.
+    `claim` takes the lock of the run folder, see `find_start`; `problems` were found before.
 
     Raises:
         ConfigError: naming everything that is wrong, or the only error as it is.
     """
     faults = Faults()
-    faults.errors += map(ConfigError, problems_of(config))
-    sound = not faults.errors  # the settings among themselves
+    invalid = problems_of(config)
+    faults.errors += map(ConfigError, [*problems, *invalid])
+    sound = not invalid  # the settings among themselves
     start = faults.without(lambda: from_main(accelerator, lambda: find_start(config, claim)))
     if config.run.cache_in == "disk":
         faults.without(lambda: _check_cache(config.run.cache))

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import torch
@@ -17,10 +18,13 @@ from train.lost_peer import PeerLost, first_sentence, is_lost
 from train.processes.interrupt import Stopped, end_workers
 
 
-def run(config: Config, *, check_only: bool = False) -> int:
-    """Run, or check only; a user error or a disk fault gives one message, not a traceback."""
+def run(config: Config, problems: Sequence[str] = (), *, check_only: bool = False) -> int:
+    """Run, or check only; a user error or a disk fault gives one message, not a traceback.
+
+    `problems` of the config's words are reported with all others, and nothing is trained.
+    """
     try:
-        return report(config) if check_only else train(config)
+        return report(config, problems) if check_only or problems else train(config)
     except PeerLost as error:
         leave(str(error), error.status)
     except (ConfigError, DataError, BaseError, CheckpointError, TrainingError) as error:

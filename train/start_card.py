@@ -11,6 +11,7 @@ from train.inputs.examples import Examples
 from train.saving.run_files import METRICS
 from train.stages import Stage
 from train.watching.memory import bytes_of, readable
+from train.watching.run_page import PAGE
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def start_card(plan: Planned, threads: str) -> str:
 def what_next(config: Config) -> str:
     """Where the result is, and the commands that use it."""
     run, dataset = config.run.out, config.data.dataset
-    lines = [f"Trained: the newest checkpoint in {run / 'checkpoints'}."]
+    lines = [f"Trained: the newest checkpoint in {run / 'checkpoints'}, curves and pictures in {run / PAGE}."]
     lines += [f"  pre2post generate --checkpoint {run} --pre {dataset} --limit 8 --out {run}-images"]
     if config.data.direction != "past":  # evaluation compares post images
         lines += [f"  pre2post evaluate --checkpoint {run} --dataset {dataset} --out {run}-scores"]

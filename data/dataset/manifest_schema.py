@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from data.documents import Count, Finite
+from data.options import SplitBy
 from data.schema import FEATURES
 
 Shard = TypedDict("Shard", {"split": str, "file": Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$")]})
@@ -16,7 +17,7 @@ Settings = TypedDict(
         "source": str,
         "size": int,
         "seed": int,
-        "split_by": str,
+        "split_by": SplitBy,
         "moderate_from": NotRequired[Finite],
         "severe_from": NotRequired[Finite],
     },

@@ -1,6 +1,6 @@
 """What the user wants to know after a build."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,22 @@ from data.dataset.splits import SPLITS
 from data.quality.leaks import leak_note, leak_pairs
 from data.quality.screening import MAYBE_WATER
 
-# What to do about a split that has no patch.
-NO_SPLIT = {
-    "train": "there is nothing to train on. Take another --split-by, or add scenes that train.",
-    "validation": "train with another validation.split or with validation.every 0, or build with --split-by scene or "
-    "event, with --validation-events, or from a source with a hold folder.",
-    "test": "nothing is held out to evaluate on. Take another --split-by, or a source with a test folder.",
+WITHOUT = {
+    "train": "there is nothing to train on",
+    "validation": "nothing shows whether a training learns",
+    "test": "nothing is held out to evaluate on",
 }
+OTHERWISE = {  # --split-by -> how a build gets a split that has no patch
+    "official": "build with --split-by scene or event, or from a source with folders of other splits",
+    "scene": "so few scenes leave it to chance: build with another --seed, or with --split-by event",
+    "event": "name its events with --test-events or --validation-events, or build with --split-by scene",
+}
+
+
+def lacking(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Split without a patch -> what that means, and how to build it."""
+    how = OTHERWISE[manifest["build"]["split_by"]]
+    return {split: f"{WITHOUT[split]}; {how}." for split in SPLITS if split not in manifest["splits"]}
 
 
 def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
@@ -54,7 +63,7 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
                 f"    {wet:,} of them for cloud over a flood or tsunami, whose muddy water is mistaken for cloud: "
                 "look at them (dataset.json), or build such events without --max-cloud"
             )
-    lines += [f"  NO {split} split: {NO_SPLIT[split]}" for split in SPLITS if split not in manifest["splits"]]
+    lines += [f"  NO {split} split: {words}" for split, words in lacking(manifest).items()]
     if repeated := manifest["scenes_in_two_splits"]:
         lines.append(f"  {_count(len(repeated), 'scene')} in two split folders, built once: {some(repeated)}")
     if twins := manifest["near_duplicates"]["listed"]:
@@ -67,12 +76,20 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
     lines += [f"  {entry['scene_id']}: {entry['remark']}" for entry in remarks[:6]]
     lines += [f"  and {_count(len(remarks) - 6, 'remark')} more (dataset.json)"] if len(remarks) > 6 else []
     lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
-    look = f"look at {out / 'report.html'}"
+    look = f"look at {out / 'report.html'}, then {next_step(out)}"
     if report_fault:
         look = (
             f"NO report.html ({report_fault}); everything else is complete. Try again: pre2post inspect --dataset {out}"
         )
     return "\n".join([*lines, f"  {look}"])
+
+
+def next_step(dataset: Path) -> str:
+    """What to do with a dataset."""
+    return (
+        "see what training on it would take: python -m train --check --config configs/xbd_sd21_512.yaml "
+        f"--data.dataset {dataset}"
+    )
 
 
 def _exports(exports: dict[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 import io
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -36,25 +38,39 @@ def gallery(folder: Path, chosen: list[dict[str, Any]]) -> str:
     """The rows of pictures, read from the shards of a built dataset."""
     wanted = {row["patch_id"]: row for row in chosen}
     pictures: dict[str, str] = {}
-    for file in sorted({row["file"] for row in chosen}):
+    for full in rows_in(folder, wanted, _IMAGES):
+        name = full["patch_id"]
+        with readable(folder / wanted[name]["file"], name):
+            pictures[name] = _entry(full, wanted[name]["split"], wanted[name].get("why", ""))
+    return "".join(pictures[patch_id] for patch_id in wanted)
+
+
+def rows_in(folder: Path, wanted: Mapping[str, Mapping[str, Any]], columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Columns, pictures among them, of patches by their ids; each one's shard is its `file`."""
+    for file in sorted({row["file"] for row in wanted.values()}):
         with opened(folder / file) as shard:
             for group in range(shard.num_row_groups):  # the pictures of a whole shard would take 350 MB
                 names = shard.read_row_group(group, ["patch_id"])["patch_id"].to_pylist()
                 if not wanted.keys().isdisjoint(names):
-                    here = shard.read_row_group(group, _IMAGES).take([i for i, n in enumerate(names) if n in wanted])
-                    check_rows(here, str(folder / file), _IMAGES)
-                    for full in here.to_pylist():
-                        pictures[full["patch_id"]] = _shown(full, wanted[full["patch_id"]], folder / file)
-    return "".join(pictures[patch_id] for patch_id in wanted)
+                    here = shard.read_row_group(group, columns).take([i for i, n in enumerate(names) if n in wanted])
+                    check_rows(here, str(folder / file), columns)
+                    yield from here.to_pylist()
 
 
-def _shown(row: dict[str, Any], chosen: dict[str, Any], file: Path) -> str:
+@contextmanager
+def readable(file: Path, patch_id: str) -> Iterator[None]:
+    """Whatever is raised for a damaged picture or polygon within the block becomes one message."""
     try:
-        return _entry(row, chosen["split"], chosen.get("why", ""))
+        yield
     except Exception as error:  # Pillow and shapely raise a dozen kinds for damaged content
         raise DataError(
-            f"{file}: a picture or polygon of patch {row['patch_id']} cannot be read ({error}). {ADVICE}"
+            f"{file}: a picture or polygon of patch {patch_id} cannot be read ({error}). {ADVICE}"
         ) from error
+
+
+def opened_png(png: bytes) -> Image.Image:
+    """A picture of a dataset."""
+    return Image.open(io.BytesIO(png), formats=("PNG",))
 
 
 def _entry(row: dict[str, Any], split: str, why: str) -> str:
@@ -101,13 +117,13 @@ def _dim(post: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _thumbnail(content: bytes) -> NDArray[np.uint8]:
-    image = _opened(content).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
+    image = opened_png(content).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 
 def _paint(post: NDArray[np.uint8], mask_content: bytes) -> NDArray[np.uint8]:
     """The mask's colours over a dim grey post image."""
-    image = _opened(mask_content).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.NEAREST)
+    image = opened_png(mask_content).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.NEAREST)
     mask, painted = np.asarray(image), _dim(post)
     for name, value in DAMAGE_VALUES.items():
         painted[mask == value] = _rgb(CLASS_COLOURS[name.replace("-", "_")])
@@ -116,7 +132,3 @@ def _paint(post: NDArray[np.uint8], mask_content: bytes) -> NDArray[np.uint8]:
 
 def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour[1:]))
-
-
-def _opened(png: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(png), formats=("PNG",))

@@ -10,9 +10,11 @@ from typing import Any
 from data.captions.severity import damage_ratio
 from data.dataset.manifest_schema import DESCRIBED, Described, Shard
 from data.dataset.open import described
+from data.dataset.summary import next_step
 from data.disk import look
 from data.quality.leaks import leak_note
 from data.report.charts import above_zero, histogram
+from data.report.dark import dark_patches
 from data.report.gallery import choose, gallery
 from data.report.map import COLUMNS as MAP_COLUMNS
 from data.report.map import maps
@@ -36,10 +38,7 @@ def inspect(*, dataset: Path) -> None:
     manifest = described(dataset, DESCRIBED)
     look(dataset)  # before minutes of work
     write_report(dataset, manifest)
-    print(
-        f"Report in {dataset / 'report.html'}. Next, see what training on it would take: python -m train --check "
-        f"--config configs/xbd_sd21_512.yaml --data.dataset {dataset}"
-    )
+    print(f"Report in {dataset / 'report.html'}. Next, {next_step(dataset)}")
 
 
 def write_report(dataset: Path, manifest: Described) -> None:
@@ -48,7 +47,7 @@ def write_report(dataset: Path, manifest: Described) -> None:
     worst = worst_pairs(rows)
     html = page(
         manifest,
-        [*filter(None, [leak_note(manifest)]), *warnings(manifest, rows)],
+        [*filter(None, [leak_note(manifest)]), *warnings(manifest, rows, dark_patches(dataset, rows))],
         event_table(rows),
         _charts(rows),
         maps(rows),

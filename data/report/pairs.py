@@ -8,6 +8,7 @@ from datetime import date
 from html import escape
 from typing import Any
 
+from data.dataset.summary import lacking
 from data.pages.document import html_table
 from data.schema import METADATA_FIELDS
 
@@ -15,6 +16,7 @@ COLUMNS = ["metadata_pre", "metadata_post", "sensor_pre", "sensor_post"]
 WORST = 6
 # A pair is as bad as its worst measure, in units of what docs/pair-quality.md calls a lot.
 MUCH = {"shift, px": 8.0, "cloud": 0.5, "no data": 0.5, "difference of tones": 60.0}
+MUCH_NODATA = 0.25  # share of a patch from which on it is warned of
 Row = Mapping[str, Any]
 
 
@@ -71,12 +73,9 @@ def worst_pairs(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())[:WORST]
 
 
-def warnings(manifest: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
-    """What to know before training, the most important first."""
-    splits, found = manifest["splits"], []
-    for split, use in (("validation", "nothing shows whether a training learns"), ("test", "nothing can be evaluated")):
-        if not splits.get(split, {}).get("patches"):
-            found.append(f"There is no {split} split, so {use}: build with --split-by scene or event.")
+def warnings(manifest: Mapping[str, Any], rows: Sequence[Row], dark: Sequence[str]) -> list[str]:
+    """What to know before training, the most important first; `dark` are the ids of dark patches."""
+    found = [f"There is no {split} split: {words}" for split, words in lacking(manifest).items()]
     if unlabelled := [
         event
         for event, of in sorted(manifest["events"].items())
@@ -84,11 +83,14 @@ def warnings(manifest: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     ]:
         found.append(f"In test, {', '.join(unlabelled)} has no label: numbers inside the change leave it out.")
     for column, share, what in (
-        ("nodata_fraction", 0.25, "black (no data)"),
+        ("nodata_fraction", MUCH_NODATA, "black (no data)"),
         ("cloud_post", 0.5, "cloud after the event"),
     ):
         if many := sum(row[column] > share for row in rows):
             found.append(f"{_patches(many)} more than {share:.0%} {what}.")
+    if dark:
+        why = f"{dark[0]} for one: night, deep shadow or a failed exposure"
+        found.append(f"{_patches(len(dark))} almost black in pre or post, {why}.")
     if late := sum(days_between(row) < 0 for row in rows):
         found.append(f"{_patches(late)} of a post image that is older than the pre image.")
     if quarantined := len(manifest["quarantine"]):

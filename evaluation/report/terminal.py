@@ -1,6 +1,7 @@
 """The results as plain text, for the terminal."""
 
 import math
+from dataclasses import replace
 
 from evaluation.columns import number
 from evaluation.estimate import FEWEST_CLUSTERS, Estimate
@@ -28,7 +29,25 @@ def verdict(evaluation: Evaluation) -> list[str]:
         for pair, of in differences(evaluation).items()
         for region, less in of.items()
     ]
-    return list(dict.fromkeys(said))  # too few scenes are too few for all
+    return [*dict.fromkeys(said), *_by_disaster_type(evaluation)]  # too few scenes are too few for all
+
+
+def _by_disaster_type(evaluation: Evaluation) -> list[str]:
+    """Where generating won inside the change; nothing if there is one type only, or other networks are compared."""
+    if ("generated", "copy") not in evaluation.pairs:
+        return []
+    found = {
+        name: replace(evaluation, patches=patches).less("generated", "copy", "inside").value
+        for name, patches in evaluation.by_disaster_type().items()
+    }
+    won = [name for name, less in found.items() if less < 0]
+    lost = [name for name, less in found.items() if less >= 0]  # neither: nothing changed
+    if len(won + lost) < 2:
+        return []
+    return [
+        f"By disaster type, without intervals: less error than copying for {', '.join(won) or 'none'}; more for "
+        f"{', '.join(lost) or 'none'}."
+    ]
 
 
 def differences(evaluation: Evaluation) -> dict[tuple[str, str], dict[str, Estimate]]:

@@ -20,7 +20,7 @@ from generate.errors import GenerateError
 from generate.images.batch_file import read_batch_file
 from generate.images.read import ImageHeader, check_mask, read_header, read_pixels
 from generate.inputs import Mask, Metadata, Pixels
-from generate.scale import note_scale, note_small
+from generate.scale import note_ground, note_scale, note_small
 
 # For a checkpoint that records none of its captions.
 OF_DIFFUSIONSAT = "a fmow satellite image after being affected by a flooding natural disaster"
@@ -192,6 +192,7 @@ def _file_item(
 ) -> Item:
     header = read_header(path)
     note_small(trained, header, window)
+    note_ground(trained, side, header, window)
     files = {"pre": path}
     if mask:
         check_mask(mask, header)

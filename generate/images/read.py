@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from data.imagery.geo import check_proj
+from data.imagery.geo import check_proj, locate_raster
 from data.imagery.raster import GDAL_ERRORS, alpha_is_mask, is_one_bit, open_quietly
 from data.schema import DAMAGE_VALUES
 from generate.errors import GenerateError
@@ -38,6 +38,7 @@ class ImageHeader:
     width: int
     height: int
     driver: str  # one of FORMATS
+    pixel_size_m: float | None = None  # on the ground, of a GeoTIFF with coordinates
     mask: Path | None = None  # its damage mask, from `check_mask`
 
 
@@ -109,10 +110,17 @@ def read_header(path: Path) -> ImageHeader:
             fix = "Apply the rotation to the pixels: mogrify -auto-orient."
         if kind:
             raise GenerateError(f"{path}: an image with {kind}; expected 8-bit RGB. {fix}")
-        header = ImageHeader(path, source.width, source.height, source.driver)
+        header = ImageHeader(path, source.width, source.height, source.driver, _pixel_size_m(source))
     if header.driver == "PNG" and (fault := _png_fault(path)):
         raise GenerateError(f"{path}: a PNG that is {fault}. Download it again.")
     return header
+
+
+def _pixel_size_m(source: DatasetReader) -> float | None:
+    if source.crs is None or source.transform.is_identity:
+        return None
+    place = locate_raster(source.transform, source.crs.to_wkt(), source.width, source.height)
+    return place.pixel_size_m if place and place.pixel_size_m > 0 else None
 
 
 def check_mask(path: Path, image: ImageHeader) -> None:

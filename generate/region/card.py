@@ -10,6 +10,7 @@ from PIL import Image
 
 from data.examples.invented_damage import CLASSES
 from data.imagery.encode import data_uri
+from data.pages.document import document, figures, html_table
 from data.storage import locked, whole, write_text
 from data.strict_json import as_json
 from generate.region.plan import Plan
@@ -22,11 +23,8 @@ COLOURS = np.array([(20, 20, 24), (92, 184, 92), (240, 214, 74), (240, 150, 50),
 SEVERITIES = ("slight", "moderate", "severe")
 PICTURE_PX = 256
 STYLE = (
-    "body{font:15px/1.5 system-ui;max-width:1000px;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
-    "td,th{padding:.2em .8em;border-bottom:1px solid #8886;text-align:right}"
-    "td:first-child,th:first-child{text-align:left}"
-    "figure{display:inline-block;margin:.4em}figcaption{font-size:80%}img{width:30%;min-width:80px}svg{max-width:100%}"
-    ":root{color-scheme:light dark}"
+    ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(380px,100%),1fr));gap:14px;margin-top:14px}"
+    ".pairs img{width:32.5%;margin-right:.8%;border-radius:4px}svg{max-width:640px}"
 )
 
 
@@ -134,20 +132,17 @@ def _changes(plan: Plan) -> str:
 
 
 def _report(out: Path, plan: Plan, found: Summary, tables: list[Table]) -> str:
-    parts = [
-        f"<h1>{escape(plan.name)}</h1><p><b>{escape(SYNTHETIC)}</b> {found.kept:,} pairs of {found.tiles:,} tiles.</p>"
+    body = [
+        f'<header><h1>{escape(plan.name)}</h1></header><ul class="warnings"><li>{escape(SYNTHETIC)}</li></ul>',
+        figures([(f"{found.kept:,}", "pairs"), (f"{found.tiles:,}", "tiles planned")]),
+        f'<div class="pairs">{"".join(_pair(out, scene_id) for scene_id in found.examples)}</div>',
+        f"<h2>Where</h2>{_map(found)}",
+        *(
+            f"<h2>{escape(title)}</h2>{html_table(header, [[escape(cell) for cell in row] for row in rows])}"
+            for title, header, rows in tables
+        ),
     ]
-    parts += [_pair(out, scene_id) for scene_id in found.examples]
-    parts.append(f"<h2>Where</h2>{_map(found)}")
-    for title, header, rows in tables:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        parts.append(f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table>")
-    page = "\n".join(parts)
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(plan.name)}</title>'
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n{page}\n</body></html>\n'
+    return document(plan.name, body, STYLE, "pre2post region")
 
 
 def _pair(out: Path, scene_id: str) -> str:

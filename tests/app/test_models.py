@@ -7,6 +7,7 @@ import pytest
 
 from app.errors import AppError
 from app.models import Models, runs_in
+from app.picks import Picks
 from generate.sampling import Sampling
 from models.checkpoint import CheckpointError, step_folder
 from tests.generate.worlds import write_micro_checkpoint
@@ -57,3 +58,22 @@ def test_what_a_base_alone_is(models: Models) -> None:
     assert (alone.method, alone.target, alone.reads_metadata) == ("sdedit", "post", False)
     assert set(alone.facts()) == {"base", "base_unet_sha256", "strength"}
     assert models.load(alone, Sampling()).denoiser.controlnet is None
+
+
+def test_a_sampler_that_does_not_fit_gives_way_to_the_usual_one(
+    tmp_path: Path, models: Models, picks: Picks, runs: Path
+) -> None:
+    """One that fits stays chosen."""
+    pytest.importorskip("gradio", reason="the extra `app` is not installed")
+    from app.desk import Desk
+    from app.handlers import Handlers
+
+    handlers, alone = Handlers(Desk(models, picks, tmp_path)), models.names()[-1]
+    for name, before, after in (
+        (str(runs / "plain"), "euler", "euler"),
+        (alone, "euler", "unipc"),
+        (alone, "dpm++", "dpm++"),
+        (str(runs / "plain"), "flow-euler", "unipc"),
+    ):
+        update = handlers.choose_model(name, before)[3]
+        assert (update["value"], update["choices"]) == (after, models.open(name).samplers)

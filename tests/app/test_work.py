@@ -18,10 +18,11 @@ from app.work import Made, Order, make
 from generate.errors import GenerateError
 from generate.images.read import read_pixels
 from generate.run import generate
-from generate.sampling import Sampling
+from generate.sampling import SCHEDULERS, Sampling
 from generate.stamp import read_stamp
+from tests.families import MICRO
 from tests.generate.scenes.test_scene import write_geotiff
-from tests.generate.worlds import PATCH_PX, RESOLUTION, write_image
+from tests.generate.worlds import PATCH_PX, RESOLUTION, write_image, write_micro_checkpoint
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"
@@ -176,3 +177,22 @@ def test_metadata_of_the_new_image_replace_what_is_known(
     factor = PATCH_PX / RESOLUTION
     assert np.allclose(target, [10, 20, 0.5 * factor, 0.1, 2018, 6, np.nan], equal_nan=True)
     assert np.allclose(source, [10, 20, 0.5 * factor, *[np.nan] * 4], equal_nan=True)  # the patch's own is unknown
+
+
+def test_every_family_has_its_samplers(tmp_path: Path, models: Models, picks: Picks, runs: Path) -> None:
+    """Flows have one, UNets the others, a base alone those that may begin in the middle; what does not fit is said.
+
+    The micro base starts in pure noise.
+    """
+    base = MICRO["stable_diffusion_3"](tmp_path / "base")
+    flows = Models([write_micro_checkpoint(tmp_path / "run", base, condition="latents")], str(base))
+    for number, name in enumerate(flows.names()):
+        assert flows.open(name).samplers == ["flow-euler"]
+        pre, asked = write_image(tmp_path / "place.png"), Sampling(steps=2, scheduler="flow-euler")
+        made = made_by(flows, picks, tmp_path / f"made{number}", order(name, upload=pre, sampling=asked))
+        assert (read_stamp(made.files[0]) or {})["scheduler"] == "flow-euler"
+        with pytest.raises(AppError, match=r"is not made with dpm\+\+; choose flow-euler\."):
+            made_by(flows, picks, tmp_path / f"refused{number}", order(name, upload=pre))
+    plain, alone = models.open(str(runs / "plain")).samplers, models.open(models.names()[-1]).samplers
+    assert plain == [name for name in SCHEDULERS if name not in ("flow-euler", "pndm", "heun")]
+    assert set(alone) == {"ddim", "unipc", "dpm++"}

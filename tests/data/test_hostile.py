@@ -49,7 +49,7 @@ def test_dataset_json(tiny_dataset: Path, tmp_path: Path, data: st.DataObject) -
         assert str(tmp_path) in str(error) and "\n" not in str(error)
     else:
         assert all((tmp_path / shard["file"]).resolve().is_relative_to(tmp_path.resolve()) for shard in found["shards"])
-        assert page(shown, warnings(shown, []), "", [], "", "", "").startswith("<!DOCTYPE html>")
+        assert page(shown, warnings(shown, [], []), "", [], "", "", "").startswith("<!DOCTYPE html>")
 
 
 @hostile

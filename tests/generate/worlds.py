@@ -43,6 +43,7 @@ def write_micro_checkpoint(
     caption_style: str = "short",
     condition: str = "pixels",
     patch_px: int | None = None,
+    gsd_m: float | None = None,
     prompt: str | None = None,
 ) -> Path:
     """A run folder with one checkpoint; its zero convolutions are no longer zero, so that the pre image matters."""
@@ -55,6 +56,7 @@ def write_micro_checkpoint(
         "dataset_fingerprint": "0" * 64,
         "resolution": RESOLUTION,
         **({"patch_px": patch_px} if patch_px else {}),  # old checkpoints do not say it
+        **({"gsd_m": gsd_m} if gsd_m else {}),
         **({"prompt": prompt} if prompt else {}),
         "caption_style": caption_style,
         "trained": "controlnet",

@@ -104,13 +104,13 @@ def test_all_words_that_are_wrong_are_named_at_once(tmp_path: Path) -> None:
     lines = str(error.value).splitlines()
     for start in (
         "train.golbal_batch: no such setting. Did you mean train.global_batch?",
-        "train.steps: Expected a <class 'int'>. Got value: many",
-        "train.curriculum: Problem with given class_path",
+        "train.steps is many; expected a whole number.",
+        "train.curriculum is wrong: Problem with given class_path",
         "modle.base: no such setting. Did you mean model.base?",
         "objective: no such setting.",
-        "data.caption_styles: Expected a <class 'dict'>",
+        "data.caption_styles is short; expected names with values such as {a: 1}.",
         "run.kep_last: no such setting. Did you mean run.keep_last?",
-        "model.condition: Expected",
+        "model.condition is pixel; expected pixels or latents or pixels+mask.",
         "data.dataset is not set.",
         "run.out is not set.",
     ):

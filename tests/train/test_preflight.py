@@ -22,6 +22,8 @@ def test_settings_folders_dataset_and_base_are_reported_together(
 ) -> None:
     (tmp_path / "file").touch()
     wrong = [
+        "--train.sedd=1",
+        "--train.precision=fp8",
         "--train.seed=-1",
         f"--data.dataset={tmp_path / 'nothing'}",
         f"--run.cache={tmp_path / 'file'}",
@@ -34,7 +36,14 @@ def test_settings_folders_dataset_and_base_are_reported_together(
         assert call(monkeypatch, [*arguments("run", *wrong), *more]) == 2
         said = capsys.readouterr().err.splitlines()
         assert said[0] == "error: everything that is wrong:"
-        starts = ("train.seed is -1", "run.out is", "run.cache is", f"dataset {tmp_path / 'nothing'} does not exist")
+        starts = (
+            "train.sedd: no such setting. Did you mean train.seed?",
+            "train.precision is fp8; expected",
+            "train.seed is -1",
+            "run.out is",
+            "run.cache is",
+            f"dataset {tmp_path / 'nothing'} does not exist",
+        )
         for start in starts:
             assert sum(line.startswith(start) for line in said) == 1, (start, said)
 

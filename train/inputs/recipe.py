@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -90,7 +91,15 @@ def main_style(config: DataConfig) -> str:
     return max(config.caption_styles, key=config.caption_styles.__getitem__)
 
 
-def patch_px_of(dataset: Dataset) -> int | None:
-    """Side that the patches of a dataset were built with, px; None if it varies."""
-    sizes = set(dataset["size"][:])
-    return int(sizes.pop()) if len(sizes) == 1 else None
+def scale_of(dataset: Dataset, resolution: int) -> dict[str, Any]:
+    """For state.json: patches of `patch_px` (None = it varies), resized to `resolution` px of `gsd_m` metres each.
+
+    The latter is a median over the patches of which the ground size is known; None = it is of none.
+    """
+    sizes, pixels_m = (np.asarray(dataset[name][:], float) for name in ("size", "pixel_size_m"))
+    known = (sizes * pixels_m)[pixels_m > 0]
+    return {
+        "resolution": resolution,
+        "patch_px": int(sizes[0]) if len(set(sizes)) == 1 else None,
+        "gsd_m": float(np.median(known)) / resolution if known.size else None,
+    }

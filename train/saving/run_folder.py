@@ -66,14 +66,25 @@ def _former(out: Path) -> tuple[Facts | None, dict[str, dict[str, Any]] | None]:
 
 
 def describe(
-    config: Config, *, family: str, base_hash: str, dataset_fingerprint: str, resolution: int, patch_px: int | None
+    config: Config,
+    *,
+    family: str,
+    base_hash: str,
+    dataset_fingerprint: str,
+    resolution: int,
+    patch_px: int | None,
+    gsd_m: float | None,
 ) -> dict[str, Any]:
-    """Fields of state.json besides the step: patches of `patch_px` are resized to `resolution`, None = it varies."""
+    """Fields of state.json besides the step.
+
+    Patches of `patch_px` (None = it varies) are resized to `resolution` px, of `gsd_m` metres each (None = unknown).
+    """
     return {
         "base": {"name": config.model.base, "unet_sha256": base_hash, "family": family},
         "dataset_fingerprint": dataset_fingerprint,
         "resolution": resolution,
         "patch_px": patch_px,
+        "gsd_m": gsd_m,
         "trained": config.model.trained,
         "condition": config.model.condition,
         "metadata": config.model.metadata,

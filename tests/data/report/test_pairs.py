@@ -61,21 +61,30 @@ def test_the_worst_pairs_come_first_and_once_a_scene() -> None:
 def test_warnings_say_what_is_missing() -> None:
     part = {"patches": 2, "labelled_patches": 2}
     manifest = {
+        "build": {"split_by": "scene"},
         "splits": {"train": part, "test": part},
         "events": {"a": {"splits": {"test": part | {"labelled_patches": 0}}}, "b": {"splits": {"test": part}}},
         "quarantine": [{}],
     }
-    found = warnings(manifest, [pair("a", nodata_fraction=0.5), pair("b", metadata_post=[*NOT_KNOWN, 2016, 1, 1])])
+    found = warnings(
+        manifest, [pair("a", nodata_fraction=0.5), pair("b", metadata_post=[*NOT_KNOWN, 2016, 1, 1])], ["a"]
+    )
     assert found == [
-        "There is no validation split, so nothing shows whether a training learns: build with --split-by scene or "
-        "event.",
+        "There is no validation split: nothing shows whether a training learns; so few scenes leave it to chance: "
+        "build with another --seed, or with --split-by event.",
         "In test, a has no label: numbers inside the change leave it out.",
         "1 patch is more than 25% black (no data).",
+        "1 patch is almost black in pre or post, a for one: night, deep shadow or a failed exposure.",
         "1 patch is of a post image that is older than the pre image.",
         "1 scene could not be used; the reasons are below.",
     ]
-    whole = {"splits": dict.fromkeys(("train", "validation", "test"), part), "events": {}, "quarantine": []}
-    assert warnings(whole, [pair("a")]) == []
+    whole = {
+        "build": {"split_by": "event"},
+        "splits": dict.fromkeys(("train", "validation", "test"), part),
+        "events": {},
+        "quarantine": [],
+    }
+    assert warnings(whole, [pair("a")], dark=[]) == []
 
 
 def test_long_tables_are_cut_and_say_so() -> None:

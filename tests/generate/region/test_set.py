@@ -28,6 +28,7 @@ from generate.region.make import Made, Maker, Ready, Verdict
 from generate.region.records import all_records
 from generate.region.run import Judging
 from generate.region.summary import near_duplicates
+from tests.browser import assert_fits_every_screen, needs_browser
 from tests.generate.region.worlds import PX, UTM, affine_of, make, write_plan, write_region
 
 ROOT = Path(__file__).parents[3]
@@ -133,6 +134,11 @@ def test_what_goes_with_the_set(made: Path) -> None:
     kept = [one["scene_id"] for one in records(made) if one["outcome"] == "kept"]
     assert [link["href"] for link in links] == [f"{name}.json" for name in kept]
     assert (made / "report.html").read_text().count("<figure>") == min(12, len(kept))
+
+
+@needs_browser
+def test_the_report_fits_every_screen(made: Path, tmp_path: Path) -> None:
+    assert_fits_every_screen(made / "report.html", tmp_path)
 
 
 def test_the_empty_tile_is_passed_over(made: Path) -> None:

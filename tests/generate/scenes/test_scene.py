@@ -18,10 +18,12 @@ from data.imagery.pixels import resize_rgb
 from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
 from generate.generator import Generator, generate_images, load_generator
+from generate.images.items import file_items
 from generate.images.read import read_header, read_pixels
 from generate.inputs import Pixels
 from generate.run import generate
 from generate.sampling import Sampling
+from generate.scale import window_at
 from generate.scenes.denoise import denoise_scene
 from generate.scenes.input import scene_windows
 from generate.scenes.scene import windowing
@@ -261,3 +263,32 @@ def test_the_ground_scale_of_the_training_is_kept(
     dataset = write_dataset(tmp_path / "dataset", [patch_row(0)])
     generate(checkpoint=odd, pre=dataset, out=tmp_path / "patches", sampling=Sampling(steps=1))
     assert "patches of 64 px are resized to 32 px, but" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("gsd_m", "window", "said"),
+    [
+        (1.0, None, None),  # windows of 64 px, two of 0.51 m to one of the network
+        (1.0, 32, "one of the network covers 0.51 m, in training it was 1 m. Set --window 64."),
+        (1.6, None, "covers 1.02 m, in training it was 1.6 m. Set --window 96."),
+        (0.75, None, "Resample the image to pixels of 0.75 m and set --window 32."),  # neither one nor two
+        (0.2, None, "Resample the image to pixels of 0.2 m and set --window 32."),
+        (None, 32, None),
+    ],
+)
+def test_another_ground_size_than_in_training_is_noted(
+    gsd_m: float | None,
+    window: int | None,
+    said: str | None,
+    tmp_path: Path,
+    micro_base: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Pixels of 0.51 m: the root of what one covers, 0.5 x 0.5 + 0.1 x 0.1 square metres."""
+    run = write_micro_checkpoint(tmp_path / "run", micro_base, patch_px=64, gsd_m=gsd_m)
+    trained, pre = open_checkpoint(run), write_geotiff(tmp_path / "scene.tif", 80, 80)
+    file_items(pre, "x", trained, side=32, window=window or window_at(trained, 32))
+    noted = capsys.readouterr().out
+    assert said in noted if said else noted == ""
+    file_items(write_image(tmp_path / "a.png", side=80), "x", trained, side=32, window=32)
+    assert capsys.readouterr().out == ""  # nobody knows its ground
