@@ -24,7 +24,7 @@ SEVERITIES = ("slight", "moderate", "severe")
 PICTURE_PX = 256
 STYLE = (
     ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(380px,100%),1fr));gap:14px;margin-top:14px}"
-    ".pairs img{width:32.5%;margin-right:.8%;border-radius:4px}svg{max-width:640px}"
+    ".pairs img{width:32.5%;margin-right:.8%;border-radius:4px}.chart{max-width:680px}"
 )
 
 
@@ -135,6 +135,7 @@ def _report(out: Path, plan: Plan, found: Summary, tables: list[Table]) -> str:
     body = [
         f'<header><h1>{escape(plan.name)}</h1></header><ul class="warnings"><li>{escape(SYNTHETIC)}</li></ul>',
         figures([(f"{found.kept:,}", "pairs"), (f"{found.tiles:,}", "tiles planned")]),
+        "<h2>Pairs</h2><p>Damage asked for: green none, yellow minor, orange major, red destroyed.</p>"
         f'<div class="pairs">{"".join(_pair(out, scene_id) for scene_id in found.examples)}</div>',
         f"<h2>Where</h2>{_map(found)}",
         *(
@@ -174,7 +175,7 @@ def _map(found: Summary) -> str:
     east, north = low + span
     words = f"{west:.4f} to {east:.4f} degrees east, {south:.4f} to {north:.4f} degrees north"
     frame = '<svg viewBox="0 0 600 300" role="img" aria-label="places of the pairs" fill="#d9822b" stroke="none">'
-    return f"{frame}{points}</svg><p>{words}</p>"
+    return f'<div class="chart">{frame}{points}</svg><p>{words}</p></div>'
 
 
 def _write_collection(out: Path, plan: Plan, found: Summary) -> None:
