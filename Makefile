@@ -28,6 +28,7 @@ lint: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.speed.train_step --work out/bench --configs $(PRE2POST_REAL)/base_configs/stable-diffusion-2-1
+	$(BIN)/python -m benchmarks.speed.sampling --work out/bench --configs $(PRE2POST_REAL)/base_configs/stable-diffusion-2-1
 	$(BIN)/python -m benchmarks.speed.processes --work out/bench/processes
 	$(BIN)/python -m benchmarks.resume.two_nodes --work out/bench/two_nodes
 

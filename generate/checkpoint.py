@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.storage import sha256
+from generate.errors import GenerateError
 from models import Base, BaseError, load_base
 from models.checkpoint import MANIFEST, CheckpointError, State, resolve_checkpoint, trained_state
 from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER
@@ -138,3 +139,14 @@ def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:
             "of the training with --base."
         )
     return base
+
+
+def check_sampler(base: Base, scheduler: str, zero_terminal_snr: bool) -> None:
+    """Stop with a GenerateError if the scheduler does not fit the base."""
+    if scheduler not in (fitting := base.samplers(zero_terminal_snr)):
+        known = scheduler in base.family.samplers
+        kind = " that predicts latents, or was trained to start in pure noise," if known else ""
+        raise GenerateError(
+            f"scheduler is {scheduler}; a base of {base.family.name}{kind} is solved by "
+            f"{', '.join(fitting)}. Set --scheduler {fitting[0]}."
+        )

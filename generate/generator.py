@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.examples.condition import DAMAGE_VALUES_SHOWN, Condition, condition_of
 from data.examples.place import Place, whole
-from generate.checkpoint import PARTS, Checkpoint
+from generate.checkpoint import PARTS, Checkpoint, check_sampler
 from generate.conditions import METADATA, Conditions
 from generate.errors import GenerateError
 from generate.inputs import Metadata, Pixels
@@ -27,6 +27,8 @@ from generate.sampling import Sampling
 from models import Base, load_controlnet
 from models.checkpoint import usable
 from models.conditioners.controlnet_lora import load_controlnet_lora
+from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
+from models.cpu.layers import use_cpu_layers
 from models.denoiser import PRE_CONV, Denoiser, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
 from models.images import LatentScale, as_pixels, decode, encode, to_unit
@@ -148,17 +150,17 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
 
     Args:
         checkpoint: what `open_checkpoint` found.
-        parts: its base, from `open_base`.
+        parts: its base.
         sampling: its scheduler and precision.
 
     Raises:
         CheckpointError: its weights are truncated, or belong to another network.
     """
-    dtype = DTYPES[sampling.precision]
-    base = load_untrained(parts, sampling, checkpoint.text_chunks, checkpoint.zero_terminal_snr)
-    unet, trained = base.denoiser.unet, PARTS[checkpoint.trained]
+    dtype, trained = DTYPES[sampling.precision], PARTS[checkpoint.trained]
+    check_sampler(parts, sampling.scheduler, checkpoint.zero_terminal_snr)
+    keep_freed_memory()
+    unet, controlnet = parts.load_unet(dtype), None
     with usable(checkpoint.weights):
-        controlnet = None
         if CONTROLNET in trained:
             controlnet = load_controlnet(checkpoint.weights / CONTROLNET, dtype, parts.family.controlnet_class)
         if T2I_ADAPTER in trained:
@@ -169,9 +171,9 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
             concatenate_pre(unet, load_trained(checkpoint.weights)[PRE_CONV])
         if LORA in trained:
             load_adapter(checkpoint.weights / LORA, unet, parts.family.network)
+    denoiser = Denoiser(parts.family, unet, controlnet, compute_dtype=dtype)
     return replace(
-        base,
-        denoiser=Denoiser(parts.family, unet, controlnet, compute_dtype=dtype).to(base.device),
+        _complete(parts, denoiser, sampling, checkpoint.text_chunks, checkpoint.zero_terminal_snr),
         condition=None if trained == [LORA] else condition_of(checkpoint.trained, checkpoint.condition),
         sequence=checkpoint.sequence,
         latents_scale=LatentScale(1.0) if CONV_IN in trained else parts.latents,
@@ -184,29 +186,41 @@ def load_untrained(parts: Base, sampling: Sampling, text_chunks: int, zero_termi
     Args:
         parts: the base.
         sampling: its scheduler and precision.
-        text_chunks: 77-token chunks that a caption may fill.
+        text_chunks: 77-token chunks of a caption.
         zero_terminal_snr: the noise schedule is rescaled to end in pure noise.
 
     Raises:
         GenerateError: the scheduler does not fit the base.
     """
-    if sampling.scheduler not in (fitting := parts.samplers(zero_terminal_snr)):
-        known = sampling.scheduler in parts.family.samplers
-        kind = " that predicts latents, or was trained to start in pure noise," if known else ""
-        raise GenerateError(
-            f"scheduler is {sampling.scheduler}; a base of {parts.family.name}{kind} is solved by "
-            f"{', '.join(fitting)}. Set --scheduler {fitting[0]}."
-        )
+    check_sampler(parts, sampling.scheduler, zero_terminal_snr)
+    keep_freed_memory()
+    dtype = DTYPES[sampling.precision]
+    denoiser = Denoiser(parts.family, parts.load_unet(dtype), compute_dtype=dtype)
+    return _complete(parts, denoiser, sampling, text_chunks, zero_terminal_snr)
+
+
+def _complete(parts: Base, denoiser: Denoiser, sampling: Sampling, chunks: int, zero_terminal_snr: bool) -> Generator:
+    """With the smaller networks, loaded after the large ones: files are in memory while they are read."""
     device, dtype = PartialState().device, DTYPES[sampling.precision]
+    _speed_up([denoiser.unet, denoiser.controlnet], device)
+    vae, text_encoder = parts.load_vae(dtype), parts.load_text_encoder(dtype)
+    _speed_up([vae], device)
     return Generator(
         parts,
-        Denoiser(parts.family, parts.load_unet(dtype), compute_dtype=dtype).to(device),
-        parts.load_vae(dtype).to(device),
-        parts.load_text_encoder(dtype).to(device),
+        denoiser.to(device),
+        vae.to(device),
+        text_encoder.to(device),
         parts.load_tokenizer(),
         parts.load_sampler(sampling.scheduler, zero_terminal_snr),
-        text_chunks,
+        chunks,
     )
+
+
+def _speed_up(networks: Sequence[Any], device: torch.device) -> None:
+    for network in networks:
+        if network is not None and device.type == "cpu":
+            use_cpu_layers(network, stored=network.dtype, computed=network.dtype)
+            give_back_freed_memory()  # of the other order of the weights
 
 
 @torch.inference_mode()
@@ -226,10 +240,9 @@ def generate_images(
         generator: from `load_generator`.
         pre: pre images, all of one size.
         prompts: one for each image.
-        seeds: one for each image. All noise of an image is from its own CPU generator, so that it depends neither
-            on its batch nor on the device.
+        seeds: of each image's own CPU generator: its noise depends neither on its batch nor on the device.
         sampling: its scheduler, precision and seed are already in `generator` and `seeds`.
-        on_step: called with the number of finished steps after each.
+        on_step: called with the number of finished steps.
         metadata: one for each image, for networks conditioned on them; None = unknown.
         places: where each lies in its scene; None = each is a scene of its own.
 

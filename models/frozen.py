@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from torch import nn
 
+from models.cpu.freed_memory import give_back_freed_memory
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -17,4 +19,5 @@ def frozen(module: Module) -> Module:
     """
     for tensor in chain(module.parameters(), module.buffers()):
         tensor.data = tensor.data.clone()
+    give_back_freed_memory()
     return module.requires_grad_(False).eval()

@@ -3,6 +3,7 @@
 oneDNN copies a convolution's weights into a layout of its own in every call, which is expensive where images are small
 and weights large, as in most of a latent UNet. Here the image is copied instead: the neighbourhood of every output cell
 becomes a row, and the rows are multiplied by the weights as stored. `benchmarks/speed/cpu_layers.py` measures it.
+Group normalisation copies the image too: PyTorch's takes up to twenty times as long where channels come last.
 
 Weights of another type are converted into one piece of memory that all layers share, whenever they are needed: frozen
 ones in 16 bits become float32, a part of a layer at a time; trained ones in float32 become 16 bits under autocast, of
@@ -16,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
+
+from models.cpu.attention import use_cpu_attention
 
 LARGE = 1_000_000  # weights of a convolution whose copy is worth avoiding
 PART = 8_000_000  # weights that are converted at a time; all of a layer would be 118 MB in Stable Diffusion 2.1
@@ -44,6 +47,26 @@ def use_cpu_layers(
             module.__class__ = CpuConv2d
         elif type(module) is nn.Linear and keeps_type and stored != computed:
             module.__class__ = CpuLinear
+    use_cpu_norms(network)
+    if computed != torch.float32:
+        use_cpu_attention(network)
+
+
+def use_cpu_norms(network: nn.Module) -> None:
+    """Only the group normalisation of `use_cpu_layers`."""
+    for module in network.modules():
+        if type(module) is nn.GroupNorm:
+            module.__class__ = CpuGroupNorm
+
+
+class CpuGroupNorm(nn.GroupNorm):
+    """Group normalisation of images that is computed channels first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) of any layout, and the same again."""
+        if x.ndim != 4 or x.is_contiguous():
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
 
 class CpuConv2d(nn.Conv2d):

@@ -110,7 +110,7 @@ def test_without_control_equals_the_base(run_folder: Path, micro_base: Path) -> 
     theirs = stock(
         "after a flood", num_inference_steps=STEPS, guidance_scale=1.0, generator=torch.Generator().manual_seed(3)
     ).images[0]
-    assert np.array_equal(alone[0], np.asarray(theirs))
+    assert np.abs(alone[0].astype(int) - np.asarray(theirs)).max() <= 1  # layers for CPUs round otherwise
     assert np.array_equal(alone, other_pre)
     assert not np.array_equal(alone, controlled)
 

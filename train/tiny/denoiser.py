@@ -7,13 +7,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from diffusers.models.attention_processor import AttnProcessor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from data.examples.sampler import example_rng, view_of
 from models.base import Base, load_base
+from models.cpu.attention import use_cpu_attention
+from models.cpu.layers import use_cpu_norms
 from models.tiny_networks import tiny_noise_schedule, tiny_text_encoder, tiny_unet
 from train.errors import ConfigError
 from train.networks import DTYPES
@@ -45,8 +46,8 @@ class DenoiserStage:
             layers=networks.unet_layers,
             sample_size=train.side,
         ).to(memory_format=torch.channels_last)
-        # In bfloat16 on CPUs the backward pass of PyTorch's fused attention takes four times as long as the plain one.
-        self.unet.set_attn_processor(AttnProcessor())
+        use_cpu_attention(self.unet)
+        use_cpu_norms(self.unet)
         self.text_encoder = tiny_text_encoder(tokenizer, networks.text_width, networks.text_layers)
         if networks.start and (networks.start / "unet").is_dir():
             self.go_on_from(load_base(networks.start))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import models.cpu.layers
-from models.cpu.layers import CpuConv2d, CpuLinear, use_cpu_layers
+from models.cpu.layers import CpuConv2d, CpuGroupNorm, CpuLinear, use_cpu_layers
 
 SHAPES = [(6, 8, 3, 1, 1), (6, 8, 3, 2, 1), (6, 8, 1, 1, 0), (4, 5, 3, 1, 0)]  # in, out, kernel, stride, padding
 
@@ -112,3 +112,23 @@ def test_adapters_in_frozen_layers_are_still_trained() -> None:
     use_cpu_layers(network, stored=torch.bfloat16)
     adapter(network["base"](torch.ones(1, 4))).sum().backward()
     assert adapter.weight.grad is not None
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_norms_channels_first_are_those_of_pytorch(layout: torch.memory_format) -> None:
+    plain = nn.GroupNorm(2, 4)
+    nn.init.normal_(plain.weight)
+    other = copy.deepcopy(plain)
+    use_cpu_layers(nn.ModuleList([other]))
+    assert type(other) is CpuGroupNorm
+    x, answers = torch.randn(2, 4, 3, 5), []
+    for norm in (plain, other):
+        given = x.clone(memory_format=layout).requires_grad_()
+        said = norm(given)
+        said.square().sum().backward()
+        answers.append([said.detach(), given.grad, norm.weight.grad, norm.bias.grad])
+    assert answers[1][0].is_contiguous(memory_format=layout)
+    for expected, found in zip(*answers, strict=True):
+        torch.testing.assert_close(found, expected)
+    tokens = torch.randn(2, 4, 7)  # of attention in an autoencoder
+    assert torch.equal(other(tokens), plain(tokens))
