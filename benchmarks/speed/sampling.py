@@ -162,7 +162,7 @@ def stock(run: Path, base: Base, precision: Precision, steps: int, pre: list[Any
 def report(found: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     """The table, in Markdown: ratios above 1 are in our favour, of memory below 1."""
     rows = [
-        "Seconds of an image: of the wall clock, and of all threads' processor time, which compares on a busy machine too.",
+        "Seconds of an image, of the wall clock and of all threads; only the latter compare on a busy machine.",
         "",
         "| program | wall, s | processor, s | load, s | peak memory, GB | matmul, TFLOP/s |",
         "|---|---:|---:|---:|---:|---:|",
