@@ -18,18 +18,24 @@ class Training:
     """
 
     steps: int = 2000
-    """Optimizer steps."""
+    """Optimizer steps; with patience, the most of them."""
+    patience: int = 0
+    """Stop after so many validations without a lower loss, and keep the weights of the lowest; 0: take all steps."""
+    validate_every: int = 100
+    """Steps between validations."""
     batch: int = 16
     """Pairs per step."""
     learning_rate: float = 5e-3
-    """Peak, after a linear warm-up; then it decays along a cosine."""
+    """Peak, after a linear warm-up; then it decays along a cosine, or stays where the end is not known (patience)."""
     width: int = 32
     """Channels of the first level: 16 has 0.1 million weights, 32 has 0.5."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "learning_rate", "width"):
+        for name in ("steps", "batch", "learning_rate", "width", "validate_every"):
             if not 0 < getattr(self, name) < math.inf:
                 raise EvaluationError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        if self.patience < 0:
+            raise EvaluationError(f"patience is {self.patience}; expected 0 or more, usually 5 to 10.")
         if self.width % 8:
             raise EvaluationError(f"width is {self.width}; expected a multiple of 8.")
 

@@ -17,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.features import rasterize
-from scipy.ndimage import binary_dilation, uniform_filter
+from scipy.ndimage import binary_dilation, label, uniform_filter
 
 from data.dataset.open import fingerprint, open_dataset
 from data.imagery.pixels import resize_rgb
+from data.progress import Bar
 from data.row_schema import polygons_of
 from data.schema import DAMAGE_VALUES
 from data.storage import sha256
-from evaluation.damage.model import BATCH, CARD, WEIGHTS, DamageModel, load_damage_model
+from evaluation.damage.examples import Pair, Source
+from evaluation.damage.model import BATCH, CARD, WEIGHTS, DamageCard, DamageModel, load_damage_model
 from evaluation.errors import EvaluationError
 
 Pixels = NDArray[np.uint8]
@@ -228,6 +230,39 @@ def calibrated(
         "most_outside": thresholds.most_outside,
     }
     return classify, thresholds, facts
+
+
+def kept_by(folder: Path, source: Source, real: Source, shape: DamageCard, false_rejection: float) -> Source:
+    """The pairs of a source that a judge keeps, with thresholds from real pairs; buildings are regions of the masks.
+
+    Args:
+        folder: of a damage model.
+        source: synthetic pairs.
+        real: true pairs of the same size, unseen by the model.
+        shape: of the images.
+        false_rejection: share of real pairs that may be rejected.
+
+    Raises:
+        EvaluationError: the model is of another scale, there are too few real pairs, or nothing is kept.
+    """
+    model = load_damage_model(folder)
+    own = (model.card.resolution, model.card.patch_px)
+    if own != (shape.resolution, shape.patch_px):
+        raise EvaluationError(
+            f"judge {folder}: trained on patches of {own[1]} px shown at {own[0]} px, but the pairs are patches of "
+            f"{shape.patch_px} px shown at {shape.resolution} px. Train one so: pre2post damage-model --resolution."
+        )
+
+    def scores(pair: Pair) -> Scores:
+        ids = np.asarray(label(pair.damage > 0)[0], np.int32)
+        return score_pair(lambda pre, post: model.classify([pre], [post])[0], pair.pre, pair.post, pair.damage, ids)
+
+    true = [pair for pair in (read() for read in real.pairs) if ((pair.damage >= 1) & (pair.damage <= 4)).any()]
+    thresholds = calibrate([scores(pair) for pair in true], false_rejection)
+    kept = [read for read in Bar(source.pairs, "judge", unit="pair") if not thresholds.fault(scores(read()))]
+    if not kept:
+        raise EvaluationError(f"judge {folder}: keeps none of {len(source.pairs):,} synthetic pairs. Train it longer.")
+    return Source("judged", kept)
 
 
 def precision_recall(rejected: Iterable[bool], faulty: Iterable[bool]) -> tuple[float, float]:

@@ -16,7 +16,10 @@ from evaluation.damage.score import Counts, official
 from evaluation.estimate import FEWEST_CLUSTERS, Floats, draws, interval
 
 ENDS = ("score", "localisation_f1", "damage_f1")  # with intervals; the classes without
-GAINS = (("real + synthetic", "real"), ("real + synthetic", "real + footprints"), ("real + synthetic", "real + others"))
+GAINS = (
+    *(("real + synthetic", other) for other in ("real", "real + footprints", "real + others")),
+    *(("real + judged", other) for other in ("real", "real + footprints", "real + others", "real + synthetic")),
+)
 
 
 @dataclass(frozen=True)

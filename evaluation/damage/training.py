@@ -4,18 +4,20 @@ On a laptop: `pre2post damage-model --dataset d256 --resolution 128 --steps 500 
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import PartialState
 from torch import Tensor
 
-from data.dataset.open import fingerprint, open_dataset, read_manifest
+from data.dataset.open import fingerprint, open_dataset, read_manifest, rows_of
 from data.examples.sampler import OrdinalBatches
-from evaluation.damage.examples import Examples, Source, real_source
+from evaluation.damage.examples import Examples, Pair, Source, real_source
 from evaluation.damage.model import (
     DamageCard,
     DamageModel,
@@ -26,15 +28,19 @@ from evaluation.damage.model import (
 )
 from evaluation.damage.network import NUM_CLASSES, DamageNetwork
 from evaluation.damage.score import estimate_scores
+from evaluation.damage.stopping import Stopping
 from evaluation.damage.synthetic import read_synthetic, seen_by_synthetic, synthetic_source
 from evaluation.errors import EvaluationError
 from evaluation.options import DEFAULT, Training
 from evaluation.seen import check_unseen
+from generate.images.items import batched
 from generate.processes import join_processes
 from generate.progress import progress
 
+VALIDATION = "validation"  # the split
 WARMUP_SHARE = 0.05
 WEIGHT_DECAY = 1e-2
+MOST_VALIDATED = 256  # pairs, evenly spread: each validation takes the time of a few steps
 REPORT_EVERY = 20  # steps; reading the loss makes the device wait
 
 
@@ -87,7 +93,8 @@ def damage_model(
         for source in (*sources, *([test] if test else [])):
             print(described(source))
         card = DamageCard(training.width, side, patch_px)
-        model, loss = train_damage_model(sources, card, training, seed)
+        validation = validation_source(dataset, side) if training.patience else None
+        model, found_out = train_damage_model(sources, card, training, seed, validation=validation)
         facts: dict[str, Any] = {
             "dataset": str(dataset),
             "dataset_fingerprint": fingerprint(dataset),
@@ -97,7 +104,7 @@ def damage_model(
             "sources": {source.name: len(source.pairs) for source in sources},
             "unlabelled": sources[0].unlabelled,
             "synthetic": read_synthetic(synthetic) if synthetic else None,
-            "last_loss": loss,
+            **found_out,
         }
         if test:
             found = estimate_scores(score_pairs(model, (read() for read in test.pairs)), test.scenes)
@@ -108,6 +115,21 @@ def damage_model(
             f"Model in {out}. Next, let it judge generated images: pre2post evaluate --checkpoint RUN "
             f"--dataset {dataset} --damage-model {out} --out scores"
         )
+
+
+def validation_source(dataset: Path, side: int, event: str | None = None) -> Source:
+    """The labelled pairs of the validation split, which end trainings.
+
+    Raises:
+        EvaluationError: there are none.
+    """
+    rows = rows_of_event(open_dataset(dataset, VALIDATION), event)
+    return labelled(real_source(rows, side, VALIDATION), f"{dataset}, split {VALIDATION}")
+
+
+def rows_of_event(rows: datasets.Dataset, event: str | None) -> datasets.Dataset:
+    """The patches of one event; all of them where none is named."""
+    return rows.select(rows_of(rows, [event])) if event else rows
 
 
 def labelled(source: Source, where: str) -> Source:
@@ -126,8 +148,13 @@ def described(source: Source) -> str:
 
 
 def train_damage_model(
-    sources: Sequence[Source], card: DamageCard, training: Training, seed: int, what: str = "train"
-) -> tuple[DamageModel, float]:
+    sources: Sequence[Source],
+    card: DamageCard,
+    training: Training,
+    seed: int,
+    what: str = "train",
+    validation: Source | None = None,
+) -> tuple[DamageModel, dict[str, Any]]:
     """Train a network from scratch.
 
     Args:
@@ -136,9 +163,10 @@ def train_damage_model(
         training: how.
         seed: of weights and examples.
         what: name of the progress bar.
+        validation: pairs that end the training; required with training.patience.
 
     Returns:
-        the model, and the mean loss of the last steps.
+        the model, and facts: the mean loss of the last steps, how many were taken, what validation found.
 
     Raises:
         EvaluationError: the loss is not finite.
@@ -149,7 +177,8 @@ def train_damage_model(
         network = DamageNetwork(card.width)
     network = network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, training.steps))
+    until = _stopping(validation, training, network)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, training))
     batches = OrdinalBatches(
         first_step=0, last_step=training.steps, global_batch=training.batch, micro_batch=training.batch,
         rank=0, num_processes=1,
@@ -171,7 +200,38 @@ def train_damage_model(
                 mean = _finite(losses, int(bar.n))
                 bar.set_postfix_str(f"loss {mean:.3f}", refresh=False)
                 losses.clear()
-    return DamageModel(network.eval(), card), mean
+            if until and until.is_over(int(bar.n)):
+                mean = _finite(losses, int(bar.n)) if losses else mean
+                break
+        taken = int(bar.n)
+    facts: dict[str, Any] = {"last_loss": mean, "steps_taken": taken}
+    return DamageModel(network.eval(), card), facts | (until.restored() if until else {})
+
+
+def _stopping(validation: Source | None, training: Training, network: DamageNetwork) -> Stopping | None:
+    if not training.patience:
+        return None
+    assert validation is not None, "patience needs validation pairs"
+    pairs = validation.pairs[:: -(-len(validation.pairs) // MOST_VALIDATED)]
+    return Stopping(lambda: validation_loss(network, pairs, training.batch), training, network)
+
+
+def _rate(step: int, training: Training) -> float:
+    return min(1.0, (step + 1) / training.validate_every) if training.patience else rate(step, training.steps)
+
+
+@torch.inference_mode()
+def validation_loss(network: DamageNetwork, pairs: Sequence[Callable[[], Pair]], batch: int) -> float:
+    """Mean loss over pairs, in batches."""
+    device, total = PartialState().device, 0.0
+    for several in batched((read() for read in pairs), batch):
+        pre, post = (
+            torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(device)
+            for images in ([pair.pre for pair in several], [pair.post for pair in several])
+        )
+        damage = torch.from_numpy(np.stack([pair.damage for pair in several])).to(device)
+        total += float(damage_loss(network(pre, post), damage)) * len(several)
+    return total / len(pairs)
 
 
 def rate(step: int, steps: int) -> float:

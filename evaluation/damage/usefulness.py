@@ -14,21 +14,29 @@ import numpy as np
 from pydantic import Field, TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
-from data.dataset.open import fingerprint, open_dataset
+from data.dataset.open import fingerprint, open_dataset, read_manifest
 from data.disk import look
 from data.documents import Count, read_document
 from data.examples.sampler import view_of
-from data.storage import locked, write_text
+from data.storage import locked, sha256, write_text
 from data.strict_json import as_json
 from evaluation.damage.examples import Source, footprints_only, of_scenes, real_source
-from evaluation.damage.model import DamageCard, score_pairs
+from evaluation.damage.judge import kept_by
+from evaluation.damage.model import WEIGHTS, DamageCard, read_card, score_pairs
 from evaluation.damage.score import ERRORS, JUDGED, Counts, official, summed
 from evaluation.damage.synthetic import read_synthetic, seen_by_synthetic, synthetic_source
 from evaluation.damage.table import Score, usefulness_tables
-from evaluation.damage.training import described, labelled, train_damage_model
+from evaluation.damage.training import (
+    VALIDATION,
+    described,
+    labelled,
+    rows_of_event,
+    train_damage_model,
+    validation_source,
+)
 from evaluation.errors import EvaluationError
 from evaluation.options import DEFAULT, Training
-from evaluation.seen import check_unseen
+from evaluation.seen import check_unseen, seen_by_model
 from generate.processes import join_processes
 
 TRAININGS, TABLE = "trainings", "usefulness.md"
@@ -46,7 +54,9 @@ class Result(TypedDict):
 RESULTS = TypeAdapter(Result)
 
 # What a model is trained on; each part has the same share of the pairs.
-ARMS = ("real", "real + footprints", "real + synthetic", "synthetic", "others", "real + others")
+ARMS = (
+    "real", "real + footprints", "real + synthetic", "real + judged", "synthetic", "judged", "others", "real + others"
+)  # fmt: skip
 
 
 def usefulness(
@@ -55,6 +65,9 @@ def usefulness(
     synthetic: Path,
     out: Path,
     others: Path | None = None,
+    judge: Path | None = None,
+    false_rejection: float = 0.05,
+    event: str | None = None,
     scenes: str = "5,20,80",
     seeds: str = "0,1,2,3,4",
     split: str = "train",
@@ -67,8 +80,9 @@ def usefulness(
     on them alone, with synthetic pairs, and on synthetic pairs alone, and scores each as in the xView2 challenge on the
     real pairs of the test split. `real + footprints` also learns from the footprints in the pre images of the synthetic
     pairs, but from no generated image: any gain over it is due to the generated images. Every model takes the same
-    number of steps. Writes a result per model under `trainings/` and the table `usefulness.md`; run it again after an
-    interruption and only the missing models are trained.
+    number of steps, or as many as its validation loss needs (`--patience`). Writes a result per model under
+    `trainings/` and the table `usefulness.md`; run it again after an interruption and only the missing models are
+    trained.
 
     Args:
         dataset: A folder made by `pre2post build`: the events that are to be mapped.
@@ -76,6 +90,11 @@ def usefulness(
         out: The folder to write.
         others: A built dataset of the labelled pairs that the ControlNet was trained on. Whoever has them can train
             on them directly, so this is what the synthetic pairs must improve on.
+        judge: A folder made by `pre2post damage-model`, of other scenes: one more row for the synthetic pairs that it
+            keeps, by thresholds from the validation split.
+        false_rejection: Share of real pairs that the judge may reject.
+        event: Only scenes of this event of the dataset are labelled, validated and tested on; others leave it out, with
+            the events on its ground. The ControlNet must have left it out too.
         scenes: How many labelled scenes, separated by commas.
         seeds: Of the scenes drawn, of weights and of examples, separated by commas; at least 5 for an interval.
         split: Where the labelled scenes are drawn from.
@@ -89,14 +108,22 @@ def usefulness(
         look(out)
         card = read_synthetic(synthetic)
         shape = DamageCard(training.width, card["resolution"], card["patch_px"])
-        pairs = _pairs(dataset, synthetic, others, split, test_split, shape.resolution)
+        pairs = _pairs(dataset, synthetic, others, event, split, test_split, shape.resolution)
         _check_scenes(pairs.real, max(counts), f"{dataset}, split {split}")
+        validation = validation_source(dataset, shape.resolution, event) if training.patience or judge else None
+        if judge and validation:
+            trained = {f"trained on by the judge {judge}": seen_by_model(read_card(judge), dataset)}
+            check_unseen(validation.scenes, f"{dataset}, split {VALIDATION}", trained)
+            pairs.seen.update(trained)
+            pairs.fixed["judged"] = kept_by(judge, pairs.fixed["synthetic"], validation, shape, false_rejection)
         check_unseen(pairs.test.scenes, f"{dataset}, --test-split {test_split}", pairs.seen)
-        for source in (pairs.real, *pairs.fixed.values(), pairs.test):
+        for source in (pairs.real, *pairs.fixed.values(), *([validation] if validation else []), pairs.test):
             print(described(source))
         settings = {
             "dataset": [fingerprint(dataset), split, test_split],
             "others": fingerprint(others) if others else None,
+            "event": event,
+            "judge": [sha256(judge / WEIGHTS), false_rejection] if judge else None,
             "synthetic": card,
             **vars(training),
         }
@@ -107,7 +134,8 @@ def usefulness(
                 path = out / TRAININGS / f"{name}.json"
                 found = _finished(path, settings)
                 if found is None:
-                    found = _train(path, pairs.of_arm(arm, count, seed), pairs.test, shape, training, seed, settings)
+                    parts = pairs.of_arm(arm, count, seed)
+                    found = _train(path, parts, pairs.test, validation, shape, training, seed, settings)
                 scores.append(Score(arm, count, seed, found))
         text = usefulness_tables(scores)
         write_text(out / TABLE, text)
@@ -129,15 +157,19 @@ class Pairs:
         return [parts[part] for part in arm.split(" + ")]
 
 
-def _pairs(dataset: Path, synthetic: Path, others: Path | None, split: str, test_split: str, resolution: int) -> Pairs:
-    rows = open_dataset(dataset, split)
+def _pairs(
+    dataset: Path, synthetic: Path, others: Path | None, event: str | None, split: str, test_split: str, resolution: int
+) -> Pairs:
+    rows = rows_of_event(open_dataset(dataset, split), event)
     real = labelled(real_source(rows, resolution), f"{dataset}, split {split}")
     made = synthetic_source(synthetic, resolution, int(rows[0]["size"]))
     fixed = {"synthetic": made, "footprints": footprints_only(made)}
     if others is not None:
-        pairs = real_source(open_dataset(others, "train"), resolution, "others")
+        left_out = [event] if event and event in read_manifest(others)["events"] else []
+        pairs = real_source(open_dataset(others, "train", left_out), resolution, "others")
         fixed["others"] = labelled(pairs, f"{others}, split train")
-    test = labelled(real_source(open_dataset(dataset, test_split), resolution, "test"), str(dataset))
+    test_rows = rows_of_event(open_dataset(dataset, test_split), event)
+    test = labelled(real_source(test_rows, resolution, "test"), str(dataset))
     seen: dict[str, Collection[str]] = {f"trained on (--split {split})": real.scenes}
     seen |= seen_by_synthetic(synthetic, dataset)
     if others is not None and fingerprint(others) == fingerprint(dataset):
@@ -149,17 +181,18 @@ def _train(
     path: Path,
     sources: list[Source],
     test: Source,
+    validation: Source | None,
     shape: DamageCard,
     training: Training,
     seed: int,
     settings: dict[str, Any],
 ) -> Counts:
     """Train and test a model, and save its counts."""
-    model, loss = train_damage_model(sources, shape, training, seed, path.stem)
+    model, facts = train_damage_model(sources, shape, training, seed, path.stem, validation)
     found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
     path.parent.mkdir(parents=True, exist_ok=True)
     scored = {name: float(value) for name, value in official(found.sum(axis=0)).items()}
-    result = {"settings": settings, "last_loss": loss, "scores": scored, "counts": found.tolist()}
+    result = {"settings": settings, **facts, "scores": scored, "counts": found.tolist()}
     write_text(path, as_json(result))
     return found
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from data.dataset.open import open_dataset
 from data.errors import DataError
 from data.storage import locked
-from evaluation.damage.examples import Examples, Pair, Source, footprints_only, of_scenes, remembered
+from evaluation.damage.examples import Examples, Pair, Source, footprints_only, of_scenes, real_source, remembered
 from evaluation.damage.model import (
     DamageCard,
     DamageModel,
@@ -23,7 +24,7 @@ from evaluation.damage.model import (
 )
 from evaluation.damage.network import DamageNetwork, classify
 from evaluation.damage.score import count, official
-from evaluation.damage.training import damage_loss, damage_model, rate, train_damage_model
+from evaluation.damage.training import damage_loss, damage_model, rate, train_damage_model, validation_loss
 from evaluation.errors import EvaluationError
 from evaluation.options import Training
 from tests.disks import Disk
@@ -177,6 +178,20 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         pre, post, mask = shown(index)
         counts += count(model.classify([pre], [post])[0], mask)
     assert card["scores"]["score"]["value"] == pytest.approx(official(counts)["score"])
+
+
+def test_a_model_trained_until_validation_stops_improving(tmp_path: Path) -> None:
+    """On the split `validation` of its dataset; the card says when it was best."""
+    rows = [patch_row(i) for i in range(4)]
+    dataset = write_dataset(tmp_path / "d", rows[:2], "train", validation=rows[2:])
+    patient = Training(steps=6, batch=2, width=8, patience=1, validate_every=2)
+    damage_model(dataset=dataset, out=tmp_path / "m", resolution=32, score_split="none", training=patient)
+    card = json.loads((tmp_path / "m/model.json").read_text())
+    assert card["patience"] == 1 and card["best_step"] in (2, 4, 6)
+    assert card["steps_taken"] in (card["best_step"] + 2, 6)
+    network = load_damage_model(tmp_path / "m").network
+    pairs = real_source(open_dataset(dataset, "validation"), 32).pairs
+    assert validation_loss(network, pairs, 2) == pytest.approx(card["validation_loss"], rel=1e-4)
 
 
 def shown(index: int) -> list[Any]:

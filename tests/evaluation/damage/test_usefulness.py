@@ -11,6 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from data.errors import DataError
+from evaluation.damage.model import DamageCard, DamageModel, save_damage_model
+from evaluation.damage.network import DamageNetwork
 from evaluation.damage.table import Score, mean_over_seeds, usefulness_tables
 from evaluation.damage.usefulness import drawn_scenes, planned, usefulness
 from evaluation.errors import EvaluationError
@@ -84,7 +87,7 @@ def test_others_are_two_more_arms(arguments: dict[str, Any], monkeypatch: pytest
     """What each arm is shown: its sources, in equal shares."""
     shown: list[tuple[str, list[str]]] = []
 
-    def record(sources: Any, card: Any, training: Any, seed: int, what: str) -> Any:
+    def record(sources: Any, card: Any, training: Any, seed: int, what: str, validation: Any) -> Any:
         shown.append((what, [source.name for source in sources]))
         raise KeyboardInterrupt
 
@@ -101,6 +104,54 @@ def test_others_are_two_more_arms(arguments: dict[str, Any], monkeypatch: pytest
         ("others-000-seed4", ["others"]),
         ("real+others-001-seed4", ["real", "others"]),
     ]
+
+
+@pytest.fixture
+def validated(arguments: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The same with four scenes to validate on; two of each split are of the event hurricane-b."""
+    rows = [patch_row(i, event=("flood-a", "hurricane-b")[i % 2]) for i in range(12)]
+    splits = {"train": rows[:4], "validation": rows[4:8], "test": rows[8:]}
+    dataset = write_dataset(tmp_path / "v", splits["train"], "train", validation=splits["validation"], test=rows[8:])
+    return arguments | {"dataset": dataset}
+
+
+def test_the_whole_protocol(validated: dict[str, Any], tmp_path: Path) -> None:
+    """Trained until validation stops improving, with a judged arm, for one event held out; others leave it out."""
+    judge = tmp_path / "judge"
+    save_damage_model(judge, DamageModel(DamageNetwork(8), DamageCard(8, 32, 64)), {})
+    patient = Training(steps=12, batch=2, width=8, patience=1, validate_every=2, learning_rate=0.05)
+    options = {"event": "hurricane-b", "judge": judge, "others": validated["dataset"], "training": patient}
+    manifest = json.loads((validated["dataset"] / "dataset.json").read_text())
+    manifest["events"] = {"flood-a": {}, "hurricane-b": {}}
+    (validated["dataset"] / "dataset.json").write_text(json.dumps(manifest))
+    usefulness(**validated | options | {"false_rejection": 0.8, "scenes": "1", "seeds": "0"})
+    found = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out/trainings").iterdir()}
+    arms = "real-001 real+footprints-001 real+synthetic-001 real+judged-001 synthetic-000 judged-000 others-000"
+    assert sorted(found) == sorted(f"{arm}-seed0" for arm in [*arms.split(), "real+others-001"])
+    for one in found.values():
+        assert len(one["counts"]) == 2  # scenes of the event in the test split
+        assert one["steps_taken"] in range(2, 13, 2)
+        assert one["steps_taken"] in (one["best_step"] + 2, 12)
+    assert "| 1 | real + judged | real + synthetic |" in (tmp_path / "out/usefulness.md").read_text()
+
+
+def test_what_the_protocol_refuses(validated: dict[str, Any], tmp_path: Path) -> None:
+    """Validation scenes that the judge knows, an event that is not there, too few pairs for a threshold."""
+    dataset = validated["dataset"]
+    judge = {"dataset_fingerprint": "f" * 64, "split": "validation"}
+    for name, facts in (("knows", judge), ("fresh", {})):
+        save_damage_model(tmp_path / name, DamageModel(DamageNetwork(8), DamageCard(8, 32, 64)), facts)
+    for message, options in (
+        ("4 of its 4 scenes are also trained on by the judge", {"judge": tmp_path / "knows"}),
+        ("needs 39 labelled scenes to calibrate with, and there are 4", {"judge": tmp_path / "fresh"}),
+        ("no event 'hurricane-c'.*Did you mean hurricane-b", {"event": "hurricane-c"}),
+    ):
+        with pytest.raises((EvaluationError, DataError), match=message):
+            usefulness(**validated | options)
+    with pytest.raises(DataError, match="has no split 'validation'"):
+        own = write_dataset(tmp_path / "own", [patch_row(0), patch_row(1)], "train", test=[patch_row(2)])
+        usefulness(**validated | {"dataset": own, "training": Training(steps=2, batch=2, width=8, patience=1)})
+    assert dataset.is_dir()
 
 
 def test_few_scenes_are_among_many() -> None:
