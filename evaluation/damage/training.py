@@ -78,8 +78,7 @@ def damage_model(
     with sole_maker(out):
         rows = open_dataset(dataset, split)
         patch_px = int(rows[0]["size"])
-        side = resolution or patch_px
-        check_resolution(side)
+        check_resolution(side := resolution or patch_px)
         sources = [labelled(real_source(rows, side), f"{dataset}, split {split}")]
         if synthetic is not None:
             sources.append(synthetic_source(synthetic, side, patch_px))
