@@ -7,6 +7,7 @@ docs/usefulness.md explains which conclusions it supports.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,31 +113,20 @@ def usefulness(
         _check_scenes(pairs.real, max(counts), f"{dataset}, split {split}")
         validation = validation_source(dataset, shape.resolution, event) if training.patience or judge else None
         if judge and validation:
-            trained = {f"trained on by the judge {judge}": seen_by_model(read_card(judge), dataset)}
-            check_unseen(validation.scenes, f"{dataset}, split {VALIDATION}", trained)
-            pairs.seen.update(trained)
-            pairs.fixed["judged"] = kept_by(judge, pairs.fixed["synthetic"], validation, shape, false_rejection)
+            pairs.fixed["judged"] = _judged(judge, pairs, validation, shape, false_rejection, dataset)
         check_unseen(pairs.test.scenes, f"{dataset}, --test-split {test_split}", pairs.seen)
-        for source in (pairs.real, *pairs.fixed.values(), *([validation] if validation else []), pairs.test):
+        for source in filter(None, (pairs.real, *pairs.fixed.values(), validation, pairs.test)):
             print(described(source))
-        settings = {
-            "dataset": [fingerprint(dataset), split, test_split],
-            "others": fingerprint(others) if others else None,
-            "event": event,
-            "judge": [sha256(judge / WEIGHTS), false_rejection] if judge else None,
-            "synthetic": card,
-            **vars(training),
-        }
-        scores: list[Score] = []
-        for seed in draws:
-            for arm, count in planned(counts, pairs.fixed):
-                name = f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}"
-                path = out / TRAININGS / f"{name}.json"
-                found = _finished(path, settings)
-                if found is None:
-                    parts = pairs.of_arm(arm, count, seed)
-                    found = _train(path, parts, pairs.test, validation, shape, training, seed, settings)
-                scores.append(Score(arm, count, seed, found))
+        settings = {"dataset": [fingerprint(dataset), split, test_split], "synthetic": card, **vars(training)}
+        settings |= _named(others, event, judge, false_rejection)
+        scores = []
+        for seed, (arm, count) in product(draws, planned(counts, pairs.fixed)):
+            path = out / TRAININGS / f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}.json"
+            found = _finished(path, settings)
+            if found is None:
+                parts = pairs.of_arm(arm, count, seed)
+                found = _train(path, parts, pairs.test, validation, shape, training, seed, settings)
+            scores.append(Score(arm, count, seed, found))
         text = usefulness_tables(scores)
         write_text(out / TABLE, text)
         print(text)
@@ -175,6 +165,22 @@ def _pairs(
     if others is not None and fingerprint(others) == fingerprint(dataset):
         seen[f"trained on (--others {others})"] = fixed["others"].scenes
     return Pairs(real, fixed, test, seen)
+
+
+def _named(others: Path | None, event: str | None, judge: Path | None, false_rejection: float) -> dict[str, Any]:
+    """What identifies the options that may be missing."""
+    judged = {"judge": [sha256(judge / WEIGHTS), false_rejection]} if judge else {}
+    return {"others": fingerprint(others) if others else None} | judged | ({"event": event} if event else {})
+
+
+def _judged(
+    judge: Path, pairs: Pairs, validation: Source, shape: DamageCard, false_rejection: float, dataset: Path
+) -> Source:
+    """The synthetic pairs that the judge keeps; what it was trained on counts as seen."""
+    trained = {f"trained on by the judge {judge}": seen_by_model(read_card(judge), dataset)}
+    check_unseen(validation.scenes, f"{dataset}, split {VALIDATION}", trained)
+    pairs.seen.update(trained)
+    return kept_by(judge, pairs.fixed["synthetic"], validation, shape, false_rejection)
 
 
 def _train(
