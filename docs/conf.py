@@ -21,6 +21,7 @@ SECTIONS = {
         "docs/scaling",
         "docs/speed",
         "docs/families",
+        "docs/tasks",
         "docs/diffusionsat",
         "docs/tiny-base",
     ],

@@ -22,6 +22,7 @@ from evaluation.opened import checkpoint_facts, damage_judge, data_facts, evalua
 from evaluation.options import NETWORKS, judging, listed
 from evaluation.output import check_out
 from evaluation.report.origin import in_words
+from evaluation.restoring import task_of
 from evaluation.results import METHODS, REAL, Method
 from generate.checkpoint import Checkpoint, open_base
 from generate.images.items import Item, patch_items
@@ -106,6 +107,7 @@ def compare(
             side = sampling.size or trained.resolution
             items = patch_items(dataset, split, trained, side=side, events=listed(events), limit=limit)
             entrants[name] = _entrant(trained, bases.get(name), items, sampling)
+        _check_tasks(entrants)
         side = resolution or min(one.side for one in entrants.values())
         judge = damage_judge(damage_model, side, patches)
         for name, one in entrants.items():  # the networks of one are gone before those of the next are loaded
@@ -133,10 +135,11 @@ def _conclude(
 ) -> None:
     rows = {name: one.items for name, one in entrants.items()}
     named = {name: Method(name, in_words(one.facts()), trained=True) for name, one in entrants.items()}
+    named[COPY] = task_of(next(iter(entrants.values())).trained)[2][COPY]
     conclude(
         out, settings, patches, rows | {COPY: next(iter(rows.values()))}, sampling=sampling, networks=networks,
         damage_model=judge, trained={f"Checkpoint {name}": one.trained for name, one in entrants.items()},
-        named=named | {COPY: METHODS[COPY]}, notes=_notes(entrants, settings["size"], sampling),
+        named=named, notes=_notes(entrants, settings["size"], sampling),
     )  # fmt: skip
 
 
@@ -188,6 +191,19 @@ def _entrant(trained: Checkpoint, base: str | None, items: list[Item], sampling:
     assert items[0].read
     items[0].read()  # a mask that the network needs and the dataset lacks is missed here
     return Entrant(trained, parts, base, items, sampling)
+
+
+def _check_tasks(entrants: Mapping[str, Entrant]) -> None:
+    """Stop unless all make post images of pre images, or all restore the same."""
+    tasks = {
+        name: f"{one.trained.condition} at {one.side} px" if task_of(one.trained)[0].restores else "of pre images"
+        for name, one in entrants.items()
+    }
+    if len(set(tasks.values())) > 1:
+        raise EvaluationError(
+            f"checkpoints: they make post images {', '.join(f'{task} ({name})' for name, task in tasks.items())}. "
+            "Compare those of one task."
+        )
 
 
 def _notes(entrants: Mapping[str, Entrant], side: int, sampling: Sampling) -> list[str]:

@@ -19,7 +19,8 @@ from evaluation.report.json import write_results
 from evaluation.report.latex import write_latex
 from evaluation.report.page import write_report
 from evaluation.report.terminal import render
-from evaluation.results import METHODS, Evaluation, Method, PatchResult
+from evaluation.restoring import task_of
+from evaluation.results import Evaluation, Method, PatchResult
 from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
 from generate.checkpoint import Checkpoint
 from generate.images.items import Item
@@ -36,7 +37,7 @@ def conclude(
     networks: Sequence[str],
     damage_model: DamageModel | None,
     trained: Mapping[str, Checkpoint],
-    named: Mapping[str, Method] = METHODS,
+    named: Mapping[str, Method] | None = None,
     absent: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> None:
@@ -52,13 +53,14 @@ def conclude(
         networks: that judge.
         damage_model: that judges too.
         trained: the checkpoints, by what the report calls them.
-        named: what may be measured.
+        named: what may be measured, if it is not what one checkpoint allows.
         absent: row -> why there is none.
         notes: what a reader of the numbers must know.
     """
     judges = summon_judges(networks)
     judges.damage = damage_model
-    load = partial(patches_at, patches, resolution=settings["size"])
+    condition, task, usual = task_of(next(iter(trained.values())))
+    load = partial(patches_at, patches, resolution=settings["size"], condition=condition)
     positions = [item.key for item in next(iter(items.values()))]
     prompts = {row: [item.prompt for item in its] for row, its in items.items()}
     seeds = [[sampling.image_seed(key, sample) for sample in range(sampling.samples)] for key in positions]
@@ -67,7 +69,9 @@ def conclude(
     said = [*notes, *_seen(results, trained, judge and Path(judge), dataset)]
     said += [*judges.explain(len(results)), *_not_a_number(results)]
     sets = {method: judges.sets(method) for method in results[0].scores}
-    evaluation = Evaluation(settings, results, sets, judges.gaps, said, dict(absent or {}), named=named)
+    evaluation = Evaluation(
+        settings, results, sets, judges.gaps, said, dict(absent or {}), named=named or usual, task=task
+    )
     if judges.damage:
         evaluation.notes.extend(fidelity_notes(evaluation))
     write_report(out, evaluation, load)

@@ -144,7 +144,7 @@ def write_folds(folder: Path, evaluation: Evaluation) -> str:
     }
     write_text(folder / f"{NAME}.json", as_json(content))
     sentences = [
-        f"Mean over events. {against(PAIR, region, macro(evaluation, 'copy', region, 'mse'), one, evaluation.drawn)}"
+        f"Mean over events. {against(evaluation, PAIR, region, macro(evaluation, 'copy', region, 'mse'), one)}"
         for region, one in less.items()
     ]
     return "\n".join(

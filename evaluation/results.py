@@ -19,6 +19,7 @@ class Method:
     name: str  # in tables
     words: str  # in the report
     trained: bool = False  # a checkpoint's own images, which are held against copying
+    said: tuple[str, str, str] | None = None  # its images, itself and what it does, in sentences; None = by its name
 
 
 # What an evaluation of one checkpoint may measure.
@@ -28,11 +29,13 @@ METHODS = {
         "The trained ControlNet conditions the base on the pre image; the base generates the post image of the "
         "caption.",
         trained=True,
+        said=("the generated images", "generated", "generating"),
     ),
     "copy": Method(
         "copy the pre-image",
         "The prediction that nothing changes. Hard to beat outside the changed area, where it is nearly true; the "
         "baseline to beat inside it.",
+        said=("the copied pre images", "copied", "copying"),
     ),
     "base": Method(
         "base without control",
@@ -69,6 +72,36 @@ Summary = dict[str, dict[str, Estimate]]  # region -> metric
 
 
 @dataclass(frozen=True)
+class Task:
+    """What the areas inside and outside are, and the picture that everything starts from, in words."""
+
+    inside: str  # begins a sentence
+    outside: str
+    aside: str  # below the verdict
+    regions: Mapping[str, str]  # inside and outside, explained
+    shown: str  # the first picture
+    share: str  # of a patch that is inside
+
+
+CHANGE = Task(
+    "Inside the changed area",
+    "Outside of it",
+    "The changed area: in simulated data every pixel whose true change is at least a quarter of the maximum, on xBD "
+    "the damaged buildings. What is outside of it, and what is neither, is explained at the end of the page.",
+    {
+        "inside": "The changed area. Simulated data: pixels whose true change is at least a quarter of the maximum. "
+        "xBD: buildings with minor or major damage or destroyed.",
+        "outside": "Simulated data: pixels that certainly did not change. xBD: all but damaged buildings, though "
+        "water, ash or the season may have changed the ground. Un-classified buildings, no-data pixels, what cloud or "
+        "smoke is known to cover (simulated data) and what is neither certainly changed nor certainly unchanged are "
+        "left out of both areas.",
+    },
+    "pre",
+    "changed",
+)
+
+
+@dataclass(frozen=True)
 class PatchResult:
     """One patch under every method."""
 
@@ -94,6 +127,7 @@ class Evaluation:
     absent: dict[str, str] = field(default_factory=dict)  # requested method -> why it has no row
     folds: dict[str, str] = field(default_factory=dict)  # event -> the training it was left out of; empty = one for all
     named: Mapping[str, Method] = field(default_factory=lambda: METHODS)  # what may be measured
+    task: Task = CHANGE
 
     @property
     def methods(self) -> list[str]:
@@ -145,6 +179,10 @@ class Evaluation:
         """Squared error of one method minus that of another, paired by patch, pooled over all pixels."""
         less, pixels = _less(self.patches, row, than, region)
         return weighted_mean(less[:, None], pixels, self.clusters(self.patches))
+
+    def said(self, row: str) -> tuple[str, str, str]:
+        """Images of a method, the method and what it does, in sentences."""
+        return self.named[row].said or (f"the images of {row}", row, row)
 
     def groups(self, key: Callable[[PatchResult], str]) -> dict[str, list[PatchResult]]:
         """The patches of each event or disaster type, in alphabetical order."""

@@ -19,6 +19,7 @@ from evaluation.options import NETWORKS, judging, listed, names_of
 from evaluation.output import check_out
 from evaluation.patches import without_again
 from evaluation.prompts.study import study_prompts
+from evaluation.restoring import check_methods
 from evaluation.results import METHODS, OF_THE_DATASET, named_rows
 from evaluation.words.study import study_words
 from generate.checkpoint import open_base
@@ -82,6 +83,7 @@ def evaluate(
     with sole_writer(out):
         from_main(lambda: check_out(out, METHODS, overwrite))
         trained = evaluated(checkpoint, caption_style)
+        check_methods(trained, rows, study)
         settings = checkpoint_facts(trained, base, sampling) | data_facts(dataset, split, events, limit)
         parts = open_base(trained, base)
         make = partial(make_rows, out, trained, parts, sampling=sampling, overwrite=overwrite)

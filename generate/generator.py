@@ -108,8 +108,9 @@ class Generator:
         images, channels = conditioning(pre).to(self.device), self.condition.channels * self.sequence
         if images.shape[1] != channels:
             raise GenerateError(
-                f"the checkpoint was trained with {channels} channels (an image has 3, a mask {DAMAGE_VALUES_SHOWN}), "
-                f"but got {images.shape[1]}. If it is conditioned on a mask, pass --mask, or a built dataset, "
+                f"the checkpoint was trained with {channels} channels (an image has 3, a mask of damage "
+                f"{DAMAGE_VALUES_SHOWN}, a hole 1), but got {images.shape[1]}. If it is conditioned on a mask, pass "
+                "--mask, or a built dataset, "
                 "which has masks."
             )
         return self.latents_scale.scaled(encode(self.vae, images)) if self.condition.latents else images

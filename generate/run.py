@@ -62,7 +62,8 @@ def generate(
         limit: Number of patches of a dataset to generate, evenly spread over the split.
         prompt: Caption of the new image. Required for a single image; for a dataset it replaces all captions.
         mask: The damage to generate in a single image, for checkpoints with condition pixels+mask: an 8-bit grey
-            PNG or GeoTIFF of its size with 0 (background), 1 (no damage) to 4 (destroyed), 255 (unknown).
+            PNG or GeoTIFF of its size with 0 (background), 1 (no damage) to 4 (destroyed), 255 (unknown). For
+            checkpoints with condition hole: 255 where it is to be filled, else 0.
         caption_style: Style of the dataset's captions to use; by default that of the training.
         base: Where the base is now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         sampling: How the images are sampled.
@@ -154,7 +155,8 @@ def _words(
 
 def check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int | None, style: str | None) -> None:
     """Reject options that do not suit the checkpoint or its inputs."""
-    reads_mask = condition_of(trained.trained, trained.condition).with_mask is not None
+    condition = condition_of(trained.trained, trained.condition)
+    reads_mask = bool(condition.with_mask or condition.with_hole)
     if mask and (pre.is_dir() or not reads_mask):
         why = "a dataset has its own masks" if pre.is_dir() else f"{trained.folder} was trained without masks"
         raise GenerateError(f"--mask is {mask}, but {why}. Omit it.")
@@ -165,7 +167,7 @@ def check_options(trained: Checkpoint, pre: Path, mask: Path | None, limit: int 
             raise GenerateError(f"--{name} applies to patches of a dataset only; omit it for images and batch files.")
     if reads_mask and not mask:
         raise GenerateError(
-            f"{trained.folder}: trained on {trained.condition}, so it needs a damage mask. Pass one image with "
+            f"{trained.folder}: trained on {trained.condition}, so it needs a mask. Pass one image with "
             "--mask MASK.png, or a dataset, which has its own masks."
         )
     if trained.sequence > 1:

@@ -83,7 +83,7 @@ class State(TypedDict):
     trained: Literal[
         "controlnet", "controlnet-lora", "t2i-adapter", "t2i-adapter-light", "lora", "controlnet+lora", "lora+concat"
     ]
-    condition: Literal["pixels", "latents", "pixels+mask"]
+    condition: Literal["pixels", "latents", "pixels+mask", "coarse2", "coarse4", "coarse8", "hole"]
     metadata: NotRequired[str]  # earlier versions wrote none
     direction: Literal["future", "past", "both"]
     sequence: NotRequired[Annotated[int, Field(ge=1, le=64)]]

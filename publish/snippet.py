@@ -38,7 +38,7 @@ def is_stock(checkpoint: Checkpoint, base: Base) -> bool:
 def code(use: Use) -> str:
     """As a fenced block: Python, or a command of pre2post where diffusers alone does not do."""
     if not use.stock:
-        mask = " --mask mask.png" * (use.checkpoint.condition == "pixels+mask")
+        mask = " --mask mask.png" * (use.checkpoint.condition in ("pixels+mask", "hole"))
         options = f"--steps {use.sampling.steps} --guidance-scale {use.sampling.guidance_scale:g}"
         options += f" --scheduler {use.sampling.scheduler}"
         return (

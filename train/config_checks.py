@@ -117,6 +117,10 @@ def _model_rules(config: Config) -> Rules:
             f"model.gradient_checkpointing is true, {without}. Use base_checkpointing.",
         )
         yield model.metadata != "control", f"model.metadata is control, {without} to condition. Omit it."
+    yield (
+        not (model.condition.startswith(("coarse", "hole")) and objective.damage_weights),
+        f"objective.damage_weights is set, but model.condition {model.condition} restores all alike. Omit it.",
+    )
     yield model.lora_rank >= 1, f"model.lora_rank is {model.lora_rank}; it must be at least 1."
     yield model.lora_alpha > 0, f"model.lora_alpha is {model.lora_alpha}; it must be positive."
     yield bool(model.lora_targets), "model.lora_targets is empty; the default is [to_q, to_k, to_v, to_out.0]."

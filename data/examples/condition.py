@@ -1,4 +1,4 @@
-"""The inputs of the networks for a place: its image, the requested damage, its metadata."""
+"""The inputs of the networks for a place: its image, the requested damage, its metadata; or the image to restore."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from data.imagery.pixels import resize_mask, resize_rgb
 from data.schema import METADATA_FIELDS
 
 DAMAGE_VALUES_SHOWN = 5  # background and the four damage classes; un-classified ground is none of them
+HOLE_GREY = 128
 
 Pixels = NDArray[np.uint8]
 
@@ -23,35 +24,67 @@ def with_mask(pixels: Pixels, classes: Pixels) -> Pixels:
     return np.concatenate([pixels, one_hot], -1)
 
 
+def without_hole(pixels: Pixels, hole: Pixels) -> Pixels:
+    """(height, width, 3) pixels and (height, width) of a hole, not 0, as (height, width, 4): there grey and 255."""
+    gone = hole[..., None] > 0
+    return np.concatenate([np.where(gone, np.uint8(HOLE_GREY), pixels), gone * np.uint8(255)], -1)
+
+
+def coarse(factor: int) -> Callable[[Pixels], Pixels]:
+    """Pixels (height, width, 3) at a lower resolution: the mean of every block, enlarged again, bicubic."""
+
+    def reduced(pixels: Pixels) -> Pixels:
+        image = Image.fromarray(pixels)
+        small = image.resize([max(1, side // factor) for side in image.size], Image.Resampling.BOX)
+        return np.array(small.resize(image.size, Image.Resampling.BICUBIC))
+
+    return reduced
+
+
 @dataclass(frozen=True)
 class Condition:
     """The input that a network gets for a patch."""
 
     channels: int = 3
     with_mask: Callable[[Pixels, Pixels], Pixels] | None = None  # pixels and damage mask -> all; None = pixels alone
+    with_hole: Callable[[Pixels, Pixels], Pixels] | None = None  # pixels and hole -> all
+    coarse: Callable[[Pixels], Pixels] | None = None  # pixels -> at a lower resolution
     latents: bool = False  # of the VAE, made of these pixels
 
+    @property
+    def restores(self) -> bool:
+        """Whether what is shown is the image to make itself, damaged, and not the other one of the pair."""
+        return bool(self.with_hole or self.coarse)
+
     def shown(self, image: Image.Image, mask: Image.Image | None, resolution: int) -> Pixels:
-        """The image of a patch and, where there is one and this condition reads it, its damage mask.
+        """The image of a patch and, where there is one and this condition reads it, its mask.
 
         Args:
             image: of the patch.
-            mask: its damage mask: 0 background, 1 to 4 damage, 255 not assessable.
+            mask: damage: 0 background, 1 to 4 damage, 255 not assessable; or a hole: whatever is not 0.
             resolution: side of the result, px.
 
         Returns:
             (resolution, resolution, channels) uint8.
         """
-        pixels = resize_rgb(image, resolution)
-        if mask is None or self.with_mask is None:
-            return pixels
-        return self.with_mask(pixels, resize_mask(mask, resolution))
+        return self.put(resize_rgb(image, resolution), None if mask is None else resize_mask(mask, resolution))
+
+    def put(self, pixels: Pixels, mask: Pixels | None) -> Pixels:
+        """The same of (height, width, 3) pixels and a (height, width) mask."""
+        if self.coarse:
+            return self.coarse(pixels)
+        together = self.with_mask or self.with_hole
+        return pixels if mask is None or together is None else together(pixels, mask)
 
 
 CONDITIONS = {  # the values of model.condition
     "pixels": Condition(),
     "latents": Condition(latents=True),
     "pixels+mask": Condition(channels=3 + DAMAGE_VALUES_SHOWN, with_mask=with_mask),
+    "coarse2": Condition(coarse=coarse(2)),
+    "coarse4": Condition(coarse=coarse(4)),
+    "coarse8": Condition(coarse=coarse(8)),
+    "hole": Condition(channels=4, with_hole=without_hole),
 }
 
 

@@ -18,7 +18,7 @@ from evaluation.columns import best, number
 from evaluation.metrics.measure import image_of
 from evaluation.patches import Patch
 from evaluation.report.cells import AREAS
-from evaluation.results import Evaluation, Method, PatchResult, competes, mean_of
+from evaluation.results import Evaluation, Method, PatchResult, Task, competes, mean_of
 
 WORST = 6
 DRAWN = 12
@@ -58,7 +58,8 @@ def gallery(
     """One row of pictures per patch; generated images are read from the evaluation's folder."""
     patches = load([result.position for result in chosen], [result.prompt for result in chosen])
     methods = {method: evaluation.named[method] for method in evaluation.methods}
-    return "".join(_entry(folder, patch, result, methods) for patch, result in zip(patches, chosen, strict=True))
+    entries = (_entry(folder, evaluation.task, *one, methods) for one in zip(patches, chosen, strict=True))
+    return "".join(entries)
 
 
 def outline(mask: Mask) -> str:
@@ -72,11 +73,11 @@ def outline(mask: Mask) -> str:
     return "".join(parts)
 
 
-def _entry(folder: Path, patch: Patch, result: PatchResult, methods: Mapping[str, Method]) -> str:
+def _entry(folder: Path, task: Task, patch: Patch, result: PatchResult, methods: Mapping[str, Method]) -> str:
     path = outline(patch.regions["inside"])
     of = escape(f" of {patch.patch_id}", quote=True)
-    pre = _figure(_picture([patch.pre], "pre", of, path), "pre", _numbers(result, "copy", methods))
-    post = _figure(_picture([patch.post], "real post", of, path), "real post", _share(patch))
+    pre = _figure(_picture([patch.pre], task.shown, of, path), task.shown, _numbers(result, "copy", methods))
+    post = _figure(_picture([patch.post], "real post", of, path), "real post", _share(patch, task))
     made: list[str] = []
     for method in (name for name in methods if name != "copy"):
         layers = [image_of(folder, patch, method), *([] if made else [patch.pre, patch.post])]
@@ -120,9 +121,9 @@ def _numbers(result: PatchResult, method: str, methods: Iterable[str]) -> str:
     return "".join(cells)
 
 
-def _share(patch: Patch) -> str:
+def _share(patch: Patch, task: Task) -> str:
     share = patch.regions["inside"].mean()
-    return f"<span>{'less than 1%' if 0 < share < 0.01 else f'{share:.0%}'} of it changed</span>"
+    return f"<span>{'less than 1%' if 0 < share < 0.01 else f'{share:.0%}'} of it {task.share}</span>"
 
 
 def _data_uri(pixels: Pixels) -> str:

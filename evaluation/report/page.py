@@ -10,7 +10,7 @@ from evaluation.columns import DAMAGE_METRICS, METRICS
 from evaluation.damage.fidelity import fidelity
 from evaluation.output import REPORT
 from evaluation.patches import Patch
-from evaluation.report.cells import Table, all_tables, gap_sentences
+from evaluation.report.cells import AREAS, Table, all_tables, gap_sentences
 from evaluation.report.gallery import choose_random, choose_worst, gallery
 from evaluation.report.origin import origin, title
 from evaluation.report.tables import html_table
@@ -19,19 +19,6 @@ from evaluation.results import Evaluation
 
 STYLE = Path(__file__).with_name("gallery.css")
 
-REGIONS_IN_WORDS = {
-    "whole": "Every pixel of the patch.",
-    "inside": "The changed area. Simulated data: pixels whose true change is at least a quarter of the maximum. xBD: "
-    "buildings with minor or major damage or destroyed.",
-    "outside": "Simulated data: pixels that certainly did not change. xBD: all but damaged buildings, though "
-    "water, ash or the season may have changed the ground. Un-classified buildings, no-data pixels, what cloud or "
-    "smoke is known to cover (simulated data) and what is neither certainly changed nor certainly unchanged are left "
-    "out of both areas.",
-}
-CHANGED = (
-    "The changed area: in simulated data every pixel whose true change is at least a quarter of the maximum, on xBD "
-    "the damaged buildings. What is outside of it, and what is neither, is explained at the end of the page."
-)
 METRICS_IN_WORDS = {
     "mse": "Mean squared difference of pixel values from 0 to 1, pooled over all pixels. Lower is better.",
     "psnr": "The same in decibels, mean over patches (identical pixels count as 100). Higher is better.",
@@ -64,13 +51,13 @@ def write_report(folder: Path, evaluation: Evaluation, load: Callable[..., Itera
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in verdict(evaluation))
     body = [
         f"<header><h1>{escape(title(settings))}</h1>{facts(origin(settings))}</header>",
-        f'<div class="verdict">{said}<p class="aside">{CHANGED}</p></div>',
+        f'<div class="verdict">{said}<p class="aside">{evaluation.task.aside}</p></div>',
         _figures(evaluation),
         f"<h2>{escape(main.title)}</h2>{html_table(main)}",
         '<input type="checkbox" id="outlines" checked>',
         f'<div class="heading"><h2>Worst patches</h2><label for="outlines"></label></div>'
         f"<p>{_worst(evaluation)} Move the slider to the left "
-        "for the pre image, to the right for the real post image.</p>"
+        f"for the {evaluation.task.shown} image, to the right for the real post image.</p>"
         f'<div class="gallery">{gallery(folder, evaluation, worst, load)}</div>',
     ]
     if random:
@@ -98,24 +85,25 @@ def _figures(evaluation: Evaluation) -> str:
 
 
 def _against_copying(evaluation: Evaluation, row: str, which: str) -> list[tuple[str, str]]:
-    figures = []
+    figures, copying = [], evaluation.said("copy")[2]
     won, counted = evaluation.better_inside(row)
     if counted:
-        what = f"patches where generating beats copying inside the changed area{which}"
+        what = f"patches where generating beats {copying} {evaluation.task.inside.lower()}{which}"
         figures.append((f"{won} of {counted}", what))
-    for region, where in (("inside", "inside the changed area"), ("outside", "outside of it")):
+    for region in AREAS:
         less = evaluation.less(row, "copy", region)
         copy = evaluation.estimate(evaluation.patches, "copy", region, "mse").value
         if less.decided and copy > 0:
             change = f"{less.value / copy:+.0%}".replace("-", "\N{MINUS SIGN}")
-            figures.append((change, f"squared error against copying, {where}{which}"))
+            where = getattr(evaluation.task, region).lower()
+            figures.append((change, f"squared error against {copying}, {where}{which}"))
     return figures
 
 
 def _in_words(evaluation: Evaluation) -> str:
     groups = [
         ("Rows", [(one.name, escape(one.words)) for one in map(evaluation.named.__getitem__, evaluation.methods)]),
-        ("Columns", list(REGIONS_IN_WORDS.items())),
+        ("Columns", [("whole", "Every pixel of the patch."), *evaluation.task.regions.items()]),
         (
             "Numbers",
             [
@@ -135,6 +123,6 @@ def _in_words(evaluation: Evaluation) -> str:
 def _worst(evaluation: Evaluation) -> str:
     first = evaluation.methods[0]
     changed = any(patch.scores[first][0]["inside"]["pixels"] for patch in evaluation.patches)
-    where = "inside the changed area" if changed else "over the whole patch"
+    where = evaluation.task.inside.lower() if changed else "over the whole patch"
     whose = f"The images of {first} that are" if len(evaluation.trained) > 1 else "Those"
     return f"{whose} farthest from the real image (MSE), {where}."

@@ -3,14 +3,11 @@
 import math
 from dataclasses import replace
 
+from data.examples.regions import REGIONS
 from evaluation.columns import number
 from evaluation.estimate import FEWEST_CLUSTERS, Estimate
-from evaluation.report.cells import Table, all_tables, gap_sentences
+from evaluation.report.cells import AREAS, Table, all_tables, gap_sentences
 from evaluation.results import Evaluation
-
-WHERE = {"inside": "Inside the changed area", "outside": "Outside of it"}
-# Images of a row, and the row itself, in sentences; other rows are checkpoints with names.
-IN_SENTENCES = {"generated": ("the generated images", "generated"), "copy": ("the copied pre images", "copied")}
 
 
 def render(evaluation: Evaluation) -> str:
@@ -25,9 +22,9 @@ def render(evaluation: Evaluation) -> str:
 def verdict(evaluation: Evaluation) -> list[str]:
     """The answer to the question of the whole project, in words."""
     said = [
-        against(pair, region, evaluation.estimate(evaluation.patches, pair[1], region, "mse"), less, evaluation.drawn)
+        against(evaluation, pair, region, evaluation.estimate(evaluation.patches, pair[1], region, "mse"), of[region])
         for pair, of in differences(evaluation).items()
-        for region, less in of.items()
+        for region in AREAS
     ]
     return [*dict.fromkeys(said), *_by_disaster_type(evaluation)]  # too few scenes are too few for all
 
@@ -52,7 +49,7 @@ def _by_disaster_type(evaluation: Evaluation) -> list[str]:
 
 def differences(evaluation: Evaluation) -> dict[tuple[str, str], dict[str, Estimate]]:
     """Pair of methods -> region -> paired difference of squared error."""
-    return {pair: {region: evaluation.less(*pair, region) for region in WHERE} for pair in evaluation.pairs}
+    return {pair: {region: evaluation.less(*pair, region) for region in REGIONS} for pair in evaluation.pairs}
 
 
 def interval_sentence(evaluation: Evaluation) -> str:
@@ -65,18 +62,18 @@ def interval_sentence(evaluation: Evaluation) -> str:
     )
 
 
-def against(pair: tuple[str, str], region: str, other: Estimate, less: Estimate, drawn: str) -> str:
+def against(evaluation: Evaluation, pair: tuple[str, str], region: str, other: Estimate, less: Estimate) -> str:
     """Whether one method is closer to the truth than another; no verdict unless the paired interval excludes 0.
 
     Args:
+        evaluation: which tells the words, and what the interval resamples.
         pair: the method, and the one that it is held against.
-        region: a key of WHERE.
+        region: inside or outside.
         other: squared error of the latter.
         less: that of the former minus that of the latter, paired.
-        drawn: what the interval resamples.
     """
-    where = WHERE[region]
-    (ours, row), (theirs, than) = (IN_SENTENCES.get(name, (f"the images of {name}", name)) for name in pair)
+    where, drawn = getattr(evaluation.task, region), evaluation.drawn
+    (ours, row, _), (theirs, than, _) = map(evaluation.said, pair)
     if math.isnan(less.value):
         return f"{where}: nothing to measure in these patches."
     if math.isnan(less.low):

@@ -1,7 +1,8 @@
 """Inputs to generate from: image files, a batch file of them, or the patches of a built dataset."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -12,7 +13,16 @@ import numpy as np
 from PIL import Image
 
 from data.dataset.open import fingerprint, open_dataset, rows_of
-from data.examples.condition import condition_of, newest, shown_metadata, shown_sequence, too_short, undamaged
+from data.examples.condition import (
+    Condition,
+    condition_of,
+    newest,
+    shown_metadata,
+    shown_sequence,
+    too_short,
+    undamaged,
+)
+from data.examples.holes import as_image, patch_hole, unknown
 from data.examples.place import Place, spots_of
 from data.storage import sha256
 from generate.checkpoint import Checkpoint
@@ -110,10 +120,7 @@ def patch_items(
         )
     note_scale(trained, side, rows["size"][:])
     names = rows.select_columns(["patch_id"])
-    images, masks = (
-        rows.select_columns(["patch_id", "pre", "post", "damage_mask", *["history"] * (trained.sequence > 1)]),
-        rows.select_columns(["damage_mask"]),
-    )
+    show, masks = _shown_of(rows, trained, side), rows.select_columns(["damage_mask"])
     source, target = ("post", "pre") if trained.direction == "past" else ("pre", "post")
     history = ["metadata_history"] * (trained.sequence > 1)
     numbers = rows.select_columns(["size", "metadata_pre", "metadata_post", *history])
@@ -129,7 +136,7 @@ def patch_items(
             name=names[position]["patch_id"],
             prompt=text,
             origin=lambda: origin,
-            read=lambda position=position: shown_patch(images[position], trained, side),  # type: ignore[misc]
+            read=partial(show, position),
             buildings=lambda position=position: _buildings(masks[position]["damage_mask"], side),  # type: ignore[misc]
             source_prompt=source_text,
             metadata=_metadata(numbers[position], (target, source), trained.sequence, side)
@@ -139,6 +146,22 @@ def patch_items(
         )
         for position, text, source_text in zip(positions, prompts, sources, strict=True)
     ]
+
+
+def _shown_of(rows: datasets.Dataset, trained: Checkpoint, side: int) -> Callable[[int], Pixels]:
+    """The network input for a position in a split, read on demand."""
+    condition = condition_of(trained.trained, trained.condition)
+    needed = ["patch_id", "pre", "post", "damage_mask", *["history"] * (trained.sequence > 1)]
+    if condition.with_hole:
+        needed += [name for name in ("nodata_fraction", "cover_mask") if name in rows.column_names]
+    images, target = rows.select_columns(needed), "pre" if trained.direction == "past" else "post"
+
+    def shown(position: int) -> Pixels:
+        if condition.restores:
+            return restored_patch(images[position], position, condition, target, side)
+        return shown_patch(images[position], trained, side)
+
+    return shown
 
 
 def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
@@ -156,6 +179,12 @@ def shown_patch(row: dict[str, Any], trained: Checkpoint, side: int) -> Pixels:
             )
         mask = undamaged(row["damage_mask"]) if past else row["damage_mask"]
     return condition.shown(image, mask, side)
+
+
+def restored_patch(row: Mapping[str, Any], position: int, condition: Condition, phase: str, side: int) -> Pixels:
+    """The network input for a patch whose image is restored: that image at a lower resolution or with its hole."""
+    hole = as_image(patch_hole(position, side) | unknown(row, phase, side)) if condition.with_hole else None
+    return condition.shown(row[phase], hole, side)
 
 
 def captions_of(dataset: datasets.Dataset, positions: Sequence[int], style: str, target: str = "post") -> list[str]:

@@ -19,7 +19,7 @@ from generate.scenes.windows import Grid
 
 STRIP_PX = 256  # rows at the network's scale that are read at once
 BLOCK_PX = 128  # of the scratch file
-WithMask = Callable[[Pixels, Pixels], Pixels]  # see data/examples/condition.py
+Put = Callable[[Pixels, Pixels | None], Pixels]  # see `Condition.put`
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def scene_windows(
     factor: int,
     scratch: Path,
     mask: Path | None = None,
-    with_mask: WithMask | None = None,
+    put: Put | None = None,
     team: Processes = ALONE,
 ) -> Iterator["SceneWindows"]:
     """Resample a scene to the network's scale in a temporary file and read windows of it.
@@ -39,8 +39,8 @@ def scene_windows(
         grid: windows, in network pixels; beyond the scene's edge they are filled by reflection.
         factor: scene pixels per network pixel along one axis; blocks are averaged, as in training.
         scratch: the temporary file, 3 bytes per network pixel.
-        mask: damage mask of the scene, appended as channels; the middle pixel of each block is taken, as in training.
-        with_mask: the network's input from colours and mask; None = the colours alone.
+        mask: damage or hole of the scene, appended as channels; the middle pixel of each block is taken.
+        put: the network's input from colours and mask; None = the colours alone.
         team: the processes that read it; the first writes the temporary file.
     """
     try:
@@ -49,7 +49,7 @@ def scene_windows(
         else:
             from_main(lambda: _write_reduced(path, factor, scratch))
         with open_raster(scratch) as reduced, open_raster(mask) if mask else nullcontext() as classes:
-            yield SceneWindows(reduced, grid.side, factor, classes, with_mask)
+            yield SceneWindows(reduced, grid.side, factor, classes, put)
     finally:
         if team.is_main:
             scratch.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def _write_reduced(path: Path, factor: int, scratch: Path) -> None:
 
 
 class SceneWindows:
-    """Called with (top, left), returns (side, side, 3) uint8, or 8 channels with a mask."""
+    """Called with (top, left), returns (side, side, 3) uint8, or more channels with a mask."""
 
     def __init__(
         self,
@@ -84,22 +84,23 @@ class SceneWindows:
         side: int,
         factor: int,
         classes: DatasetReader | None,
-        with_mask: WithMask | None,
+        put: Put | None,
     ) -> None:
         self.reduced = reduced
         self.side = side
         self.factor = factor
         self.classes = classes  # at the scale of the scene
-        self.with_mask = with_mask
+        self.put = put
 
     def __call__(self, top: int, left: int) -> Pixels:
         """The window, filled by reflection beyond the lower and right edge of the scene."""
         rows, columns = min(self.side, self.reduced.height - top), min(self.side, self.reduced.width - left)
         beyond = ((0, self.side - rows), (0, self.side - columns))
         pixels = np.pad(read_rgb(self.reduced, Window(left, top, columns, rows)), (*beyond, (0, 0)), mode="symmetric")
-        if self.with_mask is None or self.classes is None:
+        if self.put is None:
             return pixels
-        return self.with_mask(pixels, np.pad(self._classes(top, left, rows, columns), beyond, mode="symmetric"))
+        classes = None if self.classes is None else self._classes(top, left, rows, columns)
+        return self.put(pixels, None if classes is None else np.pad(classes, beyond, mode="symmetric"))
 
     def _classes(self, top: int, left: int, rows: int, columns: int) -> NDArray[np.uint8]:
         """The middle pixel of every block, or the last one of a block that exceeds the scene."""

@@ -85,9 +85,9 @@ def generate_scene(
     grid = windows.grid(header, generator.cell_px)
     in_pixels = grid.scaled(generator.cell_px)
     scratch = out.with_name(f"{out.stem}.pre.partial")
-    with_mask = generator.condition.with_mask if generator.condition else None
+    put = generator.condition.put if generator.condition else None
     heard = SceneWords(generator, prompt, words, grid, guided=sampling.guidance_scale > 1)
-    with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, with_mask, team) as read_pre:
+    with scene_windows(header.path, in_pixels, windows.factor, scratch, header.mask, put, team) as read_pre:
         size = header.height, header.width
         latents = denoise_scene(
             generator, grid, read_pre, prompt, seed, sampling, on_window, team, heard.listen, first_step, metadata, size

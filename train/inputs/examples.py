@@ -12,6 +12,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from data.examples.condition import condition_of, shown_sequence, too_short, undamaged
+from data.examples.holes import hole_of
 from data.examples.place import Spot, spots_of
 from data.examples.sampler import example_rng, view_of
 from data.imagery.pixels import resize_rgb
@@ -26,11 +27,10 @@ from train.errors import ConfigError
 from train.inputs.cache import Entries, cache_latents, cache_text
 from train.inputs.metadata import Metadata, metadata_of, uses_metadata
 from train.inputs.recipe import Recipe, recipe_of, resolution_of
+from train.inputs.restoring import NOT_ASSESSABLE, restored
 from train.inputs.views import Captions, Phase, View, captions_of_views, images_of, mirror, views_of
 from train.objective import damage_weights
 from train.stages import Stage
-
-NOT_ASSESSABLE = 255  # in damage masks
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,9 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         if self.metadata is not None:
             metadata, dropped = self.metadata.draw(rng, view)
             drawn.append(dropped)
+        hole = hole_of(rng, recipe.resolution) if recipe.condition.with_hole else None
+        if hole is not None:
+            drawn.append(hole)
         example = {
             "noise": torch.from_numpy(noise),
             "input_noise": torch.from_numpy(input_noise),
@@ -88,7 +91,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             "fingerprint": torch.tensor(zlib.crc32(b"".join(part.tobytes() for part in drawn))),
         }
         row = self.images[view.patch] if self.images.column_names else {}  # decodes every image in it
-        example |= self._target(view, row, spread) | self._text(caption) | self._shown(view, row)
+        example |= self._target(view, row, spread) | self._text(caption) | self._shown(view, row, hole)
         return example | self._placed(view) | metadata
 
     def __getitems__(self, ordinals: list[int]) -> list[dict[str, Tensor]]:
@@ -110,9 +113,11 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         place = self.spots[view.patch].shown(self.recipe.resolution, view.mirrored)
         return {name: rows[0] for name, rows in self.recipe.placed(torch.tensor([place])).items()}
 
-    def _shown(self, view: View, row: dict[str, Any]) -> dict[str, Tensor]:
+    def _shown(self, view: View, row: dict[str, Any], hole: np.ndarray | None) -> dict[str, Tensor]:
         """The condition and the loss weights."""
         recipe, found = self.recipe, {}
+        if recipe.condition.restores:
+            return restored(recipe, view, row, hole)
         if recipe.show_latents is not None and self.latents is not None:
             posterior = self._posterior(self.latents, view.source, view)
             found["condition"] = recipe.show_latents.scaled(posterior["mean"])
@@ -228,7 +233,9 @@ def prepare_examples(
         latents = cache_latents(accelerator, folder, base, shown, resolution=recipe.resolution)
         text = cache_text(accelerator, folder, base, token_ids)
     return Examples(
-        images=dataset.select_columns(columns_shown(recipe, views, encoded=latents is not None)),
+        images=dataset.select_columns(
+            [name for name in columns_shown(recipe, views, encoded=latents is not None) if name in dataset.column_names]
+        ),
         views=views,
         captions=captions,
         empty_caption=texts.index(""),
@@ -254,8 +261,12 @@ def columns_shown(recipe: Recipe, views: Sequence[View], *, encoded: bool) -> li
         encoded: whether latents come from the cache.
     """
     columns: set[str] = set()
-    if recipe.show_latents is None or not encoded:
+    if recipe.condition.restores:
+        columns |= {view.target for view in views}
+    elif recipe.show_latents is None or not encoded:
         columns |= {view.source for view in views}
+    if recipe.condition.with_hole:
+        columns |= {"cover_mask", "nodata_fraction"}  # datasets built before there was any lack the first
     if not encoded:
         columns |= {view.target for view in views}
     if recipe.condition.with_mask:

@@ -252,4 +252,6 @@ def _measure(held_out: ValidationSet, ordinal: int, generated: Pixels) -> Measur
     view, size = examples.views[view_of(SEED, ordinal, len(examples.views))], examples.recipe.resolution
     row = held_out.patches[view.patch]
     shown, real = (resize_rgb(row[phase], size) for phase in (view.source, view.target))
+    if examples.recipe.condition.restores:
+        shown = examples[ordinal]["condition"][:3].permute(1, 2, 0).numpy()
     return measure(row["patch_id"], shown, generated, real, regions_of(row, size))

@@ -1,6 +1,7 @@
 """Whole scenes: one process over overlapping windows, onto the grid of the pre image."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.studies.scene_seams import borders, seam
-from data.examples.condition import CONDITIONS, with_mask
+from data.examples.condition import CONDITIONS, condition_of
 from data.imagery.pixels import resize_rgb
 from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
@@ -64,12 +65,15 @@ def test_a_scene_of_one_window_is_a_patch(tmp_path: Path, run_folder: Path) -> N
     assert np.abs(ours.astype(int) - patch[0]).max() <= 1
 
 
+PUT = CONDITIONS["pixels+mask"].put
 KINDS = [
     ("lora", "pixels"),
     ("controlnet+lora", "pixels"),
     ("lora+concat", "pixels"),
     ("controlnet", "latents"),
     ("controlnet", "pixels+mask"),
+    ("controlnet", "coarse4"),
+    ("controlnet", "hole"),
 ]
 
 
@@ -80,9 +84,10 @@ def test_every_kind_of_checkpoint_makes_scenes(tmp_path: Path, micro_base: Path,
     sampling = Sampling(steps=3, guidance_scale=2.0, control_scale=0.7, seed=5)
     pre, mask = write_geotiff(tmp_path / "a.tif", RESOLUTION, RESOLUTION), None
     shown = read_pixels(pre)
-    if condition == "pixels+mask":
+    if condition in ("pixels+mask", "hole"):
         mask = write_mask(tmp_path / "mask.png", RESOLUTION)
-        shown = CONDITIONS["pixels+mask"].shown(Image.fromarray(shown), Image.open(mask), RESOLUTION)
+    with Image.open(mask) if mask else nullcontext() as classes:
+        shown = condition_of(trained, condition).shown(Image.fromarray(shown), classes, RESOLUTION)
     arguments: dict[str, Any] = {"checkpoint": tmp_path / "run", "prompt": "after a flood", "sampling": sampling}
     generate(pre=pre, mask=mask, out=tmp_path / "out", **arguments)
     patch = generate_images(
@@ -104,9 +109,9 @@ def test_the_mask_follows_the_windows(tmp_path: Path) -> None:
     path, mask = write_image(tmp_path / "a.png", side=64), write_mask(tmp_path / "mask.png", 64)
     with Image.open(path) as image, Image.open(mask) as classes:
         small = CONDITIONS["pixels+mask"].shown(image, classes, 32)
-    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path / "scratch", mask, with_mask) as read:
+    with scene_windows(path, Grid(32, 32, side=16, stride=8), 2, tmp_path / "scratch", mask, PUT) as read:
         assert np.array_equal(read(8, 16), small[8:24, 16:32])
-    with scene_windows(path, Grid(40, 40, side=16, stride=8), 2, tmp_path / "scratch", mask, with_mask) as read:
+    with scene_windows(path, Grid(40, 40, side=16, stride=8), 2, tmp_path / "scratch", mask, PUT) as read:
         assert np.array_equal(read(24, 0), np.concatenate([small[24:32], small[31:23:-1]])[:, :16])
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 
 from data.dataset.open import open_dataset
 from data.examples.condition import CONDITIONS
+from data.examples.holes import hole_of
 from data.examples.sampler import example_rng, view_of
 from models import load_base
 from tests.train.conftest import Arguments
@@ -78,6 +80,34 @@ def test_condition_target_and_weights_show_the_same_view(examples: Examples) -> 
     assert len(kinds) == 4
 
 
+def test_what_is_restored_is_the_target_itself(examples: Examples) -> None:
+    """At a lower resolution, or without a hole that is the example's own; what shows no ground has no weight."""
+    holes = []
+    for ordinal in range(len(examples.views)):
+        view = examples.views[view_of(0, ordinal, len(examples.views))]
+        row = examples.images[view.patch]
+        target = row[view.target]
+        recipe = replace(examples.recipe, condition=CONDITIONS["coarse4"], damage_weights=None)
+        coarse = replace(examples, recipe=recipe)[ordinal]
+        expected = target.resize((8, 8), Image.Resampling.BOX).resize((32, 32), Image.Resampling.BICUBIC)
+        flip = slice(None, None, -1 if view.mirrored else 1)
+        assert np.array_equal(coarse["condition"].permute(1, 2, 0), np.array(expected)[:, flip])
+        assert "loss_weights" not in coarse
+        drawn = replace(examples, recipe=replace(recipe, condition=CONDITIONS["hole"]))[ordinal]
+        rng, _ = redrawn(ordinal)
+        hole = hole_of(rng, 32)
+        missing = (np.array(target) == 0).all(-1) if row["nodata_fraction"] else np.zeros((32, 32), bool)
+        assert np.array_equal(drawn["condition"][3] > 0, (hole | missing)[:, flip])
+        kept = ~(hole | missing)[:, flip]
+        shown = drawn["condition"][:3].permute(1, 2, 0).numpy()
+        assert np.array_equal(shown[kept], np.array(target)[:, flip][kept])
+        weights = (~missing[:, flip]).reshape(4, 8, 4, 8).mean((1, 3)) / (~missing).mean()
+        np.testing.assert_allclose(drawn["loss_weights"], weights, rtol=1e-5)
+        assert torch.equal(drawn["noise"], coarse["noise"]) and drawn["fingerprint"] != coarse["fingerprint"]
+        holes.append(hole.tobytes())
+    assert len(set(holes)) == len(holes)
+
+
 @pytest.mark.parametrize(
     ("settings", "columns"),
     [
@@ -86,6 +116,8 @@ def test_condition_target_and_weights_show_the_same_view(examples: Examples) -> 
         (["--data.direction=both"], ["post", "pre"]),
         (["--model.condition=latents"], []),
         (["--model.condition=latents", "--run.cache_in=off"], ["post", "pre"]),
+        (["--model.condition=coarse8", "--data.direction=past"], ["pre"]),
+        (["--model.condition=hole"], ["cover_mask", "nodata_fraction", "post"]),
         (["--objective.damage_weights={destroyed: 2.0}"], ["damage_mask", "nodata_fraction", "post", "pre"]),
     ],
 )

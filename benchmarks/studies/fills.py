@@ -1,0 +1,79 @@
+"""What restores an image without a network that was trained for it: bounds for docs/tasks.md.
+
+python -m benchmarks.studies.fills --dataset DATASET
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from scipy import ndimage
+from skimage.restoration import inpaint_biharmonic
+
+from data.dataset.open import open_dataset
+from data.examples.condition import CONDITIONS, Condition
+from data.examples.similarity import Pixels
+from evaluation.estimate import weighted_mean
+from evaluation.patches import Patch, patches_at
+from generate.images.items import spread
+from models import load_base
+from models.images import LatentScale, as_pixels, decode, to_unit
+
+
+def main() -> None:
+    """Print the squared errors of every answer, with intervals over scenes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--resolution", type=int, default=128)
+    parser.add_argument("--limit", type=int, default=48)
+    given = parser.parse_args()
+    rows, vae = open_dataset(given.dataset, "test"), load_base("tiny").load_vae()
+    positions = spread(len(rows), given.limit)
+    for name in ("coarse2", "coarse4", "coarse8", "hole"):
+        condition = CONDITIONS[name]
+        found: dict[str, list[tuple[float, int, str]]] = {}
+        patches = patches_at(rows, positions, [""] * len(positions), resolution=given.resolution, condition=condition)
+        for patch in patches:
+            area = patch.regions["inside" if condition.with_hole else "whole"]
+            for answer, pixels in answers(patch, condition, vae).items():
+                error = ((pixels.astype(float) - patch.post) / 255)[area] ** 2
+                found.setdefault(answer, []).append(
+                    (error.mean() if area.any() else np.nan, area.sum(), patch.scene_id)
+                )
+        for answer, measured in found.items():
+            values, weights, scenes = zip(*measured, strict=True)
+            one = weighted_mean(np.array(values)[:, None], np.array(weights), scenes)
+            print(f"{name:8} {answer:24} MSE {one.value:.5f} ({one.low:.5f} to {one.high:.5f}), {one.clusters} scenes")
+
+
+def answers(patch: Patch, condition: Condition, vae: AutoencoderKL) -> Mapping[str, Pixels]:
+    """Name -> image. `patch.pre` is the simplest answer; the autoencoder sees the truth itself."""
+    truth = {"autoencoder of the truth": reconstructed(patch.post, vae)}
+    if not condition.with_hole:
+        return {"bicubic": patch.pre, **truth}
+    hole = patch.regions["inside"]
+    nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
+    biharmonic = inpaint_biharmonic(patch.pre, hole, channel_axis=-1) * 255
+    return {
+        "mean colour": patch.pre,
+        "nearest pixel": patch.pre[tuple(nearest)],
+        "biharmonic": biharmonic.clip(0, 255).round().astype(np.uint8),
+        **truth,
+    }
+
+
+@torch.inference_mode()
+def reconstructed(pixels: Pixels, vae: AutoencoderKL) -> Pixels:
+    """What is left of an image after encoding and decoding."""
+    images = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    made: Pixels = as_pixels(
+        to_unit(decode(vae, LatentScale.of(vae.config).scaled(vae.encode(images).latent_dist.mean)))
+    )[0]
+    return made
+
+
+if __name__ == "__main__":
+    main()
