@@ -111,7 +111,7 @@ class Base:
     def empty_told(self, chunks: int = 1) -> dict[str, Tensor]:
         """What `encode` gives of one caption, on the meta device: shapes without values."""
         with torch.device("meta"):
-            encoders = [_from_config(self._class(part), self.config(part)).eval() for part in self.text_encoders]
+            encoders = [self.build(part).eval() for part in self.text_encoders]
             network = self.family.text_network(encoders, self.config(self.family.network))
         return self.encode(network, self.tokenize([""], chunks).to("meta"))
 
@@ -195,8 +195,12 @@ class Base:
 
     def check_weights(self, part: str) -> None:
         """Stop unless the weight files of a part hold every tensor of its network, in its shape; none is read."""
+        check_fit(self.folder / part, lambda: self.build(part))
+
+    def build(self, part: str) -> Any:  # noqa: ANN401 (the network of the part)
+        """A part as its config says, with new weights; read from files by the others above."""
         kind, config = self._class(part), self.config(part)
-        check_fit(self.folder / part, lambda: _from_config(kind, config))
+        return kind.from_config(config) if issubclass(kind, ConfigMixin) else kind(kind.config_class(**config))
 
     def _tokenizer(self, encoder: str) -> PreTrainedTokenizerBase:
         text = read_config(self.folder, encoder, TextEncoderConfig)
@@ -239,7 +243,3 @@ class Base:
         for path in [self.folder / part / "config.json", *sorted((self.folder / part).glob("*.safetensors"))]:
             digest.update(sha256(path).encode())
         return digest.hexdigest()
-
-
-def _from_config(kind: Any, config: dict[str, Any]) -> nn.Module:  # noqa: ANN401 (a class of a library)
-    return kind.from_config(config) if issubclass(kind, ConfigMixin) else kind(kind.config_class(**config))  # type: ignore[no-any-return]

@@ -4,24 +4,30 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+
+from models.base import Base
 
 
 def write_random_base(configs: Path, out: Path, *, dtype: torch.dtype = torch.float16, seed: int = 0) -> Path:
-    """Build every network from its config and save it as a diffusers folder.
+    """Build every network from its config and save it as a diffusers folder; one is in memory at a time.
 
     Args:
-        configs: folder with unet/, vae/, text_encoder/ (config.json each), tokenizer/ and scheduler/.
+        configs: folder of a base of any family, without its weights: config files and tokenizers.
         out: the folder to write.
-        dtype: of the saved weights.
+        dtype: of the weights; they are also drawn in it.
         seed: of the weights.
     """
+    base, usual = Base(str(configs), configs), torch.get_default_dtype()
     torch.manual_seed(seed)
-    for part, network in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)):
-        network.from_config(network.load_config(configs / part)).to(dtype).save_pretrained(out / part)
-    text_config = CLIPTextConfig.from_pretrained(configs / "text_encoder")
-    CLIPTextModel(text_config).to(dtype).save_pretrained(out / "text_encoder")
-    for part in ("tokenizer", "scheduler"):
-        shutil.copytree(configs / part, out / part)
+    for part in base.weighted_parts:
+        torch.set_default_dtype(dtype)
+        try:
+            network = base.build(part)
+        finally:
+            torch.set_default_dtype(usual)
+        network.to(dtype).save_pretrained(out / part)
+        del network
+    for folder in configs.iterdir():
+        if folder.name.startswith(("tokenizer", "scheduler")):
+            shutil.copytree(folder, out / folder.name)
     return out

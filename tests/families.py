@@ -144,9 +144,22 @@ ADAPTED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "light": (lambda folder: write_micro_base(folder, channels=(16, 32, 32)), "t2i-adapter-light"),
     "xl": (lambda folder: write_sdxl(folder, levels=3), "t2i-adapter"),
 }
+
+
+def write_text2earth(folder: Path) -> Path:
+    """As lcybuaa/Text2Earth: a level of the ground resolution is embedded like the timestep."""
+    write_micro_base(folder)
+    plain = {name: x for name, x in UNet2DConditionModel.load_config(folder / "unet").items() if name[0] != "_"}
+    shutil.rmtree(folder / "unet")
+    torch.manual_seed(4)
+    UNet2DConditionModel.from_config(plain | {"class_embed_type": "timestep"}).save_pretrained(folder / "unet")
+    return folder
+
+
 MICRO: dict[str, Callable[[Path], Path]] = {
     "stable_diffusion": write_micro_base,
     "diffusionsat": write_sat,
+    "text2earth": write_text2earth,
     "sdxl": write_sdxl,
     "stable_diffusion_3": write_sd3,
     "stable_diffusion_3.5": lambda folder: write_sd3(folder, t5=True, newer=True),

@@ -9,9 +9,10 @@ from models.families.family import Family
 from models.families.sdxl import Sdxl
 from models.families.stable_diffusion import StableDiffusion
 from models.families.stable_diffusion_3 import StableDiffusion3
+from models.families.text2earth import Text2Earth
 
 # The first whose `is_of` holds: Stable Diffusion takes what no other one claims.
-FAMILIES: tuple[Family, ...] = (StableDiffusion3(), Sdxl(), DiffusionSat(), StableDiffusion())
+FAMILIES: tuple[Family, ...] = (StableDiffusion3(), Sdxl(), DiffusionSat(), Text2Earth(), StableDiffusion())
 
 
 def family_of(folder: Path) -> Family:

@@ -40,6 +40,7 @@ class StableDiffusion(Family):
     samplers = DIFFUSION
     pipeline = StableDiffusionPipeline
     snippet = True
+    class_embedding: ClassVar[str | None] = None  # of its UNet
     only: ClassVar[Mapping[str, Only]] = {"model.controlnet_blocks": ((None,), "all of a UNet's encoder is copied")}
 
     def is_of(self, folder: Path) -> bool:
@@ -54,7 +55,7 @@ class StableDiffusion(Family):
         unet = read_config(folder, "unet", UNetConfig)
         check_diffusion(folder)
         check_vae(folder)
-        check_unet(folder, unet)
+        check_unet(folder, unet, self.class_embedding)
         check_channels(folder, unet, vae.latent_channels, instruct)
         kind = text_class(folder, "text_encoder")
         width = text.project_dim if kind == "RobertaSeriesModelWithTransformation" else text.hidden_size
@@ -155,8 +156,8 @@ class StableDiffusion(Family):
         return {}
 
 
-def check_unet(folder: Path, unet: UNetConfig) -> None:
-    """Stop if a UNet takes anything besides noisy latents, timestep and text states."""
+def check_unet(folder: Path, unet: UNetConfig, class_embedding: str | None) -> None:
+    """Stop if a UNet takes anything besides noisy latents, timestep, text states, and labels of the family's kind."""
     path = config_path(folder, "unet")
     if unet.class_name not in ("UNet2DConditionModel", "SatUNet"):
         raise UnfitBase(f"{path}: a base whose denoiser is {unet.class_name}.")
@@ -164,7 +165,7 @@ def check_unet(folder: Path, unet: UNetConfig) -> None:
         if (value := getattr(unet, name)) is not None:
             raise UnfitBase(f"{path}: a base whose UNet takes further embeddings ({name} {value}).")
     for name in ("class_embed_type", "num_class_embeds"):
-        if (value := getattr(unet, name)) is not None:
+        if (value := getattr(unet, name)) not in (None, class_embedding):
             raise UnfitBase(
                 f"{path}: a base whose UNet takes class labels, such as an upscaler or unCLIP ({name} {value})."
             )

@@ -44,7 +44,7 @@ def test_interrupted_uncached_or_validated_it_is_the_same_run(tmp_path: Path, ar
     assert losses(tmp_path / "uncached") == pytest.approx(losses(tmp_path / "straight"), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["sdxl", "stable_diffusion_3.5", "diffusionsat", "light", "xl"])
+@pytest.mark.parametrize("kind", ["sdxl", "stable_diffusion_3.5", "diffusionsat", "text2earth", "light", "xl"])
 def test_a_light_conditioner_resumes_bit_for_bit(tmp_path: Path, arguments: Arguments, kind: str) -> None:
     write, trained = ADAPTED.get(kind, (MICRO.get(kind), "controlnet-lora"))
     assert write is not None
