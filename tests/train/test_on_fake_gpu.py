@@ -22,6 +22,8 @@ KINDS = [
     ("lora", "pixels"),
     ("controlnet+lora", "pixels"),
     ("lora+concat", "pixels"),
+    ("t2i-adapter", "pixels"),
+    ("controlnet-lora", "pixels"),
 ]
 CASES = [
     (family, "controlnet", "latents" if "3" in family else "pixels") for family in MICRO if family != "stable_diffusion"
