@@ -149,6 +149,18 @@ def test_a_sheet_shows_pre_generated_real(tmp_path: Path, arguments: Arguments) 
             assert (sheet[top : top + 32, 72:104] == np.asarray(patch["post"])).all()
 
 
+@pytest.mark.parametrize("condition", ["coarse4", "hole"])
+def test_what_is_restored_is_shown_damaged(tmp_path: Path, arguments: Arguments, condition: str) -> None:
+    """A whole run: in the first column is what the network was given, and not the other image of the pair."""
+    config = parse_config(arguments("run", *VALIDATED, f"--model.condition={condition}"))
+    run(arguments("run", *VALIDATED, f"--model.condition={condition}"))
+    held_out, _, _ = prepared(config)
+    given = held_out.examples[0]["condition"][:3].permute(1, 2, 0)
+    with Image.open(tmp_path / "run/validation/step-00000006/images.png") as sheet:
+        shown = np.asarray(sheet)[16:48, :32]
+    assert np.array_equal(given, shown)
+
+
 def arguments_dataset(arguments: Arguments) -> Path:
     return parse_config(arguments("any")).data.dataset
 
