@@ -9,6 +9,7 @@ import numpy as np
 
 WIDTH, HEIGHT, LEFT, BASE, TOP, RIGHT = 360, 200, 50, 172, 10, 352
 MOST_POINTS = 240  # drawn of a line; beyond, each stands for the mean of its neighbours
+LEAST_SPAN = 1e-300  # of an axis; what is smaller cannot be divided
 MARKED_UP_TO = 30  # points of a line that are drawn as dots
 COLOURS, DASHES = 6, 4  # classes of style.css
 Points = Sequence[tuple[float, float]]
@@ -75,8 +76,9 @@ def thinned(points: Points) -> list[tuple[float, float]]:
 
 def ticks(low: float, high: float) -> list[float]:
     """Three to seven round values, the first not above `low`, the last not below `high`."""
-    span = high - low or abs(high) or 1.0
-    if high == low:
+    span = high - low
+    if span < LEAST_SPAN:
+        span = abs(high) if abs(high) >= LEAST_SPAN else 1.0
         low, high = low - span / 2, high + span / 2
     power = 10.0 ** math.floor(math.log10(span / 3))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10, 20) if (high - low) / (power * factor) <= 5)
@@ -84,20 +86,28 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
-def short(value: float) -> str:
-    """Three significant digits; whole numbers with separators."""
-    if value == int(value) and abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def short(value: float, digits: int = 3) -> str:
+    """Three significant digits, or as many as are asked for; large numbers whole, with separators."""
+    return f"{value:,.0f}" if abs(value) >= 1000 and digits == 3 else f"{value:.{digits}g}"
+
+
+def told_apart(values: Sequence[float]) -> list[str]:
+    """Different numbers, each with as many digits as it takes that no two look the same."""
+    words: list[str] = []
+    for digits in range(3, 13):  # ticks have twelve
+        words = [short(value, digits) for value in values]
+        if len({*words}) == len(values):
+            break
+    return words
 
 
 def _axes(place: Place, across: Sequence[float], up: Sequence[float], low: float) -> str:
     lines = ""
-    for value in up:
+    for value, words in zip(up, told_apart(up), strict=True):
         y = place(low, value)[1]
         kind = ' class="zero"' if value == 0 else ""
         lines += f'<line{kind} x1="{LEFT}" y1="{y:.1f}" x2="{RIGHT}" y2="{y:.1f}"/>'
-        lines += f'<text x="{LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{short(value)}</text>'
+        lines += f'<text x="{LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{words}</text>'
     for value in across:
         x = place(value, up[0])[0]
         anchor = "end" if x > RIGHT - 16 else "middle"

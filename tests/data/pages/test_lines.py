@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.pages.document import document, figures, html_table
-from data.pages.lines import BASE, LEFT, MOST_POINTS, RIGHT, TOP, Line, line_chart, short, thinned, ticks
+from data.pages.lines import BASE, LEFT, MOST_POINTS, RIGHT, TOP, Line, line_chart, short, thinned, ticks, told_apart
 
 NUMBER = st.floats(-1e12, 1e12, allow_nan=False).map(lambda value: float(f"{value:.6g}"))
 
@@ -54,6 +54,13 @@ def test_long_lines_are_thinned_to_means() -> None:
     found = thinned(points)
     assert len(found) == MOST_POINTS and found[-1][0] == points[-1][0]
     assert found[0] == (4.5, 0.5) and thinned(points[:5]) == points[:5]
+
+
+def test_the_ticks_of_a_small_span_differ() -> None:
+    """Three digits would say 13.5 four times."""
+    assert told_apart([13.46, 13.5, 13.54, 13.58]) == ["13.46", "13.5", "13.54", "13.58"]
+    assert told_apart([0, 500, 1000, 1500]) == ["0", "500", "1,000", "1,500"]
+    assert told_apart([20000.0, 20000.5]) == ["20000", "20000.5"]
 
 
 def test_numbers_are_short() -> None:
