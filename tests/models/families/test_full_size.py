@@ -7,10 +7,13 @@ import pytest
 import torch
 from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 
+from models.base import Base
 from models.base_config import read_json
 from models.families import FAMILIES, family_of
 from models.families.family import Family, NewControlNet
 from tests.real import real
+from train.config import ModelConfig
+from train.networks import meta_denoiser
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,24 @@ def test_numbers_of_parameters(
         for blocks, expected in controlnets.items():
             asked = NewControlNet(seed=0, vae_scale_factor=8, blocks=blocks)
             assert millions(family.new_controlnet(network, asked)) == expected
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("stable-diffusion-2-1", [364.2, 14.1, 77.4, 18.7]),
+        ("sdxl-turbo", [1251.0, 19.1, 79.0]),
+        ("stable-diffusion-3", [1041.6, 30.8]),
+    ],
+)
+def test_numbers_of_trained_parameters(configs: Path, name: str, expected: list[float]) -> None:
+    base = Base(name, configs / name)
+    condition: Any = "latents" if "model.condition" in base.family.only else "pixels"
+    kinds: list[Any] = ["controlnet", "controlnet-lora", "t2i-adapter", "t2i-adapter-light"]
+    for kind, number in zip(kinds, expected, strict=False):
+        trained = meta_denoiser(base, ModelConfig(trained=kind, condition=condition)).trained()
+        assert round(sum(weight.numel() for weight in trained.values()) / 1e6, 1) == number
 
 
 @pytest.mark.real
