@@ -13,7 +13,8 @@ from PIL import Image
 
 from data.dataset.manifest import FILE_NAME
 from evaluation.run import evaluate
-from generate.checkpoint import open_checkpoint
+from generate.checkpoint import PARTS, open_base, open_checkpoint
+from generate.generator import load_generator
 from generate.run import generate
 from generate.sampling import Sampling
 from launch.cli import main
@@ -229,3 +230,17 @@ def test_a_published_folder_is_replaced_only_when_asked(tmp_path: Path, run: Pat
     (tmp_path / "o/notes.txt").write_text("mine")
     with pytest.raises(PublishError, match=r"notes\.txt"):
         publish(checkpoint=run, out=tmp_path / "o", overwrite=True, **given)
+
+
+@pytest.mark.parametrize("kind", ["controlnet-lora", "t2i-adapter"])
+def test_a_light_conditioner_is_published_whole(tmp_path: Path, micro_base: Path, kind: str) -> None:
+    """The folder is itself a checkpoint for `pre2post generate`, and the card says how."""
+    run, dataset = write_kind(tmp_path / "run", micro_base, kind), trained_on(tmp_path / "dataset", SIMULATED)
+    out = tmp_path / "out"
+    publish(checkpoint=run, out=out, base_id="someone/base", dataset=dataset, licence="apache-2.0")
+    published = open_checkpoint(out)
+    load_generator(published, open_base(published, str(micro_base)), Sampling())
+    for part in PARTS[kind]:
+        weights = next((out / part).glob("*.safetensors")).name
+        assert (out / part / weights).read_bytes() == (open_checkpoint(run).folder / part / weights).read_bytes()
+    assert "pre2post generate --checkpoint out" in (out / "README.md").read_text()
