@@ -45,7 +45,7 @@ class Checked:
     held_out: list[Dataset]  # one per stage, or none
     denoiser: Denoiser  # on the meta device
     captioned: list[Captioned]  # one per stage
-    identity: dict[str, str]  # hashes of base and datasets
+    identity: dict[str, Any]  # hashes of base and datasets
 
 
 class Faults:
