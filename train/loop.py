@@ -105,7 +105,7 @@ def _train(config: Config, interrupt: Interrupt, stack: ExitStack) -> int:
         validations=validations,
         log=MetricsLog(accelerator, config.run.out, patch_namer(stages, examples, datasets), state.scaler.is_enabled()),
         descriptions=[
-            describe(config, **scale_of(dataset, each.recipe.resolution), **checked.identity)
+            describe(config, scale=scale_of(dataset, each.recipe.resolution), **checked.identity)
             | {"prompt": example_prompt(dataset.select_columns(["captions"]), config.data)}
             for each, dataset in zip(examples, datasets, strict=True)
         ],

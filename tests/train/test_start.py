@@ -23,6 +23,7 @@ from train.saving.run_files import METRICS, read_metrics
 from train.saving.run_folder import describe, open_run_folder
 
 IDENTITY = {"family": "stable_diffusion", "base_hash": "b", "dataset_fingerprint": "d"}
+SCALE = {"resolution": 32, "patch_px": 32, "gsd_m": 0.5}
 SAME: Any = {"is_base": "b".__eq__, "dataset_fingerprint": "d"}
 
 
@@ -35,7 +36,7 @@ def write(out: Path, step: int, config: Config | None = None, **changes: Any) ->
     config = config or config_of(out)
     open_run_folder(replace(config, run=replace(config.run, out=out, go_back=False)), 0)
     folder = step_folder(out / "checkpoints", step)
-    state = {"step": step, **describe(config, resolution=32, patch_px=32, gsd_m=0.5, **IDENTITY), **changes}
+    state = {"step": step, **describe(config, scale=SCALE, **IDENTITY), **changes}
     write_checkpoint(folder, state, lambda partial: None)
     return folder
 
@@ -128,7 +129,7 @@ def test_a_setting_that_is_not_known_here_names_the_version_that_knows_it(tmp_pa
     start = step_folder(tmp_path, 4)
     state = {
         "step": 4,
-        **describe(config_of(tmp_path), resolution=32, patch_px=32, gsd_m=0.5, **IDENTITY),
+        **describe(config_of(tmp_path), scale=SCALE, **IDENTITY),
         "config": plain,
         "commit": "abc",
     }

@@ -3,6 +3,7 @@
 import platform
 import sys
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -71,20 +72,13 @@ def describe(
     family: str,
     base_hash: str,
     dataset_fingerprint: str,
-    resolution: int,
-    patch_px: int | None,
-    gsd_m: float | None,
+    scale: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Fields of state.json besides the step.
-
-    Patches of `patch_px` (None = it varies) are resized to `resolution` px, of `gsd_m` metres each (None = unknown).
-    """
+    """Fields of state.json besides the step; `scale` has those of `scale_of`."""
     return {
         "base": {"name": config.model.base, "unet_sha256": base_hash, "family": family},
         "dataset_fingerprint": dataset_fingerprint,
-        "resolution": resolution,
-        "patch_px": patch_px,
-        "gsd_m": gsd_m,
+        **scale,
         "trained": config.model.trained,
         "condition": config.model.condition,
         "metadata": config.model.metadata,
