@@ -19,6 +19,7 @@ from PIL import Image
 from rasterio.warp import transform
 
 from data.build import build
+from data.examples.invented_damage import CLASSES
 from data.imagery.geo import window_affine
 from data.patches.mask import damage_mask
 from data.sources.labels import parse_label
@@ -27,7 +28,6 @@ from generate.errors import GenerateError
 from generate.region.make import Made, Maker, Ready, Verdict
 from generate.region.records import all_records
 from generate.region.run import Judging
-from generate.region.summary import near_duplicates
 from tests.browser import assert_fits_every_screen, needs_browser
 from tests.generate.region.worlds import PX, UTM, affine_of, make, write_plan, write_region
 
@@ -79,6 +79,29 @@ def test_targets_are_painted_as_the_official_ones(made: Path) -> None:
         assert [one.uid for one in parse_label(before.read_bytes(), before, "pre").buildings] == [
             one.uid for one in found.buildings
         ]
+
+
+def test_opencv_paints_the_same_targets(made: Path) -> None:
+    """As the official script does: rounded corners, fillPoly, one building after the other."""
+    cv2 = pytest.importorskip("cv2")
+    for label in sorted((made / "train/labels").glob("*_post_disaster.json")):
+        painted = np.zeros((PX, PX), np.uint8)
+        for one in parse_label(label.read_bytes(), label, "post").buildings:
+            corners = np.array(one.polygon.exterior.coords).round().astype(np.int32)
+            cv2.fillPoly(painted, [corners], 1 + CLASSES.index(one.subtype))
+        assert np.array_equal(target(label), painted)
+
+
+def test_torchgeo_reads_it(made: Path) -> None:
+    """Every pair, and as many pixels of each class as the targets hold; ground and no damage share the 0."""
+    xview = pytest.importorskip("torchgeo.datasets").XView2
+    found = xview(str(made), "train")
+    labels = sorted((made / "train/labels").glob("*_post_disaster.json"))
+    assert len(found) == len(labels) == sum(record["outcome"] == "kept" for record in records(made))
+    pixels = np.sum([np.bincount(target(label).ravel(), minlength=5) for label in labels], axis=0)
+    assert tuple(found[0]["image"].shape) == (2, 3, PX, PX)
+    seen = np.sum([np.bincount(found[i]["mask"].numpy().ravel(), minlength=4) for i in range(len(found))], axis=0)
+    assert seen.tolist() == [pixels[0] + pixels[1], *pixels[2:]]
 
 
 def target(label: Path) -> Any:
@@ -186,9 +209,7 @@ def test_killed_and_made_by_two_processes_at_once_it_is_the_same(
     assert tree(tmp_path / "set") == tree(made)
 
 
-def test_killed_between_the_last_line_and_its_name(
-    place: Path, mask_run: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_between_the_last_line_and_its_name(place: Path, mask_run: Path, made: Path, tmp_path: Path) -> None:
     """All lines of a shard are there, under its former name: it is done."""
     out = tmp_path / "set"
     make(place / "plan.yaml", mask_run, out, geotiff=True, shard=1)
@@ -276,11 +297,3 @@ def test_a_judge_has_pairs_made_again_and_drops_what_stays_bad(place: Path, mask
 
 
 FACTS = {"least_seen": 0.4, "most_outside": 9.0, "calibration_scenes": 40, "false_rejection": 0.05}
-
-
-def test_near_duplicates_are_counted_by_brute_force() -> None:
-    rng = np.random.default_rng(0)
-    hashes = [int(value) for value in rng.integers(0, 2**63, 60)]
-    hashes += [hashes[3] ^ 0b111, hashes[9], hashes[20] ^ (1 << 63 | 1 << 40), hashes[30] ^ 0b11111]
-    expected = sum(any((one ^ other).bit_count() <= 3 for other in hashes[:i]) for i, one in enumerate(hashes))
-    assert near_duplicates(hashes) == expected == 3
