@@ -104,7 +104,7 @@ def test_runs_resumes_and_generates(
     if kind == "mask":
         square = tmp_path / "square.png"
         Image.new("RGB", (32, 32)).save(square)
-        with pytest.raises(GenerateError, match=r"needs a damage mask.*--mask MASK.png"):
+        with pytest.raises(GenerateError, match=r"needs a mask.*--mask MASK.png"):
             generate(checkpoint=trained, pre=square, prompt="x", out=tmp_path / "one", sampling=ONE_STEP)
 
 

@@ -22,7 +22,7 @@ def test_the_shipped_config_is_complete() -> None:
             "networks.unet_channel=[16, 32]",
             "networks.unet_channel: no such setting. Did you mean networks.unet_channels",
         ),
-        ("autoencoder.steps=many", "autoencoder.steps: "),
+        ("autoencoder.steps=many", "autoencoder.steps is many; expected a whole number."),
         ("networks.unet_channels=[64, 100]", "networks.unet_channels is [64, 100]; expected at least two levels, each"),
         ("data.resolution=33", "data.resolution is 33; 2 levels need a multiple of 2."),
         ("autoencoder.crop=64", "autoencoder.crop is 64; it cannot be larger than the image, 32."),
