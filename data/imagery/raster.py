@@ -37,6 +37,9 @@ ALPHA_SAMPLE_PX = 256
 ALPHA_SHARE = 0.9  # of the pixels that are not 0; a mask may be soft at its edges
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
+# No PNG has a georeference. Once and for all: files are opened in threads, and catch_warnings knows none.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
 
 def parse_bands(text: str) -> Bands:
     """`5,3,2` as numbers."""
@@ -47,10 +50,9 @@ def parse_bands(text: str) -> Bands:
     return red, green, blue
 
 
-def open_quietly(name: Path | str, drivers: Sequence[str]) -> DatasetReader:
-    """The file, opened by one of these GDAL drivers only; no warning if it has no georeference."""
-    with warnings.catch_warnings(), rasterio.Env():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # no PNG has one
+def open_with(name: Path | str, drivers: Sequence[str]) -> DatasetReader:
+    """The file, opened by one of these GDAL drivers only."""
+    with rasterio.Env():
         return DatasetReader(name, driver=list(drivers))  # rasterio.open takes one driver only
 
 
@@ -73,7 +75,7 @@ def opened_by(driver: str, name: Named, path: Named) -> Iterator[DatasetReader]:
     # Without listing the folder at every open: it may hold 20 000 files.
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
         try:
-            dataset = open_quietly(name, [driver])
+            dataset = open_with(name, [driver])
         except (*GDAL_ERRORS, UnicodeEncodeError) as error:
             raise DataError(
                 f"{path}: cannot be opened ({error}). Truncated or not a {driver}: fetch it again."
@@ -100,7 +102,7 @@ def masked_rightly(dataset: DatasetReader, path: Named) -> Iterator[DatasetReade
     with MemoryFile(ext=".vrt") as memory:
         rasterio.shutil.copy(dataset, memory.name, driver="VRT")
         described = memory.read().decode().replace("<ColorInterp>Alpha</ColorInterp>", "")
-    with open_quietly(described, ["VRT"]) as plain:
+    with open_with(described, ["VRT"]) as plain:
         yield plain
 
 

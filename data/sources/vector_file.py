@@ -5,7 +5,6 @@ GeoPackage and FlatGeobuf find a window by their spatial index and GeoParquet by
 
 import json
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -269,11 +268,9 @@ def _may_meet(group: Any, covering: str, box: Box) -> bool:  # noqa: ANN401  # p
 
 @contextmanager
 def _ogr(path: Path) -> Iterator[None]:
-    """Within the block, GDAL's warnings are not shown, and its errors are one message."""
+    """Within the block, GDAL's errors are one message."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except DataError:
         raise
     except _OGR_ERRORS as error:

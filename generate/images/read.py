@@ -2,7 +2,6 @@
 
 import os
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +12,12 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, PhotometricInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from data.imagery.geo import check_proj, locate_raster
-from data.imagery.raster import GDAL_ERRORS, alpha_is_mask, is_one_bit, open_quietly
+from data.imagery.raster import GDAL_ERRORS, alpha_is_mask, is_one_bit, open_with
 from data.schema import DAMAGE_VALUES
 from generate.errors import GenerateError
 from generate.inputs import Pixels
@@ -44,17 +43,16 @@ class ImageHeader:
 
 @contextmanager
 def open_raster(path: Path) -> Iterator[DatasetReader]:
-    """Open with rasterio, without warning about missing georeferencing, leaving no .aux.xml files behind.
+    """Open with rasterio, leaving no .aux.xml files behind.
 
     Raises:
         GenerateError: the file does not exist or cannot be read as an image.
     """
     if not os.path.isfile(path):  # false for invalid paths too
         raise GenerateError(f"{path}: no such file. Expected a PNG, JPEG or GeoTIFF image, or a built dataset.")
-    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_PAM_ENABLED=False):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # for files written meanwhile
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_PAM_ENABLED=False):
         try:
-            source = open_quietly(path, FORMATS)
+            source = open_with(path, FORMATS)
         except GDAL_ERRORS as error:
             raise _unreadable(path, error) from None
         with source:

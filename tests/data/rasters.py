@@ -1,6 +1,5 @@
 """Small GeoTIFFs whose every pixel is known."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio import Affine
-from rasterio.errors import NotGeoreferencedWarning
 
 # Half a metre a pixel, in the UTM zone of New Orleans.
 UTM = "EPSG:32615"
@@ -33,10 +31,8 @@ def write_png16(path: Path, bands: NDArray[np.uint16]) -> Path:
 def _write(path: Path, bands: NDArray[Any], driver: str, **more: Any) -> None:
     count, height, width = bands.shape
     size = {"height": height, "width": width, "count": count, "dtype": bands.dtype}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver=driver, **size, **more) as file:
-            file.write(bands)
+    with rasterio.open(path, "w", driver=driver, **size, **more) as file:
+        file.write(bands)
 
 
 def noise(height: int, width: int, count: int = 3, seed: int = 0) -> NDArray[np.uint8]:

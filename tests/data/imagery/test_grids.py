@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from rasterio import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import transform
 from scipy import ndimage
 
@@ -156,10 +154,7 @@ def by_points(path: Path, bands: np.ndarray, affine: Affine, bend_px: float = 0.
         x, y = affine @ (col + bend_px * (row == height / 2), row)
         points.append(GroundControlPoint(row, col, x, y))
     write_tif(path, bands, crs=None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        file = rasterio.open(path, "r+")
-    with file:
+    with rasterio.open(path, "r+") as file:
         file.gcps = (points, CRS.from_string(UTM))
     return path
 

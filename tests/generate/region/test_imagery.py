@@ -13,8 +13,8 @@ from hypothesis import given
 
 from generate.errors import GenerateError
 from generate.region.ground import Ground, survey
+from generate.region.make import Maker, Ready
 from generate.region.plan import read_plan
-from generate.region.records import Shard
 from generate.region.stac import assets_on_disk
 from tests.damage import hostile, json_damage
 from tests.generate.region.servers import Files, served
@@ -194,14 +194,14 @@ def test_a_server_that_ends_while_tiles_are_made(
     collection(tmp_path, item("a", "images/0.tif"))
     plan = planned(tmp_path, f"{files.address}/items.json")
     make(plan, mask_run, tmp_path / "whole")
-    add = Shard.add
+    prepare = Maker.prepare
 
-    def last_one(self: Shard, record: Any) -> None:
-        add(self, record)
-        files.set(faults=1000)
+    def only_the_first(self: Maker, number: int) -> Ready:
+        files.set(faults=1000 * number)
+        return prepare(self, number)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Shard, "add", last_one)
+        patched.setattr(Maker, "prepare", only_the_first)
         with pytest.raises(GenerateError, match=r"tile 1, region alpha: http://127\.0\.0\.1:\d+/images/0\.tif"):
             make(plan, mask_run, tmp_path / "set")
     assert (tmp_path / "set/records/partial-00000000.jsonl").read_text().count("\n") == 1
