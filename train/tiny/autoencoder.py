@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from data.examples.sampler import example_rng, view_of
 from models.tiny_networks import tiny_vae
 from train.errors import ConfigError
-from train.networks import DTYPES
 from train.tiny.config import AutoencoderConfig, NetworksConfig, TinyConfig
 from train.tiny.discriminator import PatchDiscriminator, feature_distance, hinge_loss
 from train.tiny.images import Images, to_network
+from train.tiny.precision import autocast
 from train.tiny.quality import reconstruction_report
 
 Losses = dict[str, Tensor]
@@ -42,7 +42,7 @@ class AutoencoderStage:
         pixels, noise = self.draw(step)
         judged = step >= settings.adversarial_from and settings.adversarial_weight + settings.feature_weight > 0
         self.discriminator.requires_grad_(False)  # only scores here
-        with torch.autocast("cpu", DTYPES[settings.precision], enabled=settings.precision != "fp32"):
+        with autocast(settings.precision):
             posterior = self.vae.encode(pixels).latent_dist
             decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
             losses = pixel_losses(decoded, pixels) | {"kl": posterior.kl().float().mean()}
@@ -55,7 +55,7 @@ class AutoencoderStage:
         self.weighted(losses).backward()
         if judged:
             self.discriminator.requires_grad_(True)
-            with torch.autocast("cpu", DTYPES[settings.precision], enabled=settings.precision != "fp32"):
+            with autocast(settings.precision):
                 verdicts = self.discriminator(torch.cat([pixels, decoded.detach()]))[0].chunk(2)
             losses["discriminator"] = hinge_loss(*verdicts)
             losses["discriminator"].backward()

@@ -87,7 +87,7 @@ class StageConfig:
     max_grad_norm: float = 1.0
     """Maximum gradient norm (clipping)."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    """Autocast type of matrix products; weights stay float32."""
+    """Autocast type of matrix products; weights stay float32. CPUs without bfloat16 units compute in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,11 @@ from models.cpu.attention import use_cpu_attention
 from models.cpu.layers import use_cpu_norms
 from models.tiny_networks import tiny_noise_schedule, tiny_text_encoder, tiny_unet
 from train.errors import ConfigError
-from train.networks import DTYPES
+from train.networks import compute_type
 from train.tiny.base_folder import pipeline_of, show_captions, write_base
 from train.tiny.config import DenoiserConfig, TinyConfig
 from train.tiny.latents import Latents
+from train.tiny.precision import autocast
 from train.tiny.quality import evenly
 
 TIMESTEPS = 1000
@@ -46,7 +47,8 @@ class DenoiserStage:
             layers=networks.unet_layers,
             sample_size=train.side,
         ).to(memory_format=torch.channels_last)
-        use_cpu_attention(self.unet)
+        if compute_type(self.settings.precision, torch.device("cpu")) != torch.float32:
+            use_cpu_attention(self.unet)
         use_cpu_norms(self.unet)
         self.text_encoder = tiny_text_encoder(tokenizer, networks.text_width, networks.text_layers)
         if networks.start and (networks.start / "unet").is_dir():
@@ -86,9 +88,8 @@ class DenoiserStage:
 
     def errors(self, clean: Tensor, noise: Tensor, tokens: Tensor, timesteps: Tensor) -> Tensor:
         """(B,) mean squared error of the predicted velocity."""
-        precision = self.settings.precision
         noisy = self.schedule.add_noise(clean, noise, timesteps)
-        with torch.autocast("cpu", DTYPES[precision], enabled=precision != "fp32"):
+        with autocast(self.settings.precision):
             states = self.text_encoder(tokens.long()).last_hidden_state
             predicted = self.unet(noisy, timesteps, states).sample.float()
         squared = F.mse_loss(predicted, self.schedule.get_velocity(clean, noise, timesteps), reduction="none")

@@ -13,9 +13,9 @@ from data.progress import Bar
 from data.storage import whole
 from models.text import tokenize
 from train.inputs.views import captions_of_views, views_of
-from train.networks import DTYPES
 from train.tiny.config import TinyConfig
 from train.tiny.images import PHASES, Images, of_part, to_network
+from train.tiny.precision import autocast
 
 ENCODED_AT_ONCE = 16  # patches
 
@@ -93,7 +93,7 @@ def encoded(path: Path, vae: AutoencoderKL, pixels: NDArray[np.uint8], precision
 def latent_means(vae: AutoencoderKL, pixels: NDArray[np.uint8], precision: str) -> NDArray[np.float16]:
     """(B, 2, H, W, 3) -> (B, 2 phases, 2 sides, C, h, w)."""
     both = np.stack([pixels, pixels[:, :, :, ::-1]], axis=2)
-    with torch.autocast("cpu", DTYPES[precision], enabled=precision != "fp32"):
+    with autocast(precision):
         means = vae.encode(to_network(both.reshape(-1, *both.shape[3:]))).latent_dist.mean
     found: NDArray[np.float16] = means.reshape(*both.shape[:3], *means.shape[1:]).half().numpy()
     return found

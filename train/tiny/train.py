@@ -12,6 +12,7 @@ from data.storage import sha256, whole_folder, write_text
 from data.strict_json import as_json
 from models.checkpoint import newest_valid
 from models.cpu.freed_memory import keep_freed_memory
+from models.cpu.layers import use_cpu_norms
 from models.tiny_networks import tiny_tokenizer
 from train.config import save_config
 from train.errors import ConfigError
@@ -118,6 +119,7 @@ def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
 def ready(vae: AutoencoderKL) -> AutoencoderKL:
     """Freeze a VAE and drop its local path, which would be shipped."""
     vae.requires_grad_(False).eval().register_to_config(_name_or_path="tiny")
+    use_cpu_norms(vae)
     return vae.to(memory_format=torch.channels_last)
 
 
