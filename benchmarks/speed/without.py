@@ -36,6 +36,16 @@ def weights_cast_in_every_step() -> None:
     patch("train.loop.build_denoiser", build).start()
 
 
+def plain_layers() -> None:
+    """Leave PyTorch's layers as they are; these need their weights in the type that they compute in."""
+
+    def keep(network: nn.Module, *, stored: torch.dtype, computed: torch.dtype) -> None:
+        if stored != computed == torch.float32:
+            network.float()
+
+    patch("train.networks.use_cpu_layers", keep).start()
+
+
 def plain_optimizer() -> None:
     """Use PyTorch's default AdamW."""
 
@@ -47,7 +57,7 @@ def plain_optimizer() -> None:
 
 PARTS: dict[str, Callable[[], object]] = {
     "frozen weights in the compute type": weights_cast_in_every_step,
-    "layers for CPUs": patch("train.networks.use_cpu_layers").start,
+    "layers for CPUs": plain_layers,
     "the fused optimizer": plain_optimizer,
     "freed memory kept": patch("train.loop.keep_freed_memory").start,
 }

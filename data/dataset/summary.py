@@ -76,7 +76,7 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
     lines += [f"  {entry['scene_id']}: {entry['remark']}" for entry in remarks[:6]]
     lines += [f"  and {_count(len(remarks) - 6, 'remark')} more (dataset.json)"] if len(remarks) > 6 else []
     lines += [f"  quarantined {entry['scene_id']}: {entry['reason']}" for entry in manifest["quarantine"]]
-    look = f"look at {out / 'report.html'}, then {next_step(out)}"
+    look = f"look at {out / 'report.html'}, then {next_step(out, manifest['build']['size'])}"
     if report_fault:
         look = (
             f"NO report.html ({report_fault}); everything else is complete. Try again: pre2post inspect --dataset {out}"
@@ -84,12 +84,10 @@ def summary(manifest: dict[str, Any], out: Path, report_fault: str = "") -> str:
     return "\n".join([*lines, f"  {look}"])
 
 
-def next_step(dataset: Path) -> str:
-    """What to do with a dataset."""
-    return (
-        "see what training on it would take: python -m train --check --config configs/xbd_sd21_512.yaml "
-        f"--data.dataset {dataset}"
-    )
+def next_step(dataset: Path, size: int) -> str:
+    """What to do with a dataset of patches of this side, px."""
+    config = f"configs/xbd_sd21_{512 if size >= 512 else 256}.yaml"
+    return f"see what training on it would take: python -m train --check --config {config} --data.dataset {dataset}"
 
 
 def _exports(exports: dict[str, Any]) -> list[str]:

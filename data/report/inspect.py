@@ -38,7 +38,7 @@ def inspect(*, dataset: Path) -> None:
     manifest = described(dataset, DESCRIBED)
     look(dataset)  # before minutes of work
     write_report(dataset, manifest)
-    print(f"Report in {dataset / 'report.html'}. Next, {next_step(dataset)}")
+    print(f"Report in {dataset / 'report.html'}. Next, {next_step(dataset, manifest['build']['size'])}")
 
 
 def write_report(dataset: Path, manifest: Described) -> None:
