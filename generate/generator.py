@@ -29,6 +29,7 @@ from models.checkpoint import usable
 from models.conditioners.controlnet_lora import load_controlnet_lora
 from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.cpu.layers import use_cpu_layers
+from models.cpu.precision import compute_type
 from models.denoiser import PRE_CONV, Denoiser, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
 from models.images import LatentScale, as_pixels, decode, encode, to_unit
@@ -37,7 +38,6 @@ from models.sampling import generators, guide, noise, sample
 from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER, load_trained
 
 UNSCALED = LatentScale(1.0)
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
     Raises:
         CheckpointError: its weights are truncated, or belong to another network.
     """
-    dtype, trained = DTYPES[sampling.precision], PARTS[checkpoint.trained]
+    dtype, trained = compute_type(sampling.precision, PartialState().device), PARTS[checkpoint.trained]
     check_sampler(parts, sampling.scheduler, checkpoint.zero_terminal_snr)
     keep_freed_memory()
     unet, controlnet = parts.load_unet(dtype), None
@@ -195,14 +195,14 @@ def load_untrained(parts: Base, sampling: Sampling, text_chunks: int, zero_termi
     """
     check_sampler(parts, sampling.scheduler, zero_terminal_snr)
     keep_freed_memory()
-    dtype = DTYPES[sampling.precision]
+    dtype = compute_type(sampling.precision, PartialState().device)
     denoiser = Denoiser(parts.family, parts.load_unet(dtype), compute_dtype=dtype)
     return _complete(parts, denoiser, sampling, text_chunks, zero_terminal_snr)
 
 
 def _complete(parts: Base, denoiser: Denoiser, sampling: Sampling, chunks: int, zero_terminal_snr: bool) -> Generator:
     """With the smaller networks, loaded after the large ones: files are in memory while they are read."""
-    device, dtype = PartialState().device, DTYPES[sampling.precision]
+    device, dtype = PartialState().device, denoiser.compute_dtype
     _speed_up([denoiser.unet, denoiser.controlnet], device)
     vae, text_encoder = parts.load_vae(dtype), parts.load_text_encoder(dtype)
     _speed_up([vae], device)

@@ -58,7 +58,7 @@ class Sampling:
     control_end: float = 1.0
     """Share of the steps after which it stops, 0..1; the rest is sampled with the base alone."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the networks in bfloat16; noise and solver stay float32."""
+    """bf16 runs the networks in bfloat16, on CPUs with units for it; noise and solver stay float32."""
     samples: int = 1
     """Images per pre image, each from its own initial noise."""
     seed: int = 0

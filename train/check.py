@@ -8,11 +8,11 @@ from accelerate import Accelerator
 
 from data.disk import look
 from data.examples.condition import condition_of
+from models.cpu.precision import DTYPES, compute_type
 from models.cpu.threads import set_threads
 from train.config import Config
 from train.estimate import measure_speed, memory_gb, seconds_per_step, work_of
 from train.inputs.recipe import recipe_of, resolution_of
-from train.networks import DTYPES, compute_type
 from train.preflight import Checked, check
 from train.processes.replicas import sharding_of
 from train.start_card import Planned, start_card, weights_bytes

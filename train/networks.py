@@ -13,6 +13,7 @@ from models.base import Base
 from models.conditioners.controlnet_lora import freeze_copied
 from models.conditioners.t2i_adapter import new_adapter
 from models.cpu.layers import use_cpu_layers
+from models.cpu.precision import DTYPES, compute_type
 from models.denoiser import Denoiser, concatenate_pre, has_lora
 from models.families.family import NewControlNet
 from models.families.noise import Diffusion, Noise
@@ -22,7 +23,6 @@ from train.errors import ConfigError
 from train.inputs.metadata import uses_metadata
 
 OF_A_CONTROLNET = ("condition", "controlnet", "controlnet_blocks")  # settings of model
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def check_base(config: Config, base: Base) -> None:
@@ -136,24 +136,6 @@ def _controlnet(base: Base, unet: Any, model: ModelConfig, seed: int) -> Any:  #
         return base.family.new_controlnet(unet, asked).train()
     except BaseError as error:
         raise ConfigError(f"{error} (model.base is {base.name})") from error
-
-
-def compute_type(precision: str, device: torch.device) -> torch.dtype:
-    """The type for matrix products.
-
-    CPUs without bfloat16 units multiply it several times slower than float32: there `bf16` only stores the frozen
-    weights in it.
-    """
-    if precision == "bf16" and device.type == "cpu" and not bfloat16_units():
-        return torch.float32
-    return DTYPES[precision]
-
-
-def bfloat16_units() -> bool:
-    """Whether this CPU multiplies bfloat16 natively (AVX-512 BF16, AMX, or ARM's)."""
-    # Older releases of PyTorch cannot report it.
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def optimizer_of(weights: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:

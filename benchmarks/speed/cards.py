@@ -13,11 +13,12 @@ from jsonargparse import auto_cli
 
 from models import load_base
 from models.base import Base
+from models.cpu.precision import DTYPES
 from train.config import Config, DataConfig, RunConfig, TrainConfig
 from train.config_file import parse_config
 from train.estimate import REACHED, Speed, memory_gb, seconds_per_step, work_of
 from train.inputs.recipe import recipe_of
-from train.networks import DTYPES, meta_denoiser, noise_schedule
+from train.networks import meta_denoiser, noise_schedule
 from train.stages import stages_of
 from train.start_card import weights_bytes
 

@@ -12,7 +12,7 @@ from jsonargparse import auto_cli
 from torch import Tensor, nn
 
 from models.cpu.layers import use_cpu_layers
-from train.networks import DTYPES
+from models.cpu.precision import DTYPES
 
 REPEATS = 4
 # Channels in and out, side of the image in latent cells, kernel, stride, of UNet and ControlNet.

@@ -17,7 +17,7 @@ from benchmarks.results import RESULTS, write_section
 from benchmarks.speed.train_step import SIZES, base_of, ours, simulated_dataset
 from benchmarks.speed.without import PARTS
 from benchmarks.watch import Watched, watch
-from train.networks import compute_type
+from models.cpu.precision import compute_type
 
 
 def gains(

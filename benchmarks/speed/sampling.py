@@ -25,10 +25,11 @@ from benchmarks.results import RESULTS, write_section
 from benchmarks.speed.train_step import SIZES, base_of
 from data.examples.condition import condition_of
 from generate.checkpoint import open_base, open_checkpoint
-from generate.generator import DTYPES, generate_images, load_generator
+from generate.generator import generate_images, load_generator
 from generate.sampling import Sampling
 from models.base import Base
 from models.checkpoint import step_folder, write_checkpoint
+from models.cpu.precision import DTYPES, compute_type
 from models.families.family import NewControlNet
 from train.watching.metrics_log import peak_memory_gb
 
@@ -67,7 +68,7 @@ def sampling(
         return
     names: tuple[Name, ...] = ("stock", "ours")
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for precision in DTYPES:
+    for precision in ("fp32", "bf16"):
         for turn in range(rounds):
             for name in names[:: 1 if turn % 2 == 0 else -1]:
                 options = [f"--work={work}", f"--base={base}", f"--steps={steps}", f"--only=[{name},{precision}]"]
@@ -106,7 +107,7 @@ def write_untrained(run: Path, base: Base, resolution: int) -> None:
 
 def measured(name: Name, precision: Precision, run: Path, base: Base, steps: int) -> dict[str, Any]:
     """Seconds of loading, and of the second batch; peak memory of the process."""
-    PartialState(cpu=not torch.cuda.is_available())
+    device = PartialState(cpu=not torch.cuda.is_available()).device
     side = open_checkpoint(run).resolution
     pre = list(np.random.default_rng(0).integers(0, 256, (len(PROMPTS), side, side, 3), np.uint8))
     started = time.perf_counter()
@@ -119,8 +120,8 @@ def measured(name: Name, precision: Precision, run: Path, base: Base, steps: int
         "load_s": round(loaded, 2),
         "wall_s": round((time.perf_counter() - wall) / len(PROMPTS), 3),
         "processor_s": round((time.process_time() - processor) / len(PROMPTS), 3),
-        "peak_memory_gb": round(peak_memory_gb(PartialState().device), 2),
-        "matmul_tflops": round(matmul_rate(DTYPES[precision], PartialState().device) / 1e12, 3),
+        "peak_memory_gb": round(peak_memory_gb(device), 2),
+        "matmul_tflops": round(matmul_rate(compute_type(precision, device), device) / 1e12, 3),
     }
 
 

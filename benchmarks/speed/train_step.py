@@ -22,8 +22,8 @@ from data.build import build
 from data.simulation.simulate import simulate
 from models import load_base
 from models.base import Base
+from models.cpu.precision import DTYPES, compute_type
 from models.random_base import write_random_base
-from train.networks import DTYPES, compute_type
 
 Program = tuple[str, str]  # reference or ours, and its precision
 ON_CPU: tuple[Program, ...] = (("reference", "fp32"), ("ours", "fp32"), ("ours", "bf16"))

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
+from models.cpu.precision import compute_type
 from models.denoiser import Denoiser
 from train import networks
 from train.__main__ import main
@@ -23,7 +24,7 @@ def weights_cast_in_every_step() -> None:
     def build(base: Any, model: Any, precision: str, seed: int, device: torch.device) -> Denoiser:  # noqa: ANN401
         with patch("train.networks.use_cpu_layers"):
             denoiser = load(base, model, "fp32", seed, device)
-        denoiser.compute_dtype = networks.compute_type(precision, device)
+        denoiser.compute_dtype = compute_type(precision, device)
         autocast, forward = denoiser._autocast, denoiser.unet.forward
 
         def casting(noisy: torch.Tensor, *args: Any, **named: Any) -> Any:  # noqa: ANN401

@@ -9,10 +9,11 @@ from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from data.examples.condition import condition_of
 from models import Base, load_base
+from models.cpu.precision import DTYPES
 from tests.fake_gpu import GPU, fake_gpu
 from tests.families import MICRO
 from train.config import ModelConfig
-from train.networks import DTYPES, build_denoiser
+from train.networks import build_denoiser
 from train.objective import denoising_loss
 
 KINDS = [

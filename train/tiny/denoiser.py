@@ -15,9 +15,9 @@ from data.examples.sampler import example_rng, view_of
 from models.base import Base, load_base
 from models.cpu.attention import use_cpu_attention
 from models.cpu.layers import use_cpu_norms
+from models.cpu.precision import compute_type
 from models.tiny_networks import tiny_noise_schedule, tiny_text_encoder, tiny_unet
 from train.errors import ConfigError
-from train.networks import compute_type
 from train.tiny.base_folder import pipeline_of, show_captions, write_base
 from train.tiny.config import DenoiserConfig, TinyConfig
 from train.tiny.latents import Latents

@@ -2,7 +2,7 @@
 
 import torch
 
-from train.networks import compute_type
+from models.cpu.precision import compute_type
 
 
 def autocast(precision: str) -> torch.autocast:
