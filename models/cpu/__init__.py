@@ -1,1 +1,1 @@
-"""Fast networks on CPUs: layers, memory, threads."""
+"""Fast networks on CPUs: layers, memory, precision, threads."""
