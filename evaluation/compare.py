@@ -24,7 +24,7 @@ from evaluation.output import check_out
 from evaluation.report.origin import in_words
 from evaluation.restoring import task_of
 from evaluation.results import METHODS, REAL, Method
-from generate.checkpoint import Checkpoint, open_base
+from generate.checkpoint import Checkpoint, open_base, solved
 from generate.images.items import Item, patch_items
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import MOST_PX, PUBLISHED, Sampling, is_side
@@ -108,6 +108,7 @@ def compare(
             items = patch_items(dataset, split, trained, side=side, events=listed(events), limit=limit)
             entrants[name] = _entrant(trained, bases.get(name), items, sampling)
         _check_tasks(entrants)
+        sampling = solved(sampling, next(iter(entrants.values())).trained)
         side = resolution or min(one.side for one in entrants.values())
         judge = damage_judge(damage_model, side, patches)
         for name, one in entrants.items():  # the networks of one are gone before those of the next are loaded
@@ -184,7 +185,7 @@ def _bases(base: Sequence[str], folders: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _entrant(trained: Checkpoint, base: str | None, items: list[Item], sampling: Sampling) -> Entrant:
-    parts = open_base(trained, base)
+    parts, sampling = open_base(trained, base), solved(sampling, trained)
     fitting = parts.samplers(trained.zero_terminal_snr)
     if sampling.scheduler not in fitting:
         sampling = replace(sampling, scheduler=fitting[0])  # type: ignore[arg-type]  # a name of models/samplers.py

@@ -22,7 +22,7 @@ from evaluation.prompts.study import study_prompts
 from evaluation.restoring import check_methods
 from evaluation.results import METHODS, OF_THE_DATASET, named_rows
 from evaluation.words.study import study_words
-from generate.checkpoint import open_base
+from generate.checkpoint import open_base, solved
 from generate.images.items import Item, patch_items
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import PUBLISHED, Sampling
@@ -84,6 +84,7 @@ def evaluate(
         from_main(lambda: check_out(out, METHODS, overwrite))
         trained = evaluated(checkpoint, caption_style)
         check_methods(trained, rows, study)
+        sampling = solved(sampling, trained)
         settings = checkpoint_facts(trained, base, sampling) | data_facts(dataset, split, events, limit)
         parts = open_base(trained, base)
         make = partial(make_rows, out, trained, parts, sampling=sampling, overwrite=overwrite)

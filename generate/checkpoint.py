@@ -1,13 +1,16 @@
 """A checkpoint folder and the base it was trained on, found and checked before anything is generated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data.storage import sha256
 from generate.errors import GenerateError
+from generate.sampling import Sampling
 from models import Base, BaseError, load_base
 from models.checkpoint import MANIFEST, CheckpointError, State, resolve_checkpoint, trained_state
+from models.families import FAMILIES
+from models.samplers import DIFFUSION
 from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER
 
 PARTS = {  # what was trained -> the folders it must have
@@ -141,9 +144,15 @@ def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:
     return base
 
 
-def check_sampler(base: Base, scheduler: str, zero_terminal_snr: bool) -> None:
-    """Stop with a GenerateError if the scheduler does not fit the base."""
-    if scheduler not in (fitting := base.samplers(zero_terminal_snr)):
+def solved(sampling: Sampling, checkpoint: Checkpoint) -> Sampling:
+    """The same by a solver: where none was asked for, the usual one of the family of the checkpoint's base."""
+    usual = {family.key: family.samplers[0] for family in FAMILIES}.get(checkpoint.family or "", DIFFUSION[0])
+    return replace(sampling, scheduler=sampling.scheduler or usual)  # type: ignore[arg-type]  # of models/samplers.py
+
+
+def check_sampler(base: Base, scheduler: str | None, zero_terminal_snr: bool) -> None:
+    """Stop with a GenerateError if a scheduler that was asked for does not fit the base."""
+    if scheduler and scheduler not in (fitting := base.samplers(zero_terminal_snr)):
         known = scheduler in base.family.samplers
         kind = " that predicts latents, or was trained to start in pure noise," if known else ""
         raise GenerateError(

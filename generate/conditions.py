@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from models.denoiser import Shown
+
 METADATA = ("metadata", "cond_metadata")
 
 
@@ -14,12 +16,12 @@ class Conditions:
     """What B images are conditioned on; under guidance B rows without caption and metadata come before theirs."""
 
     states: Tensor  # (B or 2 B, tokens, D) from the text encoder
-    pre: Tensor | None = None  # as `Denoiser.forward` takes it; None = not conditioned on an image
+    pre: Shown | None = None  # as `Denoiser.forward` takes it; None = not conditioned on an image
     told: Mapping[str, Tensor] = field(default_factory=dict)  # (B or 2 B, ...), see `Denoiser.forward`
     guided: bool = False
 
     def repeated(
-        self, row: int, count: int, pre: Tensor | None = None, placed: Mapping[str, Tensor] | None = None
+        self, row: int, count: int, pre: Shown | None = None, placed: Mapping[str, Tensor] | None = None
     ) -> "Conditions":
         """One of the images, `count` times.
 
@@ -37,5 +39,11 @@ class Conditions:
 
         told = {name: repeat(rows) for name, rows in self.told.items()}
         told |= {name: torch.cat([rows] * halves) for name, rows in (placed or {}).items()}
-        doubled = pre if pre is None else torch.cat([pre] * halves)
-        return Conditions(repeat(self.states), doubled, told, self.guided)
+        return Conditions(repeat(self.states), times(pre, halves), told, self.guided)
+
+
+def times(pre: Shown | None, halves: int) -> Shown | None:
+    """Rows of `pre`, and once more under guidance."""
+    if pre is None or isinstance(pre, Tensor):
+        return pre if pre is None else torch.cat([pre] * halves)
+    return [torch.cat([feature] * halves) for feature in pre]

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from data.examples.condition import DAMAGE_VALUES_SHOWN, Condition, condition_of
 from data.examples.place import Place, whole
 from generate.checkpoint import PARTS, Checkpoint, check_sampler
-from generate.conditions import METADATA, Conditions
+from generate.conditions import METADATA, Conditions, times
 from generate.errors import GenerateError
 from generate.inputs import Metadata, Pixels
 from generate.sampling import Sampling
@@ -30,7 +30,7 @@ from models.conditioners.controlnet_lora import load_controlnet_lora
 from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.cpu.layers import use_cpu_layers
 from models.cpu.precision import compute_type
-from models.denoiser import PRE_CONV, Denoiser, concatenate_pre
+from models.denoiser import PRE_CONV, Denoiser, Shown, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
 from models.images import LatentScale, as_pixels, decode, encode, to_unit
 from models.lora import load_adapter
@@ -88,21 +88,21 @@ class Generator:
             GenerateError: pre images with a different number of channels than in training.
         """
         guided = sampling.guidance_scale > 1
-        shown = self.shown(pre) if pre else None
+        shown = times(self.shown(pre) if pre else None, 1 + guided)
         told = self.encoded(prompts, guided)
-        states, pre_shown = told.pop("states"), shown if shown is None else torch.cat([shown] * (1 + guided))
+        states = told.pop("states")
         told |= {name: torch.cat([rows] * (1 + guided)) for name, rows in self.placed(places).items()}
         if metadata is not None:
             rows = zip(METADATA, zip(*metadata, strict=True), strict=True)
             told |= {name: _normalised(numbers, guided, self.device) for name, numbers in rows}
-        return Conditions(states, pre_shown, told, guided)
+        return Conditions(states, shown, told, guided)
 
     def placed(self, places: Sequence[Place]) -> dict[str, Tensor]:
         """What the networks are told of where images lie."""
         return self.base.family.placed(torch.tensor(places, device=self.device))
 
-    def shown(self, pre: Sequence[Pixels]) -> Tensor | None:
-        """Pre images as the denoiser takes them: pixels (B, K, H, W) in [0, 1], latents (B, C, h, w), or None."""
+    def shown(self, pre: Sequence[Pixels]) -> Shown | None:
+        """Pre images as the denoiser takes them: (B, K, H, W) in [0, 1], latents (B, C, h, w), features; None."""
         if self.condition is None:
             return None
         images, channels = conditioning(pre).to(self.device), self.condition.channels * self.sequence
@@ -113,7 +113,9 @@ class Generator:
                 "--mask, or a built dataset, "
                 "which has masks."
             )
-        return self.latents_scale.scaled(encode(self.vae, images)) if self.condition.latents else images
+        if self.condition.latents:
+            return self.latents_scale.scaled(encode(self.vae, images))
+        return self.denoiser.prepared(images)
 
     def predict(self, noisy: Tensor, timestep: Tensor, given: Conditions, sampling: Sampling) -> Tensor:
         """(B, C, h, w) float32, guided by caption and metadata."""

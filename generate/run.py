@@ -12,7 +12,7 @@ from typing import Any
 from transformers import CLIPTokenizer
 
 from data.examples.condition import condition_of
-from generate.checkpoint import Checkpoint, open_base, open_checkpoint
+from generate.checkpoint import Checkpoint, open_base, open_checkpoint, solved
 from generate.errors import GenerateError
 from generate.generator import load_generator
 from generate.images.items import Item, file_items, patch_items
@@ -79,6 +79,7 @@ def generate(
     with sole_writer(out):
         from_main(lambda: check_folder(out))
         trained = open_checkpoint(checkpoint)
+        sampling = solved(sampling, trained)
         side = sampling.size or trained.resolution
         check_options(trained, pre, mask, limit, caption_style)
         if pre.is_dir():

@@ -40,12 +40,12 @@ class Sampling:
         GenerateError: an invalid value; the message names it and what was expected.
     """
 
-    scheduler: Scheduler = "ddim"
-    """Solver. unipc and dpm++ need a quarter of the steps for nearly the same image; heun predicts twice a step; ddpm,
-    euler-a, dpm++-sde and lcm add noise in every step; flow-euler is for flows (Stable Diffusion 3). In few steps, with
-    a ControlNet as without: SD-Turbo by --scheduler euler --steps 1 (to 4) --guidance-scale 0, SDXL-Turbo by
-    --scheduler euler-a --steps 4 --guidance-scale 0, latent consistency models by --scheduler lcm --steps 4
-    --guidance-scale 1."""
+    scheduler: Scheduler | None = None
+    """Solver; by default the usual one of the base's family: ddim, of flows flow-euler. unipc and dpm++ need a quarter
+    of the steps for nearly the same image; heun predicts twice a step; ddpm, euler-a, dpm++-sde and lcm add noise in
+    every step; flow-euler is for flows (Stable Diffusion 3). In few steps, with a ControlNet as without: SD-Turbo by
+    --scheduler euler --steps 1 (to 4) --guidance-scale 0, SDXL-Turbo by --scheduler euler-a --steps 4
+    --guidance-scale 0, latent consistency models by --scheduler lcm --steps 4 --guidance-scale 1."""
     steps: int = 100
     """Denoising steps."""
     guidance_scale: float = 1.0
@@ -70,7 +70,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for wrong, name, expected in (
-            (self.scheduler not in SCHEDULERS, "scheduler", ", ".join(SCHEDULERS)),
+            (self.scheduler not in (None, *SCHEDULERS), "scheduler", ", ".join(SCHEDULERS)),
             (self.precision not in ("fp32", "bf16"), "precision", "fp32 or bf16"),
             (not 1 <= self.steps <= MOST_STEPS, "steps", f"1 to {MOST_STEPS}, usually 20 to 100"),
             (

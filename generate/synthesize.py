@@ -24,7 +24,7 @@ from data.imagery.pixels import resize_mask, resize_rgb
 from data.progress import Bar
 from data.storage import entries, partial_name, whole, write_text
 from data.strict_json import as_json
-from generate.checkpoint import Checkpoint, open_base, open_checkpoint
+from generate.checkpoint import Checkpoint, open_base, open_checkpoint, solved
 from generate.errors import GenerateError
 from generate.generator import load_generator
 from generate.images.items import Item, captions_of, spread
@@ -76,6 +76,7 @@ def synthesize(
         from_main(lambda: _check_out(out))
         trained = open_checkpoint(checkpoint)
         check_checkpoint(trained)
+        sampling = solved(sampling, trained)
         side = sampling.size or trained.resolution
         rows = open_dataset(dataset, split)
         note_scale(trained, side, rows["size"][:])

@@ -1,6 +1,6 @@
 """The frozen base with what is trained alongside or within it, as one module that predicts what the base predicts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -8,9 +8,10 @@ import torch
 from diffusers import T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
 
-from models.conditioners.t2i_adapter import features
+from models.conditioners.t2i_adapter import added_by
 from models.families.family import Family, Network
 
+Shown = Tensor | Sequence[Tensor]  # a condition, or the features of a T2I-Adapter
 PRE_CONV = "unet.conv_in.pre.weight"  # name of the weights that `concatenate_pre` adds
 
 
@@ -44,7 +45,7 @@ class Denoiser(nn.Module):
         noisy: Tensor,
         timesteps: Tensor,
         states: Tensor,
-        condition: Tensor | None,
+        condition: Shown | None,
         *,
         scale: float = 1.0,
         **told: Tensor | None,
@@ -56,7 +57,8 @@ class Denoiser(nn.Module):
             timesteps: (B,), or one for all, as the network is told them.
             states: (B, T, D) float32, of the text encoder.
             condition: the ControlNet's input, (B, K, H, W) in [0, 1], for a sequence K = 3 T, or (B, C, h, w)
-                latents; or the latents that are concatenated. None for a LoRA or a network alone.
+                latents; or the latents that are concatenated. None for a LoRA or a network alone. Or what
+                `prepared` made of it.
             scale: factor on the trained contribution; at 0 the prediction is the base's own.
             told: what else the networks are told, None = unknown; families and networks take what they know:
                 metadata (B, 7) float32 of the image to generate, see models/diffusionsat/metadata.py; cond_metadata
@@ -70,12 +72,14 @@ class Denoiser(nn.Module):
         if self.controlnet is not None and not self._alone and scale:
             with self._autocast(noisy):
                 if isinstance(self.controlnet, T2IAdapter):
-                    control = features(self.controlnet, condition, scale)
+                    features = condition if isinstance(condition, Sequence) else self.controlnet(condition)
+                    control = added_by(features, scale)
                 else:
+                    assert condition is None or isinstance(condition, Tensor)
                     control = self.family.control(self.controlnet, noisy, timesteps, states, condition, scale, given)
             added = {name: _cast(residuals, dtype) for name, residuals in control.items()}
         if isinstance(getattr(self.unet, "conv_in", None), ConcatenatedConv):
-            pre = torch.zeros_like(noisy) if condition is None or self._alone else condition * scale
+            pre = condition * scale if isinstance(condition, Tensor) and not self._alone else torch.zeros_like(noisy)
             noisy = torch.cat([noisy, pre], 1)
         if scale != 1 and has_lora(self.unet):
             added["lora_scale"] = scale
@@ -84,6 +88,14 @@ class Denoiser(nn.Module):
             predicted = self.family.predict(self.unet, noisy.to(dtype), timesteps, states.to(dtype), given, added)
         prediction: Tensor = predicted.float()
         return prediction
+
+    def prepared(self, condition: Tensor) -> Shown:
+        """A condition for many timesteps: of a T2I-Adapter its features, which are alike at all of them."""
+        if not isinstance(self.controlnet, T2IAdapter):
+            return condition
+        with self._autocast(condition):
+            features: list[Tensor] = self.controlnet(condition)
+        return features
 
     @contextmanager
     def without_control(self) -> Iterator[None]:

@@ -48,6 +48,14 @@ SAMPLERS: dict[str, tuple[type[SchedulerMixin], dict[str, Any]]] = {
     "lcm": (LCMScheduler, {"clip_sample": False, "original_inference_steps": 50}),
     "flow-euler": (FlowEuler, {}),
 }
+
+
+def stock_sampler(name: str) -> type[SchedulerMixin]:
+    """The class of diffusers that does the same."""
+    kind = SAMPLERS[name][0]
+    return FlowMatchEulerDiscreteScheduler if kind is FlowEuler else kind
+
+
 DIFFUSION = tuple(name for name in SAMPLERS if name != "flow-euler")  # all that solve denoising diffusion
 NOT_OF_LATENTS = ("pndm", "euler-a", "heun")  # diffusers has no step of theirs for networks that predict clean latents
 NOT_FROM_PURE_NOISE = ("pndm", "heun")  # nor a schedule that ends in it

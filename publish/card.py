@@ -79,7 +79,7 @@ def _use(use: Use) -> str:
         if use.stock
         else "diffusers alone has no pipeline for this kind; pre2post has:"
     )
-    sampler = f"{use.sampling.scheduler}, {use.sampling.steps} steps, guidance {use.sampling.guidance_scale:g}"
+    sampler = f"{use.scheduler}, {use.sampling.steps} steps, guidance {use.sampling.guidance_scale:g}"
     return (
         f"{said}\n\n{code(use)}\n\nThe sampler it needs is in `scheduler/` ({sampler}"
         f"{'; noise schedule rescaled to zero terminal SNR' if use.checkpoint.zero_terminal_snr else ''}): another "

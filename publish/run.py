@@ -14,16 +14,17 @@ from PIL import Image
 from data.errors import DataError
 from data.storage import foreign, reraise_disk_errors, sha256, whole_folder
 from data.strict_json import as_json
-from generate.checkpoint import PARTS, Checkpoint, open_base, open_checkpoint
+from generate.checkpoint import PARTS, Checkpoint, open_base, open_checkpoint, solved
 from generate.sampling import PUBLISHED
 from models import Base
 from models.checkpoint import MANIFEST, is_ours, read_state, seal, trained_state
+from models.samplers import stock_sampler
 from publish.card import PICTURES, is_hub_id, model_card
 from publish.errors import PublishError
 from publish.hub import check_repository, push
 from publish.measured import Measured, read_measured
 from publish.origin import Origin, origin_of
-from publish.snippet import Use, is_stock
+from publish.snippet import Use, stock_of
 
 CARD, SCHEDULER = "README.md", "scheduler"
 TINY_FOLDER = "models/tiny"  # of a clone of this project
@@ -78,8 +79,8 @@ def publish(
             base=base_id or _base_id(trained),
             weights=push_to_hub or out.name,
             prompt=(measured and measured.prompt) or PROMPT,
-            sampling=measured.sampling if measured else PUBLISHED,
-            stock=is_stock(trained, parts),
+            sampling=measured.sampling if measured else solved(PUBLISHED, trained),
+            stock=stock_of(trained, parts),
         )
         _write(out, use, parts, origin, measured, _sheet(trained, origin, pictures))
         print(f"{out}: {', '.join(PARTS[trained.trained])}, {SCHEDULER}, {CARD}. Licence: {origin.licence}.")
@@ -141,8 +142,8 @@ def _write(out: Path, use: Use, base: Base, origin: Origin, measured: Measured |
             shutil.copytree(trained.weights / part, partial / part)
             _without_paths(partial / part / "config.json")
         seal(partial, _state(trained, use.base))
-        sampler = base.load_sampler(use.sampling.scheduler, trained.zero_terminal_snr)
-        sampler.save_pretrained(partial / SCHEDULER)
+        sampler = base.load_sampler(use.scheduler, trained.zero_terminal_snr)
+        stock_sampler(use.scheduler).from_config(sampler.config).save_pretrained(partial / SCHEDULER)
         _without_paths(partial / SCHEDULER / "scheduler_config.json")
         if sheet:
             with Image.open(sheet, formats=("PNG",)) as image:

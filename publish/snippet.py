@@ -1,17 +1,19 @@
 """How to use a published folder: code for stock diffusers that gives the image of `pre2post generate`."""
 
-from dataclasses import dataclass
-
-from diffusers import ControlNetModel
+from dataclasses import dataclass, replace
 
 from generate.checkpoint import PARTS, Checkpoint
 from generate.sampling import Sampling
 from models.base import Base
-from models.diffusionsat.kind import controlnet_class
-from models.samplers import SAMPLERS
+from models.families.family import Stock
+from models.samplers import stock_sampler
 from models.trained import CONTROLNET
 
 PRE, POST = "pre.png", "post.png"
+MODE = (  # of latents of the pre image, which are drawn otherwise
+    "from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution",
+    "DiagonalGaussianDistribution.sample = lambda latents, generator=None: latents.mode()  # as in training",
+)
 
 
 @dataclass(frozen=True)
@@ -22,67 +24,90 @@ class Use:
     base: str  # where others find it
     weights: str  # the folder, or its id on the hub
     prompt: str
-    sampling: Sampling
-    stock: bool  # see `is_stock`
+    sampling: Sampling  # by a solver, see `solved`
+    stock: Stock | None  # see `stock_of`
+
+    @property
+    def scheduler(self) -> str:
+        """Of `SAMPLERS`."""
+        assert self.sampling.scheduler
+        return self.sampling.scheduler
 
 
-def is_stock(checkpoint: Checkpoint, base: Base) -> bool:
-    """Whether lines of diffusers give the image: no latents, masks or metadata, one chunk, a family with a snippet."""
-    stock = base.family.snippet
+def stock_of(checkpoint: Checkpoint, base: Base) -> Stock | None:
+    """The pipelines of diffusers that give the image; None if none does: masks, metadata, long captions, adapters."""
+    stock = base.family.stock
+    if stock is None or checkpoint.sequence > 1 or checkpoint.text_chunks > 1:
+        return None
+    if checkpoint.trained not in ("controlnet", "lora", "controlnet+lora"):
+        return None
     if CONTROLNET in PARTS[checkpoint.trained]:
-        stock &= controlnet_class(checkpoint.weights / CONTROLNET) is ControlNetModel
-    usual = checkpoint.trained in ("controlnet", "lora", "controlnet+lora") and checkpoint.condition == "pixels"
-    return stock and usual and checkpoint.sequence == 1 and checkpoint.text_chunks == 1
+        kind = base.family.controlnet_class(checkpoint.weights / CONTROLNET)
+        if kind is not stock.controlnet or checkpoint.condition != stock.condition:
+            return None
+    absent = [name for part, names in stock.absent.items() if part not in base.text_encoders for name in names]
+    return replace(stock, loading={**stock.loading, **dict.fromkeys(absent, "None")})
 
 
 def code(use: Use) -> str:
     """As a fenced block: Python, or a command of pre2post where diffusers alone does not do."""
-    if not use.stock:
+    if use.stock is None:
         mask = " --mask mask.png" * (use.checkpoint.condition in ("pixels+mask", "hole"))
         options = f"--steps {use.sampling.steps} --guidance-scale {use.sampling.guidance_scale:g}"
-        options += f" --scheduler {use.sampling.scheduler}"
+        options += f" --scheduler {use.scheduler}"
         return (
             f"```\npre2post generate --checkpoint {use.weights} --base {use.base} --pre {PRE}{mask} "
             f"--prompt {use.prompt!r} {options} --out images\n```"
         )
-    return f"```python\n{_python(use)}\n```"
+    return f"```python\n{_python(use, use.stock)}\n```"
 
 
-def _python(use: Use) -> str:
-    sampler, trained = SAMPLERS[use.sampling.scheduler][0].__name__, use.checkpoint.trained
-    control, resized = "controlnet" in trained, use.checkpoint.patch_px not in (None, use.checkpoint.resolution)
-    pipeline = "StableDiffusionControlNetPipeline" if control else "StableDiffusionPipeline"
-    names = sorted([sampler, pipeline, *["ControlNetModel"] * control])
+def _python(use: Use, stock: Stock) -> str:
+    sampler, trained = stock_sampler(use.scheduler).__name__, use.checkpoint.trained
+    control, kind = "controlnet" in trained, stock.controlnet.__name__
+    pipeline = (stock.controlled if control else stock.alone).__name__
+    names = sorted([sampler, pipeline, *[kind] * control])
     lines = ["import torch", f"from diffusers import {', '.join(names)}"]
-    lines += ["from diffusers.utils import load_image"] * control + ["from PIL import Image"] * (control and resized)
+    lines += MODE[:1] * (control and stock.condition == "latents")
+    lines += ["from diffusers.utils import load_image"] * control
+    lines += ["from PIL import Image"] * (control and _resized(use.checkpoint))
     lines += ["", f"base, weights = {use.base!r}, {use.weights!r}"]
-    lines += ['controlnet = ControlNetModel.from_pretrained(weights, subfolder="controlnet")'] * control
+    lines += [f'controlnet = {kind}.from_pretrained(weights, subfolder="controlnet")'] * control
+    parts = {"controlnet": "controlnet"} if control else {}
     lines += [
         f"pipeline = {pipeline}.from_pretrained(",
-        f"    base, {'controlnet=controlnet, ' * control}safety_checker=None,",
+        f"    base, {''.join(f'{name}={value}, ' for name, value in {**parts, **stock.loading}.items())}".rstrip(),
         f'    scheduler={sampler}.from_pretrained(weights, subfolder="scheduler"),',
         ")",
     ]
     name = 'weight_name="pytorch_lora_weights.safetensors"'
     lines += [f'pipeline.load_lora_weights(weights, subfolder="lora", {name})'] * ("lora" in trained)
+    lines += MODE[1:] * (control and stock.condition == "latents")
     lines += _read(use.checkpoint) if control else []
-    lines += ["image = pipeline(", f"    {use.prompt!r},", *_arguments(use, control), ").images[0]"]
+    lines += ["image = pipeline(", f"    {use.prompt!r},", *_arguments(use, stock, control), ").images[0]"]
     return "\n".join([*lines, f'image.save("{POST}")'])
 
 
-def _arguments(use: Use, control: bool) -> list[str]:
-    side, sampling = use.checkpoint.resolution, use.sampling
-    given = {"image": "pre"} if control else {"height": str(side), "width": str(side)}
+def _arguments(use: Use, stock: Stock, control: bool) -> list[str]:
+    checkpoint, sampling = use.checkpoint, use.sampling
+    given = {stock.image: "pre"} if control else {}
+    given |= {"height": str(checkpoint.resolution), "width": str(checkpoint.resolution)}
+    if stock.delivered and _resized(checkpoint):
+        given[stock.delivered] = f"({checkpoint.patch_px}, {checkpoint.patch_px})"
     if control and sampling.control_scale != 1:
         given["controlnet_conditioning_scale"] = str(float(sampling.control_scale))
-    if "lora" in use.checkpoint.trained and sampling.control_scale != 1:
-        given["cross_attention_kwargs"] = f'{{"scale": {float(sampling.control_scale)}}}'
+    if "lora" in checkpoint.trained and sampling.control_scale != 1:
+        given[stock.lora_scale] = f'{{"scale": {float(sampling.control_scale)}}}'
     if control and (sampling.control_start, sampling.control_end) != (0, 1):
         given |= {"control_guidance_start": str(float(sampling.control_start))}
         given |= {"control_guidance_end": str(float(sampling.control_end))}
     given |= {"num_inference_steps": str(sampling.steps), "guidance_scale": str(float(sampling.guidance_scale))}
-    given |= {"generator": "torch.Generator().manual_seed(0)"}
+    given |= {**stock.calling, "generator": "torch.Generator().manual_seed(0)"}
     return [f"    {name}={value}," for name, value in given.items()]
+
+
+def _resized(checkpoint: Checkpoint) -> bool:
+    return checkpoint.patch_px not in (None, checkpoint.resolution)
 
 
 def _read(checkpoint: Checkpoint) -> list[str]:

@@ -71,20 +71,21 @@ def misfit(
     """Why a method cannot be applied to this base and these items; None if it can. Reads no weights."""
     if method == "inpaint" and any(item.buildings is None or item.buildings() is None for item in items):
         return "it regenerates the buildings, but some patches have no damage mask that locates them"
-    if method != "controlnet" and sampling.scheduler not in SOLVERS:
-        return f"it is not made with the scheduler {sampling.scheduler}, only with {', '.join(SOLVERS)}"
+    scheduler = sampling.scheduler or parts.family.samplers[0]
+    if method != "controlnet" and scheduler not in SOLVERS:
+        return f"it is not made with the scheduler {scheduler}, only with {', '.join(SOLVERS)}"
     if method in ("sdedit", *INVERTING) and depth(sampling.steps, MAP_STRENGTH) < 1:
         return f"it starts from a partly noised image, for which {sampling.steps} step is too few"
     if method in INVERTING:
-        return _not_invertible(items, parts, sampling)
+        return _not_invertible(items, parts, scheduler)
     if method == "instruct" and instruct_parts is None:
         return "its weights were not named (--instruct-pix2pix FOLDER, e.g. timbrooks/instruct-pix2pix from the hub)"
     return None
 
 
-def _not_invertible(items: Sequence[Item], parts: Base, sampling: Sampling) -> str | None:
-    if sampling.scheduler != "ddim":
-        return f"it inverts DDIM, but the scheduler is {sampling.scheduler}"
+def _not_invertible(items: Sequence[Item], parts: Base, scheduler: str) -> str | None:
+    if scheduler != "ddim":
+        return f"it inverts DDIM, but the scheduler is {scheduler}"
     kind = parts.load_noise_schedule().predicts
     if kind not in INVERTIBLE:
         return f"{parts.name} predicts {kind}; DDIM inversion needs one of {', '.join(INVERTIBLE)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from data.disk import look
 from data.imagery.geo import check_proj
-from generate.checkpoint import open_base, open_checkpoint
+from generate.checkpoint import open_base, open_checkpoint, solved
 from generate.errors import GenerateError
 from generate.generator import load_generator
 from generate.processes import join_processes
@@ -62,6 +62,7 @@ def make_set(
         raise GenerateError(f"samples is {sampling.samples}; a region run makes one image per tile.")
     trained = open_checkpoint(checkpoint)
     check_checkpoint(trained, STYLES)
+    sampling = solved(sampling, trained)
     side = sampling.size or trained.resolution
     windows = windowing(side, window_at(trained, side), 0.5)
     grounds = survey(plan, plan_file.absolute().parent)

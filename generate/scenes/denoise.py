@@ -2,7 +2,7 @@
 
 All windows share the latents, so that neighbouring windows continue each other's content. Only the latents of the
 scene grow with it, 16 to 32 bytes for every 8 x 8 px, and those of its windows if the network is
-conditioned on latents.
+conditioned on latents, and up to 1 GiB of what a T2I-Adapter has made of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +21,11 @@ from generate.inputs import Metadata, Pixels
 from generate.processes import ALONE, in_turn
 from generate.sampling import Sampling
 from generate.scenes.windows import Grid, weight_sums, weights
+from models.denoiser import Shown
 from models.images import encode
 from models.sampling import generators, noise, sample
 
+KEPT_BYTES = 2**30
 Places = tuple[tuple[int, int], ...]  # (top, left) of windows
 ReadWindow = Callable[[int, int], Pixels]  # (top, left) in network pixels -> (side, side, 3)
 
@@ -67,11 +69,11 @@ def denoise_scene(
     lie = partial(_places, grid=grid, cell_px=generator.cell_px, scene_px=scene_px)
     caption = generator.conditions([prompt], None, metadata and [metadata], sampling, lie([(0, 0)]))
 
-    def read(places: Places) -> Tensor | None:
+    def read(places: Places) -> Shown | None:
         return generator.shown([read_pre(y * generator.cell_px, x * generator.cell_px) for y, x in places])
 
     # Latents are cached: encoding them costs as much as a denoising step.
-    shown = cache(read) if generator.condition and generator.condition.latents else read
+    shown = cache(read) if generator.condition and generator.condition.latents else _kept(read)
 
     def encode_windows(places: Places) -> Tensor:
         pixels = conditioning([read_pre(y * generator.cell_px, x * generator.cell_px)[..., :3] for y, x in places])
@@ -99,6 +101,22 @@ def denoise_scene(
     latents = sample(predict, sampler, start, timesteps, generator=random)
     check_finite(latents.cpu().numpy(), [seed])
     return latents
+
+
+def _kept(read: Callable[[Places], Shown | None]) -> Callable[[Places], Shown | None]:
+    """The same; features of the first windows are remembered, as many as fit into KEPT_BYTES."""
+    found, held = dict[Places, Shown](), 0
+
+    def shown(places: Places) -> Shown | None:
+        nonlocal held
+        features = found.get(places)
+        if features is None:
+            features = read(places)
+            if features is not None and not isinstance(features, Tensor) and held < KEPT_BYTES:
+                found[places], held = features, held + sum(feature.nbytes for feature in features)
+        return features
+
+    return shown
 
 
 def _places(

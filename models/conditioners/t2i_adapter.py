@@ -3,6 +3,8 @@
 Its features do not depend on the timestep. Its folder is diffusers' own, for the pipelines with an adapter.
 """
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
@@ -59,6 +61,6 @@ def new_adapter(
     return adapter
 
 
-def features(adapter: T2IAdapter, condition: Tensor | None, scale: float) -> dict[str, Tensor | list[Tensor]]:
-    """What an adapter adds: arguments of the UNet."""
-    return {"down_intrablock_additional_residuals": [feature * scale for feature in adapter(condition)]}
+def added_by(features: Sequence[Tensor], scale: float) -> dict[str, Tensor | list[Tensor]]:
+    """What the features of an adapter add: arguments of the UNet."""
+    return {"down_intrablock_additional_residuals": [feature * scale for feature in features]}

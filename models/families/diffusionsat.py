@@ -17,7 +17,7 @@ class DiffusionSat(StableDiffusion):
 
     name = "DiffusionSat"
     metadata = True
-    snippet = False
+    stock = None
 
     def is_of(self, folder: Path) -> bool:
         """Its UNet says so."""

@@ -5,7 +5,7 @@ A family holds no state. CONTRIBUTING.md tells how another one is added.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +35,22 @@ class NewControlNet:
     blocks: int | None = None  # of a transformer that are copied; None = half of them
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stock:
+    """How pipelines of diffusers make the image that `pre2post generate` does."""
+
+    alone: type[Any]  # the pipeline without ControlNet
+    controlled: type[Any]  # with it
+    controlnet: type[Network]
+    condition: str = "pixels"  # the value of `model.condition` with which it does the same
+    image: str = "image"  # its argument for the pre image
+    lora_scale: str = "cross_attention_kwargs"  # argument of both
+    delivered: str | None = None  # argument of both for the size of the image before it was resized
+    loading: Mapping[str, str] = field(default_factory=dict)  # further arguments of `from_pretrained`, as code
+    absent: Mapping[str, Sequence[str]] = field(default_factory=dict)  # a text encoder -> its parts, None without it
+    calling: Mapping[str, str] = field(default_factory=dict)  # further arguments of both, as code
+
+
 class Family(ABC):
     """One kind of base."""
 
@@ -46,7 +62,7 @@ class Family(ABC):
     only: ClassVar[Mapping[str, Only]] = {}  # by the name of the setting
     metadata: ClassVar[bool] = False  # the denoising network is told the metadata of an image
     pipeline: ClassVar[Any]  # of diffusers, which loads a LoRA of this family
-    snippet: ClassVar[bool] = False  # `pre2post publish` knows the code for its stock pipeline
+    stock: ClassVar[Stock | None] = None  # that of a ControlNet, for `pre2post publish`; None = there is none
     kohya: ClassVar[bool] = True  # a LoRA is also written for tools that are not built on diffusers
 
     @property
@@ -113,7 +129,7 @@ class Family(ABC):
 
     @abstractmethod
     def blocks(self, controlnet: Network) -> Sequence[nn.Module]:
-        """The parts of a ControlNet that are gathered one after another when it is sharded."""
+        """The parts of a ControlNet or T2I-Adapter that are gathered one after another when it is sharded."""
 
     @abstractmethod
     def control(

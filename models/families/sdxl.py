@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline, StableDiffusionXLPipeline
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -20,7 +20,7 @@ from models.base_config import (
     read_json,
 )
 from models.errors import UnfitBase
-from models.families.family import Only, Told
+from models.families.family import Only, Stock, Told
 from models.families.stable_diffusion import StableDiffusion, check_channels
 from models.text import tokenize
 
@@ -36,7 +36,13 @@ class Sdxl(StableDiffusion):
     name = "Stable Diffusion XL"
     text_encoders = ("text_encoder", "text_encoder_2")
     pipeline = StableDiffusionXLPipeline
-    snippet = False
+    stock = Stock(
+        alone=StableDiffusionXLPipeline,
+        controlled=StableDiffusionXLControlNetPipeline,
+        controlnet=ControlNetModel,
+        loading={"add_watermarker": "False"},
+        delivered="original_size",
+    )
     only: ClassVar[Mapping[str, Only]] = {
         **StableDiffusion.only,
         "model.trained": (

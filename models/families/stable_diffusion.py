@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+    T2IAdapter,
+    UNet2DConditionModel,
+)
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -24,7 +31,7 @@ from models.diffusionsat.controlnet_3d import SatControlNet3D
 from models.diffusionsat.embedding import takes_metadata
 from models.diffusionsat.kind import controlnet_class
 from models.errors import BaseError, UnfitBase
-from models.families.family import Added, Family, Network, NewControlNet, Only, Told
+from models.families.family import Added, Family, Network, NewControlNet, Only, Stock, Told
 from models.families.noise import Diffusion
 from models.samplers import DIFFUSION
 from models.text import encode_text, text_class, tokenize
@@ -39,7 +46,12 @@ class StableDiffusion(Family):
     noise = Diffusion
     samplers = DIFFUSION
     pipeline = StableDiffusionPipeline
-    snippet = True
+    stock: ClassVar[Stock | None] = Stock(
+        alone=StableDiffusionPipeline,
+        controlled=StableDiffusionControlNetPipeline,
+        controlnet=ControlNetModel,
+        loading={"safety_checker": "None"},
+    )
     class_embedding: ClassVar[str | None] = None  # of its UNet
     only: ClassVar[Mapping[str, Only]] = {"model.controlnet_blocks": ((None,), "all of a UNet's encoder is copied")}
 
@@ -114,7 +126,9 @@ class StableDiffusion(Family):
         return controlnet_class(folder)
 
     def blocks(self, controlnet: Network) -> Sequence[nn.Module]:
-        """Levels of the encoder, and the middle."""
+        """Levels of the encoder, and the middle; of a T2I-Adapter its levels."""
+        if isinstance(controlnet, T2IAdapter):
+            return list(controlnet.adapter.body)
         return [*controlnet.down_blocks, controlnet.mid_block]
 
     def control(

@@ -6,7 +6,13 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, SD3ControlNetModel, SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers import (
+    AutoencoderKL,
+    SD3ControlNetModel,
+    SD3Transformer2DModel,
+    StableDiffusion3ControlNetPipeline,
+    StableDiffusion3Pipeline,
+)
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -22,7 +28,7 @@ from models.base_config import (
     read_json,
 )
 from models.errors import BaseError, UnfitBase
-from models.families.family import Added, Family, Network, NewControlNet, Only, Told
+from models.families.family import Added, Family, Network, NewControlNet, Only, Stock, Told
 from models.families.noise import RectifiedFlow
 from models.families.sdxl import clip_states
 from models.text import tokenize
@@ -43,6 +49,16 @@ class StableDiffusion3(Family):
     noise = RectifiedFlow
     samplers = ("flow-euler",)
     pipeline = StableDiffusion3Pipeline
+    stock = Stock(
+        alone=StableDiffusion3Pipeline,
+        controlled=StableDiffusion3ControlNetPipeline,
+        controlnet=SD3ControlNetModel,
+        condition="latents",
+        image="control_image",
+        lora_scale="joint_attention_kwargs",
+        absent={T5: (T5, T5_TOKENIZER)},
+        calling={"max_sequence_length": "77"},
+    )
     kohya = False
     only: ClassVar[Mapping[str, Only]] = {
         "model.trained": (

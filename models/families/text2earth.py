@@ -27,7 +27,7 @@ class Text2Earth(StableDiffusion):
 
     name = "Text2Earth"
     metadata = True
-    snippet = False
+    stock = None
     class_embedding = "timestep"
     only: ClassVar[Mapping[str, Only]] = {
         **StableDiffusion.only,

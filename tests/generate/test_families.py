@@ -6,14 +6,18 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from generate.checkpoint import open_base, open_checkpoint
 from generate.errors import GenerateError
 from generate.generator import generate_images, load_generator
 from generate.sampling import Sampling
+from generate.scenes.denoise import denoise_scene
+from generate.scenes.windows import Grid
 from models import load_base
 from models.checkpoint import CheckpointError
+from models.denoiser import Denoiser
 from tests.families import ADAPTED, MICRO
 from tests.generate.stock import stock_images
 from tests.generate.worlds import RESOLUTION, write_kind
@@ -79,3 +83,35 @@ def test_a_base_of_another_family_and_a_solver_that_does_not_fit(
     monkeypatch.setattr("models.base.Base.weights_hash", None)
     with pytest.raises(CheckpointError, match=r"family sdxl, but .* is of stable_diffusion .*--base"):
         open_base(checkpoint, str(micro_base))
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize("kept_bytes", [0, 2**30])
+def test_a_t2i_adapter_looks_at_an_image_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guidance_scale: float, kept_bytes: int
+) -> None:
+    """Its features are the same in every step: those of steps that each ask it again give the same bits."""
+    checkpoint = open_checkpoint(write_kind(tmp_path / "run", ADAPTED["full"][0](tmp_path / "base"), "t2i-adapter"))
+    sampling = Sampling(steps=STEPS, guidance_scale=guidance_scale, control_scale=0.7, batch_size=2)
+    generator = load_generator(checkpoint, open_base(checkpoint), sampling)
+    rng, looks = np.random.default_rng(0), []
+    pre = [rng.integers(0, 256, (RESOLUTION, RESOLUTION, 3), np.uint8) for _ in range(2)]
+    scene, grid = rng.integers(0, 256, (48, 64, 3), np.uint8), Grid(6, 8, 4, 2)
+    generator.denoiser.controlnet.register_forward_hook(lambda *_: looks.append(1))
+    monkeypatch.setattr("generate.scenes.denoise.KEPT_BYTES", kept_bytes)
+
+    def images() -> tuple[list[int], Any, torch.Tensor]:
+        looks.clear()
+        batch = generate_images(generator, pre, ["a", "b"], [7, 8], sampling)
+        of_batch = len(looks)
+        read = lambda top, left: scene[top : top + RESOLUTION, left : left + RESOLUTION]  # noqa: E731
+        latents = denoise_scene(generator, grid, read, "a", 3, sampling)
+        return [of_batch, len(looks) - of_batch], batch, latents
+
+    once, batch, latents = images()
+    assert len(grid) == 6 and once == [1, 3 if kept_bytes else 3 * STEPS]  # six windows are three batches
+    with monkeypatch.context() as patch_:
+        patch_.setattr(Denoiser, "prepared", lambda self, condition: condition)
+        often, same_batch, same_latents = images()
+    assert often == [STEPS, 3 * STEPS]
+    assert np.array_equal(batch, same_batch) and torch.equal(latents, same_latents)

@@ -1,17 +1,25 @@
 """The options that generating and measuring share."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from generate.checkpoint import open_checkpoint, solved
 from generate.errors import GenerateError
 from generate.sampling import PUBLISHED, SCHEDULERS, Sampling
 from models.samplers import SAMPLERS
+from tests.generate.worlds import write_micro_checkpoint
 
 
-def test_defaults_are_the_published_protocol() -> None:
-    """DDIM, 100 steps, no guidance."""
-    assert (PUBLISHED.scheduler, PUBLISHED.steps, PUBLISHED.guidance_scale) == ("ddim", 100, 1.0)
+def test_defaults_are_the_published_protocol(tmp_path: Path, micro_base: Path) -> None:
+    """DDIM, 100 steps, no guidance; of a checkpoint from before families were noted too."""
+    run = write_micro_checkpoint(tmp_path / "run", micro_base)
+    sampling = solved(PUBLISHED, open_checkpoint(run))
+    assert (sampling.scheduler, sampling.steps, sampling.guidance_scale) == ("ddim", 100, 1.0)
+    assert solved(PUBLISHED, replace(open_checkpoint(run), family=None)) == sampling
+    assert solved(Sampling(scheduler="unipc"), open_checkpoint(run)).scheduler == "unipc"
 
 
 def test_every_scheduler_that_is_offered_is_there() -> None:

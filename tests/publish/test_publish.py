@@ -22,7 +22,7 @@ from models import load_base
 from models.checkpoint import fault_of, read_state, seal, step_folder
 from publish.errors import PublishError
 from publish.run import PROMPT, publish
-from publish.snippet import is_stock
+from publish.snippet import stock_of
 from tests.generate.worlds import patch_row, write_dataset, write_image, write_kind, write_micro_checkpoint
 from tests.publish.conftest import STEPS
 from tests.publish.worlds import OTHER, SIMULATED, XBD, trained_on
@@ -187,12 +187,12 @@ def test_kinds_that_diffusers_does_not_know_name_the_command(tmp_path: Path, mic
     text = card_of(tmp_path / "o")[1]
     assert "pre2post generate --checkpoint o --base lab/b --pre pre.png" in text and "```python" not in text
     run, parts = write_kind(tmp_path / "usual", micro_base, "controlnet"), load_base(micro_base)
-    assert is_stock(open_checkpoint(run), parts)
-    assert not is_stock(open_checkpoint(recording(run, 20, text_chunks=4)), parts)
+    assert stock_of(open_checkpoint(run), parts)
+    assert stock_of(open_checkpoint(recording(run, 20, text_chunks=4)), parts) is None
     recording(run, 20, text_chunks=1)
     config = step_folder(run / "checkpoints", 20) / "controlnet/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"use_metadata": True}))
-    assert not is_stock(open_checkpoint(recording(run, 20)), parts)
+    assert stock_of(open_checkpoint(recording(run, 20)), parts) is None
 
 
 def mistakes(tmp_path: Path) -> Iterator[tuple[list[str], str]]:

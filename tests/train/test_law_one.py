@@ -16,10 +16,16 @@ from tests.worlds import torchrun
     "options",
     [
         [],
-        ["--model.trained=controlnet+lora", "--train.ema_decay=0.9", "--model.gradient_checkpointing=true"],
+        [
+            "--model.trained=controlnet+lora",
+            "--model.condition=coarse4",
+            "--train.ema_decay=0.9",
+            "--model.gradient_checkpointing=true",
+        ],
         ["--model.trained=lora+concat", "--train.precision=fp16"],
+        ["--model.condition=hole"],
     ],
-    ids=["controlnet", "controlnet+lora", "lora+concat in fp16"],
+    ids=["controlnet", "coarse, controlnet+lora", "lora+concat in fp16", "hole"],
 )
 def test_two_processes_draw_what_one_draws(
     tmp_path: Path, arguments: Arguments, micro_base: Path, options: list[str]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models import BaseError, load_base
-from models.conditioners.t2i_adapter import features, new_adapter
+from models.conditioners.t2i_adapter import new_adapter
 from models.denoiser import Denoiser
 from tests.families import ADAPTED, MICRO, write_sdxl
 
@@ -49,7 +49,7 @@ def test_step_zero_is_the_base_and_every_weight_learns(tmp_path: Path, kind: str
 @pytest.mark.parametrize("kind", ADAPTED)
 def test_the_first_convolution_learns_from_the_features_of_every_level(tmp_path: Path, kind: str) -> None:
     denoiser, inputs = adapted(tmp_path / "base", kind)
-    (given,) = features(denoiser.controlnet, inputs["condition"], 1.0).values()
+    given = denoiser.prepared(inputs["condition"])
     first = max(denoiser.controlnet.named_parameters(), key=lambda named: named[1].shape[1:2])[1]
     for feature in given:
         (gradient,) = torch.autograd.grad(feature.sum(), first, retain_graph=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.checkpoint import CheckpointError, fault_of, step_folder
-from tests.train.conftest import Arguments, run
+from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.worlds import write_micro_base
 from train.errors import ConfigError
 from train.schedules import learning_rate
@@ -40,6 +41,19 @@ def test_stopped_half_way_and_resumed(tmp_path: Path, arguments: Arguments) -> N
     assert run(arguments("resumed", WITH_EMA, "--train.steps=3")) == 0
     assert run(arguments("resumed", WITH_EMA)) == 0
     assert_same_run(tmp_path / "straight", tmp_path / "resumed")
+
+
+@pytest.mark.parametrize("condition", ["coarse2", "coarse8", "hole"])
+def test_a_restoring_run_stopped_and_resumed_or_uncached(tmp_path: Path, arguments: Arguments, condition: str) -> None:
+    options = [f"--model.condition={condition}", WITH_EMA, "--train.steps=2", "--run.save_every=1"]
+    run(arguments("straight", *options))
+    again = shutil.copytree(tmp_path / "straight", tmp_path / "resumed") / "checkpoints"
+    (step_folder(again, 2) / "MANIFEST.json").unlink()
+    run(arguments("resumed", *options))
+    assert_same_run(tmp_path / "straight", tmp_path / "resumed", step=2)
+    run(arguments("uncached", *options, "--run.cache_in=off"))
+    assert fingerprints(tmp_path / "uncached") == fingerprints(tmp_path / "straight")
+    assert losses(tmp_path / "uncached") == pytest.approx(losses(tmp_path / "straight"), rel=1e-5)
 
 
 def test_the_average_is_saved_not_the_weights(tmp_path: Path, arguments: Arguments) -> None:
