@@ -89,9 +89,8 @@ def generate(
             items = file_items(pre, prompt, trained, side=side, window=window, mask=mask)
         windows = windowing(side, window, overlap)
         parts, captions = open_base(trained, base), pre.is_dir() and prompt is None
-        cut = {"window": window, "overlap": overlap}
         tasks = tasks_for(
-            items, trained, parts, sampling, trained.described(), cut,
+            items, trained, parts, sampling, trained.described(), {"window": window, "overlap": overlap},
             watermark=watermark, word_maps=word_maps, captions=captions,
         )  # fmt: skip
         load = partial(load_generator, trained, parts, sampling)
