@@ -86,8 +86,7 @@ def evaluate(
         check_methods(trained, rows, study)
         sampling = solved(sampling, trained)
         settings = checkpoint_facts(trained, base, sampling) | data_facts(dataset, split, events, limit)
-        parts = open_base(trained, base)
-        make = partial(make_rows, out, trained, parts, sampling=sampling, overwrite=overwrite)
+        make = partial(make_rows, out, trained, open_base(trained, base), sampling=sampling, overwrite=overwrite)
         if study is not None:
             STUDIES[study](out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
             return

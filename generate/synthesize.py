@@ -86,8 +86,7 @@ def synthesize(
         if not items:
             raise GenerateError(f"{dataset}, split {split}: none of {len(positions)} patches has building footprints.")
         parts = open_base(trained, base)
-        prompts = [item.prompt for item in items]
-        check_prompts(parts.load_tokenizer(), prompts, chunks=trained.text_chunks, captions=True)
+        check_prompts(parts.load_tokenizer(), [one.prompt for one in items], chunks=trained.text_chunks, captions=True)
         facts = trained.described() | sampling.described(trained.resolution) | {"watermark": False}
         facts |= {"invented_damage_seed": sampling.seed, **origin}
         tasks = tasks_of(items, sampling, facts)
