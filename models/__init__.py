@@ -1,6 +1,6 @@
 """Networks: the frozen base and what is trained alongside it. Knows nothing of xBD files."""
 
-import models.quiet  # noqa: F401 (before anything imports peft)
+import models.libraries  # noqa: F401 (before anything imports diffusers)
 from models.base import Base, load_base
 from models.controlnet import controlnet_from_unet, load_controlnet
 from models.diffusionsat.metadata import MetadataError

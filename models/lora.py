@@ -1,12 +1,12 @@
 """LoRA on the frozen UNet, by peft, in the folder format that diffusers loads."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from diffusers.utils import convert_state_dict_to_kohya
-from peft import LoraConfig
 from pydantic import Field, TypeAdapter, create_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -45,7 +45,7 @@ def add_lora(
     Raises:
         ValueError: no layer of the network has such a name.
     """
-    config = LoraConfig(
+    config = importlib.import_module("peft").LoraConfig(  # takes seconds, and most trainings have no LoRA
         r=rank,
         lora_alpha=alpha,
         target_modules=list(targets),

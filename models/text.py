@@ -6,6 +6,7 @@ them. Captions of fewer pieces are padded with empty ones.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chunks: i
     Returns:
         (B, chunks, 77) int64; 77 is the tokenizer's `model_max_length`.
     """
-    pieces = [piece for text in texts for piece in _pieces(tokenizer, text, chunks)]
+    pieces = [piece for cut in _cut(tokenizer, texts, chunks) for piece in _filled(tokenizer, cut, chunks)]
     padded = [piece + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(piece)) for piece in pieces]
     return torch.tensor(padded).view(len(texts), chunks, -1)
 
@@ -121,29 +122,32 @@ def text_states(
 
 def longest(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chunks: int) -> tuple[int, int]:
     """How many captions are truncated at `chunks` pieces, and how many pieces would hold them all."""
-    needed = [len(_cut(tokenizer, text, chunks)) for text in texts]
-    most = max(len(_cut(tokenizer, text, 2)) for text in texts) if max(needed) > chunks else chunks
+    needed = list(map(len, _cut(tokenizer, texts, chunks)))
+    most = max(map(len, _cut(tokenizer, texts, 2))) if max(needed) > chunks else chunks
     return sum(number > chunks for number in needed), most
 
 
 def token_places(tokenizer: PreTrainedTokenizerBase, text: str, chunks: int) -> list[tuple[int, int]]:
     """(place in `text_states`, id) of every token that is read of a caption; start, end and padding are none of it."""
-    pieces = enumerate(_cut(tokenizer, text, chunks)[:chunks])
+    pieces = enumerate(_cut(tokenizer, [text], chunks)[0][:chunks])
     length = tokenizer.model_max_length
     return [(chunk * length + i, token) for chunk, piece in pieces for i, token in enumerate(piece, start=1)]
 
 
-def _pieces(tokenizer: PreTrainedTokenizerBase, text: str, chunks: int) -> list[list[int]]:
-    filled = (_cut(tokenizer, text, chunks) + [[]] * chunks)[:chunks]
+def _filled(tokenizer: PreTrainedTokenizerBase, cut: list[list[int]], chunks: int) -> list[list[int]]:
+    """`chunks` pieces of a caption, with start and end tokens."""
     start = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-    return [[start, *piece, end] for piece in filled]
+    return [[start, *piece, end] for piece in (cut + [[]] * chunks)[:chunks]]
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, text: str, chunks: int) -> list[list[int]]:
-    """All pieces of a caption, however many."""
+def _cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chunks: int) -> list[list[list[int]]]:
+    """All pieces of every caption, however many; one call, which takes a tenth of the time of a call for each."""
     room = tokenizer.model_max_length - 2  # besides start and end
     # With one piece the base's own cut applies, and a line break is white space to it.
-    lines = text.split("\n") if chunks > 1 else [text]
-    words = [tokenizer(line, add_special_tokens=False, verbose=False).input_ids for line in lines]
-    return [line[start : start + room] for line in words for start in range(0, max(len(line), 1), room)]
+    lines = [text.split("\n") if chunks > 1 else [text] for text in texts]
+    words = iter(tokenizer([one for each in lines for one in each], add_special_tokens=False, verbose=False).input_ids)
+    return [
+        [line[start : start + room] for line in islice(words, len(each)) for start in range(0, max(len(line), 1), room)]
+        for each in lines
+    ]

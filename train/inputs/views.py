@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -94,7 +94,8 @@ def captions_of_views(
         ConfigError: a patch has no caption of a style.
     """
     kinds = sorted({(style, view.target, view.mirrored) for style in styles for view in views})
-    wordings = {kind: wordings_of(dataset, *kind) for kind in kinds}
+    listed = dataset["captions"][:]
+    wordings = {kind: wordings_of(dataset, *kind, listed) for kind in kinds}
     options = [{style: wordings[style, view.target, view.mirrored][view.patch] for style in styles} for view in views]
     texts = sorted({text for view in options for found in view.values() for text in found} | {""})
     row_of = {text: row for row, text in enumerate(texts)}
@@ -106,8 +107,17 @@ def captions_of_views(
     return texts, captions
 
 
-def wordings_of(dataset: Dataset, style: str, target: Phase, mirrored: bool) -> list[list[str]]:
-    """For each patch, the texts of a style that describe its pre or post image as seen in the view."""
+def wordings_of(
+    dataset: Dataset,
+    style: str,
+    target: Phase,
+    mirrored: bool,
+    listed: Sequence[list[dict[str, Any]]] | None = None,
+) -> list[list[str]]:
+    """For each patch, the texts of a style that describe its pre or post image as seen in the view.
+
+    `listed`: the column `captions` of the dataset, if it has been read already.
+    """
     # Datasets built before captions mentioned directions have no mirrored wording: their texts suit both views.
     found = [
         [
@@ -115,7 +125,7 @@ def wordings_of(dataset: Dataset, style: str, target: Phase, mirrored: bool) -> 
             for entry in captions
             if entry["style"] == style and entry["target"] == target
         ]
-        for captions in dataset["captions"][:]
+        for captions in listed or dataset["captions"][:]
     ]
     fitting = [[text for text in texts if text is not None] for texts in found]
     for row, texts in enumerate(fitting):
