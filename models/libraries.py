@@ -8,6 +8,7 @@ import logging
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -29,6 +30,8 @@ def import_lean() -> None:
     with patch("importlib.metadata.packages_distributions", dict):
         importlib.import_module("diffusers.utils")
         importlib.import_module("transformers.utils")
+    with suppress(ImportError, AttributeError):
+        _import_models()
     later("bitsandbytes")  # of diffusers' quantizers
     for name in ("scipy.stats", "scipy.integrate"):  # of its samplers
         later(name)
@@ -63,6 +66,18 @@ def later(name: str) -> None:
 
     placeholder.__dict__["__getattr__"] = load
     sys.modules[name] = placeholder
+
+
+def _import_models() -> None:
+    """Import transformers' list of models without reading their thousands of files, as `transformers` has just done."""
+    transformers, utils = map(importlib.import_module, ("transformers", "transformers.utils.import_utils"))
+    listed = utils.define_import_structure(Path(str(transformers.__file__)).parent / "models", prefix="models")
+    own = {
+        needs: {name.removeprefix("models."): has for name, has in each.items() if name.startswith("models.")}
+        for needs, each in listed.items()
+    }
+    with patch.object(utils, "define_import_structure", lambda _: own):
+        importlib.import_module("transformers.models")
 
 
 def _disable_input_dtype_casting(*arguments: Any) -> Any:  # noqa: ANN401 (peft's)

@@ -4,10 +4,11 @@ On a laptop, some minutes:  python -m benchmarks.speed.train_step --work out/ben
 
 Each program runs in a separate process, as a user would start it, on the same base, images, batch and resolution.
 They alternate; a process is stopped once it has written enough. On a GPU, `sd21-b8` and `sd21-b32` compare at 512 px.
+`--script PATH`, diffusers' examples/controlnet/train_controlnet.py, times that script itself too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -19,13 +20,15 @@ from benchmarks.floor import matmul_rate, step_flops
 from benchmarks.results import RESULTS, write_section
 from benchmarks.watch import Watched, watch
 from data.build import build
+from data.dataset.open import open_dataset
 from data.simulation.simulate import simulate
+from data.storage import sha256
 from models import load_base
 from models.base import Base
 from models.cpu.precision import DTYPES, compute_type
 from models.random_base import write_random_base
 
-Program = tuple[str, str]  # reference or ours, and its precision
+Program = tuple[str, str]  # reference, script or ours, and its precision
 ON_CPU: tuple[Program, ...] = (("reference", "fp32"), ("ours", "fp32"), ("ours", "bf16"))
 ON_GPU: tuple[Program, ...] = (("reference", "fp32"), ("reference", "bf16"), ("ours", "bf16"))
 
@@ -65,6 +68,7 @@ def train_step(
     results: Path = RESULTS,
     workers: int = 1,
     options: Sequence[str] = (),
+    script: Path | None = None,
 ) -> None:
     """Compare, print, and write a section for every size.
 
@@ -75,13 +79,17 @@ def train_step(
         results: the file to write to.
         workers: data worker processes of every program.
         options: more settings of our trainer, e.g. `--model.channels_last=true`.
+        script: diffusers' example `train_controlnet.py`, to be timed too; in the precisions of the usual loop.
     """
     dataset = simulated_dataset(work)
     for name in sizes:
         size = SIZES[name]
         base = base_of(size, work, configs)
-        found = compare(size, base.folder, dataset, work, workers, options)
-        write_section(size.title, report(size, found, base), results)
+        if script:
+            theirs = tuple(("script", precision) for name, precision in size.programs if name == "reference")
+            size = replace(size, programs=theirs + size.programs)
+        found = compare(size, base.folder, dataset, work, workers, options, script)
+        write_section(size.title, report(size, found, base, script), results)
 
 
 def simulated_dataset(work: Path) -> Path:
@@ -106,7 +114,13 @@ def base_of(size: Size, work: Path, configs: Path | None) -> Base:
 
 
 def compare(
-    size: Size, base: Path, dataset: Path, work: Path, workers: int, options: Sequence[str]
+    size: Size,
+    base: Path,
+    dataset: Path,
+    work: Path,
+    workers: int,
+    options: Sequence[str],
+    script: Path | None = None,
 ) -> dict[Program, list[Watched]]:
     """Run every program in its turns, in alternating order."""
     commands = {
@@ -115,6 +129,13 @@ def compare(
         else [*ours(size, base, dataset, work / "cache", workers, precision), *options]
         for name, precision in size.programs
     }
+    if script:
+        if not (pairs := work / "pairs").exists():
+            write_pairs(dataset, pairs)
+        shape = {"resolution": size.resolution, "batch": size.batch, "window": size.window, "workers": workers}
+        for name, precision in size.programs:
+            if name == "script":
+                commands[name, precision] = example(base, pairs, script, precision, **shape)
     # Once untimed, to fill our cache and to read the files from disk.
     watch(commands[size.programs[-1]], work, lines=1, batch=size.batch)
     found: dict[Program, list[Watched]] = {program: [] for program in size.programs}
@@ -139,6 +160,38 @@ def reference(size: Size, base: Path, dataset: Path, workers: int, precision: st
     return ["benchmarks.speed.reference_loop", "--out", *(f"--{name}={value}" for name, value in values.items())]
 
 
+def write_pairs(dataset: Path, out: Path) -> None:
+    """The patches of the split `train` in the columns that the script reads, with their first short caption."""
+    patches = open_dataset(dataset, "train").select_columns(["post", "captions", "pre"])
+    texts = [
+        next(one["text"] for one in captions if (one["style"], one["target"]) == ("short", "post"))
+        for captions in patches["captions"][:]
+    ]
+    pairs = patches.remove_columns("captions").rename_columns({"post": "image", "pre": "conditioning_image"})
+    out.mkdir(parents=True)
+    pairs.add_column("text", texts).to_parquet(out / "train.parquet")
+
+
+def example(base: Path, pairs: Path, script: Path, precision: str, **size: int) -> list[str]:
+    """Arguments of the script and its clock; `size` is resolution, batch, window and workers."""
+    mixed = "no" if precision == "fp32" else precision
+    return [
+        "benchmarks.speed.example_script",
+        "--out",
+        f"--script={script}",
+        f"--window={size['window']}",
+        f"--batch={size['batch']}",
+        f"--pretrained_model_name_or_path={base}",
+        f"--train_data_dir={pairs}",
+        f"--resolution={size['resolution']}",
+        f"--train_batch_size={size['batch']}",
+        f"--dataloader_num_workers={size['workers']}",
+        f"--mixed_precision={mixed}",
+        "--max_train_steps=1000000",
+        "--checkpointing_steps=1000000",
+    ]
+
+
 def ours(size: Size, base: Path, dataset: Path, cache: Path, workers: int, precision: str) -> list[str]:
     """Arguments of the trainer; without the output folder."""
     values: dict[str, Any] = {
@@ -157,7 +210,7 @@ def ours(size: Size, base: Path, dataset: Path, cache: Path, workers: int, preci
     return ["train", "--run.out", *(f"--{name}={value}" for name, value in values.items())]
 
 
-def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
+def report(size: Size, found: dict[Program, list[Watched]], base: Base, script: Path | None = None) -> str:
     """The tables, in Markdown."""
     flops = step_flops(base, resolution=size.resolution, batch=size.batch)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -168,7 +221,9 @@ def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
         + ", ".join(
             f"{rate / 1e12:.3f} TFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, rate in rates.items()
         )
-        + ". Floor: the time of UNet and ControlNet at the rate of the compute type.",
+        + ". Floor: the time of UNet and ControlNet at the rate of the compute type."
+        + " Reference: benchmarks/speed/reference_loop.py."
+        + (f" Script: diffusers' {script.name}, sha256 {sha256(script)[:12]}." if script else ""),
         "",
         "| program | s/step, median (min to max) | examples/s | peak memory, GB | start-up, s | data wait | floor, s |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -186,15 +241,15 @@ def report(size: Size, found: dict[Program, list[Watched]], base: Base) -> str:
 
 
 def ratios(size: Size, found: dict[Program, list[Watched]]) -> list[str]:
-    """Ratio of each of ours to each reference, paired by turn."""
-    rows = ["| ours / reference | speed-up, median (each turn) | peak memory |", "|---|---|---:|"]
+    """Ratio of each of ours to each other program, paired by turn."""
+    rows = ["| ours / other | speed-up, median (each turn) | peak memory |", "|---|---|---:|"]
     for mine in [program for program in found if program[0] == "ours"]:
-        for other in [program for program in found if program[0] == "reference"]:
+        for other in [program for program in found if program[0] != "ours"]:
             pairs = list(zip(found[mine], found[other], strict=True))
             faster = [median(b.example_s[size.warm_up :]) / median(a.example_s[size.warm_up :]) for a, b in pairs]
             memory = max(a.peak_memory_gb for a, _ in pairs) / max(b.peak_memory_gb for _, b in pairs)
             each = ", ".join(f"{ratio:.2f}" for ratio in faster)
-            rows.append(f"| {mine[1]} / {other[1]} | {median(faster):.2f} ({each}) | {memory:.2f} |")
+            rows.append(f"| {mine[1]} / {' '.join(other)} | {median(faster):.2f} ({each}) | {memory:.2f} |")
     return rows
 
 

@@ -54,6 +54,8 @@ class Judges:
         Returns:
             for each image its LPIPS against the truth and its CLIP-score, as far as networks are available.
         """
+        if not (self.lpips or self.clip or self.inception):
+            return [{} for _ in images]
         made, real = _tensor(images), _tensor(truth)
         columns = {metric: network(made, real) for metric, network in self.lpips.items() if key[0] != REAL}
         if self.clip:

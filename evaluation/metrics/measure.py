@@ -1,7 +1,9 @@
 """Measure the images of an evaluation, patch by patch, from their files."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +17,7 @@ from evaluation.patches import Patch
 from evaluation.results import OF_THE_DATASET, REAL, PatchResult, Values
 from generate.images.items import batched
 from generate.progress import progress
+from models.cpu.threads import usable_cores
 
 BATCH = 8  # images that a network judges at once
 
@@ -36,7 +39,8 @@ def measure(
         judges: the networks.
     """
     results: list[PatchResult] = []
-    with progress(len(seeds), "measure", "patch") as bar:
+    # Threads, because decoding and filters leave the interpreter to others.
+    with progress(len(seeds), "measure", "patch") as bar, ThreadPoolExecutor(usable_cores()) as pool:
         for batch in batched(patches, BATCH):
             posts, captions = [patch.post for patch in batch], [patch.prompt for patch in batch]
             scores: list[dict[str, list[Values]]] = [{method: [] for method in (*methods, REAL)} for _ in batch]
@@ -45,12 +49,12 @@ def measure(
                 scores[i][REAL].append({"whole": {"pixels": float(posts[0][..., 0].size), **judged}} | damage[i])
             for method in methods:
                 for sample in range(1 if method in OF_THE_DATASET else len(seeds[0])):
-                    images = [image_of(folder, patch, method, sample) for patch in batch]
+                    images = list(pool.map(partial(image_of, folder, method=method, sample=sample), batch))
                     asked = list(methods[method][len(results) : len(results) + len(batch)])
                     opinions = judges.see((method, sample), images, posts, asked)
                     damage = damage_counts(judges.damage, batch, images)
-                    for i, patch in enumerate(batch):
-                        scores[i][method].append(_values(images[i], patch, opinions[i]) | damage[i])
+                    for i, values in enumerate(pool.map(_values, images, batch, opinions)):
+                        scores[i][method].append(values | damage[i])
             for patch, found in zip(batch, scores, strict=True):
                 results.append(_result(patch, seeds[len(results)], found))
             bar.update(len(batch))

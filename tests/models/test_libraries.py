@@ -31,5 +31,11 @@ from peft.tuners.tuners_utils import BaseTunerLayer as peft_layer
 layers = [module for module in unet.modules() if isinstance(module, peft_layer)]
 print(scipy.stats.norm.cdf(0), bool(layers) and all(isinstance(layer, BaseTunerLayer) for layer in layers))
 print(isinstance(unet, BaseTunerLayer))
+import transformers.models
+from transformers.utils.import_utils import define_import_structure
+print(sys.modules["transformers.models"]._class_to_module == {{
+    name: file for each in define_import_structure(transformers.models.__file__).values()
+    for file, names in each.items() for name in names
+}})
 """
-    assert _run(code).stdout.splitlines() == ["[]", "0.5 True", "False"]
+    assert _run(code).stdout.splitlines() == ["[]", "0.5 True", "False", "True"]
