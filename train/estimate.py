@@ -71,7 +71,7 @@ def work_of(denoiser: Denoiser, recipe: Recipe, config: Config, told: Mapping[st
             network.enable_gradient_checkpointing(kept.checkpoint)
     with forward, kept, torch.autograd.graph.saved_tensors_hooks(kept.note, lambda tensor: tensor):
         predicted = denoiser(**inputs)
-    with backward, Shapes():
+    with backward, Shapes():  # type: ignore[no-untyped-call]
         predicted.sum().backward()
     flops = forward.get_total_flops() + backward.get_total_flops() + kept.again
     return Work(float(flops), kept.values, kept.largest)

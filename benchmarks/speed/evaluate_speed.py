@@ -67,7 +67,7 @@ def ours(dataset: Dataset, out: Path, rows: list[int]) -> None:
     """As `pre2post evaluate --methods generated,copy --networks none` measures."""
     prompts = ["after a flood"] * len(rows)
     patches = patches_at(dataset, rows, prompts, resolution=256)
-    measure(out, patches, {"generated": prompts, "copy": prompts}, [[0] for _ in rows], Judges({}, None, None, {}))
+    measure(out, patches, {"generated": prompts, "copy": prompts}, [[0] for _ in rows], Judges({}, None, None))
 
 
 def bare(files: tuple[bytes, bytes, Path]) -> list[float]:

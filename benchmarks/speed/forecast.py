@@ -17,9 +17,9 @@ from benchmarks.speed.cards import CARDS, LARGE_COPIES, LARGE_PRODUCTS, expected
 from benchmarks.speed.scaling import INSIDE_GB, TRAINED
 from models.base import Base
 from models.controlnet import controlnet_from_unet
+from models.cpu.precision import DTYPES
 from train.config_file import parse_config
 from train.estimate import REACHED, Speed
-from train.networks import DTYPES
 
 SIDE = 512  # px
 SCENES, PATCHES, TESTED = 11_034, 44_136, 3_732  # of xBD: pairs, patches of SIDE, those of the split test
