@@ -148,6 +148,7 @@ def _alone(name: str, base: Base) -> Model:
         direction="future",
         text_chunks=1,
         zero_terminal_snr=False,
+        base_bits=None,
         metadata=True,
         sequence=1,
         trained_on={},

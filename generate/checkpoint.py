@@ -1,5 +1,6 @@
 """A checkpoint folder and the base it was trained on, found and checked before anything is generated."""
 
+import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Checkpoint:
     direction: str  # future, past, both
     text_chunks: int  # 77-token chunks of a prompt
     zero_terminal_snr: bool  # the noise schedule was rescaled to zero terminal SNR
+    base_bits: int | None  # of the base's linear layers in training; None = those of its type
     metadata: bool  # the networks were conditioned on metadata
     sequence: int  # pre-event images that it is conditioned on
     trained_on: dict[str, Any]  # fingerprints of `datasets`, `split`, events in `leave_out`
@@ -88,6 +90,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         direction=state["direction"],
         text_chunks=state["text_chunks"],
         zero_terminal_snr=state["zero_terminal_snr"],
+        base_bits=state.get("base_bits"),
         metadata=state.get("metadata", "none") != "none",
         sequence=state.get("sequence", 1),
         trained_on=_trained_on(state),
@@ -95,6 +98,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
     missing = [part for part in PARTS[checkpoint.trained] if not (checkpoint.weights / part).is_dir()]
     if state["config"].get("train", {}).get("ema_decay", 0) > 0 and checkpoint.weights == folder:
         missing.append("ema")  # the live weights would give different images
+    if checkpoint.base_bits and importlib.util.find_spec("bitsandbytes") is None:
+        raise CheckpointError(
+            f"{folder}: trained beside a base in {checkpoint.base_bits} bits, which needs the package bitsandbytes: "
+            "pip install -e '.[bitsandbytes]'"
+        )
     if missing:
         raise CheckpointError(f"{checkpoint.weights}: lacks {', '.join(missing)}. Use another checkpoint of the run.")
     return checkpoint

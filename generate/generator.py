@@ -32,6 +32,7 @@ from models.cpu.layers import use_cpu_layers
 from models.cpu.precision import compute_type
 from models.denoiser import PRE_CONV, Denoiser, Shown, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
+from models.few_bits import use_few_bits
 from models.images import LatentScale, as_pixels, decode, encode, to_unit
 from models.lora import load_adapter
 from models.sampling import generators, guide, noise, sample
@@ -174,6 +175,7 @@ def load_generator(checkpoint: Checkpoint, parts: Base, sampling: Sampling) -> G
             concatenate_pre(unet, load_trained(checkpoint.weights)[PRE_CONV])
         if LORA in trained:
             load_adapter(checkpoint.weights / LORA, unet, parts.family.network)
+    use_few_bits(checkpoint.base_bits, unet, controlnet)
     denoiser = Denoiser(parts.family, unet, controlnet, compute_dtype=dtype)
     return replace(
         _complete(parts, denoiser, sampling, checkpoint.text_chunks, checkpoint.zero_terminal_snr),

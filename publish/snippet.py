@@ -35,9 +35,9 @@ class Use:
 
 
 def stock_of(checkpoint: Checkpoint, base: Base) -> Stock | None:
-    """The pipelines of diffusers that give the image; None if none does: masks, metadata, long captions, adapters."""
+    """The pipelines of diffusers that give the image; None if none does."""
     stock = base.family.stock
-    if stock is None or checkpoint.sequence > 1 or checkpoint.text_chunks > 1:
+    if stock is None or checkpoint.base_bits or checkpoint.sequence > 1 or checkpoint.text_chunks > 1:
         return None
     if checkpoint.trained not in ("controlnet", "lora", "controlnet+lora"):
         return None

@@ -10,6 +10,7 @@ from data.disk import look
 from data.examples.condition import condition_of
 from models.cpu.precision import DTYPES, compute_type
 from models.cpu.threads import set_threads
+from models.few_bits import few_bit_tensors
 from train.config import Config
 from train.estimate import measure_speed, memory_gb, seconds_per_step, work_of
 from train.inputs.recipe import recipe_of, resolution_of
@@ -67,6 +68,7 @@ def _planned(config: Config, checked: Checked, processes: int) -> Planned:
     """What the start card tells of, without weights."""
     weights = list(checked.denoiser.parameters())
     frozen = [weight.to(DTYPES[config.train.precision]) for weight in weights if not weight.requires_grad]
+    frozen += few_bit_tensors(checked.denoiser)
     settings = config.validation
     return Planned(
         config=config,
@@ -78,7 +80,7 @@ def _planned(config: Config, checked: Checked, processes: int) -> Planned:
         ],
         trained=[weight for weight in weights if weight.requires_grad],
         frozen=frozen,
-        sharded=sharding_of(config.train) is not None,
+        sharded=sharding_of(config.train, config.model.base_bits) is not None,
         validated=(
             (min(settings.examples, len(checked.held_out[-1])), min(settings.images, len(checked.held_out[-1])))
             if checked.held_out

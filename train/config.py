@@ -69,6 +69,9 @@ class ModelConfig:
     """LoRA updates are scaled by alpha / rank."""
     lora_targets: list[str] = field(default_factory=lambda: ["to_q", "to_k", "to_v", "to_out.0"])
     """Layers with LoRA, as suffixes of their names in UNet or ControlNet."""
+    base_bits: Literal[8, 4] | None = None
+    """Bits that a weight takes in linear layers of the frozen base, for ControlNets and T2I-Adapters; null = those of
+    train.precision. Saves memory on bases of transformers (docs/recipes.md); needs the extra `bitsandbytes`."""
     attention: Literal["sdpa", "xformers"] = "sdpa"
     """sdpa: PyTorch's own; xformers: needs the extra of that name."""
     gradient_checkpointing: bool = False

@@ -11,7 +11,8 @@ from train.config import Config, TrainConfig
 from train.errors import ConfigError
 
 DAMAGE_CLASSES = ("background", "no-damage", "minor-damage", "major-damage", "destroyed")  # mask values 0 to 4
-EXTRAS = {"adamw8bit": "bitsandbytes", "xformers": "xformers"}  # value of a setting -> package that it needs
+# Value of a setting -> package that it needs
+EXTRAS = {"adamw8bit": "bitsandbytes", 8: "bitsandbytes", 4: "bitsandbytes", "xformers": "xformers"}
 
 
 def check_config(config: Config) -> None:
@@ -124,8 +125,19 @@ def _model_rules(config: Config) -> Rules:
     yield model.lora_rank >= 1, f"model.lora_rank is {model.lora_rank}; it must be at least 1."
     yield model.lora_alpha > 0, f"model.lora_alpha is {model.lora_alpha}; it must be positive."
     yield bool(model.lora_targets), "model.lora_targets is empty; the default is [to_q, to_k, to_v, to_out.0]."
-    for setting, value in (("model.attention", model.attention), ("train.optimizer", config.train.optimizer)):
-        package = EXTRAS.get(value)
+    if bits := model.base_bits:
+        setting = f"model.base_bits is {bits}, but"
+        yield (
+            "lora" not in model.trained.split("+"),
+            f"{setting} model.trained is {model.trained}: LoRA in the base itself was not tried so. Omit it.",
+        )
+        yield not model.compile, f"{setting} model.compile is true, which was not tried together. Omit one of them."
+    for setting, value in (
+        ("model.attention", model.attention),
+        ("train.optimizer", config.train.optimizer),
+        ("model.base_bits", model.base_bits),
+    ):
+        package = EXTRAS.get(value or "")
         yield (
             package is None or is_installed(package),
             f"{setting} is {value}, but the package {package} is not installed: pip install -e '.[{package}]'",

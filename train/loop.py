@@ -18,6 +18,7 @@ from data.storage import locked
 from models.base import Base
 from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.cpu.threads import set_threads
+from models.few_bits import few_bit_tensors
 from train.boundary import Run, at_boundary, validation_is_missing
 from train.check import estimates
 from train.config import Config
@@ -59,7 +60,7 @@ def train(config: Config) -> int:
 def _train(config: Config, interrupt: Interrupt, stack: ExitStack) -> int:
     keep_freed_memory()
     threads, timeout = set_threads(), timedelta(seconds=config.run.peer_timeout)
-    sharding = sharding_of(config.train)
+    sharding = sharding_of(config.train, config.model.base_bits)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # else several processes without GPUs would not find each other
         mixed_precision="no",  # the denoiser does its own casting
@@ -128,7 +129,8 @@ def _planned(run: Run, checked: Checked, examples: list[Examples]) -> Planned:
         step=state.step,
         views=[(len(each.views), len(each.images)) for each in examples],
         trained=[local(weight) for weight in state.denoiser.trained().values()],
-        frozen=[weight for weight in state.denoiser.parameters() if not weight.requires_grad],
+        frozen=[weight for weight in state.denoiser.parameters() if not weight.requires_grad]
+        + few_bit_tensors(state.denoiser),
         sharded=is_sharded(state.weights),
         validated=(len(validations[-1].patches), validations[-1].images) if validations else None,
         cache=cache_size(run.config, examples),

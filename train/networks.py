@@ -17,6 +17,7 @@ from models.cpu.precision import DTYPES, compute_type
 from models.denoiser import Denoiser, concatenate_pre, has_lora
 from models.families.family import NewControlNet
 from models.families.noise import Diffusion, Noise
+from models.few_bits import LEAST_SHARE, linear_share, use_few_bits
 from models.lora import add_lora
 from train.config import Config, ModelConfig, TrainConfig
 from train.errors import ConfigError
@@ -49,6 +50,11 @@ def check_base(config: Config, base: Base) -> None:
             problems.append(
                 f"{setting} is {value}, but with {base.name} ({base.family.name}) it must be {fitting}: {why}."
             )
+    if config.model.base_bits and (share := linear_share(base.empty_unet())) < LEAST_SHARE:
+        problems.append(
+            f"model.base_bits is {config.model.base_bits}, but only {share:.0%} of the weights of {base.name} are in "
+            "linear layers of some size: nothing is won. Omit it."
+        )
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -74,6 +80,7 @@ def build_denoiser(base: Base, model: ModelConfig, precision: str, seed: int, de
     """The frozen UNet in the compute type, and the trained weights in float32; at step 0 its output is the base's."""
     unet = base.load_unet(DTYPES[precision])
     controlnet = _with_trained(base, unet, model, seed)
+    use_few_bits(model.base_bits, unet, controlnet)
     compute_dtype = DTYPES[precision] if model.compile else compute_type(precision, device)
     denoiser = Denoiser(base.family, unet, controlnet, compute_dtype=compute_dtype).to(device)
     for network in (unet, controlnet):
@@ -97,7 +104,9 @@ def meta_denoiser(base: Base, model: ModelConfig) -> Denoiser:
     """
     unet = base.empty_unet()
     with torch.device("meta"):
-        return Denoiser(base.family, unet, _with_trained(base, unet, model, seed=0))
+        controlnet = _with_trained(base, unet, model, seed=0)
+        use_few_bits(model.base_bits, unet, controlnet)
+        return Denoiser(base.family, unet, controlnet)
 
 
 def _with_trained(base: Base, unet: Any, model: ModelConfig, seed: int) -> Any:  # noqa: ANN401 (of the family's classes)

@@ -36,7 +36,7 @@ def start_card(plan: Planned, threads: str) -> str:
     stages = [_examples(plan, stage, *counts) for stage, counts in zip(plan.stages, plan.views, strict=True)]
     rows = {
         "trained": f"{plan.config.model.trained}, {_size(plan.trained)}",
-        "frozen": f"UNet, {_size(plan.frozen)}",
+        "frozen": f"UNet, {_held(plan)}",
         "examples": "; then ".join(stages),
         "steps": f"{train.steps:,} in total, {plan.step:,} done; {_epochs(plan):,.1f} epochs",
         "memory": _memory(plan),
@@ -61,6 +61,12 @@ def what_next(config: Config) -> str:
 def _size(weights: Sequence[Tensor]) -> str:
     kind = str(weights[0].dtype).removeprefix("torch.")
     return f"{sum(weight.numel() for weight in weights):,} parameters in {kind}"
+
+
+def _held(plan: Planned) -> str:
+    if bits := plan.config.model.base_bits:
+        return f"{readable(bytes_of(plan.frozen))}, weights of linear layers in {bits} bits"
+    return _size(plan.frozen)
 
 
 def _examples(plan: Planned, stage: Stage, views: int, patches: int) -> str:

@@ -27,7 +27,7 @@ from train.errors import ConfigError
 HOST_BUCKET_MB, BUCKET_MB = 4, 25
 
 
-def sharding_of(train: TrainConfig) -> FullyShardedDataParallelPlugin | None:
+def sharding_of(train: TrainConfig, base_bits: int | None = None) -> FullyShardedDataParallelPlugin | None:
     """The launch's sharding settings; None = every process holds everything.
 
     Disables loading empty networks in all but the first process: shards are cut from what each has loaded.
@@ -49,6 +49,8 @@ def sharding_of(train: TrainConfig) -> FullyShardedDataParallelPlugin | None:
         raise ConfigError("train.optimizer is adamw8bit, whose moments cannot be sharded by FSDP. Choose adamw.")
     if train.precision == "fp16":
         raise ConfigError("train.precision is fp16, whose loss scale is not supported under FSDP. Choose bf16 or fp32.")
+    if base_bits:
+        raise ConfigError(f"model.base_bits is {base_bits}, which was not tried under FSDP. Omit it.")
     disable_fsdp_ram_efficient_loading()
     return plugin
 
@@ -85,6 +87,7 @@ def join(accelerator: Accelerator, denoiser: Denoiser) -> nn.Module:
     return DistributedDataParallel(
         denoiser,
         device_ids=[accelerator.device] if accelerator.device.type == "cuda" else None,
+        broadcast_buffers=False,  # constants, and a base in few bits: as equal as the weights
         init_sync=False,  # `train.processes.self_test` has checked that all weights are equal
         gradient_as_bucket_view=True,
         bucket_cap_mb=HOST_BUCKET_MB if accelerator.device.type == "cpu" else BUCKET_MB,

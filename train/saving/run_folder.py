@@ -81,6 +81,7 @@ def describe(
         **scale,
         "trained": config.model.trained,
         "condition": config.model.condition,
+        "base_bits": config.model.base_bits,
         "metadata": config.model.metadata,
         "direction": config.data.direction,
         "sequence": config.data.sequence,

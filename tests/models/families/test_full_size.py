@@ -11,6 +11,7 @@ from models.base import Base
 from models.base_config import read_json
 from models.families import FAMILIES, family_of
 from models.families.family import Family, NewControlNet
+from models.few_bits import few_bit_tensors
 from tests.real import real
 from train.config import ModelConfig
 from train.networks import meta_denoiser
@@ -44,6 +45,27 @@ def test_numbers_of_parameters(
         for blocks, expected in controlnets.items():
             asked = NewControlNet(seed=0, vae_scale_factor=8, blocks=blocks)
             assert millions(family.new_controlnet(network, asked)) == expected
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "linear", "others"),
+    [
+        ("stable-diffusion-2-1", 301.2, 564.7),
+        ("sdxl-turbo", 2232.6, 334.8),
+        ("stable-diffusion-3", 2027.1, 1.2),
+    ],
+)
+def test_bytes_of_a_base_in_few_bits(configs: Path, name: str, linear: float, others: float) -> None:
+    """A number for each weight of a linear layer, and four bytes for 64 of them; two bytes for each other weight."""
+    base = Base(name, configs / name)
+    condition: Any = "latents" if "model.condition" in base.family.only else "pixels"
+    for bits in (8, 4):
+        model = ModelConfig(trained="controlnet-lora", condition=condition, base_bits=bits)  # type: ignore[arg-type]
+        denoiser = meta_denoiser(base, model)
+        plain = sum(2 * weight.numel() for weight in denoiser.parameters() if not weight.requires_grad)
+        held = plain + sum(values.nbytes for values in few_bit_tensors(denoiser))
+        assert held / 1e6 == pytest.approx(linear * (bits / 8 + 4 / 64) + 2 * others, rel=2e-3)
 
 
 @pytest.mark.real

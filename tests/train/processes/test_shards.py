@@ -78,6 +78,11 @@ def step_losses(out: Path) -> list[float]:
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, [], "fsdp2_offload.yaml"),
         ({"ACCELERATE_USE_FSDP": "true"}, [], "requests FSDP 1; set fsdp_version: 2"),
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, ["--train.precision=fp16"], "train.precision is fp16"),
+        (
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"},
+            ["--model.base_bits=4"],
+            "base_bits is 4, which was not",
+        ),
     ],
 )
 def test_what_the_trainer_cannot_do_is_refused(
