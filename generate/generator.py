@@ -27,12 +27,12 @@ from generate.sampling import Sampling
 from models import Base, load_controlnet
 from models.checkpoint import usable
 from models.conditioners.controlnet_lora import load_controlnet_lora
+from models.conditioners.few_bits import use_few_bits
 from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.cpu.layers import use_cpu_layers
 from models.cpu.precision import compute_type
 from models.denoiser import PRE_CONV, Denoiser, Shown, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
-from models.few_bits import use_few_bits
 from models.images import LatentScale, as_pixels, decode, encode, to_unit
 from models.lora import load_adapter
 from models.sampling import generators, guide, noise, sample

@@ -8,9 +8,9 @@ from accelerate import Accelerator
 
 from data.disk import look
 from data.examples.condition import condition_of
+from models.conditioners.few_bits import few_bit_tensors
 from models.cpu.precision import DTYPES, compute_type
 from models.cpu.threads import set_threads
-from models.few_bits import few_bit_tensors
 from train.config import Config
 from train.estimate import measure_speed, memory_gb, seconds_per_step, work_of
 from train.inputs.recipe import recipe_of, resolution_of

@@ -16,9 +16,9 @@ from data.examples.sampler import OrdinalBatches, view_of
 from data.progress import Bar
 from data.storage import locked
 from models.base import Base
+from models.conditioners.few_bits import few_bit_tensors
 from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.cpu.threads import set_threads
-from models.few_bits import few_bit_tensors
 from train.boundary import Run, at_boundary, validation_is_missing
 from train.check import estimates
 from train.config import Config

@@ -11,13 +11,13 @@ from data.examples.condition import CONDITIONS
 from models import BaseError
 from models.base import Base
 from models.conditioners.controlnet_lora import freeze_copied
+from models.conditioners.few_bits import LEAST_SHARE, linear_share, use_few_bits
 from models.conditioners.t2i_adapter import new_adapter
 from models.cpu.layers import use_cpu_layers
 from models.cpu.precision import DTYPES, compute_type
 from models.denoiser import Denoiser, concatenate_pre, has_lora
 from models.families.family import NewControlNet
 from models.families.noise import Diffusion, Noise
-from models.few_bits import LEAST_SHARE, linear_share, use_few_bits
 from models.lora import add_lora
 from train.config import Config, ModelConfig, TrainConfig
 from train.errors import ConfigError

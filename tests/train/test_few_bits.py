@@ -12,7 +12,7 @@ from generate.generator import generate_images, load_generator
 from generate.sampling import Sampling
 from models import load_base
 from models.checkpoint import CheckpointError, read_state, step_folder
-from models.few_bits import FewBitLinear, few_bit_tensors, use_few_bits
+from models.conditioners.few_bits import FewBitLinear, few_bit_tensors, use_few_bits
 from publish.snippet import stock_of
 from tests.families import MICRO
 from tests.train.conftest import Arguments, run

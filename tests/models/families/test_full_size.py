@@ -9,9 +9,9 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 
 from models.base import Base
 from models.base_config import read_json
+from models.conditioners.few_bits import few_bit_tensors
 from models.families import FAMILIES, family_of
 from models.families.family import Family, NewControlNet
-from models.few_bits import few_bit_tensors
 from tests.real import real
 from train.config import ModelConfig
 from train.networks import meta_denoiser

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.few_bits import BLOCK, FewBitLinear, few_bit_tensors, linear_share, use_few_bits
+from models.conditioners.few_bits import BLOCK, FewBitLinear, few_bit_tensors, linear_share, use_few_bits
 
 # Dettmers et al. 2023, appendix E
 NORMAL_FLOAT = [
