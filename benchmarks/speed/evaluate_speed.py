@@ -60,13 +60,17 @@ def evaluate_speed(*, work: Path, patches: int = 200, turns: int = 3, results: P
     text = f"Rate of ours relative to the bare loop: {median(rates):.2f} ({each}). Seconds: " + ", ".join(
         f"{name} {median(times):.1f}" for name, times in seconds.items()
     )
-    write_section(f"Evaluation without sampling: {patches:,} patches of 256 px, {cores} cores", f"{text}.", results)
+    write_section(
+        f"Evaluation without sampling: {patches:,} patches of {dataset[0]['size']} px, {cores} cores",
+        f"{text}.",
+        results,
+    )
 
 
 def ours(dataset: Dataset, out: Path, rows: list[int]) -> None:
     """As `pre2post evaluate --methods generated,copy --networks none` measures."""
     prompts = ["after a flood"] * len(rows)
-    patches = patches_at(dataset, rows, prompts, resolution=256)
+    patches = patches_at(dataset, rows, prompts, resolution=dataset[0]["size"])
     measure(out, patches, {"generated": prompts, "copy": prompts}, [[0] for _ in rows], Judges({}, None, None))
 
 
@@ -88,7 +92,7 @@ def write_images(dataset: Dataset, out: Path) -> None:
     for row in dataset.select_columns(["patch_id", "post"]):
         path = out / image_file(row["patch_id"], "generated")
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.asarray(row["post"]) + rng.normal(0, 8, (256, 256, 3))
+        pixels = np.asarray(row["post"]) + rng.normal(0, 8, (row["post"].height, row["post"].width, 3))
         Pictures.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
 
 

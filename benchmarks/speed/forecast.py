@@ -48,7 +48,7 @@ def forecast(*, configs: Path, card: str = "A100, 80 GB", name: str = "xbd_sd21_
     print(f"{encoded / 1e12:.2f} TFLOP to encode an image and its caption, {denoised / 1e12:.2f} for a step of")
     print(f"denoising, {decoded / 1e12:.2f} to decode; {speed.flops / 1e12:.0f} TFLOP/s; a training step {step:.2f} s")
     image = {steps: (steps * denoised + decoded) / speed.flops for steps in STEPS}
-    print("| what | work | " + " | ".join(f"{number} GPU" for number in GPUS) + " |\n|---|---|" + "---:|" * len(GPUS))
+    print("| what | work | " + " | ".join(f"{n} GPU(s)" for n in GPUS) + " |\n|---|---|" + "---:|" * len(GPUS))
     jobs = {
         "build": (f"{SCENES:,} scenes, {CORES} cores per GPU", SCENES / BUILT / CORES),
         "fill the cache": (f"{2 * PATCHES:,} views", 2 * PATCHES * encoded / speed.flops),
@@ -61,7 +61,12 @@ def forecast(*, configs: Path, card: str = "A100, 80 GB", name: str = "xbd_sd21_
         for number, (machines, between) in GPUS.items():
             reduce = all_reduce(number, machines, between) * config.train.steps if job == "train" else 0.0
             hours.append((seconds / number + reduce) / 3600)
-        print(f"| {job} | {work} | " + " | ".join(f"{one:,.1f} h" for one in hours) + " |")
+        print(f"| {job} | {work} | " + " | ".join(map(readable, hours)) + " |")
+
+
+def readable(hours: float) -> str:
+    """In hours or minutes."""
+    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def all_reduce(number: int, machines: int, between_gb: float) -> float:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
@@ -94,39 +96,25 @@ def captions_of_views(
         ConfigError: a patch has no caption of a style.
     """
     kinds = sorted({(style, view.target, view.mirrored) for style in styles for view in views})
-    listed = dataset["captions"][:]
-    wordings = {kind: wordings_of(dataset, *kind, listed) for kind in kinds}
+    wordings = {kind: wordings_of(dataset, *kind) for kind in kinds}
     options = [{style: wordings[style, view.target, view.mirrored][view.patch] for style in styles} for view in views]
     texts = sorted({text for view in options for found in view.values() for text in found} | {""})
     row_of = {text: row for row, text in enumerate(texts)}
+    shares: dict[tuple[int, ...], NDArray[np.float64]] = {}  # by the number of captions of each style
     captions = []
     for view in options:
-        weights = np.array([styles[style] / len(found) for style, found in view.items() for _ in found])
-        rows = [row_of[text] for found in view.values() for text in found]
-        captions.append(Captions(rows, weights.cumsum() / weights.sum()))
+        counts = tuple(map(len, view.values()))
+        if counts not in shares:
+            weights = np.repeat([styles[style] / max(len(found), 1) for style, found in view.items()], counts)
+            shares[counts] = weights.cumsum() / weights.sum()
+        captions.append(Captions([row_of[text] for found in view.values() for text in found], shares[counts]))
     return texts, captions
 
 
-def wordings_of(
-    dataset: Dataset,
-    style: str,
-    target: Phase,
-    mirrored: bool,
-    listed: Sequence[list[dict[str, Any]]] | None = None,
-) -> list[list[str]]:
-    """For each patch, the texts of a style that describe its pre or post image as seen in the view.
-
-    `listed`: the column `captions` of the dataset, if it has been read already.
-    """
-    # Datasets built before captions mentioned directions have no mirrored wording: their texts suit both views.
-    found = [
-        [
-            entry.get("mirrored", entry["text"]) if mirrored else entry["text"]
-            for entry in captions
-            if entry["style"] == style and entry["target"] == target
-        ]
-        for captions in listed or dataset["captions"][:]
-    ]
+def wordings_of(dataset: Dataset, style: str, target: Phase, mirrored: bool) -> list[list[str]]:
+    """For each patch, the texts of a style that describe its pre or post image as seen in the view."""
+    listed = dataset.select_columns(["captions"]).with_format("arrow")[:]["captions"]
+    found = [texts for chunk in listed.chunks for texts in _texts(chunk, style, target, mirrored)]
     fitting = [[text for text in texts if text is not None] for texts in found]
     for row, texts in enumerate(fitting):
         if not texts and found[row]:
@@ -141,6 +129,20 @@ def wordings_of(
                 f"{target} image. Choose one of these, or rebuild the dataset."
             )
     return fitting
+
+
+def _texts(captions: pa.ListArray, style: str, target: Phase, mirrored: bool) -> list[list[str | None]]:
+    """The same, with None where one does not describe the view; by Arrow, as a dataset has millions of captions."""
+    entries, rows = captions.flatten(), pc.list_parent_indices(captions)
+    # Datasets built before captions mentioned directions have no mirrored wording: their texts suit both views.
+    wording = "mirrored" if mirrored and entries.type.get_field_index("mirrored") >= 0 else "text"
+    kinds = (pc.equal(pc.struct_field(entries, name), value) for name, value in (("style", style), ("target", target)))
+    chosen = pc.and_(*kinds)
+    found: list[list[str | None]] = [[] for _ in range(len(captions))]
+    texts = pc.struct_field(entries, wording)
+    for row, text in zip(rows.filter(chosen).to_pylist(), texts.filter(chosen).to_pylist(), strict=True):
+        found[row].append(text)
+    return found
 
 
 def mirror(pixels: NDArray[np.uint8], mirrored: bool) -> Tensor:
