@@ -17,6 +17,16 @@ RULES = {
     "patch_id": (PATCH, "SCENE_ROW_COL_SIZE, as in hurricane-michael_00000003_0000_0512_512"),
 }
 
+# RSCC (2025) numbers the 512 px quarters of a scene.
+_QUARTER = re.compile(r"(.+)_(?:pre|post)_disaster_part([1-4])")
+_CORNERS = {"1": "0000_0000", "2": "0000_0512", "3": "0512_0000", "4": "0512_0512"}  # row and column; 2 is right
+
+
+def patch_of_quarter(stem: str) -> str:
+    """The patch_id of an image of RSCC by its name without ending; "" if it is no quarter of a scene."""
+    quarter = _QUARTER.fullmatch(stem)
+    return f"{quarter[1]}_{_CORNERS[quarter[2]]}_512" if quarter else ""
+
 
 def check_names(rows: pyarrow.Table, where: str) -> None:
     """Stop unless all names follow the rules of `pre2post build` and no two patches share one.

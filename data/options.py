@@ -1,12 +1,13 @@
 """Options of `pre2post build` that several wings share; `--help` reads them here without importing the wings."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from data.errors import DataError
 
 MaskRule = Literal["centre", "xview2"]
-SplitBy = Literal["official", "scene", "event"]
+SplitBy = Literal["official", "scene", "event", "list"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,20 +16,28 @@ class SplitRule:
 
     split_by: SplitBy = "official"
     """`official`: train, tier1 and tier3 train, hold validates, test tests. `scene`: by a hash of the scene's name.
-    `event`: whole disasters are held out, which shows how a model performs on an unseen one. The last two keep scenes
-    and events that share ground in one split."""
+    `event`: whole disasters are held out, which shows how a model performs on an unseen one. These two keep scenes
+    and events that share ground in one split. `list`: the scenes of `--test-list` test, a twentieth of the others
+    validates."""
     test_events: str = ""
     """With `--split-by event`: the events to test on, such as `palu-tsunami,socal-fire`. All others train, so one name
     alone means leave one event out."""
     validation_events: str = ""
     """With `--split-by event`: the events to validate on."""
+    test_list: Path | None = None
+    """With `--split-by list`: a file that names patches, scenes or images of xBD or RSCC, one per line, such as the
+    test set of a paper. Their scenes are held out whole."""
     seed: int = 0
     """Which scenes or events are held out (not used by `official`), and how captions are phrased."""
 
     def __post_init__(self) -> None:
         """Stop on a rule that contradicts itself."""
-        if self.split_by not in ("official", "scene", "event"):
-            raise DataError(f"split_by is {self.split_by!r}; expected official, scene or event.")
+        if self.split_by not in get_args(SplitBy):
+            raise DataError(f"split_by is {self.split_by!r}; expected {', '.join(get_args(SplitBy))}.")
+        if (self.test_list is not None) != (self.split_by == "list"):
+            raise DataError(
+                "--split-by list and --test-list FILE need each other: the file says which scenes to test on."
+            )
         if self.named and self.split_by != "event":
             raise DataError(
                 f"test_events and validation_events hold out whole events, but split_by is {self.split_by!r}. "
@@ -46,7 +55,8 @@ class SplitRule:
     def settings(self) -> dict[str, Any]:
         """For dataset.json."""
         lists = {name: list(event_names(getattr(self, name))) for name in ("test_events", "validation_events")}
-        return {"split_by": self.split_by, "seed": self.seed} | (lists if self.named else {})
+        listed = {"test_list": self.test_list.name} if self.test_list else {}
+        return {"split_by": self.split_by, "seed": self.seed} | listed | (lists if self.named else {})
 
 
 def event_names(text: str) -> list[str]:

@@ -30,6 +30,7 @@ SECTIONS = {
         "docs/app",
         "docs/publish",
         "docs/evaluate",
+        "docs/protocols",
         "docs/prompt-study",
         "docs/word-maps",
         "docs/usefulness",

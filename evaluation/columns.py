@@ -12,7 +12,7 @@ class Metric:
     """One quantity."""
 
     name: str
-    lower_is_better: bool
+    lower_is_better: bool | None  # None: neither is
     digits: int  # after the point
     pooled: bool = False  # over all pixels; else the mean over patches
 
@@ -23,11 +23,14 @@ PIXEL_METRICS = {
     "psnr": Metric("PSNR", False, 2),
     "ssim": Metric("SSIM", False, 3),
 }
-# Of whole images, by a network: LPIPS against the real post image, CLIP against the caption.
+# Of whole images, by a network: LPIPS and DINOv3 against the real post image, CLIP against the caption and, for
+# comparison, against the caption of another patch.
 NETWORK_METRICS = {
     "lpips_vgg": Metric("LPIPS (VGG)", True, 3),
     "lpips_alex": Metric("LPIPS (Alex)", True, 3),
     "clip": Metric("CLIP-score", False, 2),
+    "clip_shuffled": Metric("CLIP, other captions", None, 2),
+    "dinov3_sat": Metric("DINOv3-sat", False, 3),
 }
 # Of all images of a method together.
 SET_METRICS = {"fid": Metric("FID", True, 2), "kid": Metric("KID x 1000", True, 2), "is": Metric("IS", False, 2)}
@@ -53,7 +56,8 @@ def number(value: float, metric: str = "mse") -> str:
 
 
 def best(values: Iterable[float], metric: str) -> float:
-    """The best of the values that exist; NaN if none does."""
-    known = [value for value in values if not math.isnan(value)]
-    choose = min if METRICS[metric].lower_is_better else max
-    return choose(known) if known else math.nan
+    """The best of the values that exist; NaN if none does, or none is better than another."""
+    lower, known = METRICS[metric].lower_is_better, [value for value in values if not math.isnan(value)]
+    if lower is None or not known:
+        return math.nan
+    return min(known) if lower else max(known)

@@ -16,21 +16,23 @@ from data.dataset.open import open_dataset
 from data.home import at_home
 from evaluation.conclude import conclude
 from evaluation.damage.model import DamageModel
+from evaluation.damage.outside import OutsideModel
 from evaluation.errors import EvaluationError
 from evaluation.images import make_rows
-from evaluation.opened import checkpoint_facts, damage_judge, data_facts, evaluated
-from evaluation.options import NETWORKS, judging, listed
+from evaluation.opened import checkpoint_facts, damage_judge, data_facts, evaluated, listed_patches
+from evaluation.options import USUAL_NETWORKS, judging, listed, names_of
 from evaluation.output import check_out
+from evaluation.protocol import settled
 from evaluation.report.origin import in_words
 from evaluation.restoring import task_of
-from evaluation.results import METHODS, REAL, Method
+from evaluation.results import METHODS, REAL, Method, Published
 from generate.checkpoint import Checkpoint, open_base, solved
 from generate.images.items import Item, patch_items
 from generate.processes import everyone, from_main, join_processes, sole_writer
 from generate.sampling import MOST_PX, PUBLISHED, Sampling, is_side
 from models import Base
 
-COPY = "copy"
+COPY, BASE = "copy", "base"
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,13 @@ def compare(
     out: Path,
     split: str = "test",
     events: str = "",
+    patches: Path | None = None,
     limit: int | None = None,
+    protocol: str | None = None,
+    methods: str = "copy",
     resolution: int | None = None,
-    networks: str = ",".join(NETWORKS),
-    damage_model: Path | None = None,
+    networks: str = ",".join(USUAL_NETWORKS),
+    damage_model: str | None = None,
     caption_style: str | None = None,
     base: list[str] | None = None,
     overwrite: bool = False,
@@ -83,46 +88,60 @@ def compare(
         out: The folder to write.
         split: Which split to compare on.
         events: Compare only on patches of these events, separated by commas; by default of all.
+        patches: Compare only on patches that a file lists, one per line: a patch_id, a scene_id, or the name of an
+            image of xBD or RSCC.
         limit: Compare only on so many patches, evenly spread over the split.
+        protocol: A protocol (docs/protocols.md) fixes split, events, rows, networks and sampling, and puts published
+            numbers beside yours: rsedit, official, or a .yaml file.
+        methods: Rows beside the checkpoints: copy, base (of the first checkpoint, without control).
         resolution: Side of the images that are compared, px; by default that of the smallest. Others are resized to it.
-        networks: Which networks to judge with, as for `evaluate`: lpips_vgg, lpips_alex, inception, clip, or `none`.
-        damage_model: A folder made by `pre2post damage-model`: score the damage in every row's images as in the xView2
-            challenge.
+        networks: Which networks to judge with, as for `evaluate`: lpips_vgg, lpips_alex, inception, clip, dinov3_sat,
+            or `none`.
+        damage_model: A folder made by `pre2post damage-model`, or FILE.py:FUNCTION for another model
+            (docs/evaluate.md): score the damage in every row's images as in the xView2 challenge.
         caption_style: Style of the captions; by default of each checkpoint's training.
         base: Where bases are now, if not where the training found them: `NAME=FOLDER_OR_ID`, by the name of the row.
         overwrite: Compare again into a folder that holds a finished comparison; unchanged images are kept.
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
     """
     join_processes()
+    split, events, methods, resolution, networks, sampling, published = settled(
+        protocol, patches, split, events, methods, resolution, networks, sampling
+    )
     judged_by, folders = judging(networks), _named(checkpoints)
-    bases = _bases(base or [], folders)
+    bases, beside = _bases(base or [], folders), names_of(methods, "methods", (COPY, BASE))
     if not is_side(resolution):
         raise EvaluationError(f"resolution is {resolution}; expected a multiple of 8 px, at most {MOST_PX:,}.")
     with sole_writer(out):
-        from_main(lambda: check_out(out, folders, overwrite))
-        patches = open_dataset(dataset, split)
+        from_main(lambda: check_out(out, [*folders, BASE], overwrite))
+        data = open_dataset(dataset, split)
+        names, notes = listed_patches(patches, data, split)
         entrants = {}
         for name, folder in folders.items():
             trained = evaluated(folder, caption_style)
-            side = sampling.size or trained.resolution
-            items = patch_items(dataset, split, trained, side=side, events=listed(events), limit=limit)
+            items = patch_items(
+                dataset, split, trained, side=sampling.size or trained.resolution, events=listed(events),
+                patches=names, limit=limit,
+            )  # fmt: skip
             entrants[name] = _entrant(trained, bases.get(name), items, sampling)
         _check_tasks(entrants)
         sampling = solved(sampling, next(iter(entrants.values())).trained)
         side = resolution or min(one.side for one in entrants.values())
-        judge = damage_judge(damage_model, side, patches)
+        judge = damage_judge(damage_model, side, data)
         for name, one in entrants.items():  # the networks of one are gone before those of the next are loaded
-            make_rows(out, one.trained, one.parts, one.items, [name], sampling=one.sampling, overwrite=overwrite)
+            rows = [name, BASE] if BASE in beside and one is next(iter(entrants.values())) else [name]
+            make_rows(out, one.trained, one.parts, one.items, rows, sampling=one.sampling, overwrite=overwrite)
         if everyone().is_main:
-            settings = data_facts(dataset, split, events, limit) | {
+            settings = data_facts(dataset, split, events, patches, limit) | {
+                "protocol": protocol,
                 "checkpoints": {name: one.facts() for name, one in entrants.items()},
-                "split_patches": len(patches),
+                "split_patches": len(data),
                 **replace(sampling, size=None).described(side),
                 "seed": sampling.seed,
                 "samples": sampling.samples,
-                "damage_model": judge and str(damage_model),
+                "damage_model": judge and damage_model,
             }
-            _conclude(out, settings, patches, entrants, sampling, judged_by, judge)
+            _conclude(out, settings, data, entrants, beside, sampling, judged_by, judge, notes, published)
 
 
 def _conclude(
@@ -130,17 +149,22 @@ def _conclude(
     settings: dict[str, Any],
     patches: Dataset,
     entrants: Mapping[str, Entrant],
+    beside: Sequence[str],
     sampling: Sampling,
     networks: Sequence[str],
-    judge: DamageModel | None,
+    judge: DamageModel | OutsideModel | None,
+    notes: Sequence[str],
+    published: Sequence[Published],
 ) -> None:
     rows = {name: one.items for name, one in entrants.items()}
     named = {name: Method(name, in_words(one.facts()), trained=True) for name, one in entrants.items()}
-    named[COPY] = task_of(next(iter(entrants.values())).trained)[2][COPY]
+    usual = task_of(next(iter(entrants.values())).trained)[2]
+    named |= {row: usual[row] for row in beside}
     conclude(
-        out, settings, patches, rows | {COPY: next(iter(rows.values()))}, sampling=sampling, networks=networks,
-        damage_model=judge, trained={f"Checkpoint {name}": one.trained for name, one in entrants.items()},
-        named=named, notes=_notes(entrants, settings["size"], sampling),
+        out, settings, patches, rows | dict.fromkeys(beside, next(iter(rows.values()))), sampling=sampling,
+        networks=networks, damage_model=judge, published=published,
+        trained={f"Checkpoint {name}": one.trained for name, one in entrants.items()}, named=named,
+        notes=[*notes, *_notes(entrants, settings["size"], sampling)],
     )  # fmt: skip
 
 

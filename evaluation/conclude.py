@@ -11,6 +11,7 @@ from datasets import Dataset
 from evaluation.columns import METRICS, NETWORK_METRICS
 from evaluation.damage.fidelity import fidelity_notes
 from evaluation.damage.model import DamageModel, read_card
+from evaluation.damage.outside import OutsideModel
 from evaluation.metrics.judges import summon_judges
 from evaluation.metrics.measure import measure
 from evaluation.output import REPORT
@@ -20,7 +21,7 @@ from evaluation.report.latex import write_latex
 from evaluation.report.page import write_report
 from evaluation.report.terminal import render
 from evaluation.restoring import task_of
-from evaluation.results import Evaluation, Method, PatchResult
+from evaluation.results import Evaluation, Method, PatchResult, Published
 from evaluation.seen import note_of_seen, seen_by_model, trained_scenes
 from generate.checkpoint import Checkpoint
 from generate.images.items import Item
@@ -35,11 +36,12 @@ def conclude(
     *,
     sampling: Sampling,
     networks: Sequence[str],
-    damage_model: DamageModel | None,
+    damage_model: DamageModel | OutsideModel | None,
     trained: Mapping[str, Checkpoint],
     named: Mapping[str, Method] | None = None,
     absent: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
+    published: Sequence[Published] = (),
 ) -> None:
     """Measure the images of all rows, write and print what was found.
 
@@ -51,11 +53,12 @@ def conclude(
         items: row -> what it was made of, the same patches in all. The captions of the first row are shown.
         sampling: how the images were made.
         networks: that judge.
-        damage_model: that judges too.
+        damage_model: that judges too, ours or somebody else's.
         trained: the checkpoints, by what the report calls them.
         named: what may be measured, if it is not what one checkpoint allows.
         absent: row -> why there is none.
         notes: what a reader of the numbers must know.
+        published: numbers of others, to stand beside these.
     """
     judges = summon_judges(networks)
     judges.damage = damage_model
@@ -65,13 +68,14 @@ def conclude(
     prompts = {row: [item.prompt for item in its] for row, its in items.items()}
     seeds = [[sampling.image_seed(key, sample) for sample in range(sampling.samples)] for key in positions]
     results = measure(out, load(positions, next(iter(prompts.values()))), prompts, seeds, judges)
-    dataset, judge = Path(settings["dataset"]), settings["damage_model"]
-    said = [*notes, *_seen(results, trained, judge and Path(judge), dataset)]
+    ours = Path(settings["damage_model"]) if isinstance(damage_model, DamageModel) else None
+    said = [*notes, *_seen(results, trained, ours, Path(settings["dataset"]))]
     said += [*judges.explain(len(results)), *_not_a_number(results)]
     sets = {method: judges.sets(method) for method in results[0].scores}
     evaluation = Evaluation(
-        settings, results, sets, judges.gaps, said, dict(absent or {}), named=named or usual, task=task
-    )
+        settings, results, sets, judges.gaps, said, dict(absent or {}), named=named or usual, task=task,
+        published=published,
+    )  # fmt: skip
     if judges.damage:
         evaluation.notes.extend(fidelity_notes(evaluation))
     write_report(out, evaluation, load)

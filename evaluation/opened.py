@@ -7,8 +7,11 @@ from typing import Any
 from datasets import Dataset
 
 from data.dataset.open import fingerprint
+from data.dataset.patch_list import listed_positions, read_patch_list
+from data.storage import sha256
 from evaluation.damage.fidelity import check_scale
 from evaluation.damage.model import DamageModel, load_damage_model
+from evaluation.damage.outside import OutsideModel, load_outside, named_function
 from evaluation.errors import EvaluationError
 from generate.checkpoint import Checkpoint, open_checkpoint
 from generate.sampling import Sampling
@@ -25,11 +28,27 @@ def evaluated(folder: Path, caption_style: str | None) -> Checkpoint:
     return replace(trained, caption_style=caption_style or trained.caption_style)
 
 
-def damage_judge(folder: Path | None, side: int, patches: Dataset) -> DamageModel | None:
-    """The damage model, if it was trained at the scale of the images."""
-    if folder is None:
+def listed_patches(path: Path | None, rows: Dataset, split: str) -> tuple[list[str], list[str]]:
+    """What `--patches` lists, and a note on what the split lacks of it."""
+    if path is None:
+        return [], []
+    names = read_patch_list(path)
+    _, absent = listed_positions(rows, names, f"split {split}")
+    if not absent:
+        return names, []
+    return names, [
+        f"{len(absent):,} of the {len(names):,} patches in {path.name} are not in split {split}, first {absent[0]}: "
+        "the numbers are those of the others."
+    ]
+
+
+def damage_judge(name: str | None, side: int, patches: Dataset) -> DamageModel | OutsideModel | None:
+    """The damage model, if it was trained at the scale of the images; whose scale is right for somebody else's?"""
+    if name is None:
         return None
-    model = load_damage_model(folder)
+    if theirs := named_function(name):
+        return load_outside(*theirs)
+    model = load_damage_model(Path(name))
     check_scale(model, side, int(patches[0]["size"]))
     return model
 
@@ -47,12 +66,13 @@ def checkpoint_facts(trained: Checkpoint, base: str | None, sampling: Sampling) 
     }
 
 
-def data_facts(dataset: Path, split: str, events: str, limit: int | None) -> dict[str, Any]:
+def data_facts(dataset: Path, split: str, events: str, patches: Path | None, limit: int | None) -> dict[str, Any]:
     """What was measured on."""
     return {
         "dataset": str(dataset),
         "dataset_fingerprint": fingerprint(dataset),
         "split": split,
         "events": events,
+        "patches": patches and {"file": str(patches), "sha256": sha256(patches)},
         "limit": limit,
     }

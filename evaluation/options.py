@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from evaluation.errors import EvaluationError
 
-NETWORKS = ("lpips_vgg", "lpips_alex", "inception", "clip")  # that judge images
+USUAL_NETWORKS = ("lpips_vgg", "lpips_alex", "inception", "clip")
+NETWORKS = (*USUAL_NETWORKS, "dinov3_sat")  # that judge images
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,10 +45,10 @@ def task_of(trained: Checkpoint) -> tuple[Condition, Task, Mapping[str, Method]]
 
 def check_methods(trained: Checkpoint, rows: list[str], study: str | None) -> None:
     """Stop at rows and studies that ask for the pre image, if there is none."""
-    if not task_of(trained)[0].restores:
+    condition = task_of(trained)[0]
+    if condition.pixels and not condition.restores:
         return
     if study or (other := [row for row in rows if row not in ("generated", "copy", "base", "again")]):
         what = f"study: {study} shows" if study else f"methods: {', '.join(other)} edit"
-        raise EvaluationError(
-            f"{what} pre images, but {trained.folder} restores post images (model.condition {trained.condition})."
-        )
+        does = "restores post images" if condition.restores else "is not shown any"
+        raise EvaluationError(f"{what} pre images, but {trained.folder} {does} (model.condition {trained.condition}).")

@@ -102,6 +102,15 @@ CHANGE = Task(
 
 
 @dataclass(frozen=True)
+class Published:
+    """Numbers of somebody else's paper, in the units of our tables."""
+
+    row: str
+    source: str
+    values: Mapping[str, float]  # metric -> of whole images
+
+
+@dataclass(frozen=True)
 class PatchResult:
     """One patch under every method."""
 
@@ -128,6 +137,7 @@ class Evaluation:
     folds: dict[str, str] = field(default_factory=dict)  # event -> the training it was left out of; empty = one for all
     named: Mapping[str, Method] = field(default_factory=lambda: METHODS)  # what may be measured
     task: Task = CHANGE
+    published: Sequence[Published] = ()
 
     @property
     def methods(self) -> list[str]:
@@ -230,7 +240,7 @@ def estimate(patches: Sequence[PatchResult], row: str, region: str, metric: str,
         return Estimate(math.nan)
     values = np.array([[one[region].get(metric, math.nan) for one in each] for each in samples], np.float64)
     if row.endswith(BEST):
-        values = best_sample(values, lowest=METRICS[metric].lower_is_better)
+        values = best_sample(values, lowest=bool(METRICS[metric].lower_is_better))
     pixels = np.array([each[0][region]["pixels"] for each in samples], np.float64)
     return weighted_mean(values, pixels if METRICS[metric].pooled else (pixels > 0).astype(np.float64), clusters)
 

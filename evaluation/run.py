@@ -14,8 +14,8 @@ from data.dataset.open import open_dataset
 from evaluation.conclude import conclude
 from evaluation.errors import EvaluationError
 from evaluation.images import make_rows
-from evaluation.opened import checkpoint_facts, damage_judge, data_facts, evaluated
-from evaluation.options import NETWORKS, judging, listed, names_of
+from evaluation.opened import checkpoint_facts, damage_judge, data_facts, evaluated, listed_patches
+from evaluation.options import USUAL_NETWORKS, judging, listed, names_of
 from evaluation.output import check_out
 from evaluation.patches import without_again
 from evaluation.prompts.study import study_prompts
@@ -38,10 +38,11 @@ def evaluate(
     split: str = "test",
     events: str = "",
     study: Literal["prompts", "words"] | None = None,
+    patches: Path | None = None,
     limit: int | None = None,
     methods: str = "generated,copy,base",
-    networks: str = ",".join(NETWORKS),
-    damage_model: Path | None = None,
+    networks: str = ",".join(USUAL_NETWORKS),
+    damage_model: str | None = None,
     caption_style: str | None = None,
     base: str | None = None,
     instruct_pix2pix: str | None = None,
@@ -63,15 +64,18 @@ def evaluate(
         events: Evaluate only patches of these events, separated by commas; by default of all.
         study: Instead of comparing with real images, whether they follow severity, place and number in `prompts`
             (docs/prompt-study.md), or whether maps of damage `words` lie on it (docs/word-maps.md).
+        patches: Evaluate only patches that a file lists, one per line: a patch_id, a scene_id, or the name of an image
+            of xBD or RSCC.
         limit: Evaluate only so many patches, evenly spread over the split.
         methods: Rows of the tables, separated by commas. In addition to the default: again (a second real post
             image, where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
             the buildings only), invert (DDIM inversion), diffedit, instruct (InstructPix2Pix). A row that does not suit
             the base or the dataset is reported with the reason.
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
-            KID, IS), clip. About 1.4 GB of weights are downloaded once; an unavailable one leaves a gap.
-        damage_model: A folder made by `pre2post damage-model`: score the damage in every row's images as in the xView2
-            challenge.
+            KID, IS), clip, dinov3_sat. About 1.4 GB of weights are downloaded once, 1.2 GB more for dinov3_sat; an
+            unavailable one leaves a gap.
+        damage_model: A folder made by `pre2post damage-model`, or FILE.py:FUNCTION for another model
+            (docs/evaluate.md): score the damage in every row's images as in the xView2 challenge.
         caption_style: Style of the captions; by default that of the training.
         base: Where the base is now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         instruct_pix2pix: The weights for the row `instruct`: a diffusers folder or hub id.
@@ -85,20 +89,21 @@ def evaluate(
         trained = evaluated(checkpoint, caption_style)
         check_methods(trained, rows, study)
         sampling = solved(sampling, trained)
-        settings = checkpoint_facts(trained, base, sampling) | data_facts(dataset, split, events, limit)
+        settings = checkpoint_facts(trained, base, sampling) | data_facts(dataset, split, events, patches, limit)
         make = partial(make_rows, out, trained, open_base(trained, base), sampling=sampling, overwrite=overwrite)
         if study is not None:
             STUDIES[study](out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
             return
-        side, patches = sampling.size or trained.resolution, open_dataset(dataset, split)
-        items = patch_items(dataset, split, trained, side=side, events=listed(events), limit=limit)
-        judge = damage_judge(damage_model, side, patches)
-        rows, absent = _made(make, items, patches, rows, instruct_pix2pix)
+        side, data = sampling.size or trained.resolution, open_dataset(dataset, split)
+        names, notes = listed_patches(patches, data, split)
+        items = patch_items(dataset, split, trained, side=side, events=listed(events), patches=names, limit=limit)
+        judge = damage_judge(damage_model, side, data)
+        rows, absent = _made(make, items, data, rows, instruct_pix2pix)
         if everyone().is_main:
-            settings |= {"split_patches": len(patches), "damage_model": judge and str(damage_model)}
+            settings |= {"split_patches": len(data), "damage_model": judge and damage_model}
             conclude(
-                out, settings, patches, dict.fromkeys(rows, items), sampling=sampling, networks=judged_by,
-                damage_model=judge, trained={"The checkpoint": trained}, absent=absent,
+                out, settings, data, dict.fromkeys(rows, items), sampling=sampling, networks=judged_by,
+                damage_model=judge, trained={"The checkpoint": trained}, absent=absent, notes=notes,
             )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ the text speaks of directions `mirrored`, its wording for the mirrored view. Wha
 the caption was made, is left in the file. RSCC's own files are read as they are.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,7 @@ from data.captions.length import CLIP_TOKENS, estimated_tokens
 from data.captions.meaning import has_side, other_disaster, tells_damage
 from data.errors import DataError
 from data.jsonl import parse_texts, read_lines
+from data.names import patch_of_quarter
 from data.storage import sha256
 
 REQUIRED = ("style", "target", "text")
@@ -24,12 +24,10 @@ MADE_BY = ("key", "model", "revision", "prompt")  # of `pre2post caption`
 FIELDS = ("scene_id", "patch_id", *REQUIRED, "mirrored", *MADE_BY)
 CHECKED_FROM = ("event", "labels", "size", "pixel_size_m", "buildings")  # columns
 _OF_THE_LABELS = ("count", "severity", "direction")  # what else can be wrong is named in a line of its own
-# RSCC (2025) numbers the 512 px quarters of a scene; its captions speak of both images, as one would of the second.
+# RSCC's captions speak of both images, as one would of the second.
 RSCC_REQUIRED = ("pre_image", "post_image", "change_caption")
 RSCC_FIELDS = (*RSCC_REQUIRED, "model_id", "inference_type", "mask", "filename")
 RSCC_STYLE = "rscc"
-_RSCC_IMAGE = re.compile(r"(.+)_post_disaster_part([1-4])")
-_RSCC_CORNERS = {"1": "0000_0000", "2": "0000_0512", "3": "0512_0000", "4": "0512_0512"}  # row and column; 2 is right
 _IN_LINES = "chunks"  # how a style ends whose lines are encoded one by one
 _UNLIMITED = "long"  # the one style that need not fit a text encoder
 
@@ -148,9 +146,12 @@ def _from_rscc(text: str, where: str) -> dict[str, str]:
     """The same line with our fields; an image that is no quarter of a scene keeps its name, and finds no patch."""
     content = parse_texts(text, where, RSCC_FIELDS, RSCC_REQUIRED)
     name = PurePosixPath(content["post_image"]).stem
-    quarter = _RSCC_IMAGE.fullmatch(name)
-    patch_id = f"{quarter[1]}_{_RSCC_CORNERS[quarter[2]]}_512" if quarter else name
-    return {"patch_id": patch_id, "style": RSCC_STYLE, "target": "post", "text": content["change_caption"]}
+    return {
+        "patch_id": patch_of_quarter(name) or name,
+        "style": RSCC_STYLE,
+        "target": "post",
+        "text": content["change_caption"],
+    }
 
 
 def _too_long(line: Line) -> bool:

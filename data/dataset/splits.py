@@ -1,13 +1,16 @@
 """Which scenes are for training, validation and test. Whole scenes only: patches of a scene stay together.
 
-`scene` and `event` keep scenes that share ground in one split. `official` splits and named events stay as requested;
-`data/quality/leaks.py` reports what they share.
+`scene` and `event` keep scenes that share ground in one split. `official` splits, named events and lists stay as
+requested; `data/quality/leaks.py` reports what they share.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from data.dataset.patch_list import read_patch_list
 from data.errors import DataError
 from data.options import SplitRule
 from data.sources.events import SAME_GROUND, check_events
@@ -19,6 +22,7 @@ SPLITS = ("train", "validation", "test")
 _OFFICIAL = {"": "train", "train": "train", "tier1": "train", "tier3": "train", "hold": "validation", "test": "test"}
 _OFFICIAL["validation"] = "validation"  # in the words of a manifest
 LEAST_FOR_ALL = 3  # grounds that suffice for a train, a validation and a test split
+_OF_PATCH = r"_\d{4,6}_\d{4,6}_\d{1,6}$"  # what a patch_id has after its scene_id
 # split_by scene: shares of a scene's hash range.
 _TEST_SHARE, _VALIDATION_SHARE = 0.15, 0.05
 # split_by event: a split takes whole events until it holds the lower share, and none that passes the upper one.
@@ -36,6 +40,8 @@ def assign_splits(scenes: Sequence[SceneFiles], rule: SplitRule, overlaps: Seque
         wholes = sorted(set(whole_of.values()))
         firsts = groups(wholes, [(whole_of[one], whole_of[other]) for one, other in pairs])
         return {scene_id: _by_hash(firsts[whole], rule.seed) for scene_id, whole in whole_of.items()}
+    if rule.test_list is not None:
+        return _listed(scenes, rule.test_list, rule.seed)
     sizes = Counter(scene.event for scene in scenes)
     if rule.named:
         events = _named_events(sizes, rule)
@@ -94,6 +100,23 @@ def _named_events(sizes: Counter[str], rule: SplitRule) -> dict[str, str]:
     if set(rule.named) == set(sizes):
         raise DataError(f"all events ({', '.join(sorted(sizes))}) are held out; none is left to train on. Name fewer.")
     return dict.fromkeys(sizes, "train") | rule.named
+
+
+def _listed(scenes: Sequence[SceneFiles], test_list: Path, seed: int) -> dict[str, str]:
+    names = {re.sub(_OF_PATCH, "", name) for name in read_patch_list(test_list)}
+    test = {scene.scene_id for scene in scenes if names.intersection((scene.scene_id, scene.whole_id))}
+    if not test:
+        raise DataError(f"test_list {test_list}: the source has none of its {len(names):,} scenes, first {min(names)}.")
+    if len(test) == len(scenes):
+        raise DataError(f"test_list {test_list}: names every scene of the source; none is left to train on.")
+    return {
+        scene.scene_id: "test" if scene.scene_id in test else _validation_or_train(scene.whole_id, seed)
+        for scene in scenes
+    }
+
+
+def _validation_or_train(whole_id: str, seed: int) -> str:
+    return "validation" if hash_fraction(whole_id, seed) < _VALIDATION_SHARE else "train"
 
 
 def _by_hash(scene_id: str, seed: int) -> str:

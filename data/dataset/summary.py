@@ -18,6 +18,7 @@ OTHERWISE = {  # --split-by -> how a build gets a split that has no patch
     "official": "build with --split-by scene or event, or from a source with folders of other splits",
     "scene": "so few scenes leave it to chance: build with another --seed, or with --split-by event",
     "event": "name its events with --test-events or --validation-events, or build with --split-by scene",
+    "list": "so few scenes leave it to chance: build with another --seed, or put some into --test-list",
 }
 
 

@@ -20,8 +20,12 @@ Pixels = NDArray[np.uint8]
 
 def with_mask(pixels: Pixels, classes: Pixels) -> Pixels:
     """(height, width, 3) pixels and (height, width) of a damage mask as (height, width, 8): 255 where a class is."""
-    one_hot = (classes[..., None] == np.arange(DAMAGE_VALUES_SHOWN)) * np.uint8(255)
-    return np.concatenate([pixels, one_hot], -1)
+    return np.concatenate([pixels, mask_alone(pixels, classes)], -1)
+
+
+def mask_alone(pixels: Pixels, classes: Pixels) -> Pixels:
+    """The last 5 channels of the same."""
+    return np.where(classes[..., None] == np.arange(DAMAGE_VALUES_SHOWN), np.uint8(255), np.uint8(0))
 
 
 def without_hole(pixels: Pixels, hole: Pixels) -> Pixels:
@@ -46,6 +50,7 @@ class Condition:
     """The input that a network gets for a patch."""
 
     channels: int = 3
+    pixels: bool = True  # of an image are shown, first
     with_mask: Callable[[Pixels, Pixels], Pixels] | None = None  # pixels and damage mask -> all; None = pixels alone
     with_hole: Callable[[Pixels, Pixels], Pixels] | None = None  # pixels and hole -> all
     coarse: Callable[[Pixels], Pixels] | None = None  # pixels -> at a lower resolution
@@ -81,6 +86,7 @@ CONDITIONS = {  # the values of model.condition
     "pixels": Condition(),
     "latents": Condition(latents=True),
     "pixels+mask": Condition(channels=3 + DAMAGE_VALUES_SHOWN, with_mask=with_mask),
+    "mask": Condition(channels=DAMAGE_VALUES_SHOWN, pixels=False, with_mask=mask_alone),
     "coarse2": Condition(coarse=coarse(2)),
     "coarse4": Condition(coarse=coarse(4)),
     "coarse8": Condition(coarse=coarse(8)),

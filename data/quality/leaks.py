@@ -84,6 +84,8 @@ def leak_note(manifest: Mapping[str, Any]) -> str:
 def _for_ground(build: Mapping[str, Any]) -> str:
     if build["split_by"] == "official":
         return "Official splits are kept as they are; --split-by scene or --split-by event keeps such scenes together."
+    if build["split_by"] == "list":
+        return "Lists are kept as they are; put scenes that share ground into --test-list together."
     return "Name events that share ground in the same option, or let --split-by event choose (it keeps them together)."
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from data.examples.similarity import Pixels
 from evaluation.damage.model import DamageModel
+from evaluation.damage.outside import OutsideModel
 from evaluation.damage.score import CLASSES, ERRORS, JUDGED, Counts, count, estimate_scores
 from evaluation.errors import EvaluationError
 from evaluation.estimate import Estimate
@@ -28,7 +29,9 @@ def check_scale(model: DamageModel, resolution: int, patch_px: int) -> None:
         )
 
 
-def damage_counts(model: DamageModel | None, patches: Sequence[Patch], images: Sequence[Pixels]) -> list[Values]:
+def damage_counts(
+    model: DamageModel | OutsideModel | None, patches: Sequence[Patch], images: Sequence[Pixels]
+) -> list[Values]:
     """Counts of the score for each image, under REGION; nothing for a patch without labels.
 
     Args:

@@ -4,7 +4,6 @@ Both scores of a pair are compared with those of real pairs, whose labels are tr
 all but a stated share of real scenes reach (split conformal: of exchangeable scenes at most that share is rejected).
 """
 
-import importlib.util
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from data.schema import DAMAGE_VALUES
 from data.storage import sha256
 from evaluation.damage.examples import Pair, Source
 from evaluation.damage.model import BATCH, CARD, WEIGHTS, DamageCard, DamageModel, load_damage_model
+from evaluation.damage.outside import load_outside, named_function
 from evaluation.errors import EvaluationError
 
 Pixels = NDArray[np.uint8]
@@ -154,40 +154,13 @@ def open_judge(name: str) -> tuple[Classify, dict[str, Any]]:
     Raises:
         EvaluationError: there is no such folder, file or function.
     """
-    file, colon, function = name.rpartition(":")
-    if colon and file.endswith(".py"):
-        return _given(Path(file), function)
+    if theirs := named_function(name):
+        outside = load_outside(*theirs)
+        return (lambda pre, post: outside.classify([pre], [post])[0]), outside.facts
     folder = Path(name)
     model = load_damage_model(folder)
     digest = {"weights_sha256": sha256(folder / WEIGHTS), "card_sha256": sha256(folder / CARD)}
     return partial(classify_tile, model), digest
-
-
-def _given(path: Path, function: str) -> tuple[Classify, dict[str, Any]]:
-    """Somebody's own: the user names it on the command line; no file of a set or a checkpoint can."""
-    spec = importlib.util.spec_from_file_location("pre2post_judge", path) if path.is_file() else None
-    if spec is None or spec.loader is None:
-        raise EvaluationError(f"judge {path}: no such file. Expected FILE.py:FUNCTION, or a folder of a damage model.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        theirs = getattr(module, function)
-    except Exception as error:  # whatever their code raises
-        raise EvaluationError(
-            f"judge {path}:{function}: cannot be loaded ({type(error).__name__}: {error})."
-        ) from error
-
-    def classify(pre: Pixels, post: Pixels) -> Mask:
-        found = theirs(pre[None], post[None])
-        shown = np.asarray(found.cpu() if hasattr(found, "cpu") else found)
-        if shown.shape != (1, *pre.shape[:2]) or not np.isin(shown, range(5)).all():
-            raise EvaluationError(
-                f"judge {path}:{function}: returned {shown.dtype} {shown.shape}, expected (1, {pre.shape[0]}, "
-                f"{pre.shape[1]}) with the classes 0 to 4."
-            )
-        return np.asarray(shown[0], np.uint8)
-
-    return classify, {"file_sha256": sha256(path), "function": function}
 
 
 def classify_tile(model: DamageModel, pre: Pixels, post: Pixels) -> Mask:

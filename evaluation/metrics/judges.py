@@ -14,6 +14,7 @@ from torch import Tensor
 from data.examples.similarity import Pixels
 from evaluation.columns import SET_METRICS
 from evaluation.damage.model import DamageModel
+from evaluation.damage.outside import OutsideModel
 from evaluation.estimate import Estimate
 from evaluation.metrics.distributions import FEW_IMAGES, frechet_distance, inception_score, kernel_distance
 from evaluation.metrics.networks import (
@@ -22,6 +23,7 @@ from evaluation.metrics.networks import (
     ImageText,
     NetworkAbsent,
     load_clip,
+    load_dinov3_sat,
     load_inception,
     load_lpips,
 )
@@ -37,29 +39,36 @@ Network = TypeVar("Network")
 class Judges:
     """The available networks, the reasons for those that are missing, and the features seen so far."""
 
-    lpips: dict[str, ImagePair] = field(default_factory=dict)  # metric -> network
+    pairs: dict[str, ImagePair] = field(default_factory=dict)  # metric of an image and the true one -> network
     clip: ImageText | None = None
     inception: Features | None = None
-    damage: DamageModel | None = None
+    damage: DamageModel | OutsideModel | None = None
     gaps: dict[str, str] = field(default_factory=dict)  # metric -> why it cannot be measured
     features: dict[Key, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     logits: dict[Key, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
 
     @torch.inference_mode()
     def see(
-        self, key: Key, images: Sequence[Pixels], truth: Sequence[Pixels], captions: list[str]
+        self, key: Key, images: Sequence[Pixels], truth: Sequence[Pixels], captions: list[str], others: list[str]
     ) -> list[dict[str, float]]:
         """Judge a batch of images of one method and sample; remember their features.
 
+        Args:
+            key: the method and the sample.
+            images: of a batch.
+            truth: the real images.
+            captions: of the images.
+            others: captions of other patches, as many.
+
         Returns:
-            for each image its LPIPS against the truth and its CLIP-score, as far as networks are available.
+            for each image its distance from the truth and its CLIP-scores, as far as networks are available.
         """
-        if not (self.lpips or self.clip or self.inception):
+        if not (self.pairs or self.clip or self.inception):
             return [{} for _ in images]
         made, real = _tensor(images), _tensor(truth)
-        columns = {metric: network(made, real) for metric, network in self.lpips.items() if key[0] != REAL}
+        columns = {metric: network(made, real) for metric, network in self.pairs.items() if key[0] != REAL}
         if self.clip:
-            columns["clip"] = self.clip(made, captions)
+            columns["clip"], columns["clip_shuffled"] = self.clip(made, captions), self.clip(made, others)
         if self.inception:
             features, logits = self.inception(made)
             self.features[key].append(features.cpu())
@@ -112,11 +121,13 @@ def summon_judges(names: Sequence[str]) -> Judges:
             gaps.update(dict.fromkeys(metrics, str(absent)))
         return None
 
-    lpips = {f"lpips_{net}": loaded(f"lpips_{net}", [f"lpips_{net}"], partial(load_lpips, net, device)) for net in NETS}
+    pairs = {f"lpips_{net}": partial(load_lpips, net, device) for net in NETS}
+    pairs["dinov3_sat"] = partial(load_dinov3_sat, device)
+    found = {metric: loaded(metric, [metric], load) for metric, load in pairs.items()}
     return Judges(
-        lpips={metric: network for metric, network in lpips.items() if network},
+        pairs={metric: network for metric, network in found.items() if network},
         inception=loaded("inception", SET_METRICS, partial(load_inception, device)),
-        clip=loaded("clip", ["clip"], partial(load_clip, device)),
+        clip=loaded("clip", ["clip", "clip_shuffled"], partial(load_clip, device)),
         gaps=gaps,
     )
 

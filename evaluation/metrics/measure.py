@@ -45,13 +45,16 @@ def measure(
             posts, captions = [patch.post for patch in batch], [patch.prompt for patch in batch]
             scores: list[dict[str, list[Values]]] = [{method: [] for method in (*methods, REAL)} for _ in batch]
             damage = damage_counts(judges.damage, batch, posts)
-            for i, judged in enumerate(judges.see((REAL, 0), posts, posts, captions)):
+            first = next(iter(methods.values()))
+            others = _shuffled(first, len(results), len(batch))
+            for i, judged in enumerate(judges.see((REAL, 0), posts, posts, captions, others)):
                 scores[i][REAL].append({"whole": {"pixels": float(posts[0][..., 0].size), **judged}} | damage[i])
             for method in methods:
                 for sample in range(1 if method in OF_THE_DATASET else len(seeds[0])):
                     images = list(pool.map(partial(image_of, folder, method=method, sample=sample), batch))
                     asked = list(methods[method][len(results) : len(results) + len(batch)])
-                    opinions = judges.see((method, sample), images, posts, asked)
+                    others = _shuffled(methods[method], len(results), len(batch))
+                    opinions = judges.see((method, sample), images, posts, asked, others)
                     damage = damage_counts(judges.damage, batch, images)
                     for i, values in enumerate(pool.map(_values, images, batch, opinions)):
                         scores[i][method].append(values | damage[i])
@@ -59,6 +62,11 @@ def measure(
                 results.append(_result(patch, seeds[len(results)], found))
             bar.update(len(batch))
     return results
+
+
+def _shuffled(captions: Sequence[str], first: int, count: int) -> list[str]:
+    """For patches from the `first`, the captions of patches half the list away: neighbours are often of one scene."""
+    return [captions[(first + i + len(captions) // 2) % len(captions)] for i in range(count)]
 
 
 def image_of(folder: Path, patch: Patch, method: str, sample: int = 0) -> Pixels:

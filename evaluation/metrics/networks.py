@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 CLIP = "openai/clip-vit-base-patch16"  # as torchmetrics' CLIPScore has it
+DINOV3_SAT = "facebook/dinov3-vitl16-pretrain-sat493m"  # of satellite images; its licence must be accepted on the hub
 EXTRA = "pip install -e '.[eval]'"
 
 ImagePair = Callable[[Tensor, Tensor], Tensor]  # two (B, 3, H, W) uint8 -> (B,)
@@ -74,6 +75,29 @@ def clip_of(model: Any, processor: Any) -> ImageText:  # noqa: ANN401  # transfo
         return found
 
     return score
+
+
+def load_dinov3_sat(device: torch.device) -> ImagePair:
+    """DINOv3 of satellite images (Simeoni et al. 2025): cosine of two images, -1..1, higher is more alike."""
+    with _named(f"DINOv3-sat similarity needs {DINOV3_SAT} of the Hugging Face hub"):
+        from transformers import AutoImageProcessor, AutoModel
+
+        model = AutoModel.from_pretrained(DINOV3_SAT).to(device).requires_grad_(False).eval()
+        processor = AutoImageProcessor.from_pretrained(DINOV3_SAT)
+    return features_alike(model, processor)
+
+
+def features_alike(model: Any, processor: Any) -> ImagePair:  # noqa: ANN401  # transformers' classes
+    """The cosine of the pooled features of two images by a vision model."""
+
+    def similarity(images: Tensor, truth: Tensor) -> Tensor:
+        made, real = (
+            model(**processor(images=list(both.cpu()), return_tensors="pt").to(model.device)).pooler_output
+            for both in (images, truth)
+        )
+        return torch.nn.functional.cosine_similarity(made, real)
+
+    return similarity
 
 
 @contextlib.contextmanager

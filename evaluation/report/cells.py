@@ -97,6 +97,26 @@ def fidelity_table(evaluation: Evaluation) -> Table | None:
     return Table("Damage as a damage model sees it", [("xView2 score", f"{patches:,} labelled patches", heads)], rows)
 
 
+def published_table(evaluation: Evaluation) -> Table | None:
+    """Our checkpoints beside published numbers, over the metrics that these have; None if there are none."""
+    known = {metric for one in evaluation.published for metric in one.values}
+    metrics = [metric for metric in METRICS if metric in known]
+    if not metrics:
+        return None
+    ours = [(row, evaluation.rows()[row], [_whole(evaluation, row, metric) for metric in metrics])
+            for row in evaluation.trained]  # fmt: skip
+    theirs = [
+        ("published", f"{one.row} ({one.source})", [Estimate(one.values.get(metric, math.nan)) for metric in metrics])
+        for one in evaluation.published
+    ]
+    rows = [
+        (row, name, [Cell(found, metric) for found, metric in zip(estimates, metrics, strict=True)])
+        for row, name, estimates in (*ours, *theirs)
+    ]
+    heads = [METRICS[metric].name for metric in metrics]
+    return Table("Beside published numbers", [("whole", "as published", heads)], rows)
+
+
 def group_table(evaluation: Evaluation, title: str, lead: str, parts: dict[str, list[PatchResult]]) -> Table:
     """MSE inside and outside the change: one row for each part of the patches, methods side by side."""
     rows = [
@@ -126,6 +146,7 @@ def all_tables(evaluation: Evaluation) -> list[Table]:
         pixel_table(evaluation),
         network_table(evaluation),
         fidelity_table(evaluation),
+        published_table(evaluation),
         group_table(evaluation, "By disaster type", "disaster type", evaluation.by_disaster_type()),
         group_table(evaluation, "By event", "event", evaluation.by_event()),
         damage_table(evaluation),
@@ -142,8 +163,14 @@ def gap_sentences(evaluation: Evaluation) -> list[str]:
     return [*metrics, *named_rows(evaluation.absent)]
 
 
+def _whole(evaluation: Evaluation, row: str, metric: str) -> Estimate:
+    if metric in DAMAGE_METRICS:
+        return fidelity(evaluation).get(row, {}).get(metric, NOTHING)
+    return _by_network(evaluation, row, metric)
+
+
 def _by_network(evaluation: Evaluation, row: str, metric: str) -> Estimate:
-    if metric in NETWORK_METRICS:
+    if metric not in SET_METRICS:
         return evaluation.estimate(evaluation.patches, row, "whole", metric)
     return NOTHING if row.endswith(BEST) else evaluation.sets.get(row, {}).get(metric, NOTHING)
 

@@ -32,6 +32,7 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
             key: fidelity(evaluation, part) for key, part in groups["by_disaster_type"].items()
         },
         **{name: {key: evaluation.summary(part) for key, part in parts.items()} for name, parts in groups.items()},
+        "published": list(evaluation.published),
         "per_patch": [asdict(patch) for patch in evaluation.patches],
     }
     write_text(folder / RESULTS, as_json(content))

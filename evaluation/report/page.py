@@ -26,6 +26,8 @@ METRICS_IN_WORDS = {
     "lpips_vgg": "Perceptual distance by a network trained on photographs. Lower is better.",
     "lpips_alex": "The same with a smaller network.",
     "clip": "Agreement of image and caption, 0 to 100, by a network trained on photographs from the web.",
+    "clip_shuffled": "The same with the caption of another patch: what the CLIP-score is of images that ignore theirs.",
+    "dinov3_sat": "Cosine of the features of an image and the real one, by DINOv3 of satellite images. 1 is identical.",
     "fid": "Distance between the set of images and the set of real ones, regardless of pairing. Lower is better.",
     "kid": "The same without the bias for small sets, times 1000.",
     "score": "As in the xView2 challenge: 0.3 x localisation F1 + 0.7 x damage F1, of the predictions of a damage "

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from data.dataset.open import fingerprint, open_dataset, rows_of
+from data.dataset.patch_list import listed_positions
 from data.examples.condition import (
     Condition,
     condition_of,
@@ -91,6 +92,7 @@ def patch_items(
     side: int,
     limit: int | None,
     events: Sequence[str] = (),
+    patches: Sequence[str] = (),
     prompt: str | None = None,
     style: str | None = None,
 ) -> list[Item]:
@@ -103,15 +105,21 @@ def patch_items(
         side: of the network's input, px.
         limit: number of patches, evenly spread; None = all.
         events: only patches of these; empty = all.
+        patches: only these, by patch_id or scene_id; empty = all.
         prompt: for all patches; None = each patch's own caption of `style`.
         style: of the captions; None = that of the training.
 
     Raises:
-        DataError: the split does not exist, is empty, or lacks such an event.
+        DataError: the split does not exist, is empty, or has no such event or patch.
         GenerateError: a patch lacks the caption.
     """
     rows = open_dataset(folder, split)
     chosen = rows_of(rows, events)
+    if patches:
+        listed, _ = listed_positions(rows, patches, f"{folder}, split {split}")
+        chosen = sorted({*chosen} & {*listed})
+        if not chosen:
+            raise GenerateError(f"patches: none of those that are listed shows {' or '.join(events)}.")
     positions = [chosen[place] for place in spread(len(chosen), limit)]
     if short := too_short(rows, trained.sequence):
         raise GenerateError(

@@ -70,7 +70,7 @@ def test_an_evaluation_on_what_was_trained_on_says_so(data: Path, trained: Path,
     heard = {}
     for split in ("train", "test"):
         out = tmp_path / split
-        evaluate(**arguments, out=out, split=split, damage_model=tmp_path / "model", sampling=Sampling(steps=1))
+        evaluate(**arguments, out=out, split=split, damage_model=str(tmp_path / "model"), sampling=Sampling(steps=1))
         notes = json.loads((out / "results.json").read_text())["notes"]
         heard[split] = [note.split(":")[0] for note in notes if "trained on" in note]
         assert all(note in (out / "report.html").read_text() for note in heard[split])

@@ -100,7 +100,7 @@ def test_one_event_cannot_be_split(events: list[str]) -> None:
 
 
 def test_unknown_way_to_split() -> None:
-    with pytest.raises(DataError, match="split_by is 'random'; expected official, scene or event"):
+    with pytest.raises(DataError, match="split_by is 'random'; expected official, scene, event, list"):
         SplitRule(split_by="random")  # type: ignore[arg-type]
 
 
@@ -161,3 +161,22 @@ def test_events_that_share_ground_are_held_out_together(seed: int) -> None:
     splits = assign_splits(four_events(), SplitRule(split_by="event", seed=seed), shared)
     assert splits["a-fire_00000000"] == splits["d-quake_00000000"]
     assert set(splits.values()) >= {"train", "test"}
+
+
+def test_a_list_says_which_scenes_test(tmp_path: Path) -> None:
+    """By their patches, whole; of the others about a twentieth validates, whatever else there is."""
+    (tmp_path / "list.txt").write_text(
+        "a-b_00000003_0000_0512_512\nx/a-b_00000007_pre_disaster_part1.png\na-b_00000009"
+    )
+    scenes = [scene(f"a-b_{number:08d}") for number in range(400)]
+    rule = SplitRule(split_by="list", test_list=tmp_path / "list.txt")
+    splits = assign_splits(scenes, rule)
+    assert {name for name, split in splits.items() if split == "test"} == {f"a-b_0000000{i}" for i in (3, 7, 9)}
+    assert 8 <= Counter(splits.values())["validation"] <= 32
+    assert assign_splits(scenes[:50], rule) == {one.scene_id: splits[one.scene_id] for one in scenes[:50]}
+    with pytest.raises(DataError, match="names every scene of the source"):
+        assign_splits([scenes[3], scenes[7]], rule)
+    with pytest.raises(DataError, match="the source has none of its 3 scenes, first a-b_00000003"):
+        assign_splits(scenes[10:], rule)
+    with pytest.raises(DataError, match="--split-by list and --test-list FILE need each other"):
+        SplitRule(test_list=tmp_path / "list.txt")

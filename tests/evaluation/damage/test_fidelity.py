@@ -52,7 +52,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, run_folder: Path, model:
         dataset=write_dataset(root / "d", [row(i) for i in range(PATCHES)]),
         out=root / "out",
         networks="none",
-        damage_model=model,
+        damage_model=str(model),
         sampling=Sampling(steps=2, samples=2, batch_size=4),
     )
     return root / "out"
@@ -128,7 +128,7 @@ def test_no_labels_at_all(tmp_path: Path, run_folder: Path, model: Path) -> None
     """The other numbers are measured; the missing ones are explained."""
     dataset = write_dataset(tmp_path / "d", [row(PATCHES - 1)])
     out = tmp_path / "out"
-    evaluate(checkpoint=run_folder, dataset=dataset, out=out, networks="none", damage_model=model,
+    evaluate(checkpoint=run_folder, dataset=dataset, out=out, networks="none", damage_model=str(model),
              sampling=Sampling(steps=1))  # fmt: skip
     content = json.loads((out / "results.json").read_text())
     assert content["damage"] == {}
@@ -145,5 +145,5 @@ def test_a_model_of_another_scale_is_refused(tmp_path: Path, run_folder: Path, d
         (dataset, r"there is no model\.json"),
     ):
         with pytest.raises(EvaluationError, match=message):
-            evaluate(**arguments, damage_model=folder)
+            evaluate(**arguments, damage_model=str(folder))
     assert not (tmp_path / "out").exists()

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import CLIPModel
+from transformers import CLIPModel, DINOv3ViTConfig, DINOv3ViTImageProcessor, DINOv3ViTModel
 
-from evaluation.metrics.networks import NetworkAbsent, clip_of, load_clip, load_inception, load_lpips, lpips_of
+from evaluation.metrics.networks import (
+    NetworkAbsent,
+    clip_of,
+    features_alike,
+    load_clip,
+    load_inception,
+    load_lpips,
+    lpips_of,
+)
 from tests.evaluation.small_networks import small_clip_model
 
 CPU = torch.device("cpu")
@@ -68,6 +76,24 @@ def test_clip_score_is_that_of_torchmetrics() -> None:
         ours = clip_of(model, processor)(made, captions)
         expected, _ = torchmetrics._clip_score_update(list(made), captions, AsBefore(model), processor)
     assert ours.tolist() == pytest.approx(expected.clamp(min=0).tolist(), abs=1e-3)
+    assert len(set(ours.tolist())) > 1
+
+
+def test_dinov3_similarity_is_the_cosine_of_pooled_features() -> None:
+    """A small random DINOv3, its features one image at a time and the cosine in numpy."""
+    torch.manual_seed(0)
+    layers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = DINOv3ViTModel(DINOv3ViTConfig(image_size=32, patch_size=16, **layers)).eval()
+    processor = DINOv3ViTImageProcessor(size={"height": 32, "width": 32})
+    made, real = images(3, 0), images(3, 1)
+    with torch.inference_mode():
+        ours = features_alike(model, processor)(made, real)
+        pairs = [
+            [model(processor(images=one, return_tensors="pt").pixel_values).pooler_output[0].numpy() for one in both]
+            for both in zip(made, real, strict=True)
+        ]
+    expected = [float(x @ y / np.sqrt((x @ x) * (y @ y))) for x, y in pairs]
+    assert ours.tolist() == pytest.approx(expected, abs=1e-5)
     assert len(set(ours.tolist())) > 1
 
 
