@@ -104,7 +104,7 @@ def test_networks_judge_the_images_on_disk(evaluated: Path) -> None:
     for patch in content["per_patch"]:
         for one in patch["scores"]["generated"]:
             assert one["whole"]["lpips_vgg"] == pytest.approx(one["whole"]["mse"], rel=1e-4)
-        assert list(patch["scores"]["real"][0]["whole"]) == ["pixels", "clip"]
+        assert list(patch["scores"]["real"][0]["whole"]) == ["pixels", "clip", "clip_shuffled"]
     posts = torch.cat([SmallInception()(torch.from_numpy(image)[None])[0] for image in posts_of_the_tiny_world()])
     made = [
         torch.cat([SmallInception()(channels_first(evaluated / image_file(name, "base", sample)))[0] for name in NAMES])
@@ -189,7 +189,7 @@ def test_an_absent_network_is_a_gap(
     out = tmp_path / "out"
     evaluate(checkpoint=run_folder, dataset=dataset, out=out, sampling=Sampling(steps=1), limit=2)
     content = results(out)
-    assert content["not_measured"].keys() == {"fid", "kid", "is"}
+    assert content["not_measured"].keys() == {"fid", "kid", "is", "dinov3_sat"}  # the last was not asked for
     assert content["summary"]["generated"]["whole"]["lpips_alex"]["value"] > 0
     for file in ("results.tex", "report.html"):
         assert "FID, KID x 1000, IS: not measured, FID, KID and IS need weights" in (out / file).read_text()
