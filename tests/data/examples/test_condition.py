@@ -28,7 +28,7 @@ def test_so_many_channels_are_shown(condition: Condition) -> None:
         return
     assert shown.shape == (6, 6, condition.channels) and shown.dtype == np.uint8
     if not condition.pixels:  # of the five classes of a mask, 3 everywhere
-        assert np.array_equal(shown, np.broadcast_to(np.uint8([0, 0, 0, 255, 0]), (6, 6, 5)))
+        assert np.array_equal(shown, np.broadcast_to(np.array([0, 0, 0, 255, 0]), (6, 6, 5)))
         return
     assert np.array_equal(shown[..., :3], np.array(image))
     assert condition.shown(image, None, 6).shape == (6, 6, 3)
