@@ -29,7 +29,7 @@ from evaluation.results import METHODS, REAL, Method, Published
 from generate.checkpoint import Checkpoint, open_base, solved
 from generate.images.items import Item, patch_items
 from generate.processes import everyone, from_main, join_processes, sole_writer
-from generate.sampling import MOST_PX, PUBLISHED, Sampling, is_side
+from generate.sampling import PUBLISHED, Sampling
 from models import Base
 
 COPY, BASE = "copy", "base"
@@ -77,9 +77,9 @@ def compare(
     """Compare checkpoints with each other and with copying: a row for each, whatever the families of their bases.
 
     All make images of the same patches from the same captions and seeds, one checkpoint after the other, each at its
-    own resolution; they are compared at one resolution. Writes what `evaluate` writes, and continues like it. Each
-    checkpoint is held against copying and, patch by patch, against the first one. A base that the scheduler does not
-    fit is sampled by the usual one of its family, which the report says.
+    own resolution; they are compared at one. Writes what `evaluate` writes, and continues like it. Each checkpoint is
+    held against copying and, patch by patch, against the first one. A base that the scheduler does not fit is sampled
+    by the usual one of its family, which the report says.
 
     Args:
         checkpoints: Run folders (the newest intact checkpoint is meant) or checkpoints/step-*. Their rows are called as
@@ -88,17 +88,14 @@ def compare(
         out: The folder to write.
         split: Which split to compare on.
         events: Compare only on patches of these events, separated by commas; by default of all.
-        patches: Compare only on patches that a file lists, one per line: a patch_id, a scene_id, or the name of an
-            image of xBD or RSCC.
+        patches: Compare only on patches that a file lists, as for `evaluate` (docs/protocols.md).
         limit: Compare only on so many patches, evenly spread over the split.
-        protocol: A protocol (docs/protocols.md) fixes split, events, rows, networks and sampling, and puts published
-            numbers beside yours: rsedit, official, or a .yaml file.
+        protocol: Fixes split, events, rows, networks and sampling, and puts published numbers beside yours: official,
+            rsedit, leave_one_out, or a .yaml file (docs/protocols.md).
         methods: Rows beside the checkpoints: copy, base (of the first checkpoint, without control).
         resolution: Side of the images that are compared, px; by default that of the smallest. Others are resized to it.
-        networks: Which networks to judge with, as for `evaluate`: lpips_vgg, lpips_alex, inception, clip, dinov3_sat,
-            or `none`.
-        damage_model: A folder made by `pre2post damage-model`, or FILE.py:FUNCTION for another model
-            (docs/evaluate.md): score the damage in every row's images as in the xView2 challenge.
+        networks: Which networks to judge with, as for `evaluate`, or `none`.
+        damage_model: Score the damage in every row's images by this model, as for `evaluate`.
         caption_style: Style of the captions; by default of each checkpoint's training.
         base: Where bases are now, if not where the training found them: `NAME=FOLDER_OR_ID`, by the name of the row.
         overwrite: Compare again into a folder that holds a finished comparison; unchanged images are kept.
@@ -110,20 +107,13 @@ def compare(
     )
     judged_by, folders = judging(networks), _named(checkpoints)
     bases, beside = _bases(base or [], folders), names_of(methods, "methods", (COPY, BASE))
-    if not is_side(resolution):
-        raise EvaluationError(f"resolution is {resolution}; expected a multiple of 8 px, at most {MOST_PX:,}.")
     with sole_writer(out):
         from_main(lambda: check_out(out, [*folders, BASE], overwrite))
         data = open_dataset(dataset, split)
         names, notes = listed_patches(patches, data, split)
-        entrants = {}
-        for name, folder in folders.items():
-            trained = evaluated(folder, caption_style)
-            items = patch_items(
-                dataset, split, trained, side=sampling.size or trained.resolution, events=listed(events),
-                patches=names, limit=limit,
-            )  # fmt: skip
-            entrants[name] = _entrant(trained, bases.get(name), items, sampling)
+        opened = {name: evaluated(folder, caption_style) for name, folder in folders.items()}
+        given = (dataset, split, {"events": listed(events), "patches": names, "limit": limit}, sampling)
+        entrants = {name: _entrant(one, bases.get(name), *given) for name, one in opened.items()}
         _check_tasks(entrants)
         sampling = solved(sampling, next(iter(entrants.values())).trained)
         side = resolution or min(one.side for one in entrants.values())
@@ -132,16 +122,15 @@ def compare(
             rows = [name, BASE] if BASE in beside and one is next(iter(entrants.values())) else [name]
             make_rows(out, one.trained, one.parts, one.items, rows, sampling=one.sampling, overwrite=overwrite)
         if everyone().is_main:
-            settings = data_facts(dataset, split, events, patches, limit) | {
-                "protocol": protocol,
-                "checkpoints": {name: one.facts() for name, one in entrants.items()},
-                "split_patches": len(data),
-                **replace(sampling, size=None).described(side),
-                "seed": sampling.seed,
-                "samples": sampling.samples,
-                "damage_model": judge and damage_model,
-            }
+            settings = data_facts(dataset, split, events, patches, limit) | _facts(entrants, sampling, side)
+            settings |= {"protocol": protocol, "split_patches": len(data), "damage_model": judge and damage_model}
             _conclude(out, settings, data, entrants, beside, sampling, judged_by, judge, notes, published)
+
+
+def _facts(entrants: Mapping[str, Entrant], sampling: Sampling, side: int) -> dict[str, Any]:
+    checkpoints = {name: one.facts() for name, one in entrants.items()}
+    sampled = replace(sampling, size=None).described(side) | {"seed": sampling.seed, "samples": sampling.samples}
+    return {"checkpoints": checkpoints, **sampled}
 
 
 def _conclude(
@@ -208,7 +197,10 @@ def _bases(base: Sequence[str], folders: Mapping[str, Path]) -> dict[str, str]:
     return found
 
 
-def _entrant(trained: Checkpoint, base: str | None, items: list[Item], sampling: Sampling) -> Entrant:
+def _entrant(
+    trained: Checkpoint, base: str | None, dataset: Path, split: str, chosen: dict[str, Any], sampling: Sampling
+) -> Entrant:
+    items = patch_items(dataset, split, trained, side=sampling.size or trained.resolution, **chosen)
     parts, sampling = open_base(trained, base), solved(sampling, trained)
     fitting = parts.samplers(trained.zero_terminal_snr)
     if sampling.scheduler not in fitting:

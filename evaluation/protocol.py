@@ -12,7 +12,7 @@ from evaluation.columns import METRICS
 from evaluation.errors import EvaluationError
 from evaluation.options import USUAL_NETWORKS, judging
 from evaluation.results import Published
-from generate.sampling import PUBLISHED, Sampling
+from generate.sampling import MOST_PX, PUBLISHED, Sampling, is_side
 
 USUAL = {"split": "test", "events": "", "methods": "copy", "resolution": None, "networks": ",".join(USUAL_NETWORKS)}
 PROTOCOLS = Path(__file__).parents[1] / "configs/protocols"
@@ -64,6 +64,8 @@ def settled(
     Raises:
         EvaluationError: there is no such protocol, an option contradicts it, or the list it needs is not given.
     """
+    if not is_side(resolution):
+        raise EvaluationError(f"resolution is {resolution}; expected a multiple of 8 px, at most {MOST_PX:,}.")
     given = {"split": split, "events": events, "methods": methods, "resolution": resolution, "networks": networks}
     if name is None:
         return split, events, methods, resolution, networks, sampling, ()

@@ -51,10 +51,9 @@ def evaluate(
 ) -> None:
     """Compare generated post images with the real ones, inside and outside the changed area.
 
-    Compares answers to "what will this place look like?": the generated image, the copied pre image, and the output
-    of the base for the caption and the same initial noise without the ControlNet. Writes `report.html` (tables
-    and images), `results.json` (all metrics, also per patch), `results.tex` (the tables for a paper) and `images/`, and
-    prints the tables. Run again after an interruption, it generates only missing images.
+    The generated image, the copied pre image, and the output of the base for the caption and the same initial noise
+    without the ControlNet. Writes `report.html` (tables and images), `results.json` (all metrics, also per patch),
+    `results.tex` and `images/`, and prints the tables. Run again after an interruption, it makes missing images only.
 
     Args:
         checkpoint: A run folder (its newest intact checkpoint is meant) or one of its checkpoints/step-*.
@@ -64,18 +63,15 @@ def evaluate(
         events: Evaluate only patches of these events, separated by commas; by default of all.
         study: Instead of comparing with real images, whether they follow severity, place and number in `prompts`
             (docs/prompt-study.md), or whether maps of damage `words` lie on it (docs/word-maps.md).
-        patches: Evaluate only patches that a file lists, one per line: a patch_id, a scene_id, or the name of an image
-            of xBD or RSCC.
+        patches: Evaluate only patches that a file lists, a line each: patch_id, scene_id or image (docs/protocols.md).
         limit: Evaluate only so many patches, evenly spread over the split.
-        methods: Rows of the tables, separated by commas. In addition to the default: again (a second real post
-            image, where the dataset has one), and training-free editing: sdedit (image to image), inpaint (regenerates
-            the buildings only), invert (DDIM inversion), diffedit, instruct (InstructPix2Pix). A row that does not suit
-            the base or the dataset is reported with the reason.
+        methods: Rows of the tables. Beside the default: again (a second real post image, where the dataset has one), and
+            training-free editing: sdedit (image to image), inpaint (the buildings only), invert (DDIM inversion),
+            diffedit, instruct (InstructPix2Pix). A row that does not suit base or dataset is named with the reason.
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
-            KID, IS), clip, dinov3_sat. About 1.4 GB of weights are downloaded once, 1.2 GB more for dinov3_sat; an
-            unavailable one leaves a gap.
-        damage_model: A folder made by `pre2post damage-model`, or FILE.py:FUNCTION for another model
-            (docs/evaluate.md): score the damage in every row's images as in the xView2 challenge.
+            KID, IS), clip, dinov3_sat. Weights are downloaded once, 1.4 GB (dinov3_sat: 1.2 more); else a gap.
+        damage_model: Score the damage in every row's images as xView2 does: a folder that `pre2post damage-model` made,
+            or FILE.py:FUNCTION for another model (docs/protocols.md).
         caption_style: Style of the captions; by default that of the training.
         base: Where the base is now: a diffusers folder, hub id, or `tiny`; by default where the training found it.
         instruct_pix2pix: The weights for the row `instruct`: a diffusers folder or hub id.
