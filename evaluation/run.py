@@ -52,8 +52,8 @@ def evaluate(
     """Compare generated post images with the real ones, inside and outside the changed area.
 
     The generated image, the copied pre image, and the output of the base for the caption and the same initial noise
-    without the ControlNet. Writes `report.html` (tables and images), `results.json` (all metrics, also per patch),
-    `results.tex` and `images/`, and prints the tables. Run again after an interruption, it makes missing images only.
+    without the ControlNet. Writes `report.html` (tables and images), `results.json` (all metrics), `results.tex`
+    and `images/`, and prints the tables. Run again after an interruption, it makes missing images only.
 
     Args:
         checkpoint: A run folder (its newest intact checkpoint is meant) or one of its checkpoints/step-*.
@@ -61,13 +61,13 @@ def evaluate(
         out: The folder to write.
         split: Which split to evaluate on.
         events: Evaluate only patches of these events, separated by commas; by default of all.
-        study: Instead of comparing with real images, whether they follow severity, place and number in `prompts`
-            (docs/prompt-study.md), or whether maps of damage `words` lie on it (docs/word-maps.md).
+        study: Instead, do images follow severity, place and number in `prompts` (docs/prompt-study.md), or do maps of
+            damage `words` lie on it (docs/word-maps.md)?
         patches: Evaluate only patches that a file lists, a line each: patch_id, scene_id or image (docs/protocols.md).
         limit: Evaluate only so many patches, evenly spread over the split.
-        methods: Rows of the tables. Beside the default: again (a second real post image, where the dataset has one), and
-            training-free editing: sdedit (image to image), inpaint (the buildings only), invert (DDIM inversion),
-            diffedit, instruct (InstructPix2Pix). A row that does not suit base or dataset is named with the reason.
+        methods: Rows of the tables. Beside the default: again (a second real post image), sdedit (image to
+            image), inpaint (the buildings only), invert (DDIM inversion), diffedit, instruct (InstructPix2Pix). A
+            row that does not suit base or dataset is named with the reason.
         networks: Which networks to judge with, separated by commas, or `none`: lpips_vgg, lpips_alex, inception (FID,
             KID, IS), clip, dinov3_sat. Weights are downloaded once, 1.4 GB (dinov3_sat: 1.2 more); else a gap.
         damage_model: Score the damage in every row's images as xView2 does: a folder that `pre2post damage-model` made,
@@ -88,15 +88,14 @@ def evaluate(
         settings = checkpoint_facts(trained, base, sampling) | data_facts(dataset, split, events, patches, limit)
         make = partial(make_rows, out, trained, open_base(trained, base), sampling=sampling, overwrite=overwrite)
         if study is not None:
-            STUDIES[study](out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
-            return
+            return STUDIES[study](out, trained, dataset, split, limit, sampling, settings, make, everyone().is_main)
         side, data = sampling.size or trained.resolution, open_dataset(dataset, split)
         names, notes = listed_patches(patches, data, split)
         items = patch_items(dataset, split, trained, side=side, events=listed(events), patches=names, limit=limit)
         judge = damage_judge(damage_model, side, data)
+        settings |= {"split_patches": len(data), "damage_model": judge and damage_model}
         rows, absent = _made(make, items, data, rows, instruct_pix2pix)
         if everyone().is_main:
-            settings |= {"split_patches": len(data), "damage_model": judge and damage_model}
             conclude(
                 out, settings, data, dict.fromkeys(rows, items), sampling=sampling, networks=judged_by,
                 damage_model=judge, trained={"The checkpoint": trained}, absent=absent, notes=notes,
