@@ -51,8 +51,8 @@ def text_class(folder: Path, part: str) -> str:
         UnfitBase: neither is known here, or they contradict each other.
     """
     index, path = folder / "model_index.json", folder / part / "config.json"
-    named = list(read_json(index).get(part) or [])[1:] if index.is_file() else []
-    own = list(read_json(path).get("architectures") or [])
+    named = _listed(read_json(index).get(part))[1:] if index.is_file() else []
+    own = _listed(read_json(path).get("architectures"))
     found = [str(name) for name in [*named, *own] if name is not None] or ["CLIPTextModel"]
     # CLIP's text half is also saved within the whole CLIPModel, or with a projection that nobody uses.
     if len({"CLIP" if name.startswith("CLIP") else name for name in found}) > 1 or found[0] not in TEXT_ENCODERS:
@@ -61,6 +61,10 @@ def text_class(folder: Path, part: str) -> str:
             f"{', '.join(TEXT_ENCODERS)}."
         )
     return found[0]
+
+
+def _listed(value: Any) -> list[Any]:  # noqa: ANN401 (whatever a config says)
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def open_tokenizer(

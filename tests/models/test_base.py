@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -114,6 +114,7 @@ def test_a_config_file_that_is_none_is_named(base: Path, part: str, content: byt
         max_leaves=6,
     ),
 )
+@example(part="text_encoder", field=0, value=True)  # architectures
 def test_whatever_a_config_says_is_one_message_or_a_base(
     micro_base: Path, tmp_path_factory: pytest.TempPathFactory, part: str, field: int, value: Any
 ) -> None:
