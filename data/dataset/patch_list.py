@@ -6,12 +6,13 @@ from pathlib import Path, PurePosixPath
 
 from datasets import Dataset
 
+from data.captions.file import RSCC_FIELDS
 from data.errors import DataError, shortened
 from data.jsonl import parse_object, read_lines
 from data.names import patch_of_quarter
 
 NAMED_BY = ("patch_id", "scene_id", "pre_image", "post_image")  # in a JSON line; the first that is there counts
-FIELDS = (*NAMED_BY, "mask", "change_caption", "filename", "model_id", "inference_type")  # of RSCC's lines
+FIELDS = ("patch_id", "scene_id", *RSCC_FIELDS)
 _IMAGE = re.compile(r"(.+)_(?:pre|post)_disaster")
 
 

@@ -68,7 +68,7 @@ class Judges:
         made, real = _tensor(images), _tensor(truth)
         columns = {metric: network(made, real) for metric, network in self.pairs.items() if key[0] != REAL}
         if self.clip:
-            columns["clip"], columns["clip_shuffled"] = self.clip(made, captions), self.clip(made, others)
+            columns["clip"], columns["clip_shuffled"] = self.clip(made, captions + others).chunk(2)
         if self.inception:
             features, logits = self.inception(made)
             self.features[key].append(features.cpu())

@@ -18,7 +18,7 @@ EXTRA = "pip install -e '.[eval]'"
 
 ImagePair = Callable[[Tensor, Tensor], Tensor]  # two (B, 3, H, W) uint8 -> (B,)
 Features = Callable[[Tensor], tuple[Tensor, Tensor]]  # (B, 3, H, W) uint8 -> features (B, 2048), logits (B, 1008)
-ImageText = Callable[[Tensor, list[str]], Tensor]  # (B, 3, H, W) uint8, captions -> (B,)
+ImageText = Callable[[Tensor, list[str]], Tensor]  # (B, 3, H, W) uint8, captions, N per image -> (N B,)
 
 
 class NetworkAbsent(Exception):
@@ -65,12 +65,16 @@ def load_clip(device: torch.device) -> ImageText:
 
 
 def clip_of(model: Any, processor: Any) -> ImageText:  # noqa: ANN401  # transformers' classes
-    """The score of images and captions by a CLIP model; captions are cut at its length."""
+    """The score of images and captions by a CLIP model; captions are cut at its length.
+
+    Of several captions per image the first of each come first, then the second of each.
+    """
 
     def score(images: Tensor, captions: list[str]) -> Tensor:
         inputs = processor(text=captions, images=list(images.cpu()), return_tensors="pt", padding=True, truncation=True)
         outputs = model(**inputs.to(model.device))
-        cosine = (outputs.image_embeds * outputs.text_embeds).sum(dim=-1)  # both are of length 1
+        seen = outputs.image_embeds.repeat(len(captions) // len(images), 1)
+        cosine = (seen * outputs.text_embeds).sum(dim=-1)  # both are of length 1
         found: Tensor = (100 * cosine).clamp(min=0)
         return found
 
