@@ -5,7 +5,7 @@ The dataset is built once; each training leaves the patches of its event out (`d
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from evaluation.results import BEST
 from generate.sampling import PUBLISHED, Sampling
 from launch.accelerated import launch
 from launch.demo import headline
+from models import load_base
 from train.config import Config, as_plain, changed_settings
 from train.config_file import parse_config
 from train.saving.run_files import CONFIG
@@ -60,8 +61,12 @@ def leave_one_out(
         sampling: How the images are sampled, as by `pre2post generate` with the same options.
         accelerate: A file of launch/accelerate; by default one process on this machine.
     """
-    split = _config_of(config, dataset, out / "fold", ()).data.split
+    first = _config_of(config, dataset, out / "fold", ())
+    split = first.data.split
     folds = folds_of(open_dataset(dataset, split)["event"][:], events)
+    if sampling.scheduler is None:  # named, so that finished folds can be held against it
+        usual = load_base(first.model.base).family.samplers[0]
+        sampling = replace(sampling, scheduler=usual)  # type: ignore[arg-type]  # of models/samplers.py
     with locked(out):
         look(out)
         wanted = {"split": split, "dataset_fingerprint": fingerprint(dataset), "seed": sampling.seed, "limit": limit}

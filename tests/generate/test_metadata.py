@@ -32,6 +32,9 @@ class Network(nn.Module):
         super().__init__()
         self.seen: list[Any] = []
 
+    def prepared(self, condition: Tensor) -> Tensor:
+        return condition
+
     def forward(self, noisy: Tensor, _: Tensor, states: Tensor, pre: Tensor, *, scale: float, **told: Tensor) -> Tensor:
         assert len(noisy) == len(states) == len(pre)
         rows = [told[name].tolist() if name in told else None for name in ("metadata", "cond_metadata")]
