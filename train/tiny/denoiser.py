@@ -1,6 +1,7 @@
 """The second stage: UNet and text encoder together, on the latents of the trained autoencoder."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,8 @@ class DenoiserStage:
             self.go_on_from(load_base(networks.start))
         self.networks = nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
         self.pipeline = pipeline_of(vae, self.text_encoder, tokenizer, self.unet, self.schedule)
+        # Parts of a batch side by side are faster than threads inside of each operation: most are short.
+        self.threads = ThreadPoolExecutor(config.run.threads, initializer=torch.set_num_threads, initargs=(1,))
 
     def go_on_from(self, base: Base) -> None:
         """Take over another base's UNet and text encoder.
@@ -70,11 +73,17 @@ class DenoiserStage:
 
     def backward(self, step: int) -> dict[str, Tensor]:
         """Gradients of one step; the loss."""
-        batch = self.settings.batch
-        drawn = [self.draw(ordinal) for ordinal in range(step * batch, (step + 1) * batch)]
-        clean, noise, tokens, timesteps = (torch.from_numpy(np.stack(each)) for each in zip(*drawn, strict=True))
-        loss = self.errors(clean, noise, tokens, timesteps).mean()
-        loss.backward()
+        batch, weights = self.settings.batch, list(self.networks.parameters())
+        parts = np.array_split(np.arange(step * batch, (step + 1) * batch), self.config.run.threads)
+
+        def of_part(ordinals: NDArray[np.int64]) -> tuple[Tensor, ...]:
+            drawn = [self.draw(int(ordinal)) for ordinal in ordinals]
+            loss = self.errors(*(torch.from_numpy(np.stack(each)) for each in zip(*drawn, strict=True))).sum() / batch
+            return loss.detach(), *torch.autograd.grad(loss, weights)
+
+        loss, *gradients = (torch.stack(each).sum(0) for each in zip(*self.threads.map(of_part, parts), strict=True))
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
         return {"loss": loss}
 
     def draw(self, ordinal: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16], np.int64]:

@@ -12,6 +12,7 @@ from models.tiny_networks import tiny_tokenizer, tiny_vae
 from tests.train.tiny.conftest import Arguments
 from train.tiny.autoencoder import AutoencoderStage, standardise
 from train.tiny.config import parse_config
+from train.tiny.denoiser import DenoiserStage
 from train.tiny.discriminator import PatchDiscriminator, hinge_loss
 from train.tiny.images import open_images
 from train.tiny.latents import Latents
@@ -112,3 +113,21 @@ def test_words_of_direction_are_single_tokens(tiny_dataset: Path) -> None:
     assert spoken
     for word in spoken:
         assert len(tokenizer(word, add_special_tokens=False).input_ids) == word.count("-") * 2 + 1
+
+
+def test_threads_that_share_a_batch_leave_its_gradients(arguments: Arguments) -> None:
+    """Against one backward pass of the mean loss over the whole batch, which three threads cannot split evenly."""
+    config = parse_config(arguments("run", "--denoiser.batch=7", "--denoiser.precision=fp32", "--run.threads=3"))
+    images = open_images(config.data, "train")
+    tokenizer = tiny_tokenizer(["no damage"], config.networks.vocabulary)
+    vae = tiny_vae([8, 8], 4).eval()
+    latents = Latents(config, vae, "0" * 64, tokenizer, images)
+    stage = DenoiserStage(config, vae, tokenizer, latents, latents)
+    loss = stage.backward(2)["loss"]
+    shared = {name: weight.grad for name, weight in stage.networks.named_parameters()}
+    stage.networks.zero_grad()
+    drawn = zip(*(stage.draw(ordinal) for ordinal in range(14, 21)), strict=True)
+    whole = stage.errors(*(torch.from_numpy(np.stack(each)) for each in drawn)).mean()
+    whole.backward()
+    torch.testing.assert_close(loss, whole.detach())
+    torch.testing.assert_close(shared, {name: weight.grad for name, weight in stage.networks.named_parameters()})
