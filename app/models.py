@@ -7,7 +7,7 @@ from typing import Any
 
 from app.errors import AppError
 from data.storage import sha256
-from generate.checkpoint import Checkpoint, open_base, open_checkpoint
+from generate.checkpoint import Checkpoint, named_checkpoint, open_base, open_checkpoint
 from generate.editing.base import STRENGTH
 from generate.editing.methods import SOLVERS
 from generate.generator import Generator, load_generator, load_untrained
@@ -72,10 +72,10 @@ class Models:
         self._loaded: tuple[Model, Generator] | None = None
 
     def names(self) -> list[str]:
-        """The choices: those there are now, the newest first, the base alone last."""
+        """The choices: those there are now, the newest first, then what ships with the project, the base alone last."""
         runs = [run for path in self.checkpoints for run in runs_in(path)]
         newest = sorted(dict.fromkeys(runs), key=lambda run: run.stat().st_mtime, reverse=True)
-        return [*map(str, newest), f"{self.base or 'tiny'} ({ALONE})"]
+        return [*map(str, newest), *([] if self.base else ["tiny"]), f"{self.base or 'tiny'} ({ALONE})"]
 
     def open(self, name: str) -> Model:
         """Find and check a choice; hashes are compared when it changes.
@@ -121,7 +121,7 @@ def runs_in(path: Path) -> list[Path]:
 
 def _mark(name: str) -> str:
     """What changes when the newest checkpoint of a run does."""
-    path = Path(name)
+    path = named_checkpoint(Path(name))
     newest = [folder / MANIFEST for folder in [path, *reversed(steps_in(path / "checkpoints"))]]
     return next((f"{file} {sha256(file)}" for file in newest if file.is_file()), "")
 

@@ -1,10 +1,11 @@
 """Make the pictures of the docs.
 
 python docs/figures.py pairs --release RELEASE    twelve simulated pairs -> docs/simulated-pairs.jpg
-python docs/figures.py demo --results RESULTS     pre | generated | true post -> docs/demo.jpg
+python docs/figures.py demo --results RESULTS     what `make demo` made -> docs/demo.jpg
 """
 
 import json
+import random
 from pathlib import Path
 
 from jsonargparse import auto_cli
@@ -13,6 +14,7 @@ from PIL import Image
 from data.dataset.open import open_dataset
 
 DOCS = Path(__file__).parent
+ACROSS = 6  # patches beside each other
 PAIRS = (
     ("willowford-flooding", 0, "larkmere-flooding", 0),
     ("cape-dorring-wind", 0, "harrow-plain-wind", 1),
@@ -40,24 +42,27 @@ def pairs(release: Path) -> None:
     sheet.save(DOCS / "simulated-pairs.jpg", quality=88)
 
 
-def demo(results: Path, patches: list[str]) -> None:
-    """One column per patch of an evaluation: pre, generated, true post.
+def demo(results: Path, seed: int = 0) -> None:
+    """Twelve random patches of `make demo`, from top: pre, generated after its own training, by what ships, true post.
 
     Args:
-        results: folder that `pre2post evaluate` wrote.
-        patches: their patch ids.
+        results: its folder `results`.
+        seed: of the choice.
     """
     measured = json.loads((results / "results.json").read_text())
     rows = open_dataset(Path(measured["dataset"]), measured["split"])
     row_of = {patch_id: row for row, patch_id in enumerate(rows["patch_id"][:])}
-    side, gap = 192, 6
-    sheet = Image.new("RGB", (len(patches) * (side + gap) - gap, 3 * (side + gap) - gap), "white")
-    for column, patch_id in enumerate(patches):
+    patches = random.Random(seed).sample(sorted(each["patch_id"] for each in measured["per_patch"]), 2 * ACROSS)
+    side, gap = 160, 4
+    height = 4 * (side + gap) + 2 * gap
+    sheet = Image.new("RGB", (ACROSS * (side + gap) - gap, 2 * height - 3 * gap), "white")
+    for number, patch_id in enumerate(patches):
         row = rows[row_of[patch_id]]
-        made = Image.open(results / "images" / "generated" / f"{patch_id}.png")
-        for place, picture in enumerate((row["pre"], made, row["post"])):
+        made = [Image.open(results / "images" / name / f"{patch_id}.png") for name in ("demo", "tiny")]
+        for place, picture in enumerate((row["pre"], *made, row["post"])):
             resized = picture.resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(resized, (column * (side + gap), place * (side + gap)))
+            at = number % ACROSS * (side + gap), number // ACROSS * height + place * (side + gap)
+            sheet.paste(resized, at)
     sheet.save(DOCS / "demo.jpg", quality=90)
 
 

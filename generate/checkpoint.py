@@ -14,6 +14,7 @@ from models.families import FAMILIES
 from models.samplers import DIFFUSION
 from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER
 
+TINY = Path(__file__).parents[1] / "models" / "tiny_controlnet"  # ships with the project; see its README.md
 PARTS = {  # what was trained -> the folders it must have
     "controlnet": [CONTROLNET],
     "controlnet-lora": [CONTROLNET_LORA],
@@ -66,13 +67,18 @@ class Checkpoint:
         }
 
 
+def named_checkpoint(path: Path) -> Path:
+    """The folder that a user means: `tiny` is the one that ships with the project, unless a folder has that name."""
+    return TINY if str(path) == "tiny" and not path.exists() else path
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Find and check what the user named: a run folder or one of its checkpoints.
+    """Find and check what the user named: a run folder, one of its checkpoints, or `tiny`.
 
     Raises:
         CheckpointError: there is no intact checkpoint, or its state.json was not written by a training run.
     """
-    folder = resolve_checkpoint(path)
+    folder = resolve_checkpoint(named_checkpoint(path))
     state = trained_state(folder)
     checkpoint = Checkpoint(
         folder=folder,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data.build import build
 from data.simulation.simulate import simulate
-from evaluation.run import evaluate
+from evaluation.compare import compare
 from generate.sampling import Sampling
 from launch.accelerated import launch
 
@@ -33,12 +33,13 @@ def demo(*, out: Path = Path("out/demo"), scenes: int = 60, seed: int = 0) -> No
         build(source=release, out=dataset, size=256)
     headline("3/4 train", f"a ControlNet on the frozen tiny base: {run}")
     launch("train", "--config", str(CONFIG), "--data.dataset", str(dataset), "--run.out", str(run))
-    headline("4/4 generate and measure", f"scenes that training never saw: {results}")
-    evaluate(
-        checkpoint=run,
+    headline("4/4 generate and measure", f"scenes that training never saw, beside what ships with the project: {results}")
+    compare(
+        checkpoints=[f"demo={run}", "tiny"],
         dataset=dataset,
         out=results,
         limit=64,
+        methods="copy,base",
         networks="none",
         sampling=Sampling(steps=25),
         overwrite=True,

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from data.errors import DataError
 from data.storage import foreign, reraise_disk_errors, sha256, whole_folder
@@ -42,6 +44,7 @@ def publish(
     results: Path | None = None,
     licence: str | None = None,
     pictures: Literal["simulated", "any", "none"] = "simulated",
+    half: bool = False,
     push_to_hub: str | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -60,6 +63,7 @@ def publish(
         licence: Of weights that are not trained on xBD, as the hub writes it, such as apache-2.0.
         pictures: Pictures of the validation of this step: of simulated scenes only, of any (check that you may share
             them: xBD's are CC BY-NC-SA 4.0), or none.
+        half: Weights in float16: half as large; images change by a few grey levels at most.
         push_to_hub: ORGANISATION/NAME on the Hugging Face hub; a new repository is private. Read the card first: the
             same command with this option pushes the folder that is there, with your edits of README.md.
         overwrite: Replace a folder that an earlier publish wrote.
@@ -82,7 +86,7 @@ def publish(
             sampling=measured.sampling if measured else solved(PUBLISHED, trained),
             stock=stock_of(trained, parts),
         )
-        _write(out, use, parts, origin, measured, _sheet(trained, origin, pictures))
+        _write(out, use, parts, origin, measured, _sheet(trained, origin, pictures), half=half)
         print(f"{out}: {', '.join(PARTS[trained.trained])}, {SCHEDULER}, {CARD}. Licence: {origin.licence}.")
     if push_to_hub:
         print(push(out, push_to_hub, _files(out)))
@@ -135,12 +139,16 @@ def _sheet(trained: Checkpoint, origin: Origin, pictures: str) -> Path | None:
     return sheet if wanted and sheet.is_file() else None
 
 
-def _write(out: Path, use: Use, base: Base, origin: Origin, measured: Measured | None, sheet: Path | None) -> None:
+def _write(
+    out: Path, use: Use, base: Base, origin: Origin, measured: Measured | None, sheet: Path | None, *, half: bool
+) -> None:
     trained = use.checkpoint
     with reraise_disk_errors(out), whole_folder(out, is_published) as partial:
         for part in PARTS[trained.trained]:
             shutil.copytree(trained.weights / part, partial / part)
             _without_paths(partial / part / "config.json")
+            if half:
+                _in_half(partial / part)
         seal(partial, _state(trained, use.base))
         sampler = base.load_sampler(use.scheduler, trained.zero_terminal_snr)
         stock_sampler(use.scheduler).from_config(sampler.config).save_pretrained(partial / SCHEDULER)
@@ -161,6 +169,14 @@ def _state(trained: Checkpoint, base: str) -> dict[str, Any]:
         "config": {"data": data},
         SOURCE: sha256(trained.folder / MANIFEST),
     }
+
+
+def _in_half(part: Path) -> None:
+    """Round weights to float16, in place."""
+    for path in part.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            header, weights = file.metadata(), {name: file.get_tensor(name).half() for name in file.keys()}
+        save_file(weights, path, metadata=header)
 
 
 def _without_paths(config: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from data.dataset.manifest import FILE_NAME
 from evaluation.run import evaluate
@@ -75,6 +76,21 @@ def test_the_cards_code_gives_the_image_of_generate(
     assert (images[0] == images[1]).all()  # the folder is a checkpoint too
     shown = shown_by_the_card(out, monkeypatch)
     assert shown.std() > 1 and np.abs(shown - images[0]).max() <= 1
+
+
+@pytest.mark.parametrize("trained", ["controlnet", "controlnet+lora"])
+def test_half_the_bits_give_nearly_the_same_image(tmp_path: Path, micro_base: Path, trained: str) -> None:
+    run, images, sizes = write_kind(tmp_path / "run", micro_base, trained), [], []
+    given = {"checkpoint": run, "base_id": str(micro_base), "dataset": trained_on(tmp_path / "d", SIMULATED)}
+    pre = write_image(tmp_path / "pre.png", side=32)
+    for half in (False, True):
+        out = tmp_path / f"half-{half}"
+        publish(out=out, half=half, **given)
+        generate(checkpoint=out, pre=pre, prompt=PROMPT, out=out.with_suffix(".images"), sampling=Sampling(steps=STEPS))
+        images.append(np.asarray(Image.open(out.with_suffix(".images") / "pre.png")).astype(int))
+        tensors = [load_file(path) for path in out.rglob("*.safetensors")]
+        sizes.append(sum(tensor.nbytes for each in tensors for tensor in each.values()))
+    assert sizes[0] == 2 * sizes[1] and np.abs(images[0] - images[1]).max() <= 2
 
 
 def test_nothing_of_this_machine_gets_out(tmp_path: Path, run: Path, micro_base: Path) -> None:

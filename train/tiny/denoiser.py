@@ -83,7 +83,8 @@ class DenoiserStage:
 
         loss, *gradients = (torch.stack(each).sum(0) for each in zip(*self.threads.map(of_part, parts), strict=True))
         for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
+            # In the memory format of the weight: the fused optimizer takes both as they lie in memory.
+            weight.grad = torch.empty_like(weight).copy_(gradient)
         return {"loss": loss}
 
     def draw(self, ordinal: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16], np.int64]:
