@@ -31,9 +31,9 @@ def app(
 ) -> None:
     """Generate images in a page of the browser, from uploads or from patches of a dataset (docs/app.md).
 
-    Opens on this machine only. `tiny`, which ships with the project, is among the choices, so it works before anything is
-    trained.
-    Everything is written into one temporary folder, which is deleted when the command ends (Ctrl-C).
+    Opens on this machine only. `tiny`, which ships with the project, is among the choices, so it works before
+    anything is trained. Everything is written into one temporary folder, which is deleted when the command
+    ends (Ctrl-C).
 
     Args:
         checkpoints: Runs, checkpoints, or folders of runs, to choose from.

@@ -33,7 +33,7 @@ def demo(*, out: Path = Path("out/demo"), scenes: int = 60, seed: int = 0) -> No
         build(source=release, out=dataset, size=256)
     headline("3/4 train", f"a ControlNet on the frozen tiny base: {run}")
     launch("train", "--config", str(CONFIG), "--data.dataset", str(dataset), "--run.out", str(run))
-    headline("4/4 generate and measure", f"scenes that training never saw, beside what ships with the project: {results}")
+    headline("4/4 generate and measure", f"unseen scenes, also by what ships with pre2post: {results}")
     compare(
         checkpoints=[f"demo={run}", "tiny"],
         dataset=dataset,

@@ -14,7 +14,7 @@ from scipy import ndimage
 from skimage.restoration import inpaint_biharmonic
 
 from data.dataset.open import open_dataset
-from data.examples.condition import CONDITIONS, Condition
+from data.examples.condition import CONDITIONS, HOLE_GREY, Condition
 from data.examples.similarity import Pixels
 from evaluation.estimate import weighted_mean
 from evaluation.patches import Patch, patches_at
@@ -58,6 +58,7 @@ def answers(patch: Patch, condition: Condition, vae: AutoencoderKL) -> Mapping[s
     nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
     biharmonic = inpaint_biharmonic(patch.pre, hole, channel_axis=-1) * 255
     return {
+        "copying: the grey shown": np.where(hole[..., None], np.uint8(HOLE_GREY), patch.pre),
         "mean colour": patch.pre,
         "nearest pixel": patch.pre[tuple(nearest)],
         "biharmonic": biharmonic.clip(0, 255).round().astype(np.uint8),

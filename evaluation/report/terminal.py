@@ -30,21 +30,23 @@ def verdict(evaluation: Evaluation) -> list[str]:
 
 
 def _by_disaster_type(evaluation: Evaluation) -> list[str]:
-    """Where generating won inside the change; nothing if there is one type only, or other networks are compared."""
-    if ("generated", "copy") not in evaluation.pairs:
-        return []
-    found = {
-        name: replace(evaluation, patches=patches).less("generated", "copy", "inside").value
-        for name, patches in evaluation.by_disaster_type().items()
-    }
-    won = [name for name, less in found.items() if less < 0]
-    lost = [name for name, less in found.items() if less >= 0]  # neither: nothing changed
-    if len(won + lost) < 2:
-        return []
-    return [
-        f"By disaster type, without intervals: less error than copying for {', '.join(won) or 'none'}; more for "
-        f"{', '.join(lost) or 'none'}."
-    ]
+    """Where generating won inside the change, for each that is held against copying; nothing if there is one type."""
+    against_copy, of_type = [made for made, than in evaluation.pairs if than == "copy"], evaluation.by_disaster_type()
+    said = []
+    for made in against_copy:
+        found = {
+            name: replace(evaluation, patches=patches).less(made, "copy", "inside").value
+            for name, patches in of_type.items()
+        }
+        won = [name for name, less in found.items() if less < 0]
+        lost = [name for name, less in found.items() if less >= 0]  # neither: nothing changed
+        which = f"of {evaluation.named[made].name}, " if len(against_copy) > 1 else ""
+        if len(won + lost) > 1:
+            said.append(
+                f"By disaster type, {which}without intervals: less error than copying for {', '.join(won) or 'none'}; "
+                f"more for {', '.join(lost) or 'none'}."
+            )
+    return said
 
 
 def differences(evaluation: Evaluation) -> dict[tuple[str, str], dict[str, Estimate]]:

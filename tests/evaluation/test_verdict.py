@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from evaluation.estimate import weighted_mean
 from evaluation.folds import macro_less_than_copying
 from evaluation.report.terminal import interval_sentence, verdict
-from evaluation.results import Evaluation, PatchResult
+from evaluation.results import METHODS, Evaluation, Method, PatchResult
 
 Floats = NDArray[np.float64]
 
@@ -94,3 +94,10 @@ def test_the_disaster_types_that_were_won_are_named() -> None:
     said = "By disaster type, without intervals: less error than copying for wind; more for fire."
     assert verdict(Evaluation({}, [*fire, *wind, *none]))[-1] == said
     assert len(verdict(Evaluation({}, [*wind, *none]))) == 2
+    for one in (*fire, *wind):
+        one.scores["other"] = one.scores["copy" if one.disaster_type == "fire" else "generated"]
+    named = METHODS | {"other": Method("Other", "", trained=True)}
+    assert verdict(Evaluation({}, [*fire, *wind], named=named))[-2:] == [
+        said.replace(", without", ", of generated, without"),
+        "By disaster type, of Other, without intervals: less error than copying for wind; more for fire.",
+    ]
