@@ -127,7 +127,7 @@ def _planned(run: Run, checked: Checked, examples: list[Examples]) -> Planned:
         stages=run.stages,
         processes=run.accelerator.num_processes,
         step=state.step,
-        views=[(len(each.views), len(each.images)) for each in examples],
+        views=[(len(each.views), len(rows)) for each, rows in zip(examples, checked.datasets, strict=True)],
         trained=[local(weight) for weight in state.denoiser.trained().values()],
         frozen=[weight for weight in state.denoiser.parameters() if not weight.requires_grad]
         + few_bit_tensors(state.denoiser),

@@ -32,10 +32,16 @@ VALIDATED = [
 ]
 
 
+@pytest.mark.parametrize("condition", ["pixels", "latents"])
 def test_the_card_counts_what_is_trained_and_on_how_much(
-    tmp_path: Path, tiny_dataset: Path, micro_base: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    tiny_dataset: Path,
+    micro_base: Path,
+    arguments: Arguments,
+    capsys: pytest.CaptureFixture[str],
+    condition: str,
 ) -> None:
-    run(arguments("run", "--train.steps=4", "--train.ema_decay=0.9"))
+    run(arguments("run", "--train.steps=4", "--train.ema_decay=0.9", f"--model.condition={condition}"))
     said = {line[:11].strip(): line[11:] for line in capsys.readouterr().out.splitlines()}
     controlnet = ControlNetModel.from_pretrained(step_folder(tmp_path / "run/checkpoints", 4) / "controlnet")
     unet = UNet2DConditionModel.from_pretrained(micro_base / "unet")

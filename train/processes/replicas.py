@@ -5,6 +5,7 @@ FSDP_VERSION=2 in the environment. Results and checkpoints are the same either w
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -84,6 +85,8 @@ def join(accelerator: Accelerator, denoiser: Denoiser) -> nn.Module:
     """The denoiser as the loop calls it: its backward pass averages the gradients over all processes."""
     if accelerator.num_processes == 1 or isinstance(denoiser, FSDPModule):
         return denoiser
+    # torch announces another name for it, which older versions lack.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     return DistributedDataParallel(
         denoiser,
         device_ids=[accelerator.device] if accelerator.device.type == "cuda" else None,

@@ -151,3 +151,49 @@ def standardise(vae: AutoencoderKL, means: Tensor) -> None:
     encoded.weight[:channels] /= std.view(-1, 1, 1, 1)
     encoded.bias[:channels] = (encoded.bias[:channels] - mean) / std
     encoded.bias[channels:] -= 2 * std.log()  # these are log variances
+
+
+def informative(means: Tensor, stds: Tensor) -> Tensor:
+    """(C,) bool: which channels carry at least one bit a cell, as Gaussian channels of their signal-to-noise ratio.
+
+    Of the others the decoder has learned to ignore nearly everything (posterior collapse); standardised they would be
+    amplified noise, which a denoiser spends its capacity on, and trainers that sample the posterior drown in.
+
+    Args:
+        means: (N, C, h, w) of the posteriors of many images.
+        stds: their standard deviations.
+    """
+    signal, noise = means.var((0, 2, 3)), stds.square().mean((0, 2, 3))
+    kept = torch.log2(1 + signal / noise) / 2 >= 1
+    return kept if kept.any() else torch.ones_like(kept)  # none after a handful of steps
+
+
+@torch.no_grad()
+def only_channels(vae: AutoencoderKL, kept: Tensor) -> AutoencoderKL:
+    """The same autoencoder with some of its latent channels; the others are 0, their mean, for its decoder.
+
+    The 1 x 1 convolutions at the bottleneck are folded into their neighbours. Exact but for cells at the border, if the
+    decoder's bias is not a combination of the kept channels.
+
+    Args:
+        vae: with standardised latents.
+        kept: (C,) bool.
+    """
+    both = torch.cat([kept, kept])  # means, log variances
+    mixed, given = vae.quant_conv.weight[both][:, :, 0, 0], vae.post_quant_conv.weight[:, kept, 0, 0]
+    offset = torch.linalg.lstsq(given, vae.post_quant_conv.bias[:, None]).solution[:, 0]  # in units of the latents
+    rest = vae.post_quant_conv.bias - given @ offset
+    out, into, count = vae.encoder.conv_out, vae.decoder.conv_in, int(kept.sum())
+    weights = vae.state_dict() | {
+        "encoder.conv_out.weight": torch.einsum("ij,jchw->ichw", mixed, out.weight),
+        "encoder.conv_out.bias": mixed @ out.bias + vae.quant_conv.bias[both],
+        "quant_conv.weight": torch.eye(2 * count)[:, :, None, None],
+        "quant_conv.bias": torch.zeros(2 * count),
+        "post_quant_conv.weight": torch.eye(count)[:, :, None, None],
+        "post_quant_conv.bias": offset,
+        "decoder.conv_in.weight": torch.einsum("cjhw,ji->cihw", into.weight, given),
+        "decoder.conv_in.bias": into.bias + into.weight.sum((2, 3)) @ rest,
+    }
+    smaller: AutoencoderKL = AutoencoderKL.from_config({**vae.config, "latent_channels": count})
+    smaller.load_state_dict(weights)
+    return smaller

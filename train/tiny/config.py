@@ -138,7 +138,7 @@ class RunConfig:
     out: Path
     """Run folder: config.yaml, base/, and for each stage metrics.jsonl, checkpoints/, validation/."""
     threads: int = 2
-    """CPU threads. Another number changes the rounding of sums."""
+    """CPU threads; those of the second stage share a batch. Another number changes the rounding of sums."""
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     save_every: int = 500

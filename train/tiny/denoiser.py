@@ -43,7 +43,7 @@ class DenoiserStage:
         torch.manual_seed(config.data.seed)
         self.unet = tiny_unet(
             networks.unet_channels,
-            networks.latent_channels,
+            vae.config.latent_channels,
             networks.text_width,
             layers=networks.unet_layers,
             sample_size=train.side,

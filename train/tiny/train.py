@@ -19,7 +19,7 @@ from train.errors import ConfigError
 from train.processes.interrupt import EXIT_INTERRUPTED, Interrupt
 from train.saving.run_files import CONFIG
 from train.saving.run_folder import versions
-from train.tiny.autoencoder import AutoencoderStage, standardise, vae_of
+from train.tiny.autoencoder import AutoencoderStage, informative, only_channels, standardise, vae_of
 from train.tiny.base_folder import is_base_file
 from train.tiny.config import TinyConfig
 from train.tiny.denoiser import DenoiserStage
@@ -97,7 +97,7 @@ def open_run_folder(config: TinyConfig) -> None:
 
 
 def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
-    """The averaged autoencoder with standardised latents, made once and kept; and the hash of the EMA weights."""
+    """The averaged autoencoder with standardised, informative latents, made once; and the hash of the EMA weights."""
     stage = config.run.out / "autoencoder"
     checkpoint = newest_valid(stage / "checkpoints")
     assert checkpoint is not None
@@ -109,8 +109,10 @@ def finished_vae(config: TinyConfig, state: State) -> tuple[AutoencoderKL, str]:
         for name, weight in vae.named_parameters():
             weight.data.copy_(state.average[f"vae.{name}"])
         with torch.no_grad():
-            means = [vae.encode(images.batch([number])).latent_dist.mean for number in images.evenly(MEASURED_ON)]
-        standardise(vae, torch.cat(means))
+            found = [vae.encode(images.batch([number])).latent_dist for number in images.evenly(MEASURED_ON)]
+        means, stds = torch.cat([each.mean for each in found]), torch.cat([each.std for each in found])
+        standardise(vae, means)
+        vae = only_channels(vae, informative(means, stds))
         with whole_folder(folder, is_base_file) as partial:
             vae.save_pretrained(partial)
     return ready(AutoencoderKL.from_pretrained(folder, use_safetensors=True)), vae_hash

@@ -10,7 +10,7 @@ from data.captions.layout import COMPASS
 from data.dataset.open import open_dataset
 from models.tiny_networks import tiny_tokenizer, tiny_vae
 from tests.train.tiny.conftest import Arguments
-from train.tiny.autoencoder import AutoencoderStage, standardise
+from train.tiny.autoencoder import AutoencoderStage, informative, only_channels, standardise
 from train.tiny.config import parse_config
 from train.tiny.denoiser import DenoiserStage
 from train.tiny.discriminator import PatchDiscriminator, hinge_loss
@@ -33,6 +33,25 @@ def test_standardised_latents_have_mean_0_and_variance_1_and_images_stay() -> No
     torch.testing.assert_close(vae.decode(after.mean).sample, decoded, atol=1e-4, rtol=1e-4)
     scale = before.mean.std((0, 2, 3)).view(1, 4, 1, 1)
     torch.testing.assert_close(after.std, before.std / scale, atol=1e-5, rtol=1e-4)
+
+
+def test_channels_that_carry_nothing_are_removed() -> None:
+    """Information as of a Gaussian channel: 0.5 log2(1 + SNR) bits; the rest is encoded and decoded as before."""
+    means = torch.randn(64, 4, 4, 4) * torch.tensor([1.0, 0.1, 2.0, 1.0]).view(1, 4, 1, 1)
+    stds = torch.ones(64, 4, 4, 4) * torch.tensor([0.5, 1.0, 0.1, 0.65]).view(1, 4, 1, 1)
+    kept = informative(means, stds)  # ratios 4, 0.01, 400 and 2.4; three make a bit
+    assert kept.tolist() == [True, False, True, False]
+    assert informative(means / 100, stds).all()  # too little training to tell
+    torch.manual_seed(0)
+    vae = tiny_vae([8, 8], 4).requires_grad_(False).eval()
+    vae.post_quant_conv.bias[:] = vae.post_quant_conv.weight[:, kept, 0, 0] @ torch.tensor([0.3, -0.7])
+    smaller, images = only_channels(vae, kept).eval(), torch.rand(2, 3, 16, 16) * 2 - 1
+    assert smaller.config.latent_channels == 2
+    before, after = (each.encode(images).latent_dist for each in (vae, smaller))
+    torch.testing.assert_close(after.mean, before.mean[:, kept])
+    torch.testing.assert_close(after.std, before.std[:, kept])
+    alone = before.mean * kept.view(1, 4, 1, 1)
+    torch.testing.assert_close(smaller.decode(after.mean).sample, vae.decode(alone).sample, atol=1e-5, rtol=1e-4)
 
 
 def test_a_step_is_a_pure_function_of_its_number(arguments: Arguments) -> None:
