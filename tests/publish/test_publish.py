@@ -81,11 +81,10 @@ def test_the_cards_code_gives_the_image_of_generate(
 @pytest.mark.parametrize("trained", ["controlnet", "controlnet+lora"])
 def test_half_the_bits_give_nearly_the_same_image(tmp_path: Path, micro_base: Path, trained: str) -> None:
     run, images, sizes = write_kind(tmp_path / "run", micro_base, trained), [], []
-    given = {"checkpoint": run, "base_id": str(micro_base), "dataset": trained_on(tmp_path / "d", SIMULATED)}
-    pre = write_image(tmp_path / "pre.png", side=32)
+    data, pre = trained_on(tmp_path / "d", SIMULATED), write_image(tmp_path / "pre.png", side=32)
     for half in (False, True):
         out = tmp_path / f"half-{half}"
-        publish(out=out, half=half, **given)
+        publish(checkpoint=run, out=out, base_id=str(micro_base), dataset=data, half=half)
         generate(checkpoint=out, pre=pre, prompt=PROMPT, out=out.with_suffix(".images"), sampling=Sampling(steps=STEPS))
         images.append(np.asarray(Image.open(out.with_suffix(".images") / "pre.png")).astype(int))
         tensors = [load_file(path) for path in out.rglob("*.safetensors")]

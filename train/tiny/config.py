@@ -51,7 +51,7 @@ class NetworksConfig:
     vae_layers: int = 1
     """Residual blocks per level of the encoder."""
     latent_channels: int = 16
-    """Latent channels."""
+    """Latent channels that are trained; those that carry less than a bit a cell are removed at the end."""
     unet_channels: list[int] = field(default_factory=lambda: [64, 128, 256])
     """Channels of every level of the UNet, multiples of 16; all but the last have cross-attention to the text."""
     unet_layers: int = 1
