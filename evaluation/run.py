@@ -56,8 +56,7 @@ def evaluate(
     and `images/`, and prints the tables. Run again after an interruption, it makes missing images only.
 
     Args:
-        checkpoint: A run folder (its newest intact checkpoint is meant), one of its checkpoints/step-*, or `tiny`,
-            which ships with the project.
+        checkpoint: A run folder (its newest intact checkpoint), one of its checkpoints/step-*, or `tiny`, which ships.
         dataset: A folder made by `pre2post build`.
         out: The folder to write.
         split: Which split to evaluate on.

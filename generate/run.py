@@ -53,8 +53,7 @@ def generate(
     dataset are written at the network's resolution.
 
     Args:
-        checkpoint: A run folder (its newest intact checkpoint is used), one of its checkpoints/step-*, or `tiny`,
-            which ships with the project.
+        checkpoint: A run folder (its newest intact checkpoint), one of its checkpoints/step-*, or `tiny`, which ships.
         pre: The pre-disaster image, a PNG, JPEG or GeoTIFF of any size at the ground resolution of the training
             patches; or a .json or .jsonl file that lists several ({"pre": "a.png", "prompt": "..."}); or a folder made
             by `pre2post build`.

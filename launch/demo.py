@@ -41,7 +41,7 @@ def demo(*, out: Path = Path("out/demo"), scenes: int = 60, seed: int = 0) -> No
         limit=64,
         methods="copy,base",
         networks="none",
-        sampling=Sampling(steps=25),
+        sampling=Sampling(steps=3),
         overwrite=True,
     )
     print(EXPECTED)

@@ -6,7 +6,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from generate.checkpoint import Checkpoint
 from generate.stamp import SYNTHETIC
 from publish.measured import Measured
-from publish.origin import BASE_NOTE, Origin
+from publish.origin import BASE_NOTE, TINY, TINY_NOTE, Origin
 from publish.snippet import Use, code
 
 WHAT = {
@@ -27,11 +27,12 @@ PICTURES = "pictures.png"
 
 def model_card(use: Use, origin: Origin, measured: Measured | None, *, pictures: bool) -> ModelCard:
     """The card; its front matter is what the hub's search reads."""
+    ships = use.checkpoint.base == TINY
     data = ModelCardData(
         license=origin.licence,
         library_name="diffusers",
         pipeline_tag="image-to-image",
-        base_model=use.base if is_hub_id(use.base) else None,
+        base_model=use.base if is_hub_id(use.base) and not ships else None,
         tags=["remote-sensing", "disaster", "pre2post", *use.checkpoint.trained.split("+")],
         model_name=use.weights.rpartition("/")[2] if measured else None,
         eval_results=_eval_results(measured, origin) if measured else None,
@@ -48,7 +49,7 @@ def model_card(use: Use, origin: Origin, measured: Measured | None, *, pictures:
             if pictures
             else []
         ),
-        f"## Licence\n\n{origin.note}\n\n{BASE_NOTE}",
+        f"## Licence\n\n{origin.note}\n\n{TINY_NOTE if ships else BASE_NOTE}",
         f"## Limits\n\n{SYNTHETIC} It is a plausible aftermath, not evidence: do not use one to assess real damage.",
     ]
     body = "\n\n".join(parts)

@@ -20,6 +20,7 @@ Maxar, under [CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0
 licence: name its source, no commercial use, what is derived from it under this licence too."""
 SIMULATED_NOTE = "The weights were trained on simulated scenes, which are nobody's imagery."
 OTHER_NOTE = "The licence of the images that the weights were trained on applies to the weights too."
+TINY, TINY_NOTE = "tiny", "The base is that of a clone of this project, under Apache-2.0 as well."
 BASE_NOTE = (
     "The licence of the base applies as well; that of Stable Diffusion, a CreativeML Open RAIL licence, restricts uses."
 )

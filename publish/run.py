@@ -20,12 +20,13 @@ from generate.checkpoint import PARTS, Checkpoint, open_base, open_checkpoint, s
 from generate.sampling import PUBLISHED
 from models import Base
 from models.checkpoint import MANIFEST, is_ours, read_state, seal, trained_state
+from models.lora import KOHYA
 from models.samplers import stock_sampler
 from publish.card import PICTURES, is_hub_id, model_card
 from publish.errors import PublishError
 from publish.hub import check_repository, push
 from publish.measured import Measured, read_measured
-from publish.origin import Origin, origin_of
+from publish.origin import TINY, Origin, origin_of
 from publish.snippet import Use, stock_of
 
 CARD, SCHEDULER = "README.md", "scheduler"
@@ -100,7 +101,7 @@ def is_published(name: str) -> bool:
 
 
 def _base_id(trained: Checkpoint) -> str:
-    if trained.base == "tiny":
+    if trained.base == TINY:
         return TINY_FOLDER
     if not is_hub_id(trained.base) or Path(trained.base).exists():
         raise PublishError(
@@ -147,6 +148,8 @@ def _write(
         for part in PARTS[trained.trained]:
             shutil.copytree(trained.weights / part, partial / part)
             _without_paths(partial / part / "config.json")
+            if trained.condition == "latents":  # no other tool has such a ControlNet
+                (partial / part / KOHYA).unlink(missing_ok=True)
             if half:
                 _in_half(partial / part)
         seal(partial, _state(trained, use.base))
@@ -163,7 +166,7 @@ def _state(trained: Checkpoint, base: str) -> dict[str, Any]:
     """What generating needs, without what is of this machine only."""
     state: dict[str, Any] = dict(trained_state(trained.folder))
     data = {name: trained.trained_on[name] for name in ("split", "leave_out")}
-    name = trained.base if trained.base == "tiny" else base
+    name = trained.base if trained.base == TINY else base
     return state | {
         "base": {"name": name, "unet_sha256": trained.unet_sha256},
         "config": {"data": data},

@@ -45,17 +45,16 @@ ROWS = [
 ]
 
 
-# Measured on two CPU cores: name, base, side in px, batch, stored and computed type, options; rate of products in
+# Measured on two CPU cores: name, side in px, batch, stored and computed type, options; rate of products in
 # operations per second, 0 where no time is compared; GB and seconds. Of docs/training.md and of benchmarks/RESULTS.md.
 FP32, BF16 = torch.float32, torch.bfloat16
-MEASURED: list[tuple[str, str, int, int, torch.dtype, torch.dtype, dict[str, Any], float, float, float]] = [
-    ("Stable Diffusion 2.1, 256 px, batch 1, fp32", "sd", 256, 1, FP32, FP32, {}, 0, 11.06, 0),
-    ("the same, bf16 stored, float32 computed", "sd", 256, 1, BF16, FP32, {}, 0, 9.51, 0),
-    ("the same, ema_decay 0.999", "sd", 256, 1, BF16, FP32, {"train": {"ema_decay": 0.999}}, 0, 10.87, 0),
-    ("the same, adamw8bit", "sd", 256, 1, BF16, FP32, {"train": {"optimizer": "adamw8bit"}}, 0, 7.54, 0),
-    ("Stable Diffusion 2.1, 256 px, batch 2, fp32", "sd", 256, 2, FP32, FP32, {}, 0.254e12, 11.28, 9.231),
-    ("the same, bf16", "sd", 256, 2, BF16, BF16, {}, 0.828e12, 9.44, 4.866),
-    ("tiny, 128 px, batch 8, fp32", "tiny", 128, 8, FP32, FP32, {}, 0.277e12, 1.35, 0.389),
+MEASURED: list[tuple[str, int, int, torch.dtype, torch.dtype, dict[str, Any], float, float, float]] = [
+    ("Stable Diffusion 2.1, 256 px, batch 1, fp32", 256, 1, FP32, FP32, {}, 0, 11.06, 0),
+    ("the same, bf16 stored, float32 computed", 256, 1, BF16, FP32, {}, 0, 9.51, 0),
+    ("the same, ema_decay 0.999", 256, 1, BF16, FP32, {"train": {"ema_decay": 0.999}}, 0, 10.87, 0),
+    ("the same, adamw8bit", 256, 1, BF16, FP32, {"train": {"optimizer": "adamw8bit"}}, 0, 7.54, 0),
+    ("Stable Diffusion 2.1, 256 px, batch 2, fp32", 256, 2, FP32, FP32, {}, 0.254e12, 11.28, 9.231),
+    ("the same, bf16", 256, 2, BF16, BF16, {}, 0.828e12, 9.44, 4.866),
 ]
 COPIES = 1e10  # bytes per second, assumed of that machine
 
@@ -137,7 +136,7 @@ def on_card(base: Base, name: str, card: str) -> str:
 
 
 def held(
-    base: Base, name: str, which: str, side: int, batch: int, stored: torch.dtype, computed: torch.dtype,
+    base: Base, name: str, side: int, batch: int, stored: torch.dtype, computed: torch.dtype,
     options: dict[str, Any], rate: float, gb: float, seconds: float,
 ) -> str:  # fmt: skip
     """One measured run beside the rules."""
@@ -147,9 +146,7 @@ def held(
         run=RunConfig(out=Path()),
     )
     speed = Speed(rate or 1.0, COPIES)
-    memory, step = expected(
-        load_base("tiny") if which == "tiny" else base, config, stored, computed, speed, on_gpu=False
-    )
+    memory, step = expected(base, config, stored, computed, speed, on_gpu=False)
     times = (f", {seconds:.2g} s", f", {step:.2g} s") if rate else ("", "")
     return f"| {name} | {gb:.1f} GB{times[0]} | {memory:.1f} GB{times[1]} |"
 

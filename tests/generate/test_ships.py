@@ -1,0 +1,42 @@
+"""What ships with the project: `--checkpoint tiny` makes an image of a place that no training saw."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from generate.checkpoint import TINY, named_checkpoint
+from generate.run import generate
+from generate.sampling import Sampling
+from models.base import TINY as BASE
+
+SHEET = Path(__file__).parents[2] / "docs" / "demo.jpg"  # held-out places, pre images in the first row
+SIDE, GAP = 160, 4
+
+
+def test_sizes() -> None:
+    """As promised: at most 30 MB and 12 MB."""
+    for folder, limit in ((BASE, 30e6), (TINY, 12e6)):
+        assert sum(path.stat().st_size for path in folder.rglob("*")) <= limit
+
+
+def test_it_keeps_the_place_and_follows_the_caption(tmp_path: Path) -> None:
+    pre, made = tmp_path / "pre.png", {}
+    with Image.open(SHEET) as sheet:
+        sheet.crop((0, 0, SIDE, SIDE)).resize((128, 128), Image.Resampling.LANCZOS).save(pre)
+    for prompt in ("no damage", "severe damage by a volcanic eruption"):
+        out = tmp_path / prompt.split()[0]
+        generate(checkpoint=Path("tiny"), pre=pre, prompt=prompt, out=out, sampling=Sampling(steps=6))
+        made[prompt] = np.asarray(Image.open(out / "pre.png"))
+    before, (calm, severe) = np.asarray(Image.open(pre)), made.values()
+    assert peak_signal_noise_ratio(before, calm) > 20 > peak_signal_noise_ratio(before, before[:, ::-1])
+    assert peak_signal_noise_ratio(before, severe) < peak_signal_noise_ratio(before, calm)
+
+
+def test_a_folder_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert named_checkpoint(Path("tiny")) == TINY
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert named_checkpoint(Path("tiny")) == Path("tiny")
