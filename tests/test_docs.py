@@ -42,6 +42,7 @@ ENDINGS = {"json", "yaml", "py"}  # run.json is a file
 ELSEWHERE = {"--shutdown-timeout", "--options", "--group.name"}  # torchrun's; any option at all
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
 FILE = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROOMS)})/[\w/.-]*\.(?:py|md|yaml|sbatch|jpg)\b")
 FOLDER = re.compile(r"(?<![\w./-])tests(?:/\w+)+/?(?![\w./*])")
@@ -189,6 +190,6 @@ def test_settings_exist(page: Path) -> None:
 
 @named(PAGES)
 def test_spelling_is_british(page: Path) -> None:
-    """Only in prose: names in code are those of libraries."""
-    prose = INLINE.sub("", FENCED.sub("", page.read_text()))
+    """Only in prose: names in code are those of libraries, those in front of a model card the hub's."""
+    prose = INLINE.sub("", FENCED.sub("", FRONT.sub("", page.read_text())))
     assert AMERICAN.findall(prose) == []
