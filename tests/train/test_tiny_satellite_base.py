@@ -19,7 +19,8 @@ def test_two_steps(tmp_path: Path, tiny_dataset: Path) -> None:
     (work / "release").mkdir(parents=True)
     (work / "dataset").symlink_to(tiny_dataset)
     train_tiny_satellite_base(work=work, out=out, steps=2, batch=2)
-    noisy, states = torch.randn(1, 8, 4, 4), torch.randn(1, 77, 64)
+    config = load_base("tiny").config("unet")
+    noisy, states = torch.randn(1, config["in_channels"], 4, 4), torch.randn(1, 77, config["cross_attention_dim"])
     told = torch.full((1, len(METADATA_FIELDS)), 500.0)
     with torch.no_grad():
         plain, start, taught = (load_base(folder).load_unet() for folder in ("tiny", work / "start", out))
