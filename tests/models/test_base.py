@@ -10,7 +10,6 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 from models import BaseError, load_base
 from models.base import TINY
@@ -149,9 +148,10 @@ def test_a_tokenizer_without_its_files_is_refused(base: Path) -> None:
 def test_a_tokenizer_of_another_base_is_refused(base: Path) -> None:
     shutil.rmtree(base / "tokenizer")
     shutil.copytree(TINY / "tokenizer", base / "tokenizer")
-    with pytest.raises(BaseError, match="knows 473 tokens"):
+    tokens = len(json.loads((TINY / "tokenizer/tokenizer.json").read_text())["model"]["vocab"])
+    with pytest.raises(BaseError, match=f"knows {tokens} tokens"):
         load_base(base)
-    with pytest.raises(BaseError, match="knows 473 tokens"):
+    with pytest.raises(BaseError, match=f"knows {tokens} tokens"):
         convert(source=base, out=base.with_name("out"))
 
 
@@ -166,5 +166,3 @@ def test_the_plain_snippet_of_diffusers_works_on_tiny() -> None:
     assert {part.dtype for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder)} == {torch.float32}
     image = pipeline("after a flood", num_inference_steps=1, generator=torch.Generator().manual_seed(0)).images[0]
     assert image.size == (128, 128)
-    weights = load_file(TINY / "text_encoder/model.safetensors")  # as they were shipped at first: in float16
-    assert all(torch.equal(weight, weight.half().float()) for weight in weights.values())
