@@ -1,8 +1,5 @@
-"""Tiny worlds for the tests: a random base of the real kind and format, a few kilobytes large; two processes."""
+"""Tiny worlds for the tests: a random base of the real kind and format, a few kilobytes large."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,21 +55,6 @@ def write_micro_base(folder: Path, seed: int = 0, channels: Sequence[int] = (16,
     )
     pipeline.save_pretrained(folder)
     return folder
-
-
-def torchrun(module: str, *argv: str) -> None:
-    """Run a module in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    result = subprocess.run(
-        [*command, "-m", module, *argv],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
 
 
 def unmapped(pipeline: DiffusionPipeline) -> DiffusionPipeline:

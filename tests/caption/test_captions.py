@@ -17,7 +17,8 @@ from caption.options import Writer
 from caption.run import caption
 from data.build import build
 from tests.data.tiny_release import write_release
-from tests.worlds import REPOSITORY, torchrun
+from tests.two_processes import in_two_processes
+from tests.worlds import REPOSITORY
 
 TOKENS = 8
 PATCHES = 20  # of the tiny release
@@ -168,7 +169,7 @@ def test_ten_kills_lose_nothing_and_make_nothing_twice(
 def test_two_processes_make_what_one_makes(dataset: Path, llava: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     out = tmp_path / "captions.jsonl"
     argv = ["--dataset", dataset, "--out", out, "--target", "pre,post,change", "--model", llava, "--batch-size", "4"]
-    torchrun("launch.cli", "caption", *map(str, argv), "--max-new-tokens", str(TOKENS))
+    in_two_processes("launch.cli", "caption", *map(str, argv), "--max-new-tokens", str(TOKENS))
     assert files(out) == whole
     made = sorted(out.with_name("captions.jsonl.made").glob("process-*.jsonl"))
     assert [len(lines(path.read_bytes())) for path in made] == [32, 28]

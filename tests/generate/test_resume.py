@@ -13,7 +13,7 @@ from generate.output import ImageFolder
 from generate.run import generate
 from generate.sampling import Sampling
 from tests.generate.worlds import write_image
-from tests.worlds import torchrun
+from tests.two_processes import in_two_processes
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -114,7 +114,7 @@ def test_two_processes_make_what_one_makes(tmp_path: Path, run_folder: Path, bat
     with batch.open("a") as file:
         file.write('\n{"pre": "scene.png", "prompt": "x"}')
     options = ["--checkpoint", run_folder, "--pre", batch, "--out", tmp_path / "two", "--steps", "2"]
-    torchrun("launch.cli", "generate", *map(str, [*options, "--batch-size", 3]))
+    in_two_processes("launch.cli", "generate", *map(str, [*options, "--batch-size", 3]))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as there
     generate(checkpoint=run_folder, pre=batch, out=tmp_path / "one", sampling=Sampling(steps=2, batch_size=3))

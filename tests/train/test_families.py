@@ -14,7 +14,7 @@ from models.checkpoint import step_folder
 from tests.families import ADAPTED, MICRO
 from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.train.saving.test_resume import assert_same_run
-from tests.worlds import torchrun
+from tests.two_processes import in_two_processes
 from train.config_file import parse_config
 from train.errors import ConfigError
 from train.inputs.examples import prepare_examples
@@ -81,7 +81,7 @@ def test_two_processes_train_an_adapter_as_one(tmp_path: Path, arguments: Argume
 def agree(tmp_path: Path, arguments: Arguments, *options: str) -> None:
     """One process and two: the same examples, the same losses."""
     run(arguments("one", *options, "--train.steps=3"))
-    torchrun("train", *arguments("two", *options, "--train.steps=3"))
+    in_two_processes("train", *arguments("two", *options, "--train.steps=3"))
     assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "two")
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from models import load_base
 from tests.train.conftest import Arguments, fingerprints, gradient_norms, losses, run
-from tests.worlds import torchrun
+from tests.two_processes import in_two_processes
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_two_processes_draw_what_one_draws(
     tmp_path: Path, arguments: Arguments, micro_base: Path, options: list[str]
 ) -> None:
     run(arguments("one", *options))
-    torchrun("train", *arguments("two", *options))
+    in_two_processes("train", *arguments("two", *options))
     assert fingerprints(tmp_path / "one") == fingerprints(tmp_path / "two")
     assert len(set(fingerprints(tmp_path / "one"))) == 6
     tolerance = half_precision_error(micro_base) if "--train.precision=fp16" in options else 1e-5

@@ -23,7 +23,8 @@ from models import Base, load_base
 from models.text import encode_text, tokenize
 from tests.train.conftest import Arguments, files_no_larger_than, fingerprints, losses, run
 from tests.train.joint_cache import numbered
-from tests.worlds import torchrun, write_micro_base
+from tests.two_processes import in_two_processes
+from tests.worlds import write_micro_base
 from train.errors import ConfigError, TrainingError
 from train.inputs.cache import PACK, Entries, FileCache, cache_latents, cache_text
 from train.inputs.packs import find
@@ -276,7 +277,7 @@ def test_two_processes_write_each_pack_once_and_go_on_where_they_stopped(
     for path in first[1:]:
         path.unlink()
     written = kept.stat().st_mtime_ns
-    torchrun("tests.train.joint_cache", str(micro_base), str(tmp_path), str(number))
+    in_two_processes("tests.train.joint_cache", str(micro_base), str(tmp_path), str(number))
     assert kept.stat().st_mtime_ns == written
     again = cache_text(accelerator, tmp_path, base, ids)
     wrote = [(tmp_path / f"wrote-{rank}").read_text().split() for rank in (0, 1)]

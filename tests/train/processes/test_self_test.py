@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.train.conftest import Arguments
-from tests.worlds import torchrun
+from tests.two_processes import in_two_processes
 
 
 @pytest.mark.slow
 def test_what_differs_between_processes_is_named(tmp_path: Path, arguments: Arguments) -> None:
-    torchrun("tests.train.unequal_processes", str(tmp_path), *arguments("run"))
+    in_two_processes("tests.train.unequal_processes", str(tmp_path), *arguments("run"))
     said, other = ((tmp_path / f"said-{rank}").read_text().splitlines() for rank in (0, 1))
     # What only the first process met is told to the other, which would wait for ever.
     assert [lines.pop(2).partition(": ") for lines in (said, other)] == [

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from models.checkpoint import step_folder
 from tests.train.conftest import Arguments, run
-from tests.worlds import torchrun
+from tests.two_processes import in_two_processes
 from train.config_file import parse_config
 from train.errors import ConfigError
 from train.processes.replicas import sharding_of
@@ -47,8 +47,8 @@ def test_sharded_equals_whole_and_each_goes_on_from_the_other(
     # Without a cache on disk every process encodes the texts itself.
     begun = arguments("begun sharded", "--train.steps=3", "--run.cache_in=memory", *options)
     ended = arguments("begun whole", *options)
-    torchrun("train", *begun)
-    torchrun("train", *ended)
+    in_two_processes("train", *begun)
+    in_two_processes("train", *ended)
     monkeypatch.delenv("ACCELERATE_USE_FSDP")
     shutil.copytree(tmp_path / "begun sharded", tmp_path / "sharded at 3")
     run(arguments("begun sharded", *options))
