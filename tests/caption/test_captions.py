@@ -17,7 +17,7 @@ from caption.options import Writer
 from caption.run import caption
 from data.build import build
 from tests.data.tiny_release import write_release
-from tests.two_processes import in_two_processes
+from tests.forked import in_two_processes
 from tests.worlds import REPOSITORY
 
 TOKENS = 8

@@ -12,8 +12,8 @@ from PIL import Image
 from generate.output import ImageFolder
 from generate.run import generate
 from generate.sampling import Sampling
+from tests.forked import in_two_processes
 from tests.generate.worlds import write_image
-from tests.two_processes import in_two_processes
 
 REPOSITORY = Path(__file__).parents[2]
 

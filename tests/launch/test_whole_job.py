@@ -29,8 +29,8 @@ def call(*command: object) -> str:
 @pytest.mark.slow
 def test_simulate_build_train_generate_evaluate(tmp_path: Path) -> None:
     release, dataset, run, images, scores = (tmp_path / name for name in ("r", "d", "run", "images", "scores"))
-    call(PRE2POST, "simulate", "--out", release, "--scenes", 2, "--seed", 3)
-    assert "32 patches of 2 scenes" in call(PRE2POST, "build", "--source", release, "--out", dataset, "--size", 256)
+    call(PRE2POST, "simulate", "--out", release, "--scenes", 5, "--seed", 3)
+    assert "80 patches of 5 scenes" in call(PRE2POST, "build", "--source", release, "--out", dataset, "--size", 256)
     training = ["-m", "train", f"--config={REPOSITORY / 'configs' / 'demo.yaml'}", f"--data.dataset={dataset}"]
     training += [f"--run.out={run}", f"--run.cache={tmp_path / 'cache'}", "--data.mirror=false"]
     training += ["--train.steps=4", "--train.warmup_steps=0", "--train.decay_steps=0"]

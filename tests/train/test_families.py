@@ -12,9 +12,9 @@ from data.dataset.open import open_dataset
 from models import load_base
 from models.checkpoint import step_folder
 from tests.families import ADAPTED, MICRO
+from tests.forked import in_two_processes
 from tests.train.conftest import Arguments, fingerprints, losses, run
 from tests.train.saving.test_resume import assert_same_run
-from tests.two_processes import in_two_processes
 from train.config_file import parse_config
 from train.errors import ConfigError
 from train.inputs.examples import prepare_examples

@@ -7,8 +7,8 @@ import pytest
 from torch import nn
 
 from models import load_base
+from tests.forked import in_two_processes
 from tests.train.conftest import Arguments, fingerprints, gradient_norms, losses, run
-from tests.two_processes import in_two_processes
 
 
 @pytest.mark.slow

@@ -3,10 +3,9 @@
 import hashlib
 import json
 import signal
-import subprocess
-import sys
 import tracemalloc
 from collections import defaultdict
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -29,9 +28,8 @@ from generate.region.make import Made, Maker, Ready, Verdict
 from generate.region.records import all_records
 from generate.region.run import Judging
 from tests.browser import assert_fits_every_screen, needs_browser
+from tests.forked import ended, forked
 from tests.generate.region.worlds import PX, UTM, affine_of, make, write_plan, write_region
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -198,12 +196,13 @@ def test_killed_and_made_by_two_processes_at_once_it_is_the_same(
 ) -> None:
     """SIGKILL in the middle of a file, three times; then two commands finish it together."""
     files = [str(path) for path in (place / "plan.yaml", mask_run, tmp_path / "set")]
-    command = [sys.executable, "-m", "tests.generate.region.killed", *files]
-    for killed_at in (3, 10, 17):
-        done = subprocess.run([*command, str(killed_at)], cwd=ROOT, capture_output=True, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    two = [subprocess.Popen([*command, "0"], cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
-    assert [process.communicate() and process.returncode for process in two] == [0, 0]
+
+    def begun(name: str, killed_at: int) -> BaseProcess:
+        return forked(tmp_path / name, {}, "tests.generate.region.killed", *files, str(killed_at))
+
+    for number in (3, 10, 17):
+        assert ended(begun(f"killed at {number}", number)) == -signal.SIGKILL
+    assert [ended(process) for process in (begun("one", 0), begun("other", 0))] == [0, 0]
     left = [path.name for path in (tmp_path / "set").rglob("*.partial")]
     assert not left
     assert tree(tmp_path / "set") == tree(made)

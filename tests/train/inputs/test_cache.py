@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from data.dataset.open import open_dataset
 from models import Base, load_base
 from models.text import encode_text, tokenize
+from tests.forked import in_two_processes
 from tests.train.conftest import Arguments, files_no_larger_than, fingerprints, losses, run
 from tests.train.joint_cache import numbered
-from tests.two_processes import in_two_processes
 from tests.worlds import write_micro_base
 from train.errors import ConfigError, TrainingError
 from train.inputs.cache import PACK, Entries, FileCache, cache_latents, cache_text

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import in_two_processes
 from tests.train.conftest import Arguments
-from tests.two_processes import in_two_processes
 
 
 @pytest.mark.slow

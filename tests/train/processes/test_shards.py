@@ -7,8 +7,8 @@ import pytest
 from safetensors.torch import load_file
 
 from models.checkpoint import step_folder
+from tests.forked import in_two_processes
 from tests.train.conftest import Arguments, run
-from tests.two_processes import in_two_processes
 from train.config_file import parse_config
 from train.errors import ConfigError
 from train.processes.replicas import sharding_of
