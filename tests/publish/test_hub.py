@@ -63,6 +63,7 @@ def test_a_hub_that_refuses_is_one_message(tmp_path: Path, run: Path, hub: Hub, 
 def test_without_a_token_or_a_hub(tmp_path: Path, run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {"base_id": "lab/b", "dataset": trained_on(tmp_path / "d", SIMULATED)}
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # between its attempts
     with pytest.raises(PublishError, match="the hub did not take it"):
         publish(checkpoint=run, out=tmp_path / "o", push_to_hub=REPO, **given)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
