@@ -41,10 +41,11 @@ def check_names(rows: pyarrow.Table, where: str) -> None:
     for column, (pattern, expected) in RULES.items():
         if column not in rows.column_names or not pyarrow.types.is_string(rows.schema.field(column).type):
             raise DataError(f"{where}: it has no column {column} of texts. Copy the dataset again, or rebuild it.")
-        fits = compute.match_substring_regex(rows[column], f"^(?:{pattern})$")
+        names = compute.unique(rows[column])
+        fits = compute.match_substring_regex(names, f"^(?:{pattern})$")
         place = compute.index(compute.fill_null(fits, False), False).as_py()
         if place >= 0:
-            _refuse(where, column, rows[column][place].as_py(), expected)
+            _refuse(where, column, names[place].as_py(), expected)
     counts = compute.value_counts(rows["patch_id"])
     twice = compute.index(compute.greater(counts.field("counts"), 1), True).as_py()
     if twice >= 0:

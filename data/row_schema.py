@@ -1,7 +1,7 @@
 """What must be in a shard for its rows to be read: columns and types, what may be missing, readable pictures."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,8 +98,8 @@ def check_rows(table: pa.Table, where: str, columns: Sequence[str] = tuple(FEATU
             found, right = table.schema.field(name).type, expected.field(name).type
             if not _fits(found, right):
                 _refuse(where, name, f"is of type {found!s:.60}, expected {right!s:.60}")
-            for chunk in table[name].chunks:
-                _check_values(chunk, name, where)
+            for values in _joined(table[name]):
+                _check_values(values, name, where)
         elif name in FEATURES and name not in LATER:
             _refuse(where, name, "is missing")
 
@@ -122,6 +122,12 @@ def polygons_of(row: Mapping[str, Any]) -> NDArray[np.object_]:
     if strange := {each["damage"] for each in row["buildings"]} - {None, *DAMAGE_VALUES.values()}:
         raise DataError(f"patch {row['patch_id']}: buildings: damage {strange.pop()} is not a class. {ADVICE}")
     return outlines
+
+
+def _joined(column: pa.ChunkedArray) -> Iterable[pa.Array]:
+    """Its values; of a small column in one piece, because `datasets` writes chunks of a hundred rows."""
+    nested = pa.types.is_nested(column.type)  # pictures, captions, outlines are too much to be copied
+    return column.chunks if nested or not column.num_chunks else [pa.concat_arrays(column.chunks)]
 
 
 def _fits(found: pa.DataType, right: pa.DataType) -> bool:

@@ -126,9 +126,21 @@ def text_states(
 
 def longest(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chunks: int) -> tuple[int, int]:
     """How many captions are truncated at `chunks` pieces, and how many pieces would hold them all."""
+    if not texts:
+        return 0, chunks
     needed = list(map(len, _cut(tokenizer, texts, chunks)))
     most = max(map(len, _cut(tokenizer, texts, 2))) if max(needed) > chunks else chunks
     return sum(number > chunks for number in needed), most
+
+
+def filled(texts: Sequence[str], token_ids: Tensor, chunks: int, length: int) -> list[str]:
+    """Those that `longest` need look at: what was truncated fills a piece, or has more lines than there are pieces.
+
+    `token_ids`, (B, ...), are `Base.tokenize`'s of them, `length` is the tokenizer's `model_max_length`.
+    """
+    pieces = token_ids.flatten(1)[:, : chunks * length].unflatten(1, (chunks, length))  # of the first tokenizer
+    full = (pieces[..., -1] != pieces[..., -2]).any(1).tolist()  # elsewhere both are padding
+    return [text for text, at_end in zip(texts, full, strict=True) if at_end or text.count("\n") >= chunks]
 
 
 def token_places(tokenizer: PreTrainedTokenizerBase, text: str, chunks: int) -> list[tuple[int, int]]:

@@ -1,7 +1,6 @@
 """Where a patch lies in its scene."""
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from datasets import Dataset
 
@@ -10,8 +9,7 @@ from datasets import Dataset
 Place: TypeAlias = tuple[float, float, float, float, float, float]
 
 
-@dataclass(frozen=True)
-class Spot:
+class Spot(NamedTuple):
     """A patch in its scene; px of the scene."""
 
     height: int  # of the scene, as far as the patches of a dataset show it

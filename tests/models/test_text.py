@@ -4,9 +4,12 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models import load_base
-from models.text import longest, text_states, tokenize
+from models.base import TINY
+from models.text import filled, longest, text_states, tokenize
 
 LONG = " ".join(["a town after a flood"] * 40)  # 200 words of one or more tokens
 
@@ -46,3 +49,17 @@ def test_a_long_line_is_cut_after_75_tokens_and_nothing_is_lost(micro_base: Path
     assert longest(tokenizer, ["a town", LONG], pieces) == (0, pieces)
     assert longest(tokenizer, ["a town", LONG], 1) == longest(tokenizer, ["a town", LONG], 2) == (1, pieces)
     assert tokenize(tokenizer, [LONG], 2).shape == (1, 2, 77)  # what does not fit is cut off
+
+
+LINES = st.integers(0, 40).map(lambda words: "after a flood, " * words)
+TEXTS = st.lists(st.lists(LINES, max_size=5).map("\n".join), min_size=1, max_size=4)
+
+
+@given(TEXTS, st.integers(1, 3))
+def test_only_what_fills_its_pieces_can_have_been_truncated(texts: list[str], chunks: int) -> None:
+    base = load_base(TINY)
+    tokenizer, token_ids = base.load_tokenizer(), base.tokenize(texts, chunks)
+    full = filled(texts, token_ids, chunks, tokenizer.model_max_length)
+    assert longest(tokenizer, full, chunks) == longest(tokenizer, texts, chunks)
+    short = ["a town", "a town\nafter a flood"]
+    assert filled(short, base.tokenize(short, 2), 2, tokenizer.model_max_length) == []

@@ -21,7 +21,7 @@ from data.schema import WITH_MASK
 from models.base import Base
 from models.families.noise import Noise
 from models.images import LatentScale
-from models.text import longest
+from models.text import filled, longest
 from train.config import Config
 from train.errors import ConfigError
 from train.inputs.cache import Entries, cache_latents, cache_text
@@ -212,8 +212,9 @@ def prepare_examples(
     checked = checked or captioned(config, stage, dataset)
     views, texts, captions = checked.views, checked.texts, checked.captions
     data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
-    tokenizer = base.load_tokenizer()
-    cut, needed = longest(tokenizer, texts, data.text_chunks)
+    tokenizer, token_ids = base.load_tokenizer(), base.tokenize(texts, data.text_chunks)
+    full = filled(texts, token_ids, data.text_chunks, tokenizer.model_max_length)
+    cut, needed = longest(tokenizer, full, data.text_chunks)
     if cut:
         accelerator.print(
             f"{cut} of {len(texts)} captions are longer than data.text_chunks {data.text_chunks} (77 tokens each) and "
@@ -225,7 +226,6 @@ def prepare_examples(
     ]
     folder = config.run.cache if config.run.cache_in == "disk" else None
     latents: Entries | None = None
-    token_ids = base.tokenize(texts, data.text_chunks)
     if config.run.cache_in == "off":
         text: Entries = TokenIds(token_ids)
     else:

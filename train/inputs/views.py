@@ -1,8 +1,7 @@
 """The views of a dataset, and the captions of each with their sampling weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +18,7 @@ Phase = Literal["pre", "post"]
 Direction = Literal["future", "past", "both"]
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """A patch, mirrored or not, in one direction of time."""
 
     patch: int  # row of the dataset
@@ -38,8 +36,7 @@ class View:
         return "post" if self.past else "pre"
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """One image of a patch in a view."""
 
     images: Dataset  # columns `pre`, `post`
@@ -54,8 +51,7 @@ class Shown:
         return mirror(resize_rgb(self.images[self.patch][self.phase], self.resolution), self.mirrored)
 
 
-@dataclass(frozen=True)
-class Captions:
+class Captions(NamedTuple):
     """The captions of a view."""
 
     rows: list[int]  # in the list of all texts
