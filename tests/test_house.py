@@ -4,6 +4,7 @@ import ast
 import graphlib
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,13 @@ IN_WINGS = [*FILES, *sorted((ROOT / "benchmarks").rglob("*.py"))]
 EVERYWHERE = [*IN_WINGS, *sorted((ROOT / "tests").rglob("*.py"))]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported(path: Path) -> set[str]:
-    return names(ast.parse(path.read_text()))
+    return names(parsed(path))
 
 
 def names(tree: ast.AST) -> set[str]:
@@ -73,7 +79,7 @@ def rooms(modules: set[str]) -> set[str]:
 
 
 def at_the_top(path: Path) -> set[str]:
-    body = [node for node in ast.parse(path.read_text()).body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    body = [node for node in parsed(path).body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
     return set().union(*map(names, body))
 
 
@@ -116,7 +122,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     graph: dict[str, set[str]] = {}
     for module, path in modules.items():
         found = imported(path)
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ImportFrom) and node.module:
                 found |= {f"{node.module}.{alias.name}" for alias in node.names}
         graph[module] = (found & set(modules)) - {module.rpartition(".")[0]}
@@ -154,7 +160,7 @@ def test_files_are_read_in_one_go() -> None:
 
 @pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_functions_fit_a_screen(path: Path) -> None:
-    nodes = ast.walk(ast.parse(path.read_text()))
+    nodes = ast.walk(parsed(path))
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = [(node.name, (node.end_lineno or 0) - node.lineno + 1) for node in functions]
     long = {f"{path.relative_to(ROOT)} {name}" for name, lines in lengths if lines > MOST_LINES_OF_A_FUNCTION}
@@ -166,7 +172,7 @@ def test_there_is_one_sampling_loop() -> None:
     found = [
         module_of(path)
         for path in IN_WINGS
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".step") and len(node.args) > 1
     ]
     assert found == ["models.sampling"]
@@ -221,7 +227,7 @@ def test_the_core_never_imports_an_extra(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pictures_are_opened_as_named_formats_only(path: Path) -> None:
     """GDAL and Pillow know a hundred, some of which read other files, fetch something or run PostScript."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
     for call in calls:
         given = {keyword.arg for keyword in call.keywords}
         called = ast.unparse(call.func)
@@ -233,7 +239,7 @@ def test_pictures_are_opened_as_named_formats_only(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_unpickled(path: Path) -> None:
     """But for foreign weights, whose pickles are searched for tensors only, by an explicit conversion."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
     unpickling = {"pickle.load", "pickle.loads", "torch.load", "torch.save"}
     found = [ast.unparse(call) for call in calls if ast.unparse(call.func) in unpickling]
     if path == ROOT / "models/weight_files.py":
@@ -245,7 +251,7 @@ def test_nothing_is_unpickled(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_random_state_is_kept_of_named_devices(path: Path) -> None:
     """Without names torch keeps that of every GPU, and warns where there are several."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
     kept = [call for call in calls if ast.unparse(call.func).endswith("fork_rng")]
     assert all(word.arg == "devices" for call in kept for word in call.keywords) and all(call.keywords for call in kept)
 
