@@ -127,7 +127,8 @@ def group_table(evaluation: Evaluation, title: str, lead: str, parts: dict[str, 
         )
         for name, patches in parts.items()
     ]
-    return Table(title, [(f"MSE {region}", "", list(evaluation.methods)) for region in AREAS], rows, lead)
+    methods = [evaluation.said(method)[1] for method in evaluation.methods]
+    return Table(title, [(f"MSE {region}", "", methods) for region in AREAS], rows, lead)
 
 
 def damage_table(evaluation: Evaluation) -> Table | None:
@@ -137,7 +138,8 @@ def damage_table(evaluation: Evaluation) -> Table | None:
         cells = _marked_row(evaluation, evaluation.patches, name)
         if cells[0].estimate.patches:
             rows.append((name, f"{name} ({cells[0].estimate.patches:,})", cells))
-    return Table("By damage class", [("MSE", "", list(evaluation.methods))], rows, "buildings") if rows else None
+    methods = [evaluation.said(method)[1] for method in evaluation.methods]
+    return Table("By damage class", [("MSE", "", methods)], rows, "buildings") if rows else None
 
 
 def all_tables(evaluation: Evaluation) -> list[Table]:

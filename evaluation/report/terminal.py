@@ -41,10 +41,11 @@ def _by_disaster_type(evaluation: Evaluation) -> list[str]:
         won = [name for name, less in found.items() if less < 0]
         lost = [name for name, less in found.items() if less >= 0]  # neither: nothing changed
         which = f"of {evaluation.named[made].name}, " if len(against_copy) > 1 else ""
+        copying = evaluation.said("copy")[2]
         if len(won + lost) > 1:
             said.append(
-                f"By disaster type, {which}without intervals: less error than copying for {', '.join(won) or 'none'}; "
-                f"more for {', '.join(lost) or 'none'}."
+                f"By disaster type, {which}without intervals: less error than {copying} for "
+                f"{', '.join(won) or 'none'}; more for {', '.join(lost) or 'none'}."
             )
     return said
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from evaluation.estimate import weighted_mean
 from evaluation.folds import macro_less_than_copying
 from evaluation.report.terminal import interval_sentence, verdict
+from evaluation.restoring import MEAN_COLOUR
 from evaluation.results import METHODS, Evaluation, Method, PatchResult
 
 Floats = NDArray[np.float64]
@@ -94,6 +95,8 @@ def test_the_disaster_types_that_were_won_are_named() -> None:
     said = "By disaster type, without intervals: less error than copying for wind; more for fire."
     assert verdict(Evaluation({}, [*fire, *wind, *none]))[-1] == said
     assert len(verdict(Evaluation({}, [*wind, *none]))) == 2
+    filled = METHODS | {"copy": MEAN_COLOUR}
+    assert verdict(Evaluation({}, [*fire, *wind], named=filled))[-1] == said.replace("copying", "the mean colour")
     for one in (*fire, *wind):
         one.scores["other"] = one.scores["copy" if one.disaster_type == "fire" else "generated"]
     named = METHODS | {"other": Method("Other", "", trained=True)}
