@@ -83,11 +83,11 @@ def at_the_top(path: Path) -> set[str]:
     return set().union(*map(names, body))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_one_way(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0]
-    ours = rooms(imported(path) - OF_ALL) & (set(MAY_IMPORT) | {"tests", "benchmarks"})
-    assert ours <= MAY_IMPORT[room] | {room}
+def test_imports_point_one_way() -> None:
+    for path in FILES:
+        room = path.relative_to(ROOT).parts[0]
+        ours = rooms(imported(path) - OF_ALL) & (set(MAY_IMPORT) | {"tests", "benchmarks"})
+        assert ours <= MAY_IMPORT[room] | {room}, path
 
 
 def wing(module: str) -> str | None:
@@ -107,13 +107,13 @@ def test_every_folder_is_a_known_wing() -> None:
         assert folders == set(" ".join(lines).split()), room
 
 
-@pytest.mark.parametrize("path", IN_WINGS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_wings_import_those_before_them(path: Path) -> None:
-    module, room = module_of(path), path.relative_to(ROOT).parts[0]
-    mine = wing(module)
-    order = {name: level for level, line in enumerate(WINGS[room]) for name in line.split()}
-    used = {wing(found) for found in imported(path) if found.split(".")[0] == room} - {None, mine}
-    assert mine is None or all(order[str(name)] < order[mine] for name in used)
+def test_wings_import_those_before_them() -> None:
+    for path in IN_WINGS:
+        module, room = module_of(path), path.relative_to(ROOT).parts[0]
+        mine = wing(module)
+        order = {name: level for level, line in enumerate(WINGS[room]) for name in line.split()}
+        used = {wing(found) for found in imported(path) if found.split(".")[0] == room} - {None, mine}
+        assert mine is None or all(order[str(name)] < order[mine] for name in used), path
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -158,13 +158,13 @@ def test_files_are_read_in_one_go() -> None:
     assert not [path for path in EVERYWHERE if len(path.read_text().splitlines()) > MOST_LINES]
 
 
-@pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_functions_fit_a_screen(path: Path) -> None:
-    nodes = ast.walk(parsed(path))
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lengths = [(node.name, (node.end_lineno or 0) - node.lineno + 1) for node in functions]
-    long = {f"{path.relative_to(ROOT)} {name}" for name, lines in lengths if lines > MOST_LINES_OF_A_FUNCTION}
-    assert not long
+def test_functions_fit_a_screen() -> None:
+    for path in EVERYWHERE:
+        nodes = ast.walk(parsed(path))
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        lengths = [(node.name, (node.end_lineno or 0) - node.lineno + 1) for node in functions]
+        long = {f"{path.relative_to(ROOT)} {name}" for name, lines in lengths if lines > MOST_LINES_OF_A_FUNCTION}
+        assert not long, path
 
 
 def test_there_is_one_sampling_loop() -> None:
@@ -208,52 +208,57 @@ def test_the_ground_stands_on_nothing() -> None:
     assert rooms(imported(ROOT / "data/progress.py")) <= sys.stdlib_module_names | {"tqdm"}
 
 
-@pytest.mark.parametrize("path", IN_WINGS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_bars_are_readable_in_log_files(path: Path) -> None:
+def test_bars_are_readable_in_log_files() -> None:
     """Those of data/progress.py are."""
-    assert "tqdm" not in imported(path) or path == ROOT / "data/progress.py"
+    for path in IN_WINGS:
+        assert "tqdm" not in imported(path) or path == ROOT / "data/progress.py", path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_core_never_imports_an_extra(path: Path) -> None:
-    extras = {"torchvision", "torchmetrics", "torch_fidelity", "lpips", "xformers", "bitsandbytes", "gradio"}
-    in_evaluation = path.relative_to(ROOT).parts[0] == "evaluation"
-    if path.relative_to(ROOT).as_posix() in PAGE:
-        extras -= {"gradio"}
-    # There a function may import one when it is needed: absent, it is a gap in a table.
-    assert not rooms(at_the_top(path) if in_evaluation else imported(path)) & extras
+def test_the_core_never_imports_an_extra() -> None:
+    for path in FILES:
+        extras = {"torchvision", "torchmetrics", "torch_fidelity", "lpips", "xformers", "bitsandbytes", "gradio"}
+        in_evaluation = path.relative_to(ROOT).parts[0] == "evaluation"
+        if path.relative_to(ROOT).as_posix() in PAGE:
+            extras -= {"gradio"}
+        # There a function may import one when it is needed: absent, it is a gap in a table.
+        assert not rooms(at_the_top(path) if in_evaluation else imported(path)) & extras, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_pictures_are_opened_as_named_formats_only(path: Path) -> None:
+def test_pictures_are_opened_as_named_formats_only() -> None:
     """GDAL and Pillow know a hundred, some of which read other files, fetch something or run PostScript."""
-    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
-    for call in calls:
-        given = {keyword.arg for keyword in call.keywords}
-        called = ast.unparse(call.func)
-        assert called != "Image.open" or "formats" in given, ast.unparse(call)
-        writes = len(call.args) > 1 and ast.unparse(call.args[1]) == "'w'"  # whose driver is in its profile
-        assert called not in ("rasterio.open", "DatasetReader") or writes or "driver" in given, ast.unparse(call)
+    for path in FILES:
+        calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+        for call in calls:
+            given = {keyword.arg for keyword in call.keywords}
+            called = ast.unparse(call.func)
+            assert called != "Image.open" or "formats" in given, (path, ast.unparse(call))
+            writes = len(call.args) > 1 and ast.unparse(call.args[1]) == "'w'"  # whose driver is in its profile
+            assert called not in ("rasterio.open", "DatasetReader") or writes or "driver" in given, (
+                path,
+                ast.unparse(call),
+            )
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_unpickled(path: Path) -> None:
+def test_nothing_is_unpickled() -> None:
     """But for foreign weights, whose pickles are searched for tensors only, by an explicit conversion."""
-    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
-    unpickling = {"pickle.load", "pickle.loads", "torch.load", "torch.save"}
-    found = [ast.unparse(call) for call in calls if ast.unparse(call.func) in unpickling]
-    if path == ROOT / "models/weight_files.py":
-        assert found == ["torch.load(path, map_location='cpu', weights_only=True)"]
-    else:
-        assert not found
+    for path in FILES:
+        calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+        unpickling = {"pickle.load", "pickle.loads", "torch.load", "torch.save"}
+        found = [ast.unparse(call) for call in calls if ast.unparse(call.func) in unpickling]
+        if path == ROOT / "models/weight_files.py":
+            assert found == ["torch.load(path, map_location='cpu', weights_only=True)"], path
+        else:
+            assert not found, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_random_state_is_kept_of_named_devices(path: Path) -> None:
+def test_random_state_is_kept_of_named_devices() -> None:
     """Without names torch keeps that of every GPU, and warns where there are several."""
-    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
-    kept = [call for call in calls if ast.unparse(call.func).endswith("fork_rng")]
-    assert all(word.arg == "devices" for call in kept for word in call.keywords) and all(call.keywords for call in kept)
+    for path in FILES:
+        calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+        kept = [call for call in calls if ast.unparse(call.func).endswith("fork_rng")]
+        assert all(word.arg == "devices" for call in kept for word in call.keywords) and all(
+            call.keywords for call in kept
+        ), path
 
 
 def test_what_macos_lacks_is_asked_for_in_two_places_only() -> None:
