@@ -18,7 +18,7 @@ import torch
 from tests.worlds import REPOSITORY
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["train.run", "generate.run", "generate.region.run", "caption.run"])
+SERVER.set_forkserver_preload(["train.run", "generate.run", "generate.region.run", "caption.run", "evaluation.run"])
 
 
 def in_two_processes(module: str, *argv: str) -> None:
