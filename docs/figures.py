@@ -2,16 +2,20 @@
 
 python docs/figures.py pairs --release RELEASE    twelve simulated pairs -> docs/simulated-pairs.jpg
 python docs/figures.py demo --results RESULTS     what `make demo` made -> docs/demo.jpg
+python docs/figures.py restored --hole SCORES --coarse8 SCORES    restored images -> docs/restored.jpg
 """
 
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import auto_cli
 from PIL import Image
 
 from data.dataset.open import open_dataset
+from data.examples.condition import CONDITIONS
+from data.examples.holes import as_image, patch_hole
 
 DOCS = Path(__file__).parent
 ACROSS = 6  # patches beside each other
@@ -49,22 +53,53 @@ def demo(results: Path, seed: int = 0) -> None:
         results: its folder `results`.
         seed: of the choice.
     """
+    chosen = measured_patches(results, 2 * ACROSS, seed)
+    columns = [[row["pre"], *(made(results, name, row) for name in ("demo", "tiny")), row["post"]] for _, row in chosen]
+    sheet_of(columns).save(DOCS / "demo.jpg", quality=90)
+
+
+def restored(hole: Path, coarse8: Path, seed: int = 0) -> None:
+    """Six random patches with a hole, six at an eighth of the resolution; from top: shown, generated, true post.
+
+    Args:
+        hole: what `pre2post evaluate` wrote for a checkpoint that fills holes.
+        coarse8: the same for super-resolution.
+        seed: of the choice.
+    """
+    columns = []
+    for condition, results in (("hole", hole), ("coarse8", coarse8)):
+        for position, row in measured_patches(results, ACROSS, seed):
+            picture = made(results, "generated", row)
+            mask = as_image(patch_hole(position, picture.width)) if condition == "hole" else None
+            shown = CONDITIONS[condition].shown(row["post"], mask, picture.width)
+            columns.append([Image.fromarray(shown[..., :3]), picture, row["post"]])
+    sheet_of(columns).save(DOCS / "restored.jpg", quality=90)
+
+
+def measured_patches(results: Path, number: int, seed: int) -> list[tuple[int, dict[str, Any]]]:
+    """Random patches of an evaluation: place in the split and row."""
     measured = json.loads((results / "results.json").read_text())
     rows = open_dataset(Path(measured["dataset"]), measured["split"])
-    row_of = {patch_id: row for row, patch_id in enumerate(rows["patch_id"][:])}
-    patches = random.Random(seed).sample(sorted(each["patch_id"] for each in measured["per_patch"]), 2 * ACROSS)
-    side, gap = 160, 4
-    height = 4 * (side + gap) + 2 * gap
-    sheet = Image.new("RGB", (ACROSS * (side + gap) - gap, 2 * height - 3 * gap), "white")
-    for number, patch_id in enumerate(patches):
-        row = rows[row_of[patch_id]]
-        made = [Image.open(results / "images" / name / f"{patch_id}.png") for name in ("demo", "tiny")]
-        for place, picture in enumerate((row["pre"], *made, row["post"])):
-            resized = picture.resize((side, side), Image.Resampling.LANCZOS)
+    place = {patch_id: row for row, patch_id in enumerate(rows["patch_id"][:])}
+    chosen = random.Random(seed).sample(sorted(each["patch_id"] for each in measured["per_patch"]), number)
+    return [(place[patch_id], rows[place[patch_id]]) for patch_id in chosen]
+
+
+def made(results: Path, method: str, row: dict[str, Any]) -> Image.Image:
+    """The generated image of a patch."""
+    return Image.open(results / "images" / method / f"{row['patch_id']}.png")
+
+
+def sheet_of(columns: list[list[Image.Image]], side: int = 160, gap: int = 4) -> Image.Image:
+    """Columns of pictures, ACROSS beside each other."""
+    height = len(columns[0]) * (side + gap) + 2 * gap
+    sheet = Image.new("RGB", (ACROSS * (side + gap) - gap, len(columns) // ACROSS * height - 3 * gap), "white")
+    for number, column in enumerate(columns):
+        for place, picture in enumerate(column):
             at = number % ACROSS * (side + gap), number // ACROSS * height + place * (side + gap)
-            sheet.paste(resized, at)
-    sheet.save(DOCS / "demo.jpg", quality=90)
+            sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), at)
+    return sheet
 
 
 if __name__ == "__main__":
-    auto_cli([pairs, demo], as_positional=False)
+    auto_cli([pairs, demo, restored], as_positional=False)

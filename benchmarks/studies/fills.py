@@ -1,15 +1,19 @@
 """What restores an image without a network that was trained for it: bounds for docs/tasks.md.
 
 python -m benchmarks.studies.fills --dataset DATASET
+python -m benchmarks.studies.fills --dataset DATASET --coarse8 SCORES    also the images of `pre2post evaluate`
+
+Back-projection (Irani and Peleg 1991): the generated image plus what is shown minus the same of the generated image.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
 from scipy import ndimage
 from skimage.restoration import inpaint_biharmonic
 
@@ -17,6 +21,7 @@ from data.dataset.open import open_dataset
 from data.examples.condition import CONDITIONS, HOLE_GREY, Condition
 from data.examples.similarity import Pixels
 from evaluation.estimate import weighted_mean
+from evaluation.output import image_file
 from evaluation.patches import Patch, patches_at
 from generate.images.items import spread
 from models import load_base
@@ -29,6 +34,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--resolution", type=int, default=128)
     parser.add_argument("--limit", type=int, default=48)
+    parser.add_argument("--coarse8", type=Path, help="folder of `pre2post evaluate` for a checkpoint of this task")
     given = parser.parse_args()
     rows, vae = open_dataset(given.dataset, "test"), load_base("tiny").load_vae()
     positions = spread(len(rows), given.limit)
@@ -38,15 +44,35 @@ def main() -> None:
         patches = patches_at(rows, positions, [""] * len(positions), resolution=given.resolution, condition=condition)
         for patch in patches:
             area = patch.regions["inside" if condition.with_hole else "whole"]
-            for answer, pixels in answers(patch, condition, vae).items():
+            known = dict(answers(patch, condition, vae))
+            if name == "coarse8" and given.coarse8:
+                with Image.open(given.coarse8 / image_file(patch.patch_id, "generated"), formats=["PNG"]) as image:
+                    known |= generated(np.array(image), patch.pre, condition)
+            for answer, pixels in known.items():
                 error = ((pixels.astype(float) - patch.post) / 255)[area] ** 2
                 found.setdefault(answer, []).append(
                     (error.mean() if area.any() else np.nan, area.sum(), patch.scene_id)
                 )
         for answer, measured in found.items():
-            values, weights, scenes = zip(*measured, strict=True)
-            one = weighted_mean(np.array(values)[:, None], np.array(weights), scenes)
-            print(f"{name:8} {answer:24} MSE {one.value:.5f} ({one.low:.5f} to {one.high:.5f}), {one.clusters} scenes")
+            print(f"{name:8} {answer:24} MSE {interval(measured)}")
+            if answer.startswith("generated"):
+                pairs = zip(measured, found["bicubic"], strict=True)
+                less = [(error - other, pixels, scene) for (error, pixels, scene), (other, *_) in pairs]
+                print(f"{name:8} {'  minus bicubic':24}     {interval(less)}")
+
+
+def interval(measured: Sequence[tuple[float, int, str]]) -> str:
+    """Mean of errors, weighted by pixels, and its interval over scenes."""
+    values, weights, scenes = zip(*measured, strict=True)
+    one = weighted_mean(np.array(values)[:, None], np.array(weights), scenes)
+    return f"{one.value:.5f} ({one.low:.5f} to {one.high:.5f}), {one.clusters} scenes"
+
+
+def generated(made: Pixels, shown: Pixels, condition: Condition) -> Mapping[str, Pixels]:
+    """A network's image, as it is and so changed that it looks like what was shown at that resolution."""
+    assert condition.coarse is not None
+    projected = made + shown.astype(float) - condition.coarse(made)
+    return {"generated": made, "generated, back-projected": projected.clip(0, 255).round().astype(np.uint8)}
 
 
 def answers(patch: Patch, condition: Condition, vae: AutoencoderKL) -> Mapping[str, Pixels]:
