@@ -133,7 +133,7 @@ def longest(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], chunks: in
     return sum(number > chunks for number in needed), most
 
 
-def filled(texts: Sequence[str], token_ids: Tensor, chunks: int, length: int) -> list[str]:
+def maybe_truncated(texts: Sequence[str], token_ids: Tensor, chunks: int, length: int) -> list[str]:
     """Those that `longest` need look at: what was truncated fills a piece, or has more lines than there are pieces.
 
     `token_ids`, (B, ...), are `Base.tokenize`'s of them, `length` is the tokenizer's `model_max_length`.

@@ -1,4 +1,4 @@
-"""What restores an image without a network that was trained for it: bounds for docs/tasks.md.
+"""What restores an image without a network that was trained for it, beside one that was: docs/tasks.md.
 
 python -m benchmarks.studies.fills --dataset DATASET
 python -m benchmarks.studies.fills --dataset DATASET --coarse8 SCORES    also the images of `pre2post evaluate`

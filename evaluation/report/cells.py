@@ -127,8 +127,7 @@ def group_table(evaluation: Evaluation, title: str, lead: str, parts: dict[str, 
         )
         for name, patches in parts.items()
     ]
-    methods = [evaluation.said(method)[1] for method in evaluation.methods]
-    return Table(title, [(f"MSE {region}", "", methods) for region in AREAS], rows, lead)
+    return Table(title, [(f"MSE {region}", "", _heads(evaluation)) for region in AREAS], rows, lead)
 
 
 def damage_table(evaluation: Evaluation) -> Table | None:
@@ -138,8 +137,12 @@ def damage_table(evaluation: Evaluation) -> Table | None:
         cells = _marked_row(evaluation, evaluation.patches, name)
         if cells[0].estimate.patches:
             rows.append((name, f"{name} ({cells[0].estimate.patches:,})", cells))
-    methods = [evaluation.said(method)[1] for method in evaluation.methods]
-    return Table("By damage class", [("MSE", "", methods)], rows, "buildings") if rows else None
+    return Table("By damage class", [("MSE", "", _heads(evaluation))], rows, "buildings") if rows else None
+
+
+def _heads(evaluation: Evaluation) -> list[str]:
+    """Every method in a word: "copied", or what a restoring checkpoint is held against."""
+    return [evaluation.said(method)[1] for method in evaluation.methods]
 
 
 def all_tables(evaluation: Evaluation) -> list[Table]:

@@ -1,6 +1,8 @@
-"""The whole main job through the commands that a user types: small, but nothing in it is a stand-in."""
+"""The whole main job, small, but nothing in it is a stand-in: the installed command first, then what it calls."""
 
 import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +23,10 @@ def call(log: Path, module: str, *argv: object) -> str:
 @pytest.mark.slow
 def test_simulate_build_train_generate_evaluate(tmp_path: Path) -> None:
     release, dataset, run, images, scores = (tmp_path / name for name in ("r", "d", "run", "images", "scores"))
+    installed = Path(sys.executable).parent / "pre2post"
+    subprocess.run([installed, "simulate", "--out", release, "--scenes", "6", "--seed", "3"], cwd=tmp_path, check=True)
     pre2post = partial(call, tmp_path / "log", "launch.cli")
-    pre2post("simulate", "--out", release, "--scenes", 5, "--seed", 3)
-    assert "80 patches of 5 scenes" in pre2post("build", "--source", release, "--out", dataset, "--size", 256)
+    assert "96 patches of 6 scenes" in pre2post("build", "--source", release, "--out", dataset, "--size", 256)
     training = [f"--config={REPOSITORY / 'configs' / 'demo.yaml'}", f"--data.dataset={dataset}"]
     training += [f"--run.out={run}", f"--run.cache={tmp_path / 'cache'}", "--data.mirror=false"]
     training += ["--train.steps=4", "--train.warmup_steps=0", "--train.decay_steps=0"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models import load_base
 from models.base import TINY
-from models.text import filled, longest, text_states, tokenize
+from models.text import longest, maybe_truncated, text_states, tokenize
 
 LONG = " ".join(["a town after a flood"] * 40)  # 200 words of one or more tokens
 
@@ -59,7 +59,7 @@ TEXTS = st.lists(st.lists(LINES, max_size=5).map("\n".join), min_size=1, max_siz
 def test_only_what_fills_its_pieces_can_have_been_truncated(texts: list[str], chunks: int) -> None:
     base = load_base(TINY)
     tokenizer, token_ids = base.load_tokenizer(), base.tokenize(texts, chunks)
-    full = filled(texts, token_ids, chunks, tokenizer.model_max_length)
+    full = maybe_truncated(texts, token_ids, chunks, tokenizer.model_max_length)
     assert longest(tokenizer, full, chunks) == longest(tokenizer, texts, chunks)
     short = ["a town", "a town\nafter a flood"]
-    assert filled(short, base.tokenize(short, 2), 2, tokenizer.model_max_length) == []
+    assert maybe_truncated(short, base.tokenize(short, 2), 2, tokenizer.model_max_length) == []

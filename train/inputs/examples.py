@@ -21,7 +21,7 @@ from data.schema import WITH_MASK
 from models.base import Base
 from models.families.noise import Noise
 from models.images import LatentScale
-from models.text import filled, longest
+from models.text import longest, maybe_truncated
 from train.config import Config
 from train.errors import ConfigError
 from train.inputs.cache import Entries, cache_latents, cache_text
@@ -213,7 +213,7 @@ def prepare_examples(
     views, texts, captions = checked.views, checked.texts, checked.captions
     data, recipe = config.data, recipe_of(config, base, schedule, resolution_of(stage, dataset))
     tokenizer, token_ids = base.load_tokenizer(), base.tokenize(texts, data.text_chunks)
-    full = filled(texts, token_ids, data.text_chunks, tokenizer.model_max_length)
+    full = maybe_truncated(texts, token_ids, data.text_chunks, tokenizer.model_max_length)
     cut, needed = longest(tokenizer, full, data.text_chunks)
     if cut:
         accelerator.print(
