@@ -7,13 +7,13 @@ from typing import Any
 
 from app.errors import AppError
 from data.storage import sha256
-from generate.checkpoint import Checkpoint, named_checkpoint, open_base, open_checkpoint
+from generate.checkpoint import Checkpoint, open_base, open_checkpoint
 from generate.editing.base import STRENGTH
 from generate.editing.methods import SOLVERS
 from generate.generator import Generator, load_generator, load_untrained
 from generate.sampling import Sampling
 from models import Base, load_base
-from models.checkpoint import MANIFEST, steps_in
+from models.checkpoint import MANIFEST, named_checkpoint, steps_in
 
 ALONE = "the base alone"
 

@@ -9,12 +9,11 @@ from data.storage import sha256
 from generate.errors import GenerateError
 from generate.sampling import Sampling
 from models import Base, BaseError, load_base
-from models.checkpoint import MANIFEST, CheckpointError, State, resolve_checkpoint, trained_state
+from models.checkpoint import MANIFEST, CheckpointError, State, named_checkpoint, resolve_checkpoint, trained_state
 from models.families import FAMILIES
 from models.samplers import DIFFUSION
-from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER
+from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER, weights_in
 
-TINY = Path(__file__).parents[1] / "models" / "tiny_controlnet"  # ships with the project; see its README.md
 PARTS = {  # what was trained -> the folders it must have
     "controlnet": [CONTROLNET],
     "controlnet-lora": [CONTROLNET_LORA],
@@ -53,8 +52,7 @@ class Checkpoint:
     @property
     def weights(self) -> Path:
         """The folder that has the PARTS which are used: the EMA weights if there are any."""
-        averaged = self.folder / "ema"
-        return averaged if averaged.is_dir() else self.folder
+        return weights_in(self.folder)
 
     def described(self) -> dict[str, Any]:
         """Fields that identify the checkpoint in manifests and tags; its hash covers every file in it."""
@@ -67,13 +65,8 @@ class Checkpoint:
         }
 
 
-def named_checkpoint(path: Path) -> Path:
-    """The folder that a user means: `tiny` is the one that ships with the project, unless a folder has that name."""
-    return TINY if str(path) == "tiny" and not path.exists() else path
-
-
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Find and check what the user named: a run folder, one of its checkpoints, or `tiny`.
+    """Find and check what the user named: a run folder, one of its checkpoints, or one that ships.
 
     Raises:
         CheckpointError: there is no intact checkpoint, or its state.json was not written by a training run.

@@ -28,6 +28,10 @@ from data.storage import fault, point, pointed, sha256, sweep, whole_folder
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
 BEST = "best"
+SHIPPED = {  # with the project, trained on its base; see their README.md
+    "tiny": Path(__file__).parent / "tiny_controlnet",
+    "tiny-mask": Path(__file__).parent / "tiny_mask_controlnet",
+}
 LONGEST_REASON = 300  # characters of a library's message
 ADVICE = "Use another checkpoint of the run."
 
@@ -234,6 +238,11 @@ def newest_valid(checkpoints: Path, report: Callable[[str], None] = print) -> Pa
             return folder
         report(f"{folder}: passed over, {fault}.")
     return None
+
+
+def named_checkpoint(path: Path) -> Path:
+    """The folder that a user means: one of SHIPPED by its name, unless a folder has that name."""
+    return path if path.exists() else SHIPPED.get(str(path), path)
 
 
 def resolve_checkpoint(path: Path) -> Path:

@@ -61,5 +61,11 @@ def load_trained(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
+def weights_in(checkpoint: Path) -> Path:
+    """The folder of a checkpoint whose weights are used: the averaged ones if there are any."""
+    averaged = checkpoint / "ema"
+    return averaged if averaged.is_dir() else checkpoint
+
+
 def _under(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}

@@ -55,6 +55,9 @@ class ModelConfig:
     """Input of a ControlNet: pre image; its VAE latents; pre image and target damage mask, one channel per class; the
     mask alone. To restore the target image itself: coarse8 shows it at an eighth of the resolution, hole without a
     part of it."""
+    start: Path | None = None
+    """Checkpoint whose weights the run starts from instead of new ones, with fresh moments at step 0: a run folder, a
+    published one, or `tiny`. Other settings of `model` must be those of its training."""
     controlnet: Literal["2d", "3d", "3d+attention"] = "2d"
     """3d: DiffusionSat's for a sequence of images (data.sequence, 1 or more), with or without temporal attention."""
     controlnet_blocks: int | None = None

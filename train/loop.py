@@ -1,6 +1,6 @@
 """The training loop. It holds no random state: step n always uses the same examples with the same noise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -8,14 +8,12 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, FullyShardedDataParallelPlugin, InitProcessGroupKwargs
-from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from data.examples.sampler import OrdinalBatches, view_of
+from data.examples.sampler import OrdinalBatches
 from data.progress import Bar
 from data.storage import locked
-from models.base import Base
 from models.conditioners.few_bits import few_bit_tensors
 from models.cpu.freed_memory import give_back_freed_memory, keep_freed_memory
 from models.cpu.threads import set_threads
@@ -34,12 +32,12 @@ from train.processes.interrupt import EXIT_INTERRUPTED, Agreement, Interrupt, ig
 from train.processes.replicas import is_sharded, join, local, shard, sharding_of, whole, without_sync
 from train.processes.self_test import check_equal
 from train.saving.run_folder import describe, open_run_folder
-from train.saving.state import TrainState, new_state
+from train.saving.state import TrainState, new_state, start_from
 from train.schedules import ema_decay, learning_rate
 from train.stages import Stage, stage_at
 from train.start_card import Planned, cache_size, start_card, what_next
 from train.watching.memory import out_of_memory
-from train.watching.metrics_log import BAR_FORMAT, MetricsLog
+from train.watching.metrics_log import BAR_FORMAT, MetricsLog, patch_namer
 from train.watching.run_page import refresh_run_page
 from train.watching.trackers import open_trackers
 from train.watching.validation import prepare_validation
@@ -93,7 +91,7 @@ def _train(config: Config, interrupt: Interrupt, stack: ExitStack) -> int:
     encode = encoder_of(base, examples[0].recipe, accelerator.device) if config.run.cache_in == "off" else unchanged
 
     # Networks, restored from the last checkpoint if there is one.
-    state = prepare_networks(accelerator, config, base, sharding)
+    state = prepare_networks(accelerator, config, checked, sharding)
     if start:
         go_on(accelerator, state, start, step)
     run = Run(
@@ -138,13 +136,16 @@ def _planned(run: Run, checked: Checked, examples: list[Examples]) -> Planned:
 
 
 def prepare_networks(
-    accelerator: Accelerator, config: Config, base: Base, sharding: FullyShardedDataParallelPlugin | None
+    accelerator: Accelerator, config: Config, checked: Checked, sharding: FullyShardedDataParallelPlugin | None
 ) -> TrainState:
     """The frozen UNet in the compute type, everything that is trained in float32, and the optimizer; before step 1."""
-    denoiser = build_denoiser(base, config.model, config.train.precision, config.train.seed, accelerator.device)
+    device = accelerator.device
+    denoiser = build_denoiser(checked.base, config.model, config.train.precision, config.train.seed, device)
+    if checked.initial:
+        start_from(checked.initial, denoiser)
     check_equal(accelerator, dict(denoiser.named_parameters()), "weights")
     if sharding:
-        shard(denoiser, sharding, accelerator.device)
+        shard(denoiser, sharding, device)
     return new_state(
         denoiser,
         optimizer_of(list(denoiser.trained().values()), config.train),
@@ -191,18 +192,6 @@ def data_loader(examples: Examples, batches: OrdinalBatches, workers: int) -> Da
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=ignore_signals,
     )
-
-
-def patch_namer(stages: list[Stage], examples: list[Examples], datasets: list[Dataset]) -> Callable[[int], str]:
-    """Map an ordinal to its patch id."""
-
-    def name(ordinal: int) -> str:
-        number = max(n for n, stage in enumerate(stages) if stage.first_ordinal <= ordinal)
-        views = examples[number].views
-        view = views[view_of(examples[number].recipe.seed, ordinal, len(views))]
-        return str(datasets[number].select_columns(["patch_id"])[view.patch]["patch_id"])
-
-    return name
 
 
 def run_steps(run: Run, batches: MicroBatches, agreement: Agreement, missed: bool) -> int:

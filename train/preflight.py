@@ -15,7 +15,7 @@ from data.disk import look
 from data.errors import DataError
 from models import load_base
 from models.base import Base
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, named_checkpoint, resolve_checkpoint, trained_state
 from models.denoiser import Denoiser
 from models.errors import BaseError
 from models.families.noise import Noise
@@ -26,6 +26,7 @@ from train.inputs.examples import Captioned, captioned
 from train.networks import check_base, meta_denoiser, noise_schedule
 from train.processes.first_process import from_main
 from train.saving.resume import check_same_experiment, find_start
+from train.saving.state import start_from
 from train.stages import Stage, stages_of
 from train.watching.validation import open_held_out
 
@@ -38,6 +39,7 @@ class Checked:
 
     start: Path | None  # the checkpoint that it resumes
     step: int  # of it
+    initial: Path | None  # the checkpoint whose weights a new run starts from
     base: Base
     schedule: Noise
     stages: list[Stage]
@@ -121,9 +123,31 @@ def check(
                 lambda: from_main(accelerator, lambda: check_same_experiment(start, config, **same))
             )
             step = resumed or 0
+    initial = None
+    if config.model.start and denoiser is not None and start is None:
+        look = partial(_initial, config.model.start, config, base, denoiser)
+        initial = faults.without(lambda: from_main(accelerator, look))
     faults.report()
     assert schedule is not None and denoiser is not None
-    return Checked(start, step, base, schedule, stages, datasets, held_out, denoiser, views, identity)
+    return Checked(start, step, initial, base, schedule, stages, datasets, held_out, denoiser, views, identity)
+
+
+def _initial(named: Path, config: Config, base: Base, denoiser: Denoiser) -> Path:
+    """The checkpoint of `model.start`, which has the weights of this denoiser, on the meta device, on this base."""
+    folder = resolve_checkpoint(named_checkpoint(named))
+    state = trained_state(folder)
+    if not base.has_hash(base.family.network, state["base"]["unet_sha256"]):
+        raise CheckpointError(
+            f"model.start is {folder}, which was trained on another base ({state['base']['name']}) than model.base "
+            f"{config.model.base}. Set model.base to that one, or model.start to null."
+        )
+    for setting, value in (("trained", state["trained"]), ("condition", state["condition"])):
+        if (mine := getattr(config.model, setting)) != value:
+            raise CheckpointError(
+                f"model.start is {folder}, of model.{setting} {value}, not {mine}. Set that to {value}."
+            )
+    start_from(folder, denoiser)
+    return folder
 
 
 def _base(name: str, faults: Faults) -> Base | None:

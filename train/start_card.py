@@ -35,7 +35,7 @@ def start_card(plan: Planned, threads: str) -> str:
     train, out = plan.config.train, plan.config.run.out
     stages = [_examples(plan, stage, *counts) for stage, counts in zip(plan.stages, plan.views, strict=True)]
     rows = {
-        "trained": f"{plan.config.model.trained}, {_size(plan.trained)}",
+        "trained": f"{plan.config.model.trained}, {_size(plan.trained)}{_begins(plan)}",
         "frozen": f"UNet, {_held(plan)}",
         "examples": "; then ".join(stages),
         "steps": f"{train.steps:,} in total, {plan.step:,} done; {_epochs(plan):,.1f} epochs",
@@ -61,6 +61,11 @@ def what_next(config: Config) -> str:
 def _size(weights: Sequence[Tensor]) -> str:
     kind = str(weights[0].dtype).removeprefix("torch.")
     return f"{sum(weight.numel() for weight in weights):,} parameters in {kind}"
+
+
+def _begins(plan: Planned) -> str:
+    start = plan.config.model.start
+    return f", starting from the weights of {start}" if start and not plan.step else ""
 
 
 def _held(plan: Planned) -> str:

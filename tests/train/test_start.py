@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,41 @@ def test_what_the_checkpoint_lacks_starts_anew(
     decay = 4 / 13  # of the fourth update: (1 + 3) / (10 + 3), below the limit of 0.9
     for key in old:
         torch.testing.assert_close(average[key], decay * old[key] + (1 - decay) * weights[key])
+
+
+BOTH = ("--model.trained=controlnet+lora", "--model.lora_rank=2")
+
+
+def test_a_new_run_starts_from_the_weights_of_another_and_goes_on_without_it(
+    tmp_path: Path, arguments: Arguments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From those that images are made with; a learning rate of next to nothing leaves them as they are."""
+    run(arguments("old", *BOTH, "--train.ema_decay=0.5", "--train.steps=2"))
+    start = (*BOTH, f"--model.start={tmp_path / 'old'}", "--train.learning_rate=1e-30", "--train.warmup_steps=0")
+    run(arguments("new", *start, "--train.steps=1"))
+    assert f"starting from the weights of {tmp_path / 'old'}" in capsys.readouterr().out
+    old, new = (step_folder(tmp_path / f"{name}/checkpoints", step) for name, step in (("old", 2), ("new", 1)))
+    for part in ("controlnet/diffusion_pytorch_model.safetensors", "lora/pytorch_lora_weights.safetensors"):
+        averaged, live, copied = (load_file(path / part) for path in (old / "ema", old, new))
+        assert any((averaged[name] != live[name]).any() for name in averaged)
+        for name, weight in averaged.items():
+            torch.testing.assert_close(copied[name], weight, rtol=0, atol=1e-20)
+    shutil.rmtree(tmp_path / "old")
+    assert run(arguments("new", *start, "--train.steps=2")) == 0
+
+
+REFUSED = {
+    "--model.trained=controlnet": r"of model\.trained controlnet\+lora, not controlnet\. Set that to controlnet\+lora",
+    "--model.condition=latents": r"of model\.condition pixels, not latents",
+    "--model.lora_rank=3": r"not those of this config's network\. Set `model`",
+    "--model.base=tiny": r"trained on another base .* than model\.base tiny",
+    "--model.start=nowhere": r"nowhere: no such folder",
+}
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path: Path, arguments: Arguments) -> None:
+    run(arguments("old", *BOTH, "--train.warmup_steps=0", "--train.steps=1"))
+    for other, said in REFUSED.items():
+        with pytest.raises(CheckpointError, match=said):
+            run(arguments("new", *BOTH, f"--model.start={tmp_path / 'old'}", other))
+        assert not (tmp_path / "new/checkpoints").exists()

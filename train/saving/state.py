@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from data.strict_json import finite
 from models.checkpoint import CheckpointError, read_state, usable, write_checkpoint
 from models.denoiser import Denoiser
-from models.trained import load_trained, save_trained
+from models.trained import load_trained, save_trained, weights_in
 from train.processes.replicas import copy_into, gathered, local, reshard
 
 OPTIMIZER = "optimizer.safetensors"
@@ -97,9 +97,9 @@ class TrainState:
 
     def _load(self, folder: Path) -> list[str]:
         new = []
-        _copy_into(self.weights, self._trained_in(folder), folder)
+        _copy_into(self.weights, _trained_in(folder, self.denoiser), folder)
         if self.ema and (folder / "ema").is_dir():
-            _copy_into(self.ema, self._trained_in(folder / "ema"), folder)
+            _copy_into(self.ema, _trained_in(folder / "ema", self.denoiser), folder)
         elif self.ema:  # the EMA starts at the weights
             for name, average in self.ema.items():
                 local(average).copy_(local(self.weights[name].detach()))
@@ -131,11 +131,6 @@ class TrainState:
                 value = moment.to(weight.device, copy=True)  # not the file's memory map
             self.optimizer.state[weight][key] = value
 
-    def _trained_in(self, folder: Path) -> dict[str, Tensor]:
-        named = (*self.denoiser.named_parameters(), *self.denoiser.named_buffers())
-        frozen = {name for name, weight in named if not weight.requires_grad}
-        return {name: weight for name, weight in load_trained(folder).items() if name not in frozen}
-
     def _moments(self) -> dict[str, Tensor]:
         moments: dict[str, Tensor] = {}
         for name, parameter in self.weights.items():
@@ -162,6 +157,23 @@ def new_state(
     ema = {name: weight.detach().clone() for name, weight in weights.items()} if keep_ema else {}
     device = next(iter(weights.values())).device.type
     return TrainState(denoiser, optimizer, moments, torch.amp.GradScaler(device, enabled=scale_loss), ema)
+
+
+@torch.no_grad()
+def start_from(folder: Path, denoiser: Denoiser) -> None:
+    """Set what is trained to the weights of a checkpoint, those that images are generated with.
+
+    Raises:
+        CheckpointError: the weights belong to another network.
+    """
+    with usable(folder):
+        _copy_into(denoiser.trained(), _trained_in(weights_in(folder), denoiser), folder)
+
+
+def _trained_in(folder: Path, denoiser: Denoiser) -> dict[str, Tensor]:
+    named = (*denoiser.named_parameters(), *denoiser.named_buffers())
+    frozen = {name for name, weight in named if not weight.requires_grad}
+    return {name: weight for name, weight in load_trained(folder).items() if name not in frozen}
 
 
 def _copy_into(weights: dict[str, Tensor] | dict[str, nn.Parameter], saved: dict[str, Tensor], folder: Path) -> None:

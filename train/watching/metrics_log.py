@@ -13,15 +13,19 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from datasets import Dataset
 from torch import Tensor
 
+from data.examples.sampler import view_of
 from data.progress import Bar
 from data.strict_json import as_json
 from models.checkpoint import steps_in
 from train.errors import TrainingError
+from train.inputs.examples import Examples
 from train.saving.retention import is_complete
 from train.saving.run_files import METRICS
 from train.saving.state import TrainState
+from train.stages import Stage
 from train.watching.trackers import tag
 
 PATCHES_NAMED = 8
@@ -215,3 +219,15 @@ def peak_memory_gb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB, macOS in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def patch_namer(stages: list[Stage], examples: list[Examples], datasets: list[Dataset]) -> Callable[[int], str]:
+    """Map an ordinal to its patch id."""
+
+    def name(ordinal: int) -> str:
+        number = max(n for n, stage in enumerate(stages) if stage.first_ordinal <= ordinal)
+        views = examples[number].views
+        view = views[view_of(examples[number].recipe.seed, ordinal, len(views))]
+        return str(datasets[number].select_columns(["patch_id"])[view.patch]["patch_id"])
+
+    return name
