@@ -9,6 +9,7 @@ from evaluation.prompts.answers import DIRECTIONS
 
 COLOURS = {"generated": "#2f66a3", "base": "#c9772c", "copy": "#8a94a3"}
 WIDTH, HEIGHT, LEFT, BASE, TOP = 360, 210, 44, 176, 14
+MARGIN, ROW = 76, 30  # of a matrix: for the words of its rows; the height of a row
 
 
 def curve(title: str, lines: Mapping[str, Mapping[str, Estimate]], words: Sequence[str], unit: float = 1.0) -> str:
@@ -56,6 +57,34 @@ def rose(title: str, method: str, east: Mapping[str, Estimate], north: Mapping[s
     return _figure(title, "-100 -96 200 206", parts)
 
 
+def matrix(title: str, method: str, words: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
+    """Shares, 0..1, of a word for each row against one for each column, in percent, as a figure.
+
+    Args:
+        title: above it.
+        method: whose colour it has, the darker the larger the share.
+        words: of rows and columns.
+        shares: row by row.
+    """
+    side = (WIDTH - MARGIN) / len(words)
+    high = min(side, ROW)
+    parts = []
+    for column, word in enumerate(words):
+        x = MARGIN + (column + 0.5) * side
+        parts.append(f'<text x="{x:.1f}" y="12" text-anchor="middle">{escape(_short(word))}</text>')
+    for row, word in enumerate(words):
+        y = 18 + row * high
+        parts.append(f'<text x="{MARGIN - 6}" y="{y + high / 2 + 3:.1f}" text-anchor="end">{escape(word)}</text>')
+        for column, share in enumerate(shares[row]):
+            x, text = MARGIN + column * side, f"{100 * share:.0f}"
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{side - 2:.1f}" height="{high - 2:.1f}" '
+                f'fill="{COLOURS[method]}" fill-opacity="{0.75 * share:.2f}"/>'
+                f'<text x="{x + side / 2 - 1:.1f}" y="{y + high / 2 + 3:.1f}" text-anchor="middle">{text}</text>'
+            )
+    return _figure(title, f"0 0 {WIDTH} {22 + high * len(words):.0f}", parts)
+
+
 def legend(names: Mapping[str, str]) -> str:
     """Colours of the methods."""
     items = (f'<span><i style="background:{COLOURS[key]}"></i>{escape(name)}</span>' for key, name in names.items())
@@ -92,4 +121,5 @@ def _mark(x: float, y: float, value: Estimate, highest: float) -> str:
 
 
 def _short(word: str) -> str:
-    return "".join(part[0].upper() for part in word.split("-"))
+    """A direction by its letters; any other word as it is."""
+    return "".join(part[0].upper() for part in word.split("-")) if word in DIRECTIONS else word

@@ -1,6 +1,6 @@
 """How far prompts are followed: from single answers to numbers with intervals, compared with chance."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -32,11 +32,17 @@ class Measure:
 
 
 def _per_sample(score: Callable[[dict[str, Answer]], float]) -> Callable[[ByWord], list[float]]:
-    def scores(answers: ByWord) -> list[float]:
-        samples = range(len(next(iter(answers.values()))))
-        return [score({word: found[sample] for word, found in answers.items()}) for sample in samples]
+    return lambda answers: [score(found) for found in _samples(answers)]
 
-    return scores
+
+def _samples(answers: ByWord) -> Iterator[dict[str, Answer]]:
+    """The answers of each sample."""
+    for sample in range(len(next(iter(answers.values())))):
+        yield {word: found[sample] for word, found in answers.items()}
+
+
+def _confusion(of: Callable[[dict[str, Answer]], Floats], patches: Iterable[ByWord]) -> Floats:
+    return np.asarray(np.mean([of(found) for answers in patches for found in _samples(answers)], axis=0))
 
 
 def in_order(values: Sequence[float]) -> float:
@@ -50,7 +56,12 @@ def _rising(field: str, words: Sequence[str]) -> Callable[[ByWord], list[float]]
 
 
 def _hits(found: dict[str, Answer], *, relative: bool) -> float:
-    """Percent of the nine words in whose cell the difference is largest.
+    """Percent of the nine words in whose cell the difference is largest."""
+    return 100 * float(_largest(found, relative=relative).diagonal().mean())
+
+
+def _largest(found: Mapping[str, Answer], *, relative: bool) -> Floats:
+    """(word, cell): 1 in the cell where the difference is largest, in equal ones a share of it.
 
     Relative: each cell against its own mean over the nine words, so that a place where every word draws its damage
     (the houses stand there) does not decide.
@@ -62,7 +73,13 @@ def _hits(found: dict[str, Answer], *, relative: bool) -> float:
         shares -= shares.sum(axis=0) / max(1, int((sums > 0).sum()))
     shares[sums[:, 0] == 0] = 0  # an image in which nothing differs hits by chance
     largest = shares == shares.max(axis=1, keepdims=True)
-    return 100 * float((largest.diagonal() / largest.sum(axis=1)).mean())  # equal cells share the hit
+    return np.asarray(largest / largest.sum(axis=1, keepdims=True))
+
+
+def _above(field: str, words: Sequence[str], found: Mapping[str, Answer]) -> Floats:
+    """(word, word): 1 where the first has more of it than the second, 0.5 where it has as much."""
+    values = np.array([getattr(found[word], field) for word in words])
+    return np.asarray((np.sign(values[:, None] - values) + 1) / 2)
 
 
 def _angle(found: dict[str, Answer]) -> float:
@@ -92,12 +109,41 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
+class Matrix:
+    """How often the words of a study are taken for each other."""
+
+    title: str
+    words: Sequence[str]  # of its rows and columns
+    of: Callable[[dict[str, Answer]], Floats]  # one sample's answers about a patch -> shares, 0..1
+
+
+MATRICES = {
+    "severity": Matrix(
+        "Images of the row that differ more from `none` than those of the column, %",
+        STUDIES["severity"][1:],
+        partial(_above, "beyond", STUDIES["severity"][1:]),
+    ),
+    "position": Matrix(
+        "Images of the row's word that differ most in the column's cell, cell by cell, %",
+        NINE,
+        partial(_largest, relative=True),
+    ),
+    "count": Matrix(
+        "Images of the row with more buildings, by regression, than those of the column, %",
+        STUDIES["count"],
+        partial(_above, "buildings", STUDIES["count"]),
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Numbers:
     """The results of a study."""
 
     scores: dict[str, dict[str, Estimate]]  # method -> key of MEASURES
     advantage: dict[str, Estimate]  # key of MEASURES -> generated less base, patch by patch
     curves: dict[str, dict[str, dict[str, Estimate]]]  # method -> field of an answer -> word
+    confusion: dict[str, dict[str, Floats]]  # method -> key of MATRICES -> mean share over patches and samples
 
 
 def conclude(answers: Sequence[Answer], silent: Sequence[str], scenes: Mapping[int, str]) -> Numbers:
@@ -124,6 +170,10 @@ def conclude(answers: Sequence[Answer], silent: Sequence[str], scenes: Mapping[i
         scores={method: {key: mean(found) for key, found in of.items()} for method, of in values.items()},
         advantage={key: mean(values["generated"][key] - values["base"][key]) for key in keys} if both else {},
         curves={method: _curves(list(of.values()), mean) for method, of in grouped.items()},
+        confusion={
+            method: {key: _confusion(one.of, of.values()) for key, one in MATRICES.items() if key not in silent}
+            for method, of in grouped.items()
+        },
     )
 
 

@@ -19,9 +19,9 @@ from evaluation.output import REPORT, RESULTS, image_file
 from evaluation.prompts.answers import Answer
 from evaluation.prompts.buildings import Gauge
 from evaluation.prompts.change import Detector, Pixels
-from evaluation.prompts.charts import COLOURS, curve, legend, rose
+from evaluation.prompts.charts import COLOURS, curve, legend, matrix, rose
 from evaluation.prompts.grid import STUDIES, Prompt
-from evaluation.prompts.numbers import MEASURES, Numbers
+from evaluation.prompts.numbers import MATRICES, MEASURES, Numbers
 from evaluation.results import METHODS
 
 FORMAT = 1
@@ -74,6 +74,8 @@ def write_study(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> 
         "scores": study.numbers.scores,
         "generated_less_base": study.numbers.advantage,
         "curves": study.numbers.curves,
+        "confusion": {method: {key: shares.tolist() for key, shares in of.items()}
+                      for method, of in study.numbers.confusion.items()},
         "prompts": [asdict(prompt) for prompt in study.prompts],
         "answers": [asdict(answer) for answer in study.answers],
     }  # fmt: skip
@@ -172,6 +174,7 @@ def _page(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> str:
         f"<h2>Numbers</h2><p>In brackets 95 % intervals over scenes.</p>{html_table(heads, escaped(rows))}",
         f'<h2>Plots</h2>{legend({method: METHODS[method].name for method in study.numbers.scores})}'
         f'<div class="plots">{"".join(_plots(study))}</div>',
+        f'<h2>Which words are taken for which</h2><div class="plots">{"".join(_matrices(study))}</div>',
         "<h2>Pictures</h2><p>The pre image, then one image per word, the noise always the same.</p>",
         *_pictures(folder, study, pre_of),
     ]  # fmt: skip
@@ -195,6 +198,15 @@ def _plots(study: Study) -> list[str]:
         lines = {method: of["buildings"] for method, of in curves.items()}
         plots.append(curve("Buildings, by regression", lines, STUDIES["count"]))
     return plots
+
+
+def _matrices(study: Study) -> list[str]:
+    return [
+        matrix(f"{MATRICES[key].title}: {METHODS[method].name}", method, MATRICES[key].words, shares.tolist())
+        for key in MATRICES
+        for method, of in study.numbers.confusion.items()
+        if method != "copy" and (shares := of.get(key)) is not None
+    ]
 
 
 def _pictures(folder: Path, study: Study, pre_of: Callable[[int], Pixels]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.estimate import Estimate
 from evaluation.prompts.answers import DIRECTIONS
-from evaluation.prompts.charts import curve, rose
+from evaluation.prompts.charts import curve, matrix, rose
 
 WORDS = ("none", "slight", "severe")
 
@@ -29,3 +29,9 @@ def test_rose_of_words_that_change_nothing() -> None:
     assert found.count('<g class="base">') == 1
     nothing = dict.fromkeys(DIRECTIONS, Estimate(math.nan))
     assert '<g class="base">' not in rose("where", "base", nothing, nothing)
+
+
+def test_a_matrix_has_a_cell_for_every_pair_of_words() -> None:
+    found = matrix("which", "base", ["south-east", "a<b"], [[1, 0.25], [0, 0.5]])
+    assert found.count("<rect") == 4
+    assert [text in found for text in (">SE<", ">south-east<", ">a&lt;b<", ">25<", 'fill-opacity="0.75"')] == [True] * 5

@@ -48,6 +48,20 @@ def test_a_quarter_turn() -> None:
     assert [found[key] for key in ("angle", "pull", "hit")] == pytest.approx([90, 0, 100 / 9])
 
 
+def test_which_words_are_taken_for_which() -> None:
+    """Obedience is the diagonal; two eighths off, each word is taken for the one a quarter turn on."""
+    answers = [obedient("generated", patch, word) for patch in range(3) for word in WORDS]
+    found = conclude(answers, [], SCENES).confusion["generated"]
+    np.testing.assert_array_equal(found["position"], np.eye(9))
+    np.testing.assert_array_equal(found["count"], [[0.5, 0, 0], [1, 0.5, 0], [1, 1, 0.5]])
+    np.testing.assert_array_equal(found["severity"], found["count"])
+    turned = conclude([obedient("base", 0, word, turn=2) for word in WORDS], ["count"], SCENES).confusion["base"]
+    np.testing.assert_array_equal(turned["position"][:8], np.eye(9)[[*range(2, 8), 0, 1]])
+    assert "count" not in turned
+    half = answers[: len(WORDS)] + [answer("generated", 1, word) for word in WORDS]  # in the second nothing differs
+    np.testing.assert_allclose(conclude(half, [], SCENES).confusion["generated"]["position"], np.eye(9) / 2 + 1 / 18)
+
+
 def test_always_the_same_place() -> None:
     """The houses stand in the north-east and are hit whatever was asked: chance, in every measure."""
     cells = [0.2] * 9

@@ -120,7 +120,7 @@ def test_run_again(studied: Path, run_folder: Path, houses: Path) -> None:
 def test_report_is_self_contained(studied: Path) -> None:
     """Plots and pictures are inside; nothing is loaded."""
     page = (studied / "report.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 3 + 2 * 2  # curves, and a matrix for each of two studies and methods
     assert page.count('src="data:image/') == 2 * 2 * (1 + 4)
     assert "http" not in page
 
