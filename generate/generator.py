@@ -33,7 +33,7 @@ from models.cpu.layers import use_cpu_layers
 from models.cpu.precision import compute_type
 from models.denoiser import PRE_CONV, Denoiser, Shown, concatenate_pre
 from models.diffusionsat.metadata import normalised_batch
-from models.images import LatentScale, as_pixels, decode, encode, to_unit
+from models.images import LatentScale, as_pixels, condition_latents, decode, encode, to_unit
 from models.lora import load_adapter
 from models.sampling import generators, guide, noise, sample
 from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER, load_trained
@@ -115,7 +115,7 @@ class Generator:
                 "which has masks."
             )
         if self.condition.latents:
-            return self.latents_scale.scaled(encode(self.vae, images))
+            return condition_latents(self.latents_scale.scaled(encode(self.vae, images[:, :3])), images)
         return self.denoiser.prepared(images)
 
     def predict(self, noisy: Tensor, timestep: Tensor, given: Conditions, sampling: Sampling) -> Tensor:

@@ -61,7 +61,7 @@ def synthesize(
     damage) and `synthetic.json`. Patches without footprints are left out. Resumable, and reproducible from the seed.
 
     Args:
-        checkpoint: A run folder or one of its checkpoints/step-*, trained with `model.condition: pixels+mask` and
+        checkpoint: A run folder or one of its checkpoints/step-*, trained with a mask in `model.condition` and
             captions of style short or diffusionsat.
         dataset: A folder made by `pre2post build`.
         out: The output folder.
@@ -151,7 +151,7 @@ def check_checkpoint(trained: Checkpoint, styles: Sequence[str] = CAPTIONS) -> N
     if not condition_of(trained.trained, trained.condition).with_mask:
         raise GenerateError(
             f"{trained.folder}: trained with model.condition {trained.condition}, so it takes no damage mask. "
-            "Train one with --model.condition pixels+mask."
+            "Train one with --model.condition pixels+mask or latents+mask, or name tiny-mask, which ships."
         )
     if trained.direction == "past":
         raise GenerateError(f"{trained.folder}: trained with data.direction past, so it generates no post images.")

@@ -41,7 +41,7 @@ def region(
 
     Args:
         plan: A YAML file such as those in configs/gbd/.
-        checkpoint: A run folder or one of its checkpoints/step-*, trained with `model.condition: pixels+mask`.
+        checkpoint: A run folder or one of its checkpoints/step-*, trained with a mask in `model.condition`.
         out: The folder of the set.
         judge: Keep a pair only if a judge sees the damage that was asked for, and little change elsewhere: a folder
             made by `pre2post damage-model`, or FILE.py:FUNCTION (docs/region.md).

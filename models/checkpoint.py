@@ -87,7 +87,9 @@ class State(TypedDict):
     trained: Literal[
         "controlnet", "controlnet-lora", "t2i-adapter", "t2i-adapter-light", "lora", "controlnet+lora", "lora+concat"
     ]
-    condition: Literal["pixels", "latents", "pixels+mask", "mask", "coarse2", "coarse4", "coarse8", "hole"]
+    condition: Literal[
+        "pixels", "latents", "pixels+mask", "latents+mask", "mask", "coarse2", "coarse4", "coarse8", "hole"
+    ]
     base_bits: NotRequired[Literal[4, 8] | None]  # of the base's linear layers; None = as loaded
     metadata: NotRequired[str]  # earlier versions wrote none
     direction: Literal["future", "past", "both"]

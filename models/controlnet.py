@@ -23,6 +23,7 @@ def controlnet_from_unet(
     seed: int,
     kind: type[ControlNetModel] = ControlNetModel,
     latents: bool = False,
+    conditioning_channels: int = 3,
     **settings: Any,  # noqa: ANN401 (arguments of `kind`)
 ) -> ControlNetModel:
     """Copy the UNet's encoder; zero convolutions make step 0 equal to the base (ControlNet, section 3.1).
@@ -33,15 +34,17 @@ def controlnet_from_unet(
         seed: of the fresh weights, those of the conditioning embedding above all.
         kind: diffusers' ControlNetModel, or SatControlNet or SatControlNet3D, which are conditioned on metadata.
         latents: the condition is latents: one convolution and the zero-initialised one, without downsampling.
-        settings: further arguments of its `from_unet`, e.g. `conditioning_channels`.
+        conditioning_channels: of the condition; with `latents`, of the pixels that they are made of and of a mask.
+        settings: further arguments of its `from_unet`.
     """
     stages = vae_scale_factor.bit_length()  # one width at full resolution, one more for each halving
     widths = [min(width, unet.config.block_out_channels[0]) for width in CONDITIONING_CHANNELS[:stages]]
     if latents:
-        widths, settings = widths[-1:], settings | {"conditioning_channels": unet.config.in_channels}
+        widths, conditioning_channels = widths[-1:], unet.config.in_channels + conditioning_channels - 3
+    settings |= {"conditioning_channels": conditioning_channels, "conditioning_embedding_out_channels": tuple(widths)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind.from_unet(unet, conditioning_embedding_out_channels=tuple(widths), **settings).float()
+        return kind.from_unet(unet, **settings).float()
 
 
 def load_controlnet(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
@@ -35,6 +37,22 @@ def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> the most likely latents, (B, C, h, w) float32, not scaled."""
     latents: Tensor = vae.encode(images.to(vae.dtype) * 2 - 1).latent_dist.mode().float()
     return latents
+
+
+def condition_latents(encoded: Tensor, shown: Tensor) -> Tensor:
+    """Latents of an image together with what else is shown, for a ControlNet on latents.
+
+    Args:
+        encoded: (B, C, h, w), scaled as the denoiser sees them.
+        shown: (B, K, H, W) in [0, 1], the image in its first 3 channels.
+
+    Returns:
+        (B, C + K - 3, h, w): of further channels, such as a mask's, the mean in each cell.
+    """
+    if shown.shape[1] == 3:
+        return encoded
+    height, width = encoded.shape[-2:]
+    return torch.cat([encoded, F.adaptive_avg_pool2d(shown[:, 3:], (height, width))], 1)
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:

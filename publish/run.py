@@ -148,7 +148,7 @@ def _write(
         for part in PARTS[trained.trained]:
             shutil.copytree(trained.weights / part, partial / part)
             _without_paths(partial / part / "config.json")
-            if trained.condition == "latents":  # no other tool has such a ControlNet
+            if trained.condition.startswith("latents"):  # no other tool has such a ControlNet
                 (partial / part / KOHYA).unlink(missing_ok=True)
             if half:
                 _in_half(partial / part)

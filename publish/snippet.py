@@ -52,7 +52,7 @@ def stock_of(checkpoint: Checkpoint, base: Base) -> Stock | None:
 def code(use: Use) -> str:
     """As a fenced block: Python, or a command of pre2post where diffusers alone does not do."""
     if use.stock is None:
-        mask = " --mask mask.png" * (use.checkpoint.condition in ("pixels+mask", "mask", "hole"))
+        mask = " --mask mask.png" * (use.checkpoint.condition in ("pixels+mask", "latents+mask", "mask", "hole"))
         options = f"--steps {use.sampling.steps} --guidance-scale {use.sampling.guidance_scale:g}"
         options += f" --scheduler {use.scheduler}"
         return (

@@ -51,8 +51,10 @@ class ModelConfig:
     ] = "controlnet"
     """ControlNet beside the UNet; one with LoRA in its frozen copy of the encoder; T2I-Adapter, full or light; LoRA in
     the UNet (alone it sees no pre image); ControlNet and LoRA in the UNet; LoRA with pre latents as input."""
-    condition: Literal["pixels", "latents", "pixels+mask", "mask", "coarse2", "coarse4", "coarse8", "hole"] = "pixels"
-    """Input of a ControlNet: pre image; its VAE latents; pre image and target damage mask, one channel per class; the
+    condition: Literal[
+        "pixels", "latents", "pixels+mask", "latents+mask", "mask", "coarse2", "coarse4", "coarse8", "hole"
+    ] = "pixels"
+    """Input of a ControlNet: pre image; its VAE latents; either with the target damage mask, one channel per class; the
     mask alone. To restore the target image itself: coarse8 shows it at an eighth of the resolution, hole without a
     part of it."""
     start: Path | None = None

@@ -100,8 +100,9 @@ def _model_rules(config: Config) -> Rules:
     model, objective = config.model, config.objective
     adapter = model.trained.startswith("t2i-adapter")
     yield (
-        not adapter or model.condition != "latents",
-        f"model.condition is latents, but model.trained is {model.trained}; a T2I-Adapter reads pixels or pixels+mask.",
+        not adapter or not model.condition.startswith("latents"),
+        f"model.condition is {model.condition}, but model.trained is {model.trained}; a T2I-Adapter reads pixels or "
+        "pixels+mask.",
     )
     yield (
         model.trained != "controlnet-lora" or model.controlnet == "2d",

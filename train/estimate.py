@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.denoiser import Denoiser
+from models.images import condition_latents
 from train.config import Config
 from train.inputs.recipe import Recipe
 from train.stages import Stage
@@ -57,7 +58,8 @@ def work_of(denoiser: Denoiser, recipe: Recipe, config: Config, told: Mapping[st
     pixels = (3 * sequence if sequence > 1 else recipe.condition.channels, side, side)
     with torch.device("meta"):
         noisy, timesteps = torch.empty(1, *recipe.latent_shape), torch.empty(1, dtype=torch.int64)
-        shown = torch.empty(1, *(recipe.latent_shape if recipe.condition.latents else pixels))
+        shown = torch.empty(1, *pixels)
+        shown = condition_latents(noisy, shown) if recipe.condition.latents else shown
         metadata = {"metadata": torch.empty(1, 7), "cond_metadata": torch.empty((1, 7, sequence)[: 2 + (sequence > 1)])}
         inputs = {"noisy": noisy, "timesteps": timesteps, "condition": shown, **metadata, **told}
         inputs |= recipe.placed(torch.empty(1, 6))

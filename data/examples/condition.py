@@ -54,7 +54,7 @@ class Condition:
     with_mask: Callable[[Pixels, Pixels], Pixels] | None = None  # pixels and damage mask -> all; None = pixels alone
     with_hole: Callable[[Pixels, Pixels], Pixels] | None = None  # pixels and hole -> all
     coarse: Callable[[Pixels], Pixels] | None = None  # pixels -> at a lower resolution
-    latents: bool = False  # of the VAE, made of these pixels
+    latents: bool = False  # of the VAE, made of these pixels; a mask is reduced to their cells
 
     @property
     def restores(self) -> bool:
@@ -86,6 +86,7 @@ CONDITIONS = {  # the values of model.condition
     "pixels": Condition(),
     "latents": Condition(latents=True),
     "pixels+mask": Condition(channels=3 + DAMAGE_VALUES_SHOWN, with_mask=with_mask),
+    "latents+mask": Condition(channels=3 + DAMAGE_VALUES_SHOWN, with_mask=with_mask, latents=True),
     "mask": Condition(channels=DAMAGE_VALUES_SHOWN, pixels=False, with_mask=mask_alone),
     "coarse2": Condition(coarse=coarse(2)),
     "coarse4": Condition(coarse=coarse(4)),

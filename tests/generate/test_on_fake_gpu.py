@@ -20,6 +20,7 @@ from tests.generate.worlds import RESOLUTION, write_kind
 KINDS = [
     ("stable_diffusion", "controlnet", "pixels"),
     ("stable_diffusion", "controlnet", "pixels+mask"),
+    ("stable_diffusion", "controlnet", "latents+mask"),
     ("stable_diffusion", "controlnet", "latents"),
     ("stable_diffusion", "lora+concat", "pixels"),
     ("sdxl", "controlnet", "pixels"),

@@ -20,6 +20,7 @@ KINDS = [
     ("controlnet", "pixels"),
     ("controlnet", "latents"),
     ("controlnet", "pixels+mask"),
+    ("controlnet", "latents+mask"),
     ("lora", "pixels"),
     ("controlnet+lora", "pixels"),
     ("lora+concat", "pixels"),
@@ -53,7 +54,7 @@ def batch_of(base: Base, model: ModelConfig) -> dict[str, Tensor]:
         "timestep": gpu(dtype=torch.int64),
         "loss_weights": gpu(4, 4),
         "encoder_hidden_states": told.pop("states"),
-        "condition": gpu(channels, 4, 4) if condition.latents else pixels,
+        "condition": gpu(channels + condition.channels - 3, 4, 4) if condition.latents else pixels,
         **told,
         **base.family.placed(gpu(6)),
     }

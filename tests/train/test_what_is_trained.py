@@ -32,6 +32,7 @@ KINDS = {
     "controlnet+lora": ["--model.trained=controlnet+lora", "--model.condition=latents"],
     "lora+concat": ["--model.trained=lora+concat"],
     "mask": ["--model.condition=pixels+mask"],
+    "latents and mask": ["--model.condition=latents+mask"],
 }
 ONE_STEP = Sampling(steps=1)
 SHORT = [

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from models.base import Base
+from models.images import condition_latents
 from train.inputs.cache import encode_images
 from train.inputs.examples import named, sample
 from train.inputs.recipe import Recipe
@@ -33,7 +34,9 @@ def encoder_of(base: Base, recipe: Recipe, device: torch.device) -> Callable[[Ba
         encoded["latents"] = sample(posterior, encoded.pop("spread"), recipe.latents)
         encoded |= named(base.encode(text_encoder, encoded.pop("token_ids")))
         if recipe.show_latents is not None:
-            encoded["condition"] = recipe.show_latents.scaled(encode_images(vae, batch["condition"])["mean"])
+            pixels = batch["condition"]
+            latents = recipe.show_latents.scaled(encode_images(vae, pixels[:, :3])["mean"])
+            encoded["condition"] = condition_latents(latents, pixels.float() / 255)
         return encoded
 
     return encode

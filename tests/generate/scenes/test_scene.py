@@ -72,6 +72,7 @@ KINDS = [
     ("lora+concat", "pixels"),
     ("controlnet", "latents"),
     ("controlnet", "pixels+mask"),
+    ("controlnet", "latents+mask"),
     ("controlnet", "coarse4"),
     ("controlnet", "hole"),
 ]
@@ -84,7 +85,7 @@ def test_every_kind_of_checkpoint_makes_scenes(tmp_path: Path, micro_base: Path,
     sampling = Sampling(steps=3, guidance_scale=2.0, control_scale=0.7, seed=5)
     pre, mask = write_geotiff(tmp_path / "a.tif", RESOLUTION, RESOLUTION), None
     shown = read_pixels(pre)
-    if condition in ("pixels+mask", "hole"):
+    if condition in ("pixels+mask", "latents+mask", "hole"):
         mask = write_mask(tmp_path / "mask.png", RESOLUTION)
     with Image.open(mask) if mask else nullcontext() as classes:
         shown = condition_of(trained, condition).shown(Image.fromarray(shown), classes, RESOLUTION)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from PIL import Image
+from torch.utils.data import default_collate
 
 from data.dataset.open import open_dataset
 from data.examples.condition import CONDITIONS
@@ -16,6 +17,7 @@ from data.examples.sampler import example_rng, view_of
 from models import load_base
 from tests.train.conftest import Arguments
 from train.config_file import parse_config
+from train.inputs.encode import encoder_of
 from train.inputs.examples import Examples, prepare_examples
 from train.stages import stages_of
 
@@ -78,6 +80,34 @@ def test_condition_target_and_weights_show_the_same_view(examples: Examples) -> 
             np.testing.assert_allclose(drawn["loss_weights"], weights / (mask != 255).mean(), rtol=1e-5)
         kinds.add((view.mirrored, view.past))
     assert len(kinds) == 4
+
+
+def test_beside_latents_a_mask_is_reduced_to_their_cells(
+    arguments: Arguments, tiny_dataset: Path, micro_base: Path
+) -> None:
+    """With a cache and without: the latents of the image alone, and of each class the share of a cell's pixels."""
+    base, dataset = load_base(micro_base), open_dataset(tiny_dataset, "train")
+
+    def prepared(condition: str, cache: str) -> Examples:
+        given = f"--model.condition={condition}", f"--run.cache_in={cache}", "--data.direction=both"
+        config, accelerator = parse_config(arguments("run", *given)), Accelerator(cpu=True)
+        return prepare_examples(accelerator, config, stages_of(config)[0], base, base.load_noise_schedule(), dataset)
+
+    cached, alone = (prepared(condition, "memory") for condition in ("latents+mask", "latents"))
+    uncached = prepared("latents+mask", "off")
+    ordinals, kinds = range(len(cached.views)), set()
+    for ordinal in ordinals:
+        view = cached.views[view_of(0, ordinal, len(cached.views))]
+        mask = np.array(dataset[view.patch]["damage_mask"])[:, :: -1 if view.mirrored else 1]
+        shown = (mask > 0).astype(int) if view.past else mask
+        cells = (shown == np.arange(5)[:, None, None]).reshape(5, 4, 8, 4, 8).mean((2, 4))
+        condition = cached[ordinal]["condition"]
+        np.testing.assert_allclose(condition[4:], cells, rtol=1e-6)
+        assert torch.equal(condition[:4], alone[ordinal]["condition"])
+        kinds.add((view.mirrored, view.past))
+    assert len(kinds) == 4
+    encoded = encoder_of(base, uncached.recipe, torch.device("cpu"))(default_collate([uncached[i] for i in ordinals]))
+    torch.testing.assert_close(encoded["condition"], torch.stack([cached[i]["condition"] for i in ordinals]))
 
 
 def test_what_is_restored_is_the_target_itself(examples: Examples) -> None:
