@@ -14,6 +14,8 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image
 
+from data.captions.facts import CaptionOptions
+from data.captions.styles import captions
 from data.dataset.open import fingerprint, open_dataset
 from data.examples.condition import condition_of
 from data.examples.invented_damage import invented_damage
@@ -27,7 +29,7 @@ from data.strict_json import as_json
 from generate.checkpoint import Checkpoint, open_base, open_checkpoint, solved
 from generate.errors import GenerateError
 from generate.generator import load_generator
-from generate.images.items import Item, captions_of, spread
+from generate.images.items import Item, spread
 from generate.make import Task, make_images, tasks_of
 from generate.output import check_folder, check_same, lines_of
 from generate.processes import everyone, from_main, join_processes, sole_writer
@@ -38,8 +40,8 @@ from generate.scenes.scene import windowing
 
 POST, PRE, MASKS, CARD = "post", "pre", "masks", "synthetic.json"
 FORMAT = "pre2post-synthetic"
-CAPTIONS = ("short", "diffusionsat")  # the first is written for the invented damage, the second does not mention it
-COLUMNS = ["patch_id", "event", "disaster_type", "size", "pre", "buildings"]
+CAPTIONS = ("short", "placed", "diffusionsat")  # that need no more facts than a row has
+COLUMNS = ["patch_id", "event", "disaster_type", "size", "pixel_size_m", "pre", "buildings"]
 
 
 def synthesize(
@@ -62,7 +64,7 @@ def synthesize(
 
     Args:
         checkpoint: A run folder or one of its checkpoints/step-*, trained with a mask in `model.condition` and
-            captions of style short or diffusionsat.
+            captions of style short, placed or diffusionsat.
         dataset: A folder made by `pre2post build`.
         out: The output folder.
         split: Split of the dataset.
@@ -119,23 +121,23 @@ def _items(
 ) -> tuple[list[Item], list[bytes]]:
     """What to generate, and the PNG of each mask; patch k's damage depends on (seed, k) only."""
     places, images = rows.select_columns([name for name in COLUMNS if name != "pre"]), rows.select_columns(["pre"])
-    captions = captions_of(rows, positions, trained.caption_style) if trained.caption_style != "short" else None
     condition = condition_of(trained.trained, trained.condition)
     spots = spots_of(rows)
     items, masks = [], []
-    for index, position in enumerate(positions):
+    for position in positions:
         row: Mapping[str, Any] = places[position]
         found = invented_damage(row, example_rng(seed, position))
         if found is None:
             continue
-        mask, prompt = found
+        mask, known = found
+        said = captions(known, CaptionOptions())
+        (text,) = (one["text"] for one in said if (one["style"], one["target"]) == (trained.caption_style, "post"))
 
         def read(position: int = position, mask: NDArray[np.uint8] = mask) -> NDArray[np.uint8]:
             return condition.shown(images[position]["pre"], Image.fromarray(mask), side)
 
         png = encode_png(resize_mask(Image.fromarray(mask), side))
         facts = origin | {"mask_sha256": hashlib.sha256(png).hexdigest()}
-        text = captions[index] if captions else prompt
         place = spots[position].shown(side)
         items.append(Item(position, row["patch_id"], text, lambda facts=facts: facts, read, place=place))  # type: ignore[misc]
         masks.append(png)

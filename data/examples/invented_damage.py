@@ -5,6 +5,7 @@ fare alike and all four classes are about equally frequent, unlike in real event
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,9 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 
 from data.captions.facts import CaptionFacts
-from data.captions.short import short_post_caption
+from data.captions.row import facts_of_row
 from data.row_schema import polygons_of
 from data.schema import DAMAGE_VALUES
-from data.sources.events import describe_event
 
 CLASSES = ("no-damage", "minor-damage", "major-damage", "destroyed")
 STEEPEST = 0.8  # change of the force from one side of a patch to the other
@@ -38,15 +38,16 @@ def invent_classes(centres: NDArray[np.float64], size: int, rng: np.random.Gener
     return [CLASSES[index] for index in np.digitize(force, FORCES)]
 
 
-def invented_damage(row: Mapping[str, Any], rng: np.random.Generator) -> tuple[NDArray[np.uint8], str] | None:
-    """A damage mask for the footprints of a dataset row, and the matching `short` caption.
+def invented_damage(row: Mapping[str, Any], rng: np.random.Generator) -> tuple[NDArray[np.uint8], CaptionFacts] | None:
+    """A damage mask for the footprints of a dataset row, and the matching facts of a caption.
 
     Args:
-        row: with buildings, size, event, disaster_type; damage labels are ignored.
+        row: with patch_id, buildings, size, pixel_size_m, event, disaster_type; damage labels are ignored.
         rng: decides everything.
 
     Returns:
-        mask (size, size): 0 no building, 1 to 4 damage; None without footprints.
+        mask (size, size): 0 no building, 1 to 4 damage; and what `facts_of_row` would say of it. None without
+        footprints.
     """
     if not row["buildings"]:
         return None
@@ -56,10 +57,11 @@ def invented_damage(row: Mapping[str, Any], rng: np.random.Generator) -> tuple[N
     shapes = sorted(zip(polygons, (DAMAGE_VALUES[name] for name in names), strict=True), key=lambda shape: shape[1])
     mask = rasterize(shapes, out_shape=(row["size"], row["size"]), fill=0, dtype="uint8")
     counted = [name for name, building in zip(names, row["buildings"], strict=True) if building["counted"]]
-    facts = CaptionFacts(
-        event=describe_event(row["event"] or "", row["disaster_type"] or ""),
-        buildings=len(counted),
+    named = {"event": row["event"] or "", "disaster_type": row["disaster_type"] or ""}
+    known = facts_of_row({**row, **named, "labels": "both"})
+    facts = replace(
+        known,
+        houses=tuple(replace(house, damage=name) for house, name in zip(known.houses, counted, strict=True)),
         classes={name: counted.count(name) for name in DAMAGE_VALUES},
-        only_cut=not counted,
     )
-    return mask, short_post_caption(facts)
+    return mask, facts

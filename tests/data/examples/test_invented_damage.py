@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from data.captions.facts import CaptionOptions
+from data.captions.styles import captions
 from data.examples.invented_damage import CLASSES, invent_classes, invented_damage
 
 
@@ -35,19 +37,27 @@ def row(**replaced: Any) -> dict[str, Any]:
     buildings = [
         {"uid": str(i), "damage": None, "wkt": wkt, "counted": not i} for i, wkt in enumerate(squares)
     ]  # fmt: skip
-    return {"buildings": buildings, "size": 16, "event": "larkmere-flooding", "disaster_type": "flooding"} | replaced
+    return {"buildings": buildings, "size": 16, "event": "larkmere-flooding", "disaster_type": "flooding",
+            "patch_id": "p", "pixel_size_m": 0.5} | replaced  # fmt: skip
 
 
 def test_mask_and_caption() -> None:
     """Footprints and nothing else; the caption counts the one building that counts here."""
     found = invented_damage(row(), np.random.default_rng(0))
     assert found
-    mask, caption = found
+    mask, facts = found
+    short, placed = (
+        next(
+            one["text"] for one in captions(facts, CaptionOptions()) if (one["style"], one["target"]) == (style, "post")
+        )
+        for style in ("short", "placed")
+    )
     expected = np.zeros((16, 16), bool)
     expected[2:6, 2:6], expected[0:4, 14:16] = True, True
     assert np.array_equal(mask > 0, expected)
-    assert "the only building" in caption
-    assert "flooding" in caption
+    assert "the only building" in short and "flooding" in short
+    assert "a single building" in placed and facts.houses[0].damage == CLASSES[mask[3, 3] - 1]
+    assert (facts.houses[0].x, facts.houses[0].y) == (0.25, 0.25)
 
 
 def test_without_footprints_there_is_nothing_to_damage() -> None:
