@@ -21,7 +21,6 @@ from generate.region.plan import Plan, read_plan
 from generate.region.records import RECORDS, all_records, complete, shard_path
 from generate.region.summary import near_duplicates, summarise
 
-
 MOST_DRAWN = 1000  # shards
 
 
