@@ -76,11 +76,11 @@ def matrix(title: str, method: str, words: Sequence[str], shares: Sequence[Seque
         y = 18 + row * high
         parts.append(f'<text x="{MARGIN - 6}" y="{y + high / 2 + 3:.1f}" text-anchor="end">{escape(word)}</text>')
         for column, share in enumerate(shares[row]):
-            x, text = MARGIN + column * side, f"{100 * share:.0f}"
+            x, middle, text = MARGIN + column * side, y + high / 2 + 3, f"{100 * share:.0f}"
             parts.append(
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{side - 2:.1f}" height="{high - 2:.1f}" '
-                f'fill="{COLOURS[method]}" fill-opacity="{0.75 * share:.2f}"/>'
-                f'<text x="{x + side / 2 - 1:.1f}" y="{y + high / 2 + 3:.1f}" text-anchor="middle">{text}</text>'
+                f'fill="{COLOURS[method]}" fill-opacity="{0.5 * share:.2f}"/>'
+                f'<text class="share" x="{x + side / 2 - 1:.1f}" y="{middle:.1f}" text-anchor="middle">{text}</text>'
             )
     return _figure(title, f"0 0 {WIDTH} {22 + high * len(words):.0f}", parts)
 

@@ -34,4 +34,4 @@ def test_rose_of_words_that_change_nothing() -> None:
 def test_a_matrix_has_a_cell_for_every_pair_of_words() -> None:
     found = matrix("which", "base", ["south-east", "a<b"], [[1, 0.25], [0, 0.5]])
     assert found.count("<rect") == 4
-    assert [text in found for text in (">SE<", ">south-east<", ">a&lt;b<", ">25<", 'fill-opacity="0.75"')] == [True] * 5
+    assert [text in found for text in (">SE<", ">south-east<", ">a&lt;b<", ">25<", 'fill-opacity="0.50"')] == [True] * 5
