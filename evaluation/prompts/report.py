@@ -28,7 +28,8 @@ FORMAT = 1
 PLOT_STYLE = (
     ".plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; }"
     ".plot { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; }"
-    ".plot text { font-size: 10px; fill: var(--soft); } .plot .share { fill: var(--ink); } .plot line { stroke: var(--line); }"
+    ".plot text { font-size: 10px; fill: var(--soft); } .plot line { stroke: var(--line); }"
+    ".plot .share { fill: var(--ink); }"
     ".plot circle { fill: none; stroke: var(--line); } .plot g path { fill: none; stroke-width: 1.6; }"
     ".legend { display: flex; gap: 18px; font-size: 13px; margin: 12px 0; }"
     ".legend i { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 6px; }"
