@@ -2,6 +2,7 @@
 
 python docs/figures.py pairs --release RELEASE    twelve simulated pairs -> docs/simulated-pairs.jpg
 python docs/figures.py demo --results RESULTS     what `make demo` made -> docs/demo.jpg
+python docs/figures.py asked --synthetic PAIRS    invented damage and its images -> docs/asked.jpg
 python docs/figures.py restored --hole SCORES --coarse8 SCORES    restored images -> docs/restored.jpg
 """
 
@@ -10,12 +11,15 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jsonargparse import auto_cli
 from PIL import Image
 
 from data.dataset.open import open_dataset
 from data.examples.condition import CONDITIONS
 from data.examples.holes import as_image, patch_hole
+from generate.region.card import COLOURS
+from generate.synthesize import MASKS, POST, PRE
 
 DOCS = Path(__file__).parent
 ACROSS = 6  # patches beside each other
@@ -56,6 +60,20 @@ def demo(results: Path, seed: int = 0) -> None:
     chosen = measured_patches(results, 2 * ACROSS, seed)
     columns = [[row["pre"], *(made(results, name, row) for name in ("demo", "tiny")), row["post"]] for _, row in chosen]
     sheet_of(columns).save(DOCS / "demo.jpg", quality=90)
+
+
+def asked(synthetic: Path, seed: int = 0) -> None:
+    """Twelve random pairs of `pre2post synthesize`, from top: pre, damage asked for, generated.
+
+    Args:
+        synthetic: its folder.
+        seed: of the choice.
+    """
+    columns = []
+    for name in random.Random(seed).sample(sorted(path.name for path in (synthetic / POST).glob("*.png")), 2 * ACROSS):
+        pre, mask, post = (Image.open(synthetic / kind / name) for kind in (PRE, MASKS, POST))
+        columns.append([pre, Image.fromarray(COLOURS[np.asarray(mask)]), post])
+    sheet_of(columns).save(DOCS / "asked.jpg", quality=90)
 
 
 def restored(hole: Path, coarse8: Path, seed: int = 0) -> None:
@@ -102,4 +120,4 @@ def sheet_of(columns: list[list[Image.Image]], side: int = 160, gap: int = 4) ->
 
 
 if __name__ == "__main__":
-    auto_cli([pairs, demo, restored], as_positional=False)
+    auto_cli([pairs, demo, asked, restored], as_positional=False)
