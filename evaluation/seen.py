@@ -4,8 +4,18 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from data.dataset.open import fingerprint, open_dataset
 from evaluation.errors import EvaluationError
+
+
+class TrainedOn(TypedDict):
+    """`Checkpoint.trained_on`."""
+
+    datasets: list[str]
+    split: str
+    leave_out: list[str]
 
 
 def scenes_of(dataset: Path, split: str, leave_out: Sequence[str] = ()) -> set[str]:

@@ -1,4 +1,4 @@
-"""The synthetic pairs that `pre2post synthesize` made, as a source of a damage model's training."""
+"""Synthetic pairs as a source of a damage model's training: of `pre2post synthesize`, or a set of `pre2post region`."""
 
 import re
 from collections.abc import Callable
@@ -15,19 +15,12 @@ from data.documents import Count, read_document
 from data.names import SCENE
 from data.storage import sha256
 from evaluation.damage.examples import Pair, Source, remembered
+from evaluation.damage.region_set import is_region_set, region_card, region_pairs
 from evaluation.errors import EvaluationError
-from evaluation.seen import shown_by, trained_scenes
+from evaluation.seen import TrainedOn, shown_by, trained_scenes
 from generate.output import lines_of
 from generate.sampling import MOST_PX
 from generate.synthesize import CARD, MASKS, POST, PRE
-
-
-class TrainedOn(TypedDict):
-    """`Checkpoint.trained_on`."""
-
-    datasets: list[str]
-    split: str
-    leave_out: list[str]
 
 
 class SyntheticCard(TypedDict):
@@ -35,7 +28,7 @@ class SyntheticCard(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
-    format: Literal["pre2post-synthetic"]
+    format: Literal["pre2post-synthetic", "pre2post-region"]
     dataset_fingerprint: str
     split: str
     resolution: Annotated[int, Field(ge=8, le=MOST_PX)]
@@ -51,7 +44,7 @@ def synthetic_source(folder: Path, side: int, patch_px: int) -> Source:
     """Every pair of the folder.
 
     Args:
-        folder: a finished run of `pre2post synthesize`.
+        folder: a finished run of `pre2post synthesize`, or a finished set of `pre2post region`.
         side: of the model's images, px.
         patch_px: side of the patches that they show.
 
@@ -61,9 +54,11 @@ def synthetic_source(folder: Path, side: int, patch_px: int) -> Source:
     card = read_synthetic(folder)
     if (card["resolution"], card["patch_px"]) != (side, patch_px):
         raise EvaluationError(
-            f"{folder / CARD}: patches of {card['patch_px']} px shown at {card['resolution']} px, but the model is "
+            f"{folder}: patches of {card['patch_px']} px shown at {card['resolution']} px, but the model is "
             f"trained on patches of {patch_px} px shown at {side} px. Name the same with --resolution."
         )
+    if is_region_set(folder):
+        return region_pairs(folder)
     made = lines_of(folder / POST)
     for file, line in made.items():
         if not re.fullmatch(SCENE, str(line.get("patch_id", ""))):
@@ -90,11 +85,13 @@ def read_synthetic(folder: Path) -> SyntheticCard:
     Raises:
         EvaluationError: the folder is not ours, or unfinished.
     """
+    if is_region_set(folder):
+        return CARDS.validate_python(region_card(folder))
     path = folder / CARD
     if not path.is_file():
         raise EvaluationError(
-            f"synthetic {folder}: there is no {CARD}. Expected a finished folder of pre2post synthesize; run the same "
-            "command again to finish one."
+            f"synthetic {folder}: there is no {CARD}. Expected a finished folder of pre2post synthesize or region; run "
+            "the same command again to finish one."
         )
     card = read_document(path, CARDS, "Run the same pre2post synthesize again.", EvaluationError)
     if "trained_on" not in card:

@@ -67,7 +67,7 @@ def damage_model(
         out: The folder to write: model.safetensors and model.json, with the score in it.
         split: Which split to train on.
         score_split: Which split to score on when trained, of other scenes; `none` for none.
-        synthetic: A folder made by `pre2post synthesize`: half of the pairs are taken from it.
+        synthetic: A folder made by `pre2post synthesize` or `region`: half of the pairs are taken from it.
         resolution: Side of the images, px, a multiple of 16; by default that of the patches. For `pre2post evaluate`
             the resolution of the checkpoint.
         seed: Of initial weights and examples.

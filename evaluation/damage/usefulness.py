@@ -87,7 +87,7 @@ def usefulness(
 
     Args:
         dataset: A folder made by `pre2post build`: the events that are to be mapped.
-        synthetic: A folder made by `pre2post synthesize`, best of the same places.
+        synthetic: A folder made by `pre2post synthesize`, best of the same places, or a set of `pre2post region`.
         out: The folder to write.
         others: A built dataset of the labelled pairs that the ControlNet was trained on. Whoever has them can train
             on them directly, so this is what the synthetic pairs must improve on.
