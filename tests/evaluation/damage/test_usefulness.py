@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -118,6 +119,7 @@ def validated(arguments: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 def test_the_whole_protocol(validated: dict[str, Any], tmp_path: Path) -> None:
     """Trained until validation stops improving, with a judged arm, for one event held out; others leave it out."""
     judge = tmp_path / "judge"
+    torch.manual_seed(0)  # some judges keep none
     save_damage_model(judge, DamageModel(DamageNetwork(8), DamageCard(8, 32, 64)), {})
     patient = Training(steps=12, batch=2, width=8, patience=1, validate_every=2, learning_rate=0.05)
     options = {"event": "hurricane-b", "judge": judge, "others": validated["dataset"], "training": patient}
