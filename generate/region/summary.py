@@ -75,16 +75,19 @@ def class_shares(found: Summary) -> list[float]:
 
 def near_duplicates(hashes: list[int]) -> int:
     """Pictures that look like an earlier one: perceptual hashes that differ in at most ALIKE_BITS bits."""
-    values = np.array(hashes, np.uint64)
+    _, first = np.unique(np.array(hashes, np.uint64), return_index=True)
+    values = np.array(hashes, np.uint64)[np.sort(first)]  # in their order; equal ones are counted already
     alike = np.zeros(len(values), bool)
     for band in range(_BANDS):
         keys = (values >> np.uint64(16 * band)) & np.uint64(0xFFFF)
         order = np.argsort(keys, kind="stable")
-        starts = np.flatnonzero(np.diff(keys[order])) + 1
-        for members in np.split(order, starts):
-            for i in range(1, len(members)):
-                alike[members[i]] |= bool((_bits(values[members[:i]] ^ values[members[i]]) <= ALIKE_BITS).any())
-    return int(alike.sum())
+        for lag in range(1, len(values)):  # each with the one so many places earlier, as long as any agree in the band
+            agree = np.flatnonzero(keys[order[lag:]] == keys[order[:-lag]])
+            if not len(agree):
+                break
+            later, earlier = order[lag:][agree], order[:-lag][agree]
+            alike[later] |= _bits(values[later] ^ values[earlier]) <= ALIKE_BITS
+    return len(hashes) - len(values) + int(alike.sum())
 
 
 def _bits(values: NDArray[np.uint64]) -> NDArray[np.int64]:
