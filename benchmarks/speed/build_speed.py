@@ -66,8 +66,12 @@ def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path
         scene = scenes[i % len(scenes)]
         for path in scene.files():
             if path.parent.name in ("images", "labels"):
-                name = path.name.replace(scene.scene_id, f"{scene.event}_{i:08d}")
-                (folder / "train" / path.parent.name / name).symlink_to(path.resolve())
+                scene_id = f"{scene.event}_{i:08d}"
+                target = folder / "train" / path.parent.name / path.name.replace(scene.scene_id, scene_id)
+                if path.parent.name == "images":
+                    target.symlink_to(path.resolve())
+                else:  # it names its image
+                    target.write_text(path.read_text().replace(scene.scene_id, scene_id))
     return folder
 
 
