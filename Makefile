@@ -32,7 +32,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.speed.processes --work out/bench/processes
 	$(BIN)/python -m benchmarks.resume.two_nodes --work out/bench/two_nodes
 	test -d out/bench/sim12 || $(BIN)/pre2post simulate --out out/bench/sim12 --scenes 12 --seed 11
-	$(BIN)/python -m benchmarks.speed.build_speed --release out/bench/sim12 --work out/bench/build --scenes 48
+	$(BIN)/python -m benchmarks.speed.build_speed --release $(PRE2POST_REAL)/xbd --work out/bench/build --scenes 31
 	$(BIN)/python -m benchmarks.speed.evaluate_speed --release out/bench/sim12 --work out/bench/evaluate
 	$(BIN)/python -m benchmarks.speed.scene_speed --work out/bench
 

@@ -34,11 +34,9 @@ def build_speed(
     *, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2, turns: int = 2,
     results: Path = RESULTS,
 ) -> None:  # fmt: skip
-    """Compare in turns and write a section: rates, seconds, peak memory.
+    """Compare in turns and write a section.
 
-    On a shared machine the rate by processor time is more reliable than by wall time. Memory is the
-    peak resident set size: the parent's, plus the largest worker's for every worker. Libraries
-    shared by all processes count in each, so it is an upper bound.
+    On a shared machine the rate by processor time is more reliable than by wall time.
 
     Args:
         release: an xView2 release.
@@ -50,9 +48,9 @@ def build_speed(
         results: the file to write to.
     """
     lines = [
-        "| scenes | bare loop, processor s/scene | build | rate by processor, median (each turn) | rate by wall "
-        "| peak memory, GB: parent | a worker |",
-        "|---:|---:|---:|---|---|---:|---:|",
+        "| scenes | bare loop, processor s/scene | build, processor s/scene | rate by processor, median (each turn) "
+        "| rate by wall |",
+        "|---:|---:|---:|---|---|",
     ]
     for number in (int(part) for part in scenes.split(",")):
         source = multiplied(find_release(release).scenes, work / f"release-{number}", number)
@@ -75,8 +73,7 @@ def _line(number: int, found: dict[str, list[dict[str, float]]]) -> str:
     }
     spent = [median(turn["cpu_seconds"] for turn in turns) / number for turns in found.values()]
     shown = [f"{median(each):.2f} ({', '.join(f'{rate:.2f}' for rate in each)})" for each in rates.values()]
-    peaks = [max(turn[name] for turn in found["build"]) for name in ("parent_gb", "worker_gb")]
-    cells = [f"{number}", *(f"{seconds:.2f}" for seconds in spent), *shown, *(f"{peak:.2f}" for peak in peaks)]
+    cells = [f"{number}", *(f"{seconds:.2f}" for seconds in spent), *shown]
     return f"| {' | '.join(cells)} |"
 
 
@@ -99,7 +96,7 @@ def multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path:
 
 
 def _measured(job: str, command: list[str]) -> dict[str, float]:
-    """Run either job in a separate process, so that its memory can be measured."""
+    """Run either job in a separate process, so that neither inherits what the other has loaded."""
     run = [sys.executable, "-m", "benchmarks.speed.build_speed", job, *command]
     output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
     found: dict[str, float] = json.loads(output.splitlines()[-1])
@@ -116,10 +113,7 @@ def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
             for _ in pool.map(_recode, [(scene, int(size)) for scene in find_release(Path(source)).scenes]):
                 pass
     seconds = time.perf_counter() - start
-    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    found = {"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}
-    # Linux counts in KiB, and reports the largest of the children.
-    print(json.dumps(found | {"parent_gb": own * 1024 / 1e9, "worker_gb": child * 1024 / 1e9}))
+    print(json.dumps({"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}))
 
 
 def _cpu_seconds() -> float:

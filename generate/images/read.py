@@ -26,7 +26,8 @@ FORMATS = ("PNG", "JPEG", "GTiff")
 READ_BYTES = 1 << 20
 MASK_ROWS = 512  # of a mask that are checked at once
 MASK_VALUES = (0, *DAMAGE_VALUES.values())
-GDAL_CACHE_BYTES = 64 * 2**20  # GDAL's default grows with the machine's memory; windows are read once or from a small scratch file
+# GDAL's default grows with the machine's memory; windows are read once or from a small scratch file.
+GDAL_CACHE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
