@@ -31,6 +31,10 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks.speed.sampling --work out/bench --configs $(PRE2POST_REAL)/base_configs/stable-diffusion-2-1
 	$(BIN)/python -m benchmarks.speed.processes --work out/bench/processes
 	$(BIN)/python -m benchmarks.resume.two_nodes --work out/bench/two_nodes
+	test -d out/bench/sim12 || $(BIN)/pre2post simulate --out out/bench/sim12 --scenes 12 --seed 11
+	$(BIN)/python -m benchmarks.speed.build_speed --release $(PRE2POST_REAL)/xbd --work out/bench/build --scenes 31
+	$(BIN)/python -m benchmarks.speed.evaluate_speed --release out/bench/sim12 --work out/bench/evaluate
+	$(BIN)/python -m benchmarks.speed.scene_speed --work out/bench
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'

@@ -1,6 +1,6 @@
-"""Build speed compared with a bare loop over the same images, and its scaling: docs/dataset.md.
+"""`pre2post build` beside a bare loop over the same images.
 
-On a laptop:  python -m benchmarks.speed.build_speed --release xbd --work /tmp/speed --scenes 50,100,200,400
+    python -m benchmarks.speed.build_speed --release xbd --work OUT --scenes 31
 
 The bare loop decodes every image once, cuts the same windows and encodes them with the same codec, in as many
 processes: no labels, no checks, no captions, no shards. The pairs of the release stand in for as many scenes as
@@ -16,11 +16,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from jsonargparse import auto_cli
 from PIL import Image
 
+from benchmarks.results import RESULTS, write_section
 from data.build import build
 from data.imagery.encode import encode_png
 from data.patches.tiles import grid
@@ -28,12 +30,13 @@ from data.sources.release import SceneFiles, find_release
 from data.workers import WorkerPool
 
 
-def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2) -> None:
-    """Print a table of the bare loop, before and after the build, and of the build: seconds, rates, peak memory.
+def build_speed(
+    *, release: Path, work: Path, scenes: str = "50", size: int = 512, workers: int = 2, turns: int = 2,
+    results: Path = RESULTS,
+) -> None:  # fmt: skip
+    """Compare in turns and write a section.
 
-    On a shared machine the rate by CPU time is more reliable than by wall time. Memory is the
-    peak resident set size: the parent's, plus the largest worker's for every worker. Libraries
-    shared by all processes count in each, so it is an upper bound.
+    On a shared machine the rate by processor time is more reliable than by wall time.
 
     Args:
         release: an xView2 release.
@@ -41,23 +44,40 @@ def build_speed(*, release: Path, work: Path, scenes: str = "50", size: int = 51
         scenes: numbers of scenes, such as 50,100,200,400.
         size: of the patches.
         workers: processes, for both.
+        turns: of both.
+        results: the file to write to.
     """
-    print("| scenes | bare loop, s | build, s | rate relative to the bare loop | by CPU time ", end="")
-    print("| scenes/s | peak memory, GB | of which parent | per worker |\n|" + "---:|" * 9)
+    lines = [
+        "| scenes | bare loop, processor s/scene | build, processor s/scene | rate by processor, median (each turn) "
+        "| rate by wall |",
+        "|---:|---:|---:|---|---|",
+    ]
     for number in (int(part) for part in scenes.split(",")):
-        source = _multiplied(find_release(release).scenes, work / f"release-{number}", number)
+        source = multiplied(find_release(release).scenes, work / f"release-{number}", number)
         command = [str(source), str(work / "built"), str(size), str(workers)]
-        before, built, after = (_measured(job, command) for job in ("bare", "build", "bare"))
-        shutil.rmtree(work / "built")
-        rates = [(before[clock] + after[clock]) / 2 / built[clock] for clock in ("seconds", "cpu_seconds")]
-        bare = f"{before['seconds']:.1f}, {after['seconds']:.1f}"
-        times = [bare, f"{built['seconds']:.1f}", *(f"{rate:.2f}" for rate in rates)]
-        memory = (built["parent_gb"] + workers * built["worker_gb"], built["parent_gb"], built["worker_gb"])
-        cells = [f"{number}", *times, f"{number / built['seconds']:.1f}", *(f"{part:.2f}" for part in memory)]
-        print(f"| {' | '.join(cells)} |", flush=True)
+        found: dict[str, list[dict[str, float]]] = {"bare": [], "build": []}
+        for turn in range(turns):
+            for job in list(found)[:: 1 if turn % 2 == 0 else -1]:
+                found[job].append(_measured(job, command))
+                print(job, found[job][-1], flush=True)
+            shutil.rmtree(work / "built")
+        lines.append(_line(number, found))
+    title = f"Build: scenes of {release.name}, patches of {size} px, processes: {workers}"
+    write_section(title, "\n".join(lines), results)
 
 
-def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path:
+def _line(number: int, found: dict[str, list[dict[str, float]]]) -> str:
+    rates = {
+        clock: [bare[clock] / built[clock] for bare, built in zip(found["bare"], found["build"], strict=True)]
+        for clock in ("cpu_seconds", "seconds")
+    }
+    spent = [median(turn["cpu_seconds"] for turn in turns) / number for turns in found.values()]
+    shown = [f"{median(each):.2f} ({', '.join(f'{rate:.2f}' for rate in each)})" for each in rates.values()]
+    cells = [f"{number}", *(f"{seconds:.2f}" for seconds in spent), *shown]
+    return f"| {' | '.join(cells)} |"
+
+
+def multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path:
     """As many scenes, as links to the existing ones."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("images", "labels"):
@@ -66,13 +86,17 @@ def _multiplied(scenes: Sequence[SceneFiles], folder: Path, number: int) -> Path
         scene = scenes[i % len(scenes)]
         for path in scene.files():
             if path.parent.name in ("images", "labels"):
-                name = path.name.replace(scene.scene_id, f"{scene.event}_{i:08d}")
-                (folder / "train" / path.parent.name / name).symlink_to(path.resolve())
+                scene_id = f"{scene.event}_{i:08d}"
+                target = folder / "train" / path.parent.name / path.name.replace(scene.scene_id, scene_id)
+                if path.parent.name == "images":
+                    target.symlink_to(path.resolve())
+                else:  # it names its image
+                    target.write_text(path.read_text().replace(scene.scene_id, scene_id))
     return folder
 
 
 def _measured(job: str, command: list[str]) -> dict[str, float]:
-    """Run either job in a separate process, so that its memory can be measured."""
+    """Run either job in a separate process, so that neither inherits what the other has loaded."""
     run = [sys.executable, "-m", "benchmarks.speed.build_speed", job, *command]
     output = subprocess.run(run, check=True, capture_output=True, text=True).stdout
     found: dict[str, float] = json.loads(output.splitlines()[-1])
@@ -83,16 +107,13 @@ def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
     """Do the job and print its cost from the first task on, i.e. with worker startup, without imports."""
     start, cpu = time.perf_counter(), _cpu_seconds()
     if job == "build":
-        build(source=Path(source), out=Path(out), size=int(size), workers=int(workers))
+        build(source=Path(source), out=Path(out), size=int(size), workers=int(workers), strict=True)
     else:
         with WorkerPool(int(workers)) as pool:
             for _ in pool.map(_recode, [(scene, int(size)) for scene in find_release(Path(source)).scenes]):
                 pass
     seconds = time.perf_counter() - start
-    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    found = {"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}
-    # Linux counts in KiB, and reports the largest of the children.
-    print(json.dumps(found | {"parent_gb": own * 1024 / 1e9, "worker_gb": child * 1024 / 1e9}))
+    print(json.dumps({"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}))
 
 
 def _cpu_seconds() -> float:

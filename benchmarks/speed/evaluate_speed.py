@@ -1,106 +1,120 @@
-"""Pixel metrics of `pre2post evaluate` beside a bare loop of scikit-image on as many cores, on synthetic results.
+"""`pre2post evaluate` without sampling beside a bare loop of scikit-image on as many cores.
 
-    python -m benchmarks.speed.evaluate_speed --work OUT --patches 1000
+    python -m benchmarks.speed.evaluate_speed --release sim12 --work OUT
 
-Both decode the real and the generated image of every patch and compare generating and copying with the truth. The bare
-loop takes mean squared error and structural similarity of the whole image; ours also measures inside and outside the
-changed area, and knows the captions. Nothing is sampled: a generated image is the real one with noise.
+Both hold the pre image of every patch against the post image (the row `copy`). The bare loop decodes the two and takes
+mean squared error and structural similarity of the whole image. `evaluate` also measures inside and outside the change
+and every damage class, with intervals, and writes tables, `results.json` and `report.html`. Imports do not count.
 """
 
 import io
+import resource
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+import psutil
 from datasets import Dataset, Image
 from jsonargparse import auto_cli
 from PIL import Image as Pictures
 from skimage.metrics import mean_squared_error, structural_similarity
 
 from benchmarks.results import RESULTS, write_section
-from benchmarks.speed.train_step import simulated_dataset
+from benchmarks.speed.build_speed import multiplied
+from data.build import build
 from data.dataset.open import open_dataset
-from evaluation.metrics.judges import Judges
-from evaluation.metrics.measure import measure
-from evaluation.output import image_file
-from evaluation.patches import patches_at
+from data.sources.release import find_release
+from data.workers import WorkerPool
+from evaluation.run import evaluate
+from generate.images.items import spread
+from generate.sampling import Sampling
 from models.cpu.threads import usable_cores
 
+PATCHES_OF_A_SCENE = 16  # of 256 px
 
-def evaluate_speed(*, work: Path, patches: int = 200, turns: int = 3, results: Path = RESULTS) -> None:
+
+def evaluate_speed(
+    *, release: Path, work: Path, patches: int = 1000, turns: int = 3, size: int = 256, results: Path = RESULTS
+) -> None:
     """Compare in turns and write a section.
 
     Args:
-        work: folder for a simulated dataset, whose 16 patches of 256 px are taken again and again.
+        release: simulated scenes of 1024 px; they are taken again and again.
+        work: folder for the dataset, which is reused, and the evaluation.
         patches: to measure.
         turns: of both.
+        size: of the patches, px.
         results: the file to write to.
     """
-    dataset, out, cores = open_dataset(simulated_dataset(work), "train"), work / "evaluated", usable_cores()
-    rows = [number % len(dataset) for number in range(patches)]
-    write_images(dataset, out)
-    files = [(*pair, out / image_file(name, "generated")) for *pair, name in _files(dataset)]
-    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        list(pool.map(bare, files[:cores]))  # imports
+    built, cores = work / "dataset", usable_cores()
+    if not built.exists():
+        scenes = multiplied(find_release(release).scenes, work / "release", -(-patches // PATCHES_OF_A_SCENE))
+        build(source=scenes, out=built, size=size, workers=cores)
+    dataset = open_dataset(built, "train")
+    rows = spread(len(dataset), patches)
+
+    def ours(limit: int = patches) -> None:
+        with redirect_stdout(io.StringIO()):
+            evaluate(
+                checkpoint=Path("tiny"), dataset=built, out=work / "evaluated", split="train", limit=limit,
+                methods="copy", networks="none", overwrite=True, sampling=Sampling(size=size),
+            )  # fmt: skip
+
+    with WorkerPool(cores) as pool:
+        programs: dict[str, Callable[[], object]] = {
+            "bare": lambda: list(pool.map(bare, _files(dataset, rows))),
+            "ours": ours,
+        }
+        list(pool.map(bare, _files(dataset, rows[:cores])))  # imports
+        ours(limit=1)
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
         for turn in range(turns):
-            for name in ("bare", "ours")[:: 1 if turn % 2 == 0 else -1]:
-                started = time.perf_counter()
-                if name == "bare":
-                    list(pool.map(bare, [files[row] for row in rows], chunksize=8))
-                else:
-                    ours(dataset, out, rows)
-                seconds[name].append(time.perf_counter() - started)
-                print(name, seconds[name][-1], flush=True)
-    rates = [a / b for a, b in zip(seconds["bare"], seconds["ours"], strict=True)]
-    each = ", ".join(f"{rate:.2f}" for rate in rates)
-    text = f"Rate of ours relative to the bare loop: {median(rates):.2f} ({each}). Seconds: " + ", ".join(
-        f"{name} {median(times):.1f}" for name, times in seconds.items()
-    )
-    write_section(
-        f"Evaluation without sampling: {patches:,} patches of {dataset[0]['size']} px, {cores} cores",
-        f"{text}.",
-        results,
-    )
+            for name in list(programs)[:: 1 if turn % 2 == 0 else -1]:
+                before = clocks()
+                programs[name]()
+                found[name].append((clocks()[0] - before[0], clocks()[1] - before[1]))
+                print(name, found[name][-1], flush=True)
+    title = f"Evaluation without sampling: {len(rows):,} patches of {size} px, cores: {cores}"
+    write_section(title, report(found, len(rows)), results)
 
 
-def ours(dataset: Dataset, out: Path, rows: list[int]) -> None:
-    """As `pre2post evaluate --methods generated,copy --networks none` measures."""
-    prompts = ["after a flood"] * len(rows)
-    patches = patches_at(dataset, rows, prompts, resolution=dataset[0]["size"])
-    measure(out, patches, {"generated": prompts, "copy": prompts}, [[0] for _ in rows], Judges({}, None, None))
+def report(found: dict[str, list[tuple[float, float]]], patches: int) -> str:
+    """The table, in Markdown: a rate above 1 is in our favour."""
+    lines = [
+        "| clock | bare loop, ms/patch | ours, ms/patch | rate of ours, median (each turn) |",
+        "|---|---:|---:|---|",
+    ]
+    for number, clock in enumerate(("processor", "wall")):
+        bare_s, ours_s = ([turn[number] for turn in found[name]] for name in ("bare", "ours"))
+        rates = [bare / our for bare, our in zip(bare_s, ours_s, strict=True)]
+        spent = " | ".join(f"{median(seconds) / patches * 1000:.1f}" for seconds in (bare_s, ours_s))
+        lines.append(f"| {clock} | {spent} | {median(rates):.2f} ({', '.join(f'{rate:.2f}' for rate in rates)}) |")
+    return "\n".join(lines)
 
 
-def bare(files: tuple[bytes, bytes, Path]) -> list[float]:
+def clocks() -> tuple[float, float]:
+    """Seconds of the processor, in this process and its children, and of the wall."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    alive = [child.cpu_times() for child in psutil.Process().children()]
+    children = ended.ru_utime + ended.ru_stime + sum(times.user + times.system for times in alive)
+    return time.process_time() + children, time.perf_counter()
+
+
+def bare(files: tuple[bytes, bytes]) -> tuple[float, float]:
     """Metrics of one patch."""
-    pre, post = (np.asarray(Pictures.open(io.BytesIO(file)).convert("RGB")) for file in files[:2])
-    with Pictures.open(files[2]) as opened:
-        made = np.asarray(opened.convert("RGB"))
-    found = []
-    for image in (made, pre):
-        found.append(float(mean_squared_error(image, post)))
-        found.append(float(structural_similarity(image, post, channel_axis=-1, gaussian_weights=True, data_range=255)))
-    return found
+    pre, post = (np.asarray(Pictures.open(io.BytesIO(file)).convert("RGB")) for file in files)
+    alike = structural_similarity(pre, post, channel_axis=-1, gaussian_weights=True, data_range=255)
+    return float(mean_squared_error(pre, post)), float(alike)
 
 
-def write_images(dataset: Dataset, out: Path) -> None:
-    """The generated images of an evaluation: real ones with noise."""
-    rng = np.random.default_rng(0)
-    for row in dataset.select_columns(["patch_id", "post"]):
-        path = out / image_file(row["patch_id"], "generated")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.asarray(row["post"]) + rng.normal(0, 8, (row["post"].height, row["post"].width, 3))
-        Pictures.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
-
-
-def _files(dataset: Dataset) -> list[tuple[bytes, bytes, str]]:
-    columns = dataset.select_columns(["pre", "post", "patch_id"])
+def _files(dataset: Dataset, rows: list[int]) -> list[tuple[bytes, bytes]]:
+    columns = dataset.select_columns(["pre", "post"])
     for name in ("pre", "post"):
         columns = columns.cast_column(name, Image(decode=False))
-    return [(row["pre"]["bytes"], row["post"]["bytes"], row["patch_id"]) for row in columns]
+    return [(row["pre"]["bytes"], row["post"]["bytes"]) for row in (columns[row] for row in rows)]
 
 
 if __name__ == "__main__":

@@ -135,6 +135,19 @@ def ours(run: Path, base: Base, precision: Precision, steps: int, pre: list[Any]
 
 def stock(run: Path, base: Base, precision: Precision, steps: int, pre: list[Any]) -> Callable[[], object]:
     """As its documentation shows."""
+    pipeline, image = stock_pipeline(run, base, precision), torch.from_numpy(np.stack(pre)).permute(0, 3, 1, 2) / 255
+    return lambda: pipeline(
+        PROMPTS,
+        image=image,
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+        output_type="np",
+    )
+
+
+def stock_pipeline(run: Path, base: Base, precision: Precision) -> StableDiffusionControlNetPipeline:
+    """Diffusers' own, with the ControlNet of a run folder."""
     dtype = DTYPES[precision]
     controlnet = ControlNetModel.from_pretrained(open_checkpoint(run).weights / "controlnet", torch_dtype=dtype)
     pipeline = StableDiffusionControlNetPipeline(
@@ -149,15 +162,7 @@ def stock(run: Path, base: Base, precision: Precision, steps: int, pre: list[Any
         requires_safety_checker=False,
     ).to(PartialState().device)
     pipeline.set_progress_bar_config(disable=True)
-    image = torch.from_numpy(np.stack(pre)).permute(0, 3, 1, 2).float() / 255
-    return lambda: pipeline(
-        PROMPTS,
-        image=image,
-        num_inference_steps=steps,
-        guidance_scale=1.0,
-        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
-        output_type="np",
-    )
+    return pipeline
 
 
 def report(found: dict[tuple[str, str], list[dict[str, Any]]]) -> str:

@@ -42,7 +42,8 @@ def regions_of(row: Mapping[str, Any], resolution: int) -> dict[str, Mask]:
     """The three masks of a dataset row, each (resolution, resolution); an area that is not known is empty."""
     whole = np.ones((resolution, resolution), np.bool_)
     pre, post = np.asarray(row["pre"]), np.asarray(row["post"])
-    valid = block_mean((pre == 0).all(-1) | (post == 0).all(-1), resolution) == 0
+    black = [(image[..., 0] | image[..., 1] | image[..., 2]) == 0 for image in (pre, post)]  # faster than .all(axis=-1)
+    valid = block_mean(black[0] | black[1], resolution) == 0
     valid &= foreseeable(row, resolution)
     if row["change_mask"] is not None:
         strength = block_mean(np.asarray(row["change_mask"]), resolution)
@@ -66,5 +67,7 @@ def foreseeable(row: Mapping[str, Any], resolution: int) -> Mask:
 
 def block_mean(mask: NDArray[Any], resolution: int) -> Floats:
     """A grey or boolean mask as float at another size: each pixel the mean of the block it covers."""
+    if mask.shape == (resolution, resolution):
+        return mask.astype(np.float32)
     image = Image.fromarray(mask.astype(np.float32))
     return np.asarray(image.resize((resolution, resolution), Image.Resampling.BOX), np.float32)

@@ -59,8 +59,8 @@ def tone(pre: Pixels, post: Pixels, nodata: Mask) -> Tone:
     if nodata.all():
         return Tone([float("nan")] * 3, [float("nan")] * 3, float("nan"))
     gains, offsets, gaps = [], [], []
-    histograms = zip(_histograms(pre, nodata), _histograms(post, nodata), strict=True)
-    for channel in histograms:
+    channels = zip(histograms(pre, nodata), histograms(post, nodata), strict=True)
+    for channel in channels:
         levels = [_quantiles(counts) for counts in channel]
         (low_pre, middle_pre, high_pre), (low_post, middle_post, high_post) = (level[[4, 9, 14]] for level in levels)
         gain = (high_post - low_post) / (high_pre - low_pre) if high_pre - low_pre >= LEAST_SPREAD else float("nan")
@@ -68,6 +68,12 @@ def tone(pre: Pixels, post: Pixels, nodata: Mask) -> Tone:
         offsets.append(float(middle_post - gain * middle_pre))
         gaps.append(float(np.abs(levels[1] - levels[0]).mean()))
     return Tone(gains, offsets, sum(gaps) / 3)
+
+
+def histograms(image: Pixels, nodata: Mask) -> NDArray[np.int64]:
+    """(3, 256): how many valid pixels of a channel have each value."""
+    mask = Image.fromarray(~nodata) if nodata.any() else None
+    return np.reshape(Image.fromarray(image).histogram(mask), (3, 256))
 
 
 def _blur(values: Floats) -> Floats:
@@ -87,12 +93,6 @@ def _gradient_energy(values: Floats, unseen: Mask | None) -> float:
             differences[unseen] = 0
         energy += float(np.vdot(differences, differences))
     return energy
-
-
-def _histograms(image: Pixels, nodata: Mask) -> NDArray[np.int64]:
-    """(3, 256): how many valid pixels of a channel have each value."""
-    mask = Image.fromarray(~nodata) if nodata.any() else None
-    return np.reshape(Image.fromarray(image).histogram(mask), (3, 256))
 
 
 def _quantiles(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft, ndimage
 
+from data.quality.image import histograms
+
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -47,7 +49,9 @@ def likeness(one: Pixels, other: Pixels, nodata: Mask, search_px: int = SEARCH_P
 
 def mix_up(pre: Pixels, post: Pixels, nodata: Mask) -> str:
     """Why a pair may not show one place at two dates; "" if there is no sign of it."""
-    difference = float(np.abs(pre[~nodata].astype(np.int16) - post[~nodata]).mean()) if not nodata.all() else np.nan
+    # Counted by Pillow: to pick the pixels and take their mean took a tenth of the build of a scene.
+    counts = histograms(np.maximum(pre, post) - np.minimum(pre, post), nodata).sum(axis=0)
+    difference = counts @ np.arange(256) / counts.sum() if counts.any() else np.nan
     if difference < COPY_BELOW:
         return f"post looks like a copy of pre: they differ by {difference:.1f} grey levels on average"
     if (alike := likeness(pre, post, nodata)) < ANOTHER_PLACE_BELOW:

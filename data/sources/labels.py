@@ -64,23 +64,20 @@ def parse_label(content: bytes, path: Path, phase: Phase) -> Label:
     on_ground = _listed(features, "lng_lat", path) if "lng_lat" in features else []
     lng_lat = dict(zip(*_polygons(on_ground, path, "features.lng_lat"), strict=True))
     keys, polygons = _polygons(listed, path, "features.xy")
-    is_valid = shapely.is_valid(polygons)
-    buildings, points, other = [], [], 0
+    degrees, is_valid = [lng_lat.get(key) for key in keys], shapely.is_valid(polygons)
+    buildings, other = [], 0
     for i, (key, raw) in enumerate(zip(keys, polygons, strict=True)):
-        degrees = lng_lat.get(key)
-        if degrees is not None and (pair := _vertex_pairs(raw, degrees)) is not None:
-            points.append(pair)
         if not _is_building(listed[i]):
             other += 1
             continue
         subtype = _subtype(listed[i], path, f"features.xy[{i}]") if phase == "post" else None
         valid = raw if is_valid[i] else polygonal(shapely.make_valid(raw))
         if not valid.is_empty:
-            buildings.append(Building(key[0], subtype, valid, degrees))
+            buildings.append(Building(key[0], subtype, valid, degrees[i]))
     metadata = _field(document, "metadata", dict, path)
     return Label(
         buildings=tuple(buildings),
-        control_points=np.concatenate(points) if points else np.empty((0, 4)),
+        control_points=_control_points(polygons, np.array(degrees, object)),
         sensor=_sensor(metadata, path),
         capture_date=_capture_date(metadata, path),
         disaster_type=_text(metadata, "disaster_type", path),
@@ -219,9 +216,10 @@ def _fault(wkt: str) -> str:
     return ": a coordinate is far outside any image."
 
 
-def _vertex_pairs(xy: shapely.Geometry, lng_lat: shapely.Geometry) -> NDArray[np.float64] | None:
-    pixels, degrees = shapely.get_coordinates(xy), shapely.get_coordinates(lng_lat)
-    return np.hstack([pixels, degrees]) if len(pixels) == len(degrees) else None
+def _control_points(xy: NDArray[np.object_], lng_lat: NDArray[np.object_]) -> NDArray[np.float64]:
+    """The vertices of the polygons that have as many in degrees; None has none. All at once, as for `_polygons`."""
+    paired = shapely.get_num_coordinates(xy) == shapely.get_num_coordinates(lng_lat)
+    return np.hstack([shapely.get_coordinates(polygons[paired]) for polygons in (xy, lng_lat)])
 
 
 def _sensor(metadata: dict[str, Any], path: Path) -> dict[str, str | float | None]:

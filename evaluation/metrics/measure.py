@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def measure(
     results: list[PatchResult] = []
     # Threads, because decoding and filters leave the interpreter to others.
     with progress(len(seeds), "measure", "patch") as bar, ThreadPoolExecutor(usable_cores()) as pool:
-        for batch in batched(patches, BATCH):
+        for batch in _ahead(batched(patches, BATCH), pool):
             posts, captions = [patch.post for patch in batch], [patch.prompt for patch in batch]
             scores: list[dict[str, list[Values]]] = [{method: [] for method in (*methods, REAL)} for _ in batch]
             damage = damage_counts(judges.damage, batch, posts)
@@ -64,6 +63,14 @@ def measure(
     return results
 
 
+def _ahead(batches: Iterator[list[Patch]], pool: ThreadPoolExecutor) -> Iterator[list[Patch]]:
+    """The batches; while one is measured, the next is decoded."""
+    following = pool.submit(next, batches, None)
+    while batch := following.result():
+        following = pool.submit(next, batches, None)
+        yield batch
+
+
 def _shuffled(captions: Sequence[str], first: int, count: int) -> list[str]:
     """For patches from the `first`, the captions of patches half the list away: neighbours are often of one scene."""
     return [captions[(first + i + len(captions) // 2) % len(captions)] for i in range(count)]
@@ -81,7 +88,7 @@ def image_of(folder: Path, patch: Patch, method: str, sample: int = 0) -> Pixels
 
 
 def _values(image: Pixels, patch: Patch, judged: dict[str, float]) -> Values:
-    values: Values = {region: asdict(one) for region, one in score(image, patch.post, patch.regions).items()}
+    values: Values = {region: dict(vars(one)) for region, one in score(image, patch.post, patch.regions).items()}
     values["whole"] |= judged
     return values
 

@@ -1,6 +1,5 @@
 """`results.json`: every number, per patch and in summary; one that does not exist is null."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from data.storage import write_text
@@ -33,6 +32,6 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         },
         **{name: {key: evaluation.summary(part) for key, part in parts.items()} for name, parts in groups.items()},
         "published": list(evaluation.published),
-        "per_patch": [asdict(patch) for patch in evaluation.patches],
+        "per_patch": [vars(patch) for patch in evaluation.patches],
     }
     write_text(folder / RESULTS, as_json(content))

@@ -26,7 +26,8 @@ FORMATS = ("PNG", "JPEG", "GTiff")
 READ_BYTES = 1 << 20
 MASK_ROWS = 512  # of a mask that are checked at once
 MASK_VALUES = (0, *DAMAGE_VALUES.values())
-GDAL_CACHE_MB = 64  # GDAL's default grows with the machine's memory; windows are read once or from a small scratch file
+# GDAL's default grows with the machine's memory; windows are read once or from a small scratch file.
+GDAL_CACHE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def open_raster(path: Path) -> Iterator[DatasetReader]:
     """
     if not os.path.isfile(path):  # false for invalid paths too
         raise GenerateError(f"{path}: no such file. Expected a PNG, JPEG or GeoTIFF image, or a built dataset.")
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB, GDAL_PAM_ENABLED=False):
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, GDAL_PAM_ENABLED=False):
         try:
             source = open_with(path, FORMATS)
         except GDAL_ERRORS as error:

@@ -6,8 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from benchmarks.speed.gains import table
-from benchmarks.speed.without import PARTS
+from benchmarks.speed.gains import PARTS, table
 from benchmarks.watch import Watched
 from tests.train.conftest import Arguments, arguments, fingerprints, losses, run, tiny_dataset
 

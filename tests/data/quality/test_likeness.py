@@ -60,6 +60,15 @@ def test_mix_ups_are_told() -> None:
     assert mix_up(ground(3), later(4), ~SHOWN) == ""
 
 
+def test_a_copy_is_told_by_its_mean_difference_where_both_show_ground() -> None:
+    """The second differs by 3 grey levels in one channel of three, and wholly where there is no data."""
+    post, hole = ground(3).copy(), SHOWN.copy()
+    post[..., 1] = np.where(post[..., 1] < 128, post[..., 1] + 3, post[..., 1] - 3)
+    hole[:40] = True
+    post[hole] = 0
+    assert "differ by 1.0 grey levels" in mix_up(ground(3), post, hole)
+
+
 def test_the_closer_look_at_patches_of_one_hash(tmp_path: Path) -> None:
     """A picture, a copy in other light, the same file, another place, and a copy that is placed apart."""
     brighter = np.clip(ground(0) * 0.9 + 20, 0, 255).astype(np.uint8)

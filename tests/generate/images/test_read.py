@@ -9,7 +9,7 @@ import rasterio.shutil
 from PIL import Image
 
 from generate.errors import GenerateError
-from generate.images.read import check_mask, read_header, read_pixels
+from generate.images.read import check_mask, open_raster, read_header, read_pixels
 
 SIDE = 16
 
@@ -121,3 +121,9 @@ def test_a_mask_of_one_bit(tmp_path: Path) -> None:
     Image.fromarray(np.eye(SIDE) > 0).save(tmp_path / "mask.png")
     with pytest.raises(GenerateError, match=r"mask\.png: a mask of 1 bit"):
         check_mask(tmp_path / "mask.png", read_header(pillow("RGB", "png", tmp_path)))
+
+
+def test_blocks_of_a_row_are_kept(tmp_path: Path) -> None:
+    """rasterio takes the size of GDAL's cache in bytes; without room for them each line decodes its blocks again."""
+    with open_raster(pillow("RGB", "png", tmp_path)):
+        assert rasterio.env.getenv()["GDAL_CACHEMAX"] > 3 * 256 * 32_768
