@@ -13,7 +13,7 @@ from generate.editing.methods import SOLVERS
 from generate.generator import Generator, load_generator, load_untrained
 from generate.sampling import Sampling
 from models import Base, load_base
-from models.checkpoint import MANIFEST, named_checkpoint, steps_in
+from models.checkpoint import MANIFEST, SHIPPED, named_checkpoint, steps_in
 
 ALONE = "the base alone"
 
@@ -75,7 +75,7 @@ class Models:
         """The choices: those there are now, the newest first, then what ships with the project, the base alone last."""
         runs = [run for path in self.checkpoints for run in runs_in(path)]
         newest = sorted(dict.fromkeys(runs), key=lambda run: run.stat().st_mtime, reverse=True)
-        return [*map(str, newest), *([] if self.base else ["tiny"]), f"{self.base or 'tiny'} ({ALONE})"]
+        return [*map(str, newest), *([] if self.base else SHIPPED), f"{self.base or 'tiny'} ({ALONE})"]
 
     def open(self, name: str) -> Model:
         """Find and check a choice; hashes are compared when it changes.

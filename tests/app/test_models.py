@@ -19,7 +19,7 @@ def test_the_choices(runs: Path, micro_base: Path) -> None:
     names = Models([runs, step, runs / "plain", runs / "nowhere"], str(micro_base)).names()
     assert names[-1] == f"{micro_base} (the base alone)"
     assert sorted(names[:-1]) == sorted(map(str, [runs / "masked", runs / "plain", step]))
-    assert Models([], None).names() == ["tiny", "tiny (the base alone)"]
+    assert Models([], None).names() == ["tiny", "tiny-mask", "tiny (the base alone)"]
     assert runs_in(runs / "plain") == [runs / "plain"] and runs_in(runs.parent / "x") == []
 
 
