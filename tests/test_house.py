@@ -27,7 +27,7 @@ MAY_IMPORT = {
 # beside the wings stands under all of them or on top of all of them.
 WINGS = {
     "data": ["imagery", "pages", "sources", "patches", "quality captions", "dataset", "report", "simulation examples"],
-    "models": ["cpu", "diffusionsat", "families", "conditioners", "tiny", "tiny_controlnet"],
+    "models": ["cpu", "diffusionsat", "families", "conditioners", "tiny", "tiny_controlnet", "tiny_mask_controlnet"],
     "caption": ["prompts"],
     "train": ["processes", "inputs", "saving", "watching", "tiny"],
     "generate": ["images", "words", "scenes", "editing", "region"],
