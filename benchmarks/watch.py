@@ -1,6 +1,7 @@
 """A program that writes metrics.jsonl, in a separate process, watched until it has written enough."""
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,12 @@ class Watched:
     example_s: list[float]  # seconds per example
     data_wait: list[float]  # share of the time, 0..1
     peak_memory_gb: float
+
+
+def processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 def watch(arguments: Sequence[str], work: Path, *, lines: int, batch: int) -> Watched:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from data.errors import DataError
+from data.examples.condition import CONDITIONS
 from data.storage import foreign, reraise_disk_errors, sha256, whole_folder
 from data.strict_json import as_json
 from generate.checkpoint import PARTS, Checkpoint, open_base, open_checkpoint, solved
@@ -148,7 +149,7 @@ def _write(
         for part in PARTS[trained.trained]:
             shutil.copytree(trained.weights / part, partial / part)
             _without_paths(partial / part / "config.json")
-            if trained.condition.startswith("latents"):  # no other tool has such a ControlNet
+            if CONDITIONS[trained.condition].latents:  # no other tool has such a ControlNet
                 (partial / part / KOHYA).unlink(missing_ok=True)
             if half:
                 _in_half(partial / part)

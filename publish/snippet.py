@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from data.examples.condition import CONDITIONS
 from generate.checkpoint import PARTS, Checkpoint
 from generate.sampling import Sampling
 from models.base import Base
@@ -52,7 +53,8 @@ def stock_of(checkpoint: Checkpoint, base: Base) -> Stock | None:
 def code(use: Use) -> str:
     """As a fenced block: Python, or a command of pre2post where diffusers alone does not do."""
     if use.stock is None:
-        mask = " --mask mask.png" * (use.checkpoint.condition in ("pixels+mask", "latents+mask", "mask", "hole"))
+        shown = CONDITIONS[use.checkpoint.condition]
+        mask = " --mask mask.png" if shown.with_mask or shown.with_hole else ""
         options = f"--steps {use.sampling.steps} --guidance-scale {use.sampling.guidance_scale:g}"
         options += f" --scheduler {use.scheduler}"
         return (

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from data.examples.condition import CONDITIONS
 from train.config import Config, TrainConfig
 from train.errors import ConfigError
 
@@ -100,7 +101,7 @@ def _model_rules(config: Config) -> Rules:
     model, objective = config.model, config.objective
     adapter = model.trained.startswith("t2i-adapter")
     yield (
-        not adapter or not model.condition.startswith("latents"),
+        not adapter or not CONDITIONS[model.condition].latents,
         f"model.condition is {model.condition}, but model.trained is {model.trained}; a T2I-Adapter reads pixels or "
         "pixels+mask.",
     )
@@ -120,7 +121,7 @@ def _model_rules(config: Config) -> Rules:
         )
         yield model.metadata != "control", f"model.metadata is control, {without} to condition. Omit it."
     yield (
-        not (model.condition.startswith(("coarse", "hole")) and objective.damage_weights),
+        not (CONDITIONS[model.condition].restores and objective.damage_weights),
         f"objective.damage_weights is set, but model.condition {model.condition} restores all alike. Omit it.",
     )
     yield model.lora_rank >= 1, f"model.lora_rank is {model.lora_rank}; it must be at least 1."

@@ -9,7 +9,6 @@ requested, each under its own name (links, so that no disk space is needed).
 
 import io
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from jsonargparse import auto_cli
 from PIL import Image
 
 from benchmarks.results import RESULTS, write_section
+from benchmarks.watch import processor_seconds
 from data.build import build
 from data.imagery.encode import encode_png
 from data.patches.tiles import grid
@@ -105,7 +105,7 @@ def _measured(job: str, command: list[str]) -> dict[str, float]:
 
 def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
     """Do the job and print its cost from the first task on, i.e. with worker startup, without imports."""
-    start, cpu = time.perf_counter(), _cpu_seconds()
+    start, cpu = time.perf_counter(), processor_seconds()
     if job == "build":
         build(source=Path(source), out=Path(out), size=int(size), workers=int(workers), strict=True)
     else:
@@ -113,13 +113,7 @@ def _job(job: str, source: str, out: str, size: str, workers: str) -> None:
             for _ in pool.map(_recode, [(scene, int(size)) for scene in find_release(Path(source)).scenes]):
                 pass
     seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "cpu_seconds": _cpu_seconds() - cpu}))
-
-
-def _cpu_seconds() -> float:
-    """CPU time of this process and of finished workers."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in used)
+    print(json.dumps({"seconds": seconds, "cpu_seconds": processor_seconds() - cpu}))
 
 
 def _recode(task: tuple[SceneFiles, int]) -> int:

@@ -9,7 +9,6 @@ Every turn is a separate process, because libraries and the kernel keep what was
 import io
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from PIL import Image
 
 from benchmarks.results import RESULTS, write_section
 from benchmarks.speed.train_step import simulated_dataset
+from benchmarks.watch import processor_seconds
 from data.dataset.open import open_dataset
 from models import load_base
 from train.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
@@ -138,12 +138,12 @@ def _measure(work: Path, dataset: Path) -> dict[str, float]:
 
 def _start(cache: Path, dataset: Path) -> dict[str, float]:
     """Processor seconds of every part, as a training goes through them; workers have ended then."""
-    found, started = {}, _processor_seconds()
+    found, started = {}, processor_seconds()
 
     def done(part: str) -> None:
         nonlocal started
-        found[part] = _processor_seconds() - started
-        started = _processor_seconds()
+        found[part] = processor_seconds() - started
+        started = processor_seconds()
 
     with os.scandir(cache / "latents") as files:
         sum(file.stat().st_size for file in files)
@@ -158,7 +158,7 @@ def _start(cache: Path, dataset: Path) -> dict[str, float]:
     done(PARTS[1])
     base, accelerator = load_base("tiny"), Accelerator(cpu=True)
     (stage,) = stages_of(config)
-    started = _processor_seconds()
+    started = processor_seconds()
     read = captioned(config, stage, patches)
     done(PARTS[2])
     examples = prepare_examples(accelerator, config, stage, base, noise_schedule(base, False), patches, read)
@@ -167,11 +167,6 @@ def _start(cache: Path, dataset: Path) -> dict[str, float]:
         list(data_loader(examples, [[0, 1, 2, 3]] * max(1, number), number))  # type: ignore[arg-type]
         done(part)
     return found
-
-
-def _processor_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in used)
 
 
 if __name__ == "__main__":

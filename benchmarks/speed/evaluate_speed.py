@@ -8,7 +8,6 @@ and every damage class, with intervals, and writes tables, `results.json` and `r
 """
 
 import io
-import resource
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -24,6 +23,7 @@ from skimage.metrics import mean_squared_error, structural_similarity
 
 from benchmarks.results import RESULTS, write_section
 from benchmarks.speed.build_speed import multiplied
+from benchmarks.watch import processor_seconds
 from data.build import build
 from data.dataset.open import open_dataset
 from data.sources.release import find_release
@@ -97,10 +97,8 @@ def report(found: dict[str, list[tuple[float, float]]], patches: int) -> str:
 
 def clocks() -> tuple[float, float]:
     """Seconds of the processor, in this process and its children, and of the wall."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     alive = [child.cpu_times() for child in psutil.Process().children()]
-    children = ended.ru_utime + ended.ru_stime + sum(times.user + times.system for times in alive)
-    return time.process_time() + children, time.perf_counter()
+    return processor_seconds() + sum(times.user + times.system for times in alive), time.perf_counter()
 
 
 def bare(files: tuple[bytes, bytes]) -> tuple[float, float]:

@@ -5,12 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from PIL import Image
 from pydantic import ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from data.documents import Count, read_document
+from data.documents import read_document
 from data.imagery.pixels import resize_mask, resize_rgb
 from data.patches.tiles import Window, grid
 from data.storage import sha256
@@ -18,20 +17,11 @@ from evaluation.damage.examples import Pair, Source, remembered
 from evaluation.errors import EvaluationError
 from evaluation.seen import TrainedOn
 from generate.errors import GenerateError
+from generate.region.plan import Plan
 from generate.region.records import SET, Record, all_records, complete
 from generate.region.release import SPLIT
 
 Side = Annotated[int, Field(ge=8, le=1 << 14)]
-
-
-class SetPlan(TypedDict):
-    """Of the plan, what says how many pairs there may be."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-
-    pairs: Count
-    shard: Annotated[int, Field(ge=1)]
-    tile_px: Side
 
 
 class SetImage(TypedDict):
@@ -49,7 +39,7 @@ class SetFacts(TypedDict):
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
     format: Literal["pre2post-region"]
-    plan: SetPlan
+    plan: Plan
     image: SetImage
     checkpoint_trained_on: TrainedOn
 
@@ -69,7 +59,6 @@ def region_card(folder: Path) -> dict[str, Any]:
         EvaluationError: it is damaged, or unfinished.
     """
     facts = _facts(folder)
-    windows = grid(facts["plan"]["tile_px"], facts["plan"]["tile_px"], facts["image"]["window"])
     return {
         "format": facts["format"],
         "dataset_fingerprint": "",
@@ -77,7 +66,7 @@ def region_card(folder: Path) -> dict[str, Any]:
         "set_sha256": sha256(folder / SET),
         "resolution": facts["image"]["size"],
         "patch_px": facts["image"]["window"],
-        "pairs": len(windows) * len(_kept(folder, facts)),
+        "pairs": len(_windows(facts)) * len(_kept(folder, facts)),
         "trained_on": facts["checkpoint_trained_on"],
     }
 
@@ -85,10 +74,10 @@ def region_card(folder: Path) -> dict[str, Any]:
 def region_pairs(folder: Path) -> Source:
     """Every window of every pair that was kept, at the side of the network's input."""
     facts = _facts(folder)
-    tile_px, side = facts["plan"]["tile_px"], facts["image"]["size"]
-    windows = grid(tile_px, tile_px, facts["image"]["window"])
     readers: list[Callable[[], Pair]] = [
-        partial(_read, folder, record, window, side) for record in _kept(folder, facts) for window in windows
+        partial(_read, folder, record, window, facts["image"]["size"])
+        for record in _kept(folder, facts)
+        for window in _windows(facts)
     ]
     return Source("synthetic", remembered(readers))
 
@@ -97,8 +86,12 @@ def _facts(folder: Path) -> SetFacts:
     return read_document(folder / SET, FACTS, "Make the set again with pre2post region.", EvaluationError)
 
 
+def _windows(facts: SetFacts) -> list[Window]:
+    return grid(facts["plan"].tile_px, facts["plan"].tile_px, facts["image"]["window"])
+
+
 def _kept(folder: Path, facts: SetFacts) -> list[Record]:
-    shards = -(-facts["plan"]["pairs"] // facts["plan"]["shard"])
+    shards = facts["plan"].shards
     if missing := sorted(set(range(shards)) - complete(folder)):
         raise EvaluationError(
             f"synthetic {folder}: {len(missing):,} of {shards:,} shards are not done, first {missing[0]}. Run the same "
@@ -124,4 +117,4 @@ def _read(folder: Path, record: Record, window: Window, side: int) -> Pair:
         with Image.open(path, formats=("PNG",)) as image:
             images.append(image.crop(box))
     pre, post, target = images
-    return Pair(resize_rgb(pre, side), resize_rgb(post, side), np.asarray(resize_mask(target, side)))
+    return Pair(resize_rgb(pre, side), resize_rgb(post, side), resize_mask(target, side))

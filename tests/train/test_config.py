@@ -110,7 +110,8 @@ def test_all_words_that_are_wrong_are_named_at_once(tmp_path: Path) -> None:
         "objective: no such setting.",
         "data.caption_styles is short; expected names with values such as {a: 1}.",
         "run.kep_last: no such setting. Did you mean run.keep_last?",
-        "model.condition is pixel; expected pixels or latents or pixels+mask or latents+mask or mask or coarse2 or",
+        "model.condition is pixel; expected pixels or latents or pixels+mask or latents+mask or mask or coarse2 "
+        "or coarse4 or coarse8",
         "data.dataset is not set.",
         "run.out is not set.",
     ):

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset
-from PIL import Image
 from torch import Tensor
 
 from data.examples.condition import condition_of, shown_sequence, too_short, undamaged
@@ -21,7 +20,7 @@ from data.quality.image import nodata_mask
 from data.schema import WITH_MASK
 from models.base import Base
 from models.families.noise import Noise
-from models.images import LatentScale, condition_latents
+from models.images import LatentScale
 from models.text import longest, maybe_truncated
 from train.config import Config
 from train.errors import ConfigError
@@ -121,15 +120,15 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             return restored(recipe, view, row, hole)
         mask = row["damage_mask"] if recipe.condition.with_mask else None
         mask = undamaged(mask) if mask is not None and view.past else mask
-        if recipe.sequence > 1:
-            pixels = shown_sequence(row, recipe.sequence, recipe.resolution)
-        else:
-            image = row.get(view.source) or Image.new("RGB", (1, 1))  # none where its latents are cached
-            pixels = recipe.condition.shown(image, mask, recipe.resolution)
-        found["condition"] = mirror(pixels, view.mirrored)
         if recipe.show_latents is not None and self.latents is not None:
             latents = recipe.show_latents.scaled(self._posterior(self.latents, view.source, view)["mean"])
-            found["condition"] = condition_latents(latents[None], found["condition"][None] / 255)[0]
+            found["condition"] = latents if mask is None else recipe.beside(latents, mask, view)
+        else:
+            if recipe.sequence > 1:
+                pixels = shown_sequence(row, recipe.sequence, recipe.resolution)
+            else:
+                pixels = recipe.condition.shown(row[view.source], mask, recipe.resolution)
+            found["condition"] = mirror(pixels, view.mirrored)
         if recipe.damage_weights is not None:
             mask = mirror(loss_mask(row)[..., None], view.mirrored)[0]
             found["loss_weights"] = damage_weights(mask, recipe.damage_weights, recipe.latent_shape[-1])

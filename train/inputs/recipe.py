@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from PIL import Image
 from torch import Tensor
 
 from data.examples.condition import Condition, condition_of
+from data.imagery.pixels import resize_mask
 from models.base import Base
 from models.families.noise import Noise
-from models.images import LatentScale
+from models.images import LatentScale, condition_latents
 from train.config import Config, DataConfig
 from train.config_checks import DAMAGE_CLASSES
 from train.errors import ConfigError
+from train.inputs.views import View, mirror
 from train.stages import Stage
 
 PATCHES_READ = 32  # for an example of a caption
@@ -37,6 +40,13 @@ class Recipe:
     sequence: int  # pre-event images in the condition
     show_latents: LatentScale | None  # the condition is latents, scaled so; None = pixels
     damage_weights: list[float] | None  # of the mask values 0 to 4
+
+    def beside(self, latents: Tensor, mask: Image.Image, view: View) -> Tensor:
+        """Latents of a view's image, (C, h, w), with what the condition shows of its damage mask."""
+        classes = resize_mask(mask, self.resolution)
+        unread = np.zeros((*classes.shape, 3), np.uint8)  # pixels, whose latents these are
+        shown = mirror(self.condition.put(unread, classes), view.mirrored)
+        return condition_latents(latents[None], shown[None] / 255)[0]
 
 
 def recipe_of(config: Config, base: Base, schedule: Noise, resolution: int) -> Recipe:
