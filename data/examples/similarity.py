@@ -13,15 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from skimage.metrics import structural_similarity
 
 Pixels = NDArray[np.uint8]  # (height, width, 3)
 Mask = NDArray[np.bool_]  # (height, width)
-Floats = NDArray[np.float64]
 
 SSIM_SIGMA_PX = 1.5
 SSIM_MARGIN_PX = 5
-SSIM_MEANS, SSIM_VARIANCES = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # C1 and C2
 PSNR_CAP_DB = 100.0  # of identical pixels, so that a mean stays a number
 
 
@@ -53,23 +51,22 @@ def score(image: Pixels, truth: Pixels, regions: Mapping[str, Mask]) -> dict[str
     return {name: _score(squared, similarity, mask) for name, mask in regions.items()}
 
 
-def ssim_map(image: Pixels, truth: Pixels) -> Floats:
-    """Mean over channels, SSIM_MARGIN_PX smaller at each side."""
-    one, other = image.astype(np.float64), truth.astype(np.float64)
-    mean, mean_other = _windowed(one), _windowed(other)
-    # Variances are needed in sum only: a window fewer than scikit-image has, of which all the time is spent.
-    squares, product = _windowed(one**2 + other**2), _windowed(one * other)
-    means_squared, means_product = mean**2 + mean_other**2, mean * mean_other
-    alike = (2 * means_product + SSIM_MEANS) * (2 * (product - means_product) + SSIM_VARIANCES)
-    similarity = alike / ((means_squared + SSIM_MEANS) * (squares - means_squared + SSIM_VARIANCES))
-    return np.asarray(similarity.mean(axis=-1))
-
-
-def _windowed(values: Floats) -> Floats:
-    """Weighted means of the window around every pixel whose window is within the image."""
+def ssim_map(image: Pixels, truth: Pixels) -> NDArray[np.float64]:
+    """(height, width) mean over channels, NaN at the edge."""
+    _, full = structural_similarity(
+        image,
+        truth,
+        channel_axis=-1,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=SSIM_SIGMA_PX,
+        use_sample_covariance=False,
+        full=True,
+    )
+    similarity = np.full(full.shape[:2], np.nan)
     inner = (slice(SSIM_MARGIN_PX, -SSIM_MARGIN_PX),) * 2
-    means = ndimage.gaussian_filter(values, (SSIM_SIGMA_PX, SSIM_SIGMA_PX, 0), truncate=SSIM_MARGIN_PX / SSIM_SIGMA_PX)
-    return np.asarray(means[inner])
+    similarity[inner] = full[inner].mean(axis=-1)
+    return similarity
 
 
 def psnr_db(mse: float) -> float:
@@ -93,10 +90,10 @@ def summarise(scores: Iterable[Score]) -> Summary:
     )
 
 
-def _score(squared: NDArray[np.int32], similarity: Floats, mask: Mask) -> Score:
+def _score(squared: NDArray[np.int32], similarity: NDArray[np.float64], mask: Mask) -> Score:
     pixels = int(mask.sum())
     if not pixels:
         return Score(0, math.nan, math.nan, math.nan)
     mse = int(squared[mask].sum()) / (3 * 255**2 * pixels)
-    similar = similarity[mask[SSIM_MARGIN_PX:-SSIM_MARGIN_PX, SSIM_MARGIN_PX:-SSIM_MARGIN_PX]]
+    similar = similarity[mask & ~np.isnan(similarity)]
     return Score(pixels, mse, psnr_db(mse), float(similar.mean()) if similar.size else math.nan)
