@@ -15,7 +15,8 @@ from app.models import Model, Models
 from app.painting import Layer, Mask, mask_of
 from app.picks import Picks
 from app.pictures import check_upload, write_shown
-from data.examples.condition import condition_of, shown_metadata
+from data.examples.condition import condition_of
+from data.examples.rows import shown_metadata
 from data.schema import METADATA_FIELDS
 from data.storage import sha256
 from generate.images.items import Item, file_items

@@ -1,16 +1,13 @@
-"""The inputs of the networks for a place: its image, the requested damage, its metadata; or the image to restore."""
+"""What a network is shown of a place: its image and the requested damage, or the image to restore."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from numpy.typing import NDArray
 from PIL import Image
 
 from data.imagery.pixels import resize_mask, resize_rgb
-from data.schema import METADATA_FIELDS
 
 DAMAGE_VALUES_SHOWN = 5  # background and the four damage classes; un-classified ground is none of them
 HOLE_GREY = 128
@@ -100,39 +97,6 @@ def condition_of(trained: str, condition: str) -> Condition:
     if not trained.startswith("lora"):
         return CONDITIONS[condition]
     return CONDITIONS["latents" if trained == "lora+concat" else "pixels"]
-
-
-def shown_sequence(row: Mapping[str, Any], images: int, resolution: int) -> NDArray[np.uint8]:
-    """The pre image of a patch and the newest before it, (resolution, resolution, 3 * images) uint8, pre first."""
-    shown = [row["pre"], *newest(row["history"] if images > 1 else None, images - 1)]
-    return np.concatenate([resize_rgb(image, resolution) for image in shown], -1)
-
-
-def newest(history: Sequence[Any] | None, count: int) -> list[Any]:
-    """The last `count` of a list that begins with the oldest, newest first."""
-    return list(history or [])[::-1][:count]
-
-
-def too_short(dataset: Dataset, images: int) -> list[str]:
-    """The patches with fewer pre-event images, including pre."""
-    if images == 1:
-        return []
-    if "metadata_history" not in dataset.column_names:
-        return list(dataset["patch_id"])
-    rows = zip(dataset["patch_id"], dataset["metadata_history"], strict=True)
-    return [patch_id for patch_id, history in rows if len(history or []) < images - 1]
-
-
-def shown_metadata(natural: Sequence[float], size: int, resolution: int) -> list[float]:
-    """Metadata of a patch of `size` px resized to `resolution` px: a pixel then covers more ground, or less.
-
-    Args:
-        natural: METADATA_FIELDS in natural units, NaN = unknown; as in the dataset.
-        size: side of the patch, px.
-        resolution: side that it is resized to, px.
-    """
-    gsd = METADATA_FIELDS.index("gsd")
-    return [value * size / resolution if field == gsd else value for field, value in enumerate(natural)]
 
 
 def undamaged(mask: Image.Image) -> Image.Image:

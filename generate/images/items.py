@@ -14,17 +14,10 @@ from PIL import Image
 
 from data.dataset.open import fingerprint, open_dataset, rows_of
 from data.dataset.patch_list import listed_positions
-from data.examples.condition import (
-    Condition,
-    condition_of,
-    newest,
-    shown_metadata,
-    shown_sequence,
-    too_short,
-    undamaged,
-)
+from data.examples.condition import Condition, condition_of, undamaged
 from data.examples.holes import as_image, patch_hole, unknown
 from data.examples.place import Place, spots_of
+from data.examples.rows import newest, shown_metadata, shown_sequence, too_short
 from data.storage import sha256
 from generate.checkpoint import Checkpoint
 from generate.errors import GenerateError

@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from datasets import Dataset
 from torch import Tensor
 
-from data.examples.condition import condition_of, shown_sequence, too_short, undamaged
+from data.examples.condition import condition_of, undamaged
 from data.examples.holes import hole_of
 from data.examples.place import Spot, spots_of
+from data.examples.rows import shown_sequence, too_short
 from data.examples.sampler import example_rng, view_of
 from data.imagery.pixels import resize_rgb
 from data.quality.image import nodata_mask

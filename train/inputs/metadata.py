@@ -9,7 +9,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.examples.condition import newest, shown_metadata
+from data.examples.rows import newest, shown_metadata
 from models.base import Base
 from models.diffusionsat.metadata import METADATA_FIELDS, MetadataError, normalised_batch
 from train.config import ModelConfig
