@@ -1,10 +1,11 @@
 """The force of a simulated disaster over the scene, and the damage class it gives to each building.
 
 Every force follows something the pre image shows: floods and surges the low ground beside water, fire the plants,
-lahars the valleys, shaking the soft valley soil, storms the built-up centre. A network can learn that.
+lahars the valleys, shaking the soft valley soil, storms the built-up centre. A network can learn that, and then has no use for words
+that say where: a confined disaster strikes parts of the scene that only such words name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ CLASS_JITTER = 0.035  # buildings differ a little in ways no image shows
 DROWNED_M = 2.2  # depth of a flood of force 1
 SWEPT_M = 2.6  # depth of a surge of force 1
 BURIED_M = 2.5  # thickness of a lahar of force 1
+
+DIKED_M = 1.0  # height of spared ground over water and mud
+PARTS = 6  # of a scene along each side that a confined disaster may strike or spare: smaller than a patch of 256 px
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,18 @@ def unleash(rng: np.random.Generator, place: Place, kind: str, severity: float) 
     }  # fmt: skip
     damage, depth_m, reach = fields[kind](rng, place, severity)
     return Force(kind, severity, *(np.asarray(field, np.float32) for field in (damage, depth_m, reach)))
+
+
+def confined(rng: np.random.Generator, force: Force) -> Force:
+    """The same force in about half of the scene, in parts that nothing in the pre image shows."""
+    struck = ramp(noise(rng, PARTS, 1), -0.15, 0.15)
+    dry_m = np.clip(force.depth_m, 0, None) + DIKED_M  # what is spared lies so far above water and mud
+    return replace(
+        force,
+        damage=force.damage * struck,
+        depth_m=force.depth_m - (1 - struck) * dry_m,
+        reach=force.reach * struck,
+    )
 
 
 Fields = tuple[Floats, Floats, Floats]

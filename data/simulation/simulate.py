@@ -16,7 +16,7 @@ from data.progress import Bar
 from data.simulation.aftermath import ravage
 from data.simulation.again import photograph_again
 from data.simulation.capture import acquisitions, photograph, unforeseeable
-from data.simulation.disaster import SUBTYPES, UNCLASSIFIED, classify, draw_severity, unleash
+from data.simulation.disaster import SUBTYPES, UNCLASSIFIED, classify, confined, draw_severity, unleash
 from data.simulation.events import DISASTER_TYPES, EVENTS
 from data.simulation.history import cloud_field, look_back
 from data.simulation.place import make_place
@@ -37,6 +37,7 @@ def simulate(
     varied: bool = False,
     history: int = 0,
     second_post: bool = False,
+    confine: bool = False,
     workers: int = default_workers(),
 ) -> None:
     """Write a release of simulated scenes in the xView2 layout.
@@ -56,6 +57,8 @@ def simulate(
             each image from before the event, pre too, and another part of each. Post does not depend on it.
         second_post: Also photograph each aftermath on another day, in a folder `again`: what a perfect answer could
             be measured with (docs/evaluate.md). Nothing else depends on it.
+        confine: Every disaster strikes only parts of its scene, which nothing in the pre image shows. For learning
+            words that say where: otherwise the pre image shows it by itself (docs/prompt-study.md).
         workers: Processes to use.
 
     Raises:
@@ -76,7 +79,7 @@ def simulate(
         for split in ("train", "test"):
             for kind in (*FOLDERS, *["history"] * (history > 0), *[AGAIN] * second_post):
                 (folder / split / kind).mkdir(parents=True)
-        job = partial(_make_scene, folder, seed, varied, history, second_post)
+        job = partial(_make_scene, folder, seed, varied, history, second_post, confine)
         with WorkerPool(min(workers, scenes)) as pool:
             for _ in Bar(pool.map(job, range(scenes)), total=scenes, desc="simulate", unit="scene"):
                 pass
@@ -88,21 +91,27 @@ def _is_ours(name: str) -> bool:
     return re.fullmatch(rf"(train|test)(/({kinds})(/[\w-]+\.(png|json))?)?", name) is not None
 
 
-def _make_scene(folder: Path, seed: int, varied: bool, history: int, second_post: bool, index: int) -> None:
-    scene = render_scene(seed, index, varied, history, second_post)
+def _make_scene(
+    folder: Path, seed: int, varied: bool, history: int, second_post: bool, confine: bool, index: int
+) -> None:
+    scene = render_scene(seed, index, varied, history, second_post, confine)
     # With a generator of its own, as the dates: a scene is the same but for what varies.
     write_scene(folder, own_scale(np.random.default_rng((seed, index, 3)), scene) if varied else scene)
 
 
-def render_scene(seed: int, index: int, varied: bool = False, history: int = 0, second_post: bool = False) -> Scene:
+def render_scene(
+    seed: int, index: int, varied: bool = False, history: int = 0, second_post: bool = False, confine: bool = False
+) -> Scene:
     """Scene `index` of the release with this seed; in the season of days of its own, or with so many earlier images.
 
-    With `second_post` the aftermath is photographed twice.
+    With `second_post` the aftermath is photographed twice; with `confine` the disaster strikes parts of the scene.
     """
     rng = np.random.default_rng((seed, index))
     event = EVENTS[index % len(EVENTS)]
     place = make_place(rng, event)
     force = unleash(rng, place, event.disaster_type, draw_severity(rng))
+    if confine:
+        force = confined(np.random.default_rng((seed, index, 4)), force)
     classes = classify(rng, place, force)
     surface = ravage(rng, place, force, classes)
     captures = acquisitions(event)

@@ -207,6 +207,18 @@ def test_a_second_post_image_changes_nothing_else(release: Path, tmp_path: Path)
         assert np.array_equal((shown == 0).all(-1), (post == 0).all(-1))
 
 
+def test_a_confined_disaster_spares_parts_that_it_else_would_strike(release: Path, tmp_path: Path) -> None:
+    """Nearly all that it changes would have changed anyway, and much of that, not all, is spared."""
+    simulate(out=tmp_path / "parts", scenes=SCENES, confine=True)
+    kept = []
+    for split, stem in stems(release):
+        name = Path(split.name, "change", f"{stem}_change.png")
+        usual, parts = (pixels(folder / name) > 64 for folder in (release, tmp_path / "parts"))
+        assert (parts & ~usual).mean() < 0.01
+        kept += [parts[usual].mean()] if usual.any() else []
+    assert 0.2 < min(kept) and max(kept) < 0.8
+
+
 def test_refuses_a_folder_with_content(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(DataError, match="not an empty folder"):
