@@ -1,8 +1,8 @@
 """The force of a simulated disaster over the scene, and the damage class it gives to each building.
 
 Every force follows something the pre image shows: floods and surges the low ground beside water, fire the plants,
-lahars the valleys, shaking the soft valley soil, storms the built-up centre. A network can learn that, and then has no use for words
-that say where: a confined disaster strikes parts of the scene that only such words name.
+lahars the valleys, shaking the soft valley soil, storms the built-up centre. A network can learn that, and then has
+no use for words that say where: a confined disaster strikes parts of the scene that only such words name.
 """
 
 from dataclasses import dataclass, replace
