@@ -6,6 +6,7 @@ docs/usefulness.md explains which conclusions it supports.
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing_extensions import NotRequired, TypedDict
 from data.dataset.open import fingerprint, open_dataset, read_manifest
 from data.disk import look
 from data.documents import Count, read_document
+from data.errors import BusyError
 from data.examples.sampler import view_of
 from data.storage import locked, sha256, write_text
 from data.strict_json import as_json
@@ -83,7 +85,7 @@ def usefulness(
     pairs, but from no generated image: any gain over it is due to the generated images. Every model takes the same
     number of steps, or as many as its validation loss needs (`--patience`). Writes a result per model under
     `trainings/` and the table `usefulness.md`; run it again after an interruption and only the missing models are
-    trained.
+    trained. The same command at the same time, once per GPU, shares them out.
 
     Args:
         dataset: A folder made by `pre2post build`: the events that are to be mapped.
@@ -105,31 +107,33 @@ def usefulness(
     if not join_processes().is_main_process:
         return  # one process does it all
     counts, draws = _numbers(scenes, "scenes"), _numbers(seeds, "seeds")
-    with locked(out):
-        look(out)
-        card = read_synthetic(synthetic)
-        shape = DamageCard(training.width, card["resolution"], card["patch_px"])
-        pairs = _pairs(dataset, synthetic, others, event, split, test_split, shape.resolution)
-        _check_scenes(pairs.real, max(counts), f"{dataset}, split {split}")
-        validation = validation_source(dataset, shape.resolution, event) if training.patience or judge else None
-        if judge and validation:
-            pairs.fixed["judged"] = _judged(judge, pairs, validation, shape, false_rejection, dataset)
-        check_unseen(pairs.test.scenes, f"{dataset}, --test-split {test_split}", pairs.seen)
-        for source in filter(None, (pairs.real, *pairs.fixed.values(), validation, pairs.test)):
-            print(described(source))
-        settings = {"dataset": [fingerprint(dataset), split, test_split], "synthetic": card, **vars(training)}
-        settings |= _named(others, event, judge, false_rejection)
-        scores = []
-        for seed, (arm, count) in product(draws, planned(counts, pairs.fixed)):
+    look(out)
+    card = read_synthetic(synthetic)
+    shape = DamageCard(training.width, card["resolution"], card["patch_px"])
+    pairs = _pairs(dataset, synthetic, others, event, split, test_split, shape.resolution)
+    _check_scenes(pairs.real, max(counts), f"{dataset}, split {split}")
+    validation = validation_source(dataset, shape.resolution, event) if training.patience or judge else None
+    if judge and validation:
+        pairs.fixed["judged"] = _judged(judge, pairs, validation, shape, false_rejection, dataset)
+    check_unseen(pairs.test.scenes, f"{dataset}, --test-split {test_split}", pairs.seen)
+    for source in filter(None, (pairs.real, *pairs.fixed.values(), validation, pairs.test)):
+        print(described(source))
+    settings = {"dataset": [fingerprint(dataset), split, test_split], "synthetic": card, **vars(training)}
+    settings |= _named(others, event, judge, false_rejection)
+    models = [(arm, count, seed) for seed, (arm, count) in product(draws, planned(counts, pairs.fixed))]
+    found: dict[tuple[str, int, int], Counts] = {}
+    for wait in (False, True):  # for the models that other processes are training
+        for arm, count, seed in (model for model in models if model not in found):
             path = out / TRAININGS / f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}.json"
-            found = _finished(path, settings)
-            if found is None:
-                parts = pairs.of_arm(arm, count, seed)
-                found = _train(path, parts, pairs.test, validation, shape, training, seed, settings)
-            scores.append(Score(arm, count, seed, found))
-        text = usefulness_tables(scores)
-        write_text(out / TABLE, text)
-        print(text)
+            with suppress(BusyError), locked(path.parent, name=f".{path.stem}.lock", wait=wait):
+                counted = _finished(path, settings)
+                if counted is None:
+                    parts = pairs.of_arm(arm, count, seed)
+                    counted = _train(path, parts, pairs.test, validation, shape, training, seed, settings)
+                found[arm, count, seed] = counted
+    text = usefulness_tables([Score(*model, found[model]) for model in models])
+    write_text(out / TABLE, text)
+    print(text)
 
 
 @dataclass(frozen=True)

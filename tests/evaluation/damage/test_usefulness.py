@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.errors import DataError
+from data.storage import locked
 from evaluation.damage.model import DamageCard, DamageModel, save_damage_model
 from evaluation.damage.network import DamageNetwork
+from evaluation.damage.score import ERRORS, JUDGED
 from evaluation.damage.table import Score, mean_over_seeds, usefulness_tables
 from evaluation.damage.usefulness import drawn_scenes, planned, usefulness
 from evaluation.errors import EvaluationError
@@ -82,6 +85,26 @@ def test_every_model_is_trained_once(
     assert (arguments["out"] / "usefulness.md").read_text() == table
     with pytest.raises(EvaluationError, match="was trained from other data or in another way"):
         usefulness(**arguments | {"training": Training(steps=3, batch=2, width=8)})
+
+
+def test_a_model_that_another_process_trains_comes_last(
+    arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process ends, here without a result, when all else is done."""
+    trained: list[str] = []
+    other = ExitStack()
+    other.enter_context(locked(arguments["out"] / "trainings", name=".real-001-seed0.lock"))
+
+    def train(path: Path, *_: object) -> NDArray[np.int64]:
+        trained.append(path.stem)
+        if len(trained) == 6:
+            other.close()
+        return np.ones((2, len(JUDGED), len(ERRORS)), np.int64)
+
+    monkeypatch.setattr("evaluation.damage.usefulness._train", train)
+    usefulness(**arguments | {"seeds": "0"})
+    assert len(set(trained)) == 7 and trained[-1] == "real-001-seed0"
+    assert [path.name for path in (arguments["out"] / "trainings").glob("*")] == []
 
 
 def test_others_are_two_more_arms(arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
