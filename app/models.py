@@ -151,6 +151,6 @@ def _alone(name: str, base: Base) -> Model:
         base_bits=None,
         metadata=True,
         sequence=1,
-        trained_on={},
+        trained_on={"datasets": [], "split": "", "leave_out": []},
     )
     return Model(name, untrained, base, alone=True)

@@ -4,18 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
-
 from data.dataset.open import fingerprint, open_dataset
 from evaluation.errors import EvaluationError
-
-
-class TrainedOn(TypedDict):
-    """`Checkpoint.trained_on`."""
-
-    datasets: list[str]
-    split: str
-    leave_out: list[str]
+from models.checkpoint import TrainedOn
 
 
 def scenes_of(dataset: Path, split: str, leave_out: Sequence[str] = ()) -> set[str]:
@@ -23,19 +14,19 @@ def scenes_of(dataset: Path, split: str, leave_out: Sequence[str] = ()) -> set[s
     return set(open_dataset(dataset, split, leave_out)["scene_id"][:])
 
 
-def trained_scenes(trained_on: Mapping[str, Any], dataset: Path) -> set[str]:
-    """The scenes of a dataset that a training used; empty if it used another dataset.
+def trained_scenes(trained_on: TrainedOn, dataset: Path) -> set[str]:
+    """The scenes of a dataset that weights have seen; empty if they have seen other datasets only.
 
     Args:
-        trained_on: `datasets` (fingerprints), `split`, `leave_out`: as in `Checkpoint.trained_on`.
+        trained_on: as in `Checkpoint.trained_on`.
         dataset: to be measured on. The same places built with other settings are another dataset.
     """
-    if fingerprint(dataset) not in trained_on["datasets"]:
-        return set()
-    return scenes_of(dataset, trained_on["split"], trained_on["leave_out"])
+    print_ = fingerprint(dataset)
+    trainings = [one for one in (trained_on, *trained_on.get("earlier", [])) if print_ in one["datasets"]]
+    return {scene for one in trainings for scene in scenes_of(dataset, one["split"], one["leave_out"])}
 
 
-def shown_by(facts: Mapping[str, Any]) -> dict[str, Any]:
+def shown_by(facts: Mapping[str, Any]) -> TrainedOn:
     """What `model.json` or `synthetic.json` says about the places it was made from, in the form of `trained_scenes`."""
     return {"datasets": [facts["dataset_fingerprint"]], "split": facts["split"], "leave_out": []}
 

@@ -9,7 +9,15 @@ from data.storage import sha256
 from generate.errors import GenerateError
 from generate.sampling import Sampling
 from models import Base, BaseError, load_base
-from models.checkpoint import MANIFEST, CheckpointError, State, named_checkpoint, resolve_checkpoint, trained_state
+from models.checkpoint import (
+    MANIFEST,
+    CheckpointError,
+    TrainedOn,
+    named_checkpoint,
+    resolve_checkpoint,
+    trained_on,
+    trained_state,
+)
 from models.families import FAMILIES
 from models.samplers import DIFFUSION
 from models.trained import CONTROLNET, CONTROLNET_LORA, CONV_IN, LORA, T2I_ADAPTER, weights_in
@@ -47,7 +55,7 @@ class Checkpoint:
     base_bits: int | None  # of the base's linear layers in training; None = those of its type
     metadata: bool  # the networks were conditioned on metadata
     sequence: int  # pre-event images that it is conditioned on
-    trained_on: dict[str, Any]  # fingerprints of `datasets`, `split`, events in `leave_out`
+    trained_on: TrainedOn
 
     @property
     def weights(self) -> Path:
@@ -92,7 +100,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         base_bits=state.get("base_bits"),
         metadata=state.get("metadata", "none") != "none",
         sequence=state.get("sequence", 1),
-        trained_on=_trained_on(state),
+        trained_on=trained_on(state),
     )
     missing = [part for part in PARTS[checkpoint.trained] if not (checkpoint.weights / part).is_dir()]
     if state["config"].get("train", {}).get("ema_decay", 0) > 0 and checkpoint.weights == folder:
@@ -105,15 +113,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if missing:
         raise CheckpointError(f"{checkpoint.weights}: lacks {', '.join(missing)}. Use another checkpoint of the run.")
     return checkpoint
-
-
-def _trained_on(state: State) -> dict[str, Any]:
-    data = state["config"].get("data", {})
-    return {
-        "datasets": state["dataset_fingerprint"].split("+"),  # one per stage
-        "split": data.get("split", "train"),
-        "leave_out": data.get("leave_out", []),
-    }
 
 
 def open_base(checkpoint: Checkpoint, name: str | None = None) -> Base:

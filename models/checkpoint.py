@@ -73,12 +73,22 @@ class SavedConfig(TypedDict, total=False):
     train: SavedTrain
 
 
+class TrainedOn(TypedDict):
+    """The patches that weights were trained on."""
+
+    datasets: list[Annotated[str, Field(max_length=4096)]]  # fingerprints, one per stage
+    split: str
+    leave_out: list[str]  # events
+    earlier: NotRequired[list["TrainedOn"]]  # by the checkpoints that the training started from
+
+
 class State(TypedDict):
     """What generating needs of state.json, as train/saving/run_folder.py describes a run."""
 
     step: Count
     base: SavedBase
     dataset_fingerprint: Annotated[str, Field(max_length=4096)]
+    started_from: NotRequired[list[TrainedOn]]  # what the weights had seen before
     resolution: Side
     patch_px: NotRequired[Annotated[int, Field(ge=1, le=1 << 14)] | None]
     gsd_m: NotRequired[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None]
@@ -177,6 +187,17 @@ def trained_state(folder: Path) -> State:
     return read_document(folder / STATE, STATES, ADVICE, CheckpointError)
 
 
+def trained_on(state: State) -> TrainedOn:
+    """What the weights of a checkpoint have seen, in its own training and before."""
+    data = state["config"].get("data", {})
+    own: TrainedOn = {
+        "datasets": state["dataset_fingerprint"].split("+"),
+        "split": data.get("split", "train"),
+        "leave_out": data.get("leave_out", []),
+    }
+    return {**own, "earlier": state["started_from"]} if state.get("started_from") else own
+
+
 def listed_files(folder: Path) -> dict[str, Listed]:
     """MANIFEST.json of a checkpoint folder.
 
@@ -235,8 +256,7 @@ def steps_in(checkpoints: Path) -> list[Path]:
 def newest_valid(checkpoints: Path, report: Callable[[str], None] = print) -> Path | None:
     """The newest checkpoint whose files are intact; each broken one that is skipped is reported with its fault."""
     for folder in reversed(steps_in(checkpoints)):
-        fault = fault_of(folder)
-        if fault is None:
+        if (fault := fault_of(folder)) is None:
             return folder
         report(f"{folder}: passed over, {fault}.")
     return None

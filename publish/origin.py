@@ -46,8 +46,8 @@ def origin_of(checkpoint: Checkpoint, dataset: Path | None, licence: str | None)
         licence: of weights that are not trained on xBD, whose licence follows from that of xBD.
 
     Raises:
-        PublishError: a dataset is not there, the named one is another, the checkpoint goes back to other data that it
-            does not record, or the licence contradicts that of xBD.
+        PublishError: a dataset is not there, the named one is another, the weights were trained on other data before,
+            whose place is not recorded, and no licence is named, or it contradicts that of xBD.
     """
     config = read_state(checkpoint.folder).get("config")
     manifests = _manifests(checkpoint, dataset, _recorded(config))
@@ -57,11 +57,13 @@ def origin_of(checkpoint: Checkpoint, dataset: Path | None, licence: str | None)
         if licence not in (None, XBD_LICENCE):
             raise PublishError(f"licence is {licence}, but weights trained on xBD inherit {XBD_LICENCE}. Omit it.")
         return Origin("xBD", events, XBD_LICENCE, XBD_NOTE, simulated=False)
-    if OTHER_DATA in _at(config, "run", "resume_allow", []):
+    before = {one for earlier in checkpoint.trained_on.get("earlier", []) for one in earlier["datasets"]}
+    known = {manifest["fingerprint"] for manifest in manifests}
+    if before - known or OTHER_DATA in _at(config, "run", "resume_allow", []):
         if licence is None:
             raise PublishError(
-                f"{checkpoint.folder}: goes back to a run on other data, which it does not record. Name the licence "
-                f"with --licence: {XBD_LICENCE} if that was xBD."
+                f"{checkpoint.folder}: its weights were trained on other data before, whose place it does not record. "
+                f"Name the licence with --licence: {XBD_LICENCE} if that was xBD."
             )
         return Origin("several datasets", events, licence, OTHER_NOTE, simulated=False)
     if everything and everything <= {event.name for event in SIMULATED}:

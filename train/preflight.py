@@ -15,7 +15,14 @@ from data.disk import look
 from data.errors import DataError
 from models import load_base
 from models.base import Base
-from models.checkpoint import CheckpointError, named_checkpoint, resolve_checkpoint, trained_state
+from models.checkpoint import (
+    CheckpointError,
+    TrainedOn,
+    named_checkpoint,
+    resolve_checkpoint,
+    trained_on,
+    trained_state,
+)
 from models.denoiser import Denoiser
 from models.errors import BaseError
 from models.families.noise import Noise
@@ -47,7 +54,7 @@ class Checked:
     held_out: list[Dataset]  # one per stage, or none
     denoiser: Denoiser  # on the meta device
     captioned: list[Captioned]  # one per stage
-    identity: dict[str, Any]  # hashes of base and datasets
+    identity: dict[str, Any]  # hashes of base and datasets, and what the weights have seen before
 
 
 class Faults:
@@ -112,7 +119,8 @@ def check(
     fits = sound and len(faults.errors) == wrong
     denoiser = faults.without(lambda: meta_denoiser(base, config.model)) if fits else None
     datasets = [dataset for dataset in opened if dataset is not None]
-    step, identity = 0, {}
+    step = 0
+    identity: dict[str, Any] = {}
     if len(datasets) == len(stages) and denoiser is not None:  # hashing reads all weights
         prints = "+".join(fingerprint(stage.dataset) for stage in stages)
         identity = {"family": base.family.key, "base_hash": base.network_hash, "dataset_fingerprint": prints}
@@ -129,7 +137,18 @@ def check(
         initial = faults.without(lambda: from_main(accelerator, look))
     faults.report()
     assert schedule is not None and denoiser is not None
+    identity["started_from"] = from_main(accelerator, lambda: _seen_before(start, initial, identity))
     return Checked(start, step, initial, base, schedule, stages, datasets, held_out, denoiser, views, identity)
+
+
+def _seen_before(start: Path | None, initial: Path | None, identity: dict[str, Any]) -> list[TrainedOn]:
+    """What the weights were trained on before this run, or in it on other data, which is allowed when resuming."""
+    if not (folder := start or initial):
+        return []
+    state = trained_state(folder)
+    seen = trained_on(state)
+    earlier = seen.pop("earlier", [])
+    return earlier if start and state["dataset_fingerprint"] == identity["dataset_fingerprint"] else [seen, *earlier]
 
 
 def _initial(named: Path, config: Config, base: Base, denoiser: Denoiser) -> Path:

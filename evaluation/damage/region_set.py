@@ -15,11 +15,11 @@ from data.patches.tiles import Window, grid
 from data.storage import sha256
 from evaluation.damage.examples import Pair, Source, remembered
 from evaluation.errors import EvaluationError
-from evaluation.seen import TrainedOn
 from generate.errors import GenerateError
 from generate.region.plan import Plan
 from generate.region.records import SET, Record, all_records, complete
 from generate.region.release import SPLIT
+from models.checkpoint import TrainedOn
 
 Side = Annotated[int, Field(ge=8, le=1 << 14)]
 

@@ -17,10 +17,11 @@ from data.storage import sha256
 from evaluation.damage.examples import Pair, Source, remembered
 from evaluation.damage.region_set import is_region_set, region_card, region_pairs
 from evaluation.errors import EvaluationError
-from evaluation.seen import TrainedOn, shown_by, trained_scenes
+from evaluation.seen import shown_by, trained_scenes
 from generate.output import lines_of
 from generate.sampling import MOST_PX
 from generate.synthesize import CARD, MASKS, POST, PRE
+from models.checkpoint import TrainedOn
 
 
 class SyntheticCard(TypedDict):

@@ -14,7 +14,7 @@ from evaluation.run import evaluate
 from evaluation.seen import seen_by_model, trained_scenes
 from generate.checkpoint import open_checkpoint
 from generate.sampling import Sampling
-from models.checkpoint import read_state, step_folder, write_checkpoint
+from models.checkpoint import TrainedOn, read_state, step_folder, write_checkpoint
 from tests.generate.worlds import EVENTS, patch_row, write_dataset, write_micro_checkpoint
 
 HERE = "f" * 64  # fingerprint of the datasets of these tests
@@ -49,7 +49,9 @@ def test_scenes_that_a_checkpoint_has_seen(data: Path, trained: Path) -> None:
     trained_on = open_checkpoint(trained).trained_on
     assert trained_on == {"datasets": ["0" * 64, HERE], "split": "train", "leave_out": []}
     assert trained_scenes(trained_on, data) == {patch_row(i)["scene_id"] for i in range(4)}
-    assert trained_scenes(trained_on | {"datasets": ["0" * 64]}, data) == set()
+    other: TrainedOn = {"datasets": ["0" * 64], "split": "train", "leave_out": []}
+    assert trained_scenes(other, data) == set()
+    assert trained_scenes({**other, "earlier": [trained_on]}, data) == trained_scenes(trained_on, data)
 
 
 def test_events_left_out_are_not_seen(data: Path) -> None:

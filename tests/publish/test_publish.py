@@ -190,10 +190,15 @@ def test_the_card_names_what_was_trained_on(tmp_path: Path, run: Path) -> None:
 def test_a_run_that_began_on_other_data_needs_its_licence(tmp_path: Path, run: Path) -> None:
     data = trained_on(tmp_path / "d", SIMULATED)
     recording(run, 10, config={"data": {"dataset": str(data)}, "run": {"resume_allow": ["data.dataset"]}})
-    with pytest.raises(PublishError, match=r"other data, which it does not record.*--licence"):
+    said = r"other data before, whose place it does not record.*--licence"
+    with pytest.raises(PublishError, match=said):
         publish(checkpoint=run, out=tmp_path / "o", base_id="lab/b")
     publish(checkpoint=run, out=tmp_path / "o", base_id="lab/b", licence="cc-by-nc-sa-4.0")
     assert not (tmp_path / "o/pictures.png").exists()
+    earlier = [{"datasets": ["1" * 64], "split": "train", "leave_out": []}]
+    recording(run, 10, config={"data": {"dataset": str(data)}}, started_from=earlier)
+    with pytest.raises(PublishError, match=said):
+        publish(checkpoint=run, out=tmp_path / "p", base_id="lab/b")
 
 
 def test_kinds_that_diffusers_does_not_know_name_the_command(tmp_path: Path, micro_base: Path) -> None:

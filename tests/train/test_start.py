@@ -18,12 +18,13 @@ from tests.train.conftest import Arguments, run
 from train.config import Config, DataConfig, RunConfig, as_plain
 from train.config_file import parse_config
 from train.errors import ConfigError
+from train.preflight import _seen_before
 from train.saving.resume import check_same_experiment, find_start
 from train.saving.retention import set_aside
 from train.saving.run_files import METRICS, read_metrics
 from train.saving.run_folder import describe, open_run_folder
 
-IDENTITY = {"family": "stable_diffusion", "base_hash": "b", "dataset_fingerprint": "d"}
+IDENTITY: dict[str, Any] = {"family": "stable_diffusion", "base_hash": "b", "dataset_fingerprint": "d", "started_from": []}
 SCALE = {"resolution": 32, "patch_px": 32, "gsd_m": 0.5}
 SAME: Any = {"is_base": "b".__eq__, "dataset_fingerprint": "d"}
 
@@ -228,8 +229,22 @@ def test_a_new_run_starts_from_the_weights_of_another_and_goes_on_without_it(
         assert any((averaged[name] != live[name]).any() for name in averaged)
         for name, weight in averaged.items():
             torch.testing.assert_close(copied[name], weight, rtol=0, atol=1e-20)
+    seen = [{"datasets": [read_state(old)["dataset_fingerprint"]], "split": "train", "leave_out": []}]
     shutil.rmtree(tmp_path / "old")
     assert run(arguments("new", *start, "--train.steps=2")) == 0
+    assert read_state(new)["started_from"] == seen
+    assert read_state(step_folder(tmp_path / "new/checkpoints", 2))["started_from"] == seen
+
+
+def test_what_weights_have_seen_before_is_kept(tmp_path: Path) -> None:
+    """Of the checkpoint they started from and all before it; and of the own run, where it goes on with other data."""
+    before = {"datasets": ["a"], "split": "train", "leave_out": ["flood"]}
+    old = write(tmp_path / "old", 4, started_from=[before], resolution=64, prompt="a flood")
+    own = {"datasets": ["d"], "split": "train", "leave_out": []}
+    assert _seen_before(None, None, {}) == []
+    assert _seen_before(None, old, {"dataset_fingerprint": "d"}) == [own, before]
+    assert _seen_before(old, None, {"dataset_fingerprint": "d"}) == [before]
+    assert _seen_before(old, None, {"dataset_fingerprint": "e"}) == [own, before]
 
 
 REFUSED = {

@@ -3,7 +3,7 @@
 import platform
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from typing import Any
 from data.commit import commit
 from data.storage import write_text
 from data.strict_json import as_json
+from models.checkpoint import TrainedOn
 from train.config import Config, as_plain, changed_settings, save_config
 from train.errors import ConfigError
 from train.inputs.recipe import main_style
@@ -72,12 +73,14 @@ def describe(
     family: str,
     base_hash: str,
     dataset_fingerprint: str,
+    started_from: Sequence[TrainedOn],
     scale: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Fields of state.json besides the step; `scale` has those of `scale_of`."""
     return {
         "base": {"name": config.model.base, "unet_sha256": base_hash, "family": family},
         "dataset_fingerprint": dataset_fingerprint,
+        "started_from": list(started_from),
         **scale,
         "trained": config.model.trained,
         "condition": config.model.condition,
