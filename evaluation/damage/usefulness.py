@@ -5,7 +5,7 @@
 docs/usefulness.md explains which conclusions it supports.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -55,6 +55,8 @@ class Result(TypedDict):
 
 
 RESULTS = TypeAdapter(Result)
+
+Model = tuple[str, int, int]  # arm, number of labelled scenes, seed
 
 # What a model is trained on; each part has the same share of the pairs.
 ARMS = (
@@ -120,17 +122,16 @@ def usefulness(
         print(described(source))
     settings = {"dataset": [fingerprint(dataset), split, test_split], "synthetic": card, **vars(training)}
     settings |= _named(others, event, judge, false_rejection)
+
+    def scored(arm: str, count: int, seed: int, path: Path) -> Counts:
+        found = _finished(path, settings)
+        if found is not None:
+            return found
+        parts = pairs.of_arm(arm, count, seed)
+        return _train(path, parts, pairs.test, validation, shape, training, seed, settings)
+
     models = [(arm, count, seed) for seed, (arm, count) in product(draws, planned(counts, pairs.fixed))]
-    found: dict[tuple[str, int, int], Counts] = {}
-    for wait in (False, True):  # for the models that other processes are training
-        for arm, count, seed in (model for model in models if model not in found):
-            path = out / TRAININGS / f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}.json"
-            with suppress(BusyError), locked(path.parent, name=f".{path.stem}.lock", wait=wait):
-                counted = _finished(path, settings)
-                if counted is None:
-                    parts = pairs.of_arm(arm, count, seed)
-                    counted = _train(path, parts, pairs.test, validation, shape, training, seed, settings)
-                found[arm, count, seed] = counted
+    found = _shared_out(models, out / TRAININGS, scored)
     text = usefulness_tables([Score(*model, found[model]) for model in models])
     write_text(out / TABLE, text)
     print(text)
@@ -185,6 +186,19 @@ def _judged(
     check_unseen(validation.scenes, f"{dataset}, split {VALIDATION}", trained)
     pairs.seen.update(trained)
     return kept_by(judge, pairs.fixed["synthetic"], validation, shape, false_rejection)
+
+
+def _shared_out(
+    models: Sequence[Model], folder: Path, scored: Callable[[str, int, int, Path], Counts]
+) -> dict[Model, Counts]:
+    """The counts of every model, each scored by one process; those that others are training come last."""
+    found: dict[Model, Counts] = {}
+    for wait in (False, True):
+        for arm, count, seed in (model for model in models if model not in found):
+            path = folder / f"{arm.replace(' + ', '+')}-{count:03d}-seed{seed}.json"
+            with suppress(BusyError), locked(folder, name=f".{path.stem}.lock", wait=wait):
+                found[arm, count, seed] = scored(arm, count, seed, path)
+    return found
 
 
 def _train(

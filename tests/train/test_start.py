@@ -24,7 +24,7 @@ from train.saving.retention import set_aside
 from train.saving.run_files import METRICS, read_metrics
 from train.saving.run_folder import describe, open_run_folder
 
-IDENTITY: dict[str, Any] = {"family": "stable_diffusion", "base_hash": "b", "dataset_fingerprint": "d", "started_from": []}
+IDENTITY: Any = {"family": "stable_diffusion", "base_hash": "b", "dataset_fingerprint": "d", "started_from": []}
 SCALE = {"resolution": 32, "patch_px": 32, "gsd_m": 0.5}
 SAME: Any = {"is_base": "b".__eq__, "dataset_fingerprint": "d"}
 
