@@ -124,11 +124,8 @@ def usefulness(
     settings |= _named(others, event, judge, false_rejection)
 
     def scored(arm: str, count: int, seed: int, path: Path) -> Counts:
-        found = _finished(path, settings)
-        if found is not None:
-            return found
         parts = pairs.of_arm(arm, count, seed)
-        return _train(path, parts, pairs.test, validation, shape, training, seed, settings)
+        return _counts(path, parts, pairs.test, validation, shape, training, seed, settings)
 
     models = [(arm, count, seed) for seed, (arm, count) in product(draws, planned(counts, pairs.fixed))]
     found = _shared_out(models, out / TRAININGS, scored)
@@ -201,7 +198,7 @@ def _shared_out(
     return found
 
 
-def _train(
+def _counts(
     path: Path,
     sources: list[Source],
     test: Source,
@@ -211,7 +208,9 @@ def _train(
     seed: int,
     settings: dict[str, Any],
 ) -> Counts:
-    """Train and test a model, and save its counts."""
+    """The counts of a model, which is trained and tested unless its file is there."""
+    if (finished := _finished(path, settings)) is not None:
+        return finished
     model, facts = train_damage_model(sources, shape, training, seed, path.stem, validation)
     found = summed(score_pairs(model, (read() for read in test.pairs)), test.scenes)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -101,7 +101,7 @@ def test_a_model_that_another_process_trains_comes_last(
             other.close()
         return np.ones((2, len(JUDGED), len(ERRORS)), np.int64)
 
-    monkeypatch.setattr("evaluation.damage.usefulness._train", train)
+    monkeypatch.setattr("evaluation.damage.usefulness._counts", train)
     usefulness(**arguments | {"seeds": "0"})
     assert len(set(trained)) == 7 and trained[-1] == "real-001-seed0"
     assert [path.name for path in (arguments["out"] / "trainings").glob("*")] == []
