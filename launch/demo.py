@@ -11,7 +11,7 @@ from launch.accelerated import launch
 EXPECTED = """
 What was expected: that some minutes of training (row `demo`) keep houses, roads and rivers where they are, and come
 nearer to the truth inside the change than copying the pre image does, as does what ships with pre2post (row `tiny`,
-four times as many examples); and that copying wins outside, where nothing changes. Measured once, with
+ten times as many examples); and that copying wins outside, where nothing changes. Measured once, with
 pictures: docs/first-slice.md. For images of real places, take a GPU and a recipe: docs/recipes.md."""
 CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
